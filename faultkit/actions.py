@@ -1,0 +1,318 @@
+"""What a fault does when it fires, as data: the catalogue of actions and the value `Action`.
+
+    raise(exception[, errno][, "message"][, stay|leave])      raise an exception
+    memory[(megabytes)]                                       allocate until the limit, for a real MemoryError
+    delay(seconds)                                            go on later
+    hang[(python|native)]                                     never come back, with or without the interpreter
+    stop[(resume_seconds)]                                    SIGSTOP, and SIGCONT after that time if given
+    exit[(code)]   kill[(signal)]   segfault                  the process ends
+
+An action is checked and made canonical when it is built, from text, from JSON or by hand, so that equal
+actions are equal values and print the same.  Every builtin exception is accepted, also those that no single
+message can build (UnicodeDecodeError, ExceptionGroup).  Text may name another exception type as
+``module:Name`` only where an allow list holds it (`require_allowed`).  Left out: all that happens on a rank,
+such as how an exception is built, and the reading of text.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from faultkit.parameters import (
+    MEGABYTES_MAX,
+    SECONDS_MAX,
+    Parameter,
+    Value,
+    misfit,
+    print_value,
+    read_value,
+    require_errno_fits,
+)
+from faultkit.wording import PlanError, listed, nearest, seen
+
+__all__ = [
+    "ACTIONS",
+    "OWN_EXCEPTIONS",
+    "Action",
+    "ActionSpec",
+    "Argument",
+    "Parameter",
+    "from_arguments",
+    "require_allowed",
+]
+
+OWN_EXCEPTIONS = "faultkit.hostile:"  # naming one of these runs no code but faultkit's own
+
+# Signals that leave a Python process alive: ignored by default, job control, or taken over by Python itself.
+_SURVIVED_SIGNALS = frozenset(
+    "SIGCHLD SIGCONT SIGINFO SIGINT SIGPIPE SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGWINCH SIGXFSZ".split()
+)
+
+
+class ActionSpec(msgspec.Struct, frozen=True):
+    """One action of the catalogue.
+
+    `family` is ``error`` (the call fails), ``time`` (it takes longer), ``stop`` (it does not come back, the
+    process lives) or ``death`` (the process ends).  `needs` names the signals that the platform must have.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    summary: str
+    family: str
+    needs: tuple[str, ...] = ()
+
+    @property
+    def usage(self) -> str:
+        """The shape of the action in the grammar, such as ``exit[(code)]``."""
+        text = ""
+        for parameter in self.parameters:
+            word = "|".join(parameter.choices) or parameter.name
+            word = ", " * bool(text) + (f'"{word}"' if parameter.type == "message" else word)
+            text += word if parameter.required or not text else f"[{word}]"
+        if not text:
+            return self.name
+        return f"{self.name}({text})" if self.parameters[0].required else f"{self.name}[({text})]"
+
+
+_CATALOGUE = (
+    ActionSpec(
+        "raise",
+        (
+            Parameter("exception", "exception", None, "a builtin exception, or module:Name", required=True),
+            Parameter("errno", "errno", None, "error number by name, for OSError and its subclasses"),
+            Parameter("message", "message", None, "text of the exception"),
+            Parameter("after", "choice", "stay", "whether the process lives on", choices=("stay", "leave")),
+        ),
+        "raise an exception",
+        "error",
+    ),
+    ActionSpec(
+        "memory",
+        (Parameter("megabytes", "integer", None, "limit in MiB", minimum=1, maximum=MEGABYTES_MAX),),
+        "allocate memory until the limit, for a real MemoryError",
+        "error",
+    ),
+    ActionSpec(
+        "delay",
+        (Parameter("seconds", "number", None, "how long", required=True, maximum=SECONDS_MAX),),
+        "wait, then go on",
+        "time",
+    ),
+    ActionSpec(
+        "hang",
+        (Parameter("how", "choice", "python", "in Python, or in native code", choices=("python", "native")),),
+        "never come back; native holds the interpreter lock",
+        "stop",
+    ),
+    ActionSpec(
+        "stop",
+        (Parameter("resume_seconds", "number", None, "continue after this time", maximum=SECONDS_MAX),),
+        "stop the process as SIGSTOP does, for ever or for a time",
+        "stop",
+        needs=("SIGSTOP", "SIGCONT"),
+    ),
+    ActionSpec(
+        "exit",
+        (Parameter("code", "integer", 1, "exit status", shown=True, maximum=255),),
+        "end the process at once, without cleaning up",
+        "death",
+    ),
+    ActionSpec(
+        "kill",
+        (Parameter("signal", "signal", "SIGKILL", "signal by name", shown=True),),
+        "send the process a signal",
+        "death",
+    ),
+    ActionSpec("segfault", (), "end the process by an invalid memory access", "death"),
+)
+
+ACTIONS: dict[str, ActionSpec] = {spec.name: spec for spec in _CATALOGUE}
+
+
+class Action(msgspec.Struct, frozen=True):
+    """What happens at a point: a name of `ACTIONS` and its parameters, canonical.
+
+    `parameters` may be given as a mapping or as pairs and is kept as pairs in the catalogue's order, without
+    those that equal their default (save ``exit`` and ``kill``, which always tell theirs).  Raises PlanError
+    for an unknown name, parameter or value, TypeError for a value of a wrong type.
+    """
+
+    name: str
+    parameters: tuple[tuple[str, Value], ...] = ()
+
+    def __post_init__(self) -> None:
+        spec = _spec(self.name)
+        given = _given(spec, self.parameters)
+        kept: dict[str, Value] = {}
+        for parameter in spec.parameters:
+            value = given.get(parameter.name)
+            value = parameter.default if value is None else value
+            if value is None:
+                if parameter.required:
+                    raise PlanError(f"action {spec.name!r} needs {parameter.name}; it is {spec.usage}")
+                continue
+            value = read_value(parameter, value)
+            if parameter.shown or value != parameter.default:
+                kept[parameter.name] = value
+        require_errno_fits(kept.get("exception"), kept.get("errno"))
+        msgspec.structs.force_setattr(self, "parameters", tuple(kept.items()))
+
+    def __getitem__(self, name: str) -> Value:
+        """The value of a parameter, or its default.  Raises KeyError where there is neither."""
+        for known, value in self.parameters:
+            if known == name:
+                return value
+        for parameter in self.spec.parameters:
+            if parameter.name == name and parameter.default is not None:
+                return parameter.default
+        raise KeyError(name)
+
+    def get(self, name: str, default: Value | None = None) -> Value | None:
+        """The value of a parameter, its default in the catalogue, or else `default`."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __str__(self) -> str:
+        by_name = {parameter.name: parameter for parameter in self.spec.parameters}
+        words = [print_value(by_name[name], value) for name, value in self.parameters]
+        return f"{self.name}({', '.join(words)})" if words else self.name
+
+    def __repr__(self) -> str:
+        parameters = f", {dict(self.parameters)!r}" if self.parameters else ""
+        return f"Action({self.name!r}{parameters})"
+
+    @property
+    def spec(self) -> ActionSpec:
+        """The entry of the catalogue."""
+        return ACTIONS[self.name]
+
+    @property
+    def family(self) -> str:
+        """``error``, ``time``, ``stop`` or ``death``, see `ActionSpec`; of ``kill``, whatever the signal."""
+        return self.spec.family
+
+    @property
+    def raises(self) -> bool:
+        """Whether the call fails by the exception that the action names."""
+        return self.name == "raise"
+
+    @property
+    def kills(self) -> bool:
+        """Whether the process ends at the point: exit, segfault, and kill by a signal that ends a process."""
+        if self.name == "kill":
+            return self["signal"] not in _SURVIVED_SIGNALS
+        return self.name in ("exit", "segfault")
+
+
+class Argument(msgspec.Struct, frozen=True):
+    """One argument as written: `shape` is ``word``, ``string`` or ``number``, `text` what stood there."""
+
+    shape: str
+    value: Value
+    text: str
+
+
+def from_arguments(name: str, arguments: Sequence[Argument]) -> Action:
+    """The action that ``name(argument, ...)`` writes.
+
+    Each argument goes to the first parameter, after that of the argument before it, that takes its shape.
+    Raises PlanError, whose `part` is the number of the argument at fault where it is one.
+    """
+    spec = _spec(name)
+    values: dict[str, Value] = {}
+    waiting = list(spec.parameters)
+    for part, argument in enumerate(arguments):
+        try:
+            parameter = _taker(waiting, argument, spec)
+            values[parameter.name] = read_value(parameter, argument.value)
+            require_errno_fits(values.get("exception"), values.get("errno"))
+        except (PlanError, TypeError) as error:
+            usage = "" if "did you mean" in str(error) else f"; it is {spec.usage}"
+            raise PlanError(f"{error}{usage}", part) from None
+    return Action(name, tuple(values.items()))
+
+
+def require_allowed(action: Action, allow: Iterable[str]) -> None:
+    """Raises PlanError where the exception type is a ``module:Name`` that `allow` does not hold.
+
+    Those of `faultkit.hostile` need no allowance; one that it does not have is an error here.
+    """
+    name = action.get("exception")
+    names = list(allow)
+    if not isinstance(name, str) or ":" not in name or name in names:
+        return
+    if name.startswith(OWN_EXCEPTIONS):
+        from faultkit import hostile  # rarely named, and it need not be loaded to read other plans
+
+        known = [OWN_EXCEPTIONS + known for known in hostile.NAMES]
+        if name in known:
+            return
+        rule = f"faultkit.hostile has {listed(hostile.NAMES)}"
+        raise PlanError(f"unknown exception type {seen(name)}; {rule}{nearest(name, known)}", part=0)
+    rule = f"allowed are {listed(names)}" if names else "nothing is allowed here"
+    hint = nearest(name, names)
+    raise PlanError(f"exception type {seen(name)} must be in the allow list ({rule}){hint}", part=0)
+
+
+def _spec(name: object) -> ActionSpec:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of an action must be text (got {seen(name)})")
+    spec = ACTIONS.get(name)
+    if spec is None:
+        raise PlanError(f"unknown action {seen(name)}; actions are {listed(ACTIONS)}{nearest(name, ACTIONS)}")
+    missing = [s for s in spec.needs if not hasattr(signals, s)]
+    if missing:
+        raise PlanError(f"action {name!r} needs {listed(missing)}, which this platform does not have")
+    return spec
+
+
+def _given(spec: ActionSpec, parameters: object) -> dict[str, object]:
+    """What was given as parameters, by name; unknown names and names given twice are errors."""
+    try:
+        pairs = list(parameters.items() if isinstance(parameters, Mapping) else parameters)  # type: ignore[call-overload]
+        given = dict(pairs)
+    except (TypeError, ValueError):
+        message = f"parameters of action {spec.name!r} must be pairs or a mapping (got {seen(parameters)})"
+        raise TypeError(message) from None
+    names = [parameter.name for parameter in spec.parameters]
+    for name in given:
+        if name not in names:
+            rule = (
+                f"parameters of {spec.name!r} are {listed(names)}" if names else f"{spec.name!r} takes none"
+            )
+            raise PlanError(f"unknown parameter {seen(name)}; {rule}{nearest(name, names)}")
+    if len(given) != len(pairs):
+        raise PlanError(f"parameters of action {spec.name!r} must be given once each")
+    return given
+
+
+def _taker(waiting: list[Parameter], argument: Argument, spec: ActionSpec) -> Parameter:
+    """Takes from `waiting` the parameter that the argument is for, and those that it passes over."""
+    while waiting:
+        parameter = waiting.pop(0)
+        if _takes(parameter, argument, later_words=[c for p in waiting for c in p.choices]):
+            return parameter
+        if parameter.required or not waiting:
+            raise PlanError(misfit(parameter, f"the {argument.shape} {seen(argument.text)}"))
+    raise PlanError(f"too many arguments of {spec.name!r} (got {seen(argument.text)})")
+
+
+def _takes(parameter: Parameter, argument: Argument, later_words: Sequence[str]) -> bool:
+    match parameter.type:
+        case "errno":
+            if argument.shape == "word":  # may be a choice to come, or one that is misspelt
+                return argument.text.startswith("E") or not nearest(argument.value, later_words)
+            return argument.shape == "number"
+        case "message":
+            return argument.shape == "string"
+        case "signal":
+            return argument.shape != "string"
+        case "integer" | "number":
+            return argument.shape == "number"
+    return argument.shape == "word"

@@ -1,0 +1,65 @@
+"""How faultkit says no: `PlanError`, and the bounded, one-line wording that its messages are made of.
+
+Every message names the subject, the rule, what was seen and the nearest valid word.  What was seen is shown
+as a shortened `repr`, so that a megabyte of garbage, a control character or a lone surrogate still gives one
+short printable line.  Nothing here knows the grammar.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["PlanError", "listed", "nearest", "seen", "shortened"]
+
+SEEN_LENGTH_MAX = 48
+WORDS_LISTED_MAX = 24
+WORD_LENGTH_MAX = 80
+
+
+class PlanError(ValueError):
+    """Raised when a plan, fault or action is not one that can be carried out: one line that says why.
+
+    `part` is the number of the argument at fault (from 0) where the message is about one argument of an
+    action, else None; the parser uses it to tell the column.
+    """
+
+    def __init__(self, message: str, part: int | None = None) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+def shortened(text: str, length_max: int = SEEN_LENGTH_MAX) -> str:
+    """`text`, or its beginning and three dots where it is longer than `length_max`."""
+    return text if len(text) <= length_max else text[:length_max] + "..."
+
+
+def seen(value: object) -> str:
+    """A short printable one-line `repr` of any value, for the end of a message; never raises."""
+    if isinstance(value, str):
+        cut = value[: SEEN_LENGTH_MAX + 1]
+        return repr(cut) if len(cut) <= SEEN_LENGTH_MAX else repr(value[:SEEN_LENGTH_MAX]) + "..."
+    if value is None or isinstance(value, bool | float):
+        return repr(value)
+    if isinstance(value, int):
+        return str(value) if value.bit_length() <= 128 else f"an int of {value.bit_length()} bits"
+    return f"a value of type {type(value).__name__[:SEEN_LENGTH_MAX]}"
+
+
+def nearest(word: object, words: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the word of `words` most like `word`; empty where none is like it."""
+    if not isinstance(word, str):
+        return ""
+    by_lower: dict[str, str] = {}
+    for candidate in words:
+        by_lower.setdefault(candidate.lower(), candidate)
+    close = difflib.get_close_matches(word[: 2 * SEEN_LENGTH_MAX].lower(), by_lower, n=1, cutoff=0.5)
+    return f"; did you mean {shortened(by_lower[close[0]], WORD_LENGTH_MAX)!r}?" if close else ""
+
+
+def listed(words: Iterable[str]) -> str:
+    """The words with commas between them; past `WORDS_LISTED_MAX` only how many more there are."""
+    every = [shortened(word, WORD_LENGTH_MAX) for word in words]
+    more = len(every) - WORDS_LISTED_MAX
+    text = ", ".join(every[:WORDS_LISTED_MAX])
+    return f"{text} and {more} more" if more > 0 else text

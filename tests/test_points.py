@@ -1,0 +1,184 @@
+"""The catalogue of points is what torch's own classes say, read without importing torch."""
+
+import importlib.metadata
+import importlib.util
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from faultkit.plan import FaultPlan, PlanError
+from faultkit.points import LAYERS, MOMENTS, Point, catalogue, find, require_moment, torch_checkpoint_folder
+
+
+def _methods_by_inspection(*classes):
+    """What inspect says of the public methods: name to (returns a future, first line of the docstring)."""
+    found = {}
+    for cls in classes:
+        for name in dir(cls):
+            method = inspect.getattr_static(cls, name)
+            method = getattr(method, "__func__", method)
+            if name.startswith("_") or not inspect.isfunction(method):
+                continue
+            returns = inspect.signature(method).return_annotation
+            summary = (inspect.getdoc(method) or "").partition("\n")[0]
+            futures, earlier = found.get(name, (False, ""))
+            found[name] = ("Future" in str(returns) or futures, earlier or summary)
+    return found
+
+
+def _as_mapping(layer, points):
+    return {point.name: (point.futures, point.summary) for point in points if point.layer == layer}
+
+
+def test_the_catalogue_is_what_inspection_of_the_real_classes_says():
+    from torch.distributed.checkpoint import filesystem, planner, storage
+
+    points = catalogue()
+    writer, reader = storage.StorageWriter, storage.StorageReader
+    assert _as_mapping("writer", points) == _methods_by_inspection(writer)
+    assert _as_mapping("reader", points) == _methods_by_inspection(reader)
+    assert _as_mapping("storage", points) == _methods_by_inspection(writer, reader)
+    assert _as_mapping("planner", points) == _methods_by_inspection(planner.SavePlanner, planner.LoadPlanner)
+    assert _as_mapping("fs", points) == _methods_by_inspection(filesystem.FileSystemBase)
+
+
+def test_collectives_are_those_of_the_real_wrapper_and_not_the_steps_built_of_them():
+    from torch.distributed.checkpoint import utils
+
+    names = {point.name for point in catalogue() if point.layer == "comm"}
+    assert names == {"broadcast_object", "gather_object", "all_gather_object", "scatter_object", "barrier"}
+    assert all(callable(getattr(utils._DistWrapper, name)) for name in names)
+
+
+def test_only_points_that_return_a_future_have_the_moment_future():
+    assert {str(point) for point in catalogue() if point.futures} == {
+        "writer.write_data",
+        "reader.read_data",
+        "storage.write_data",
+        "storage.read_data",
+    }
+    assert find("writer.write_data").moments == MOMENTS
+    assert find("writer.finish").moments == ("before", "after")
+    require_moment(find("writer.write_data"), "future")
+    with pytest.raises(PlanError, match=r"'future' needs a point that returns a future .* are before, after"):
+        require_moment(find("writer.finish"), "future")
+    with pytest.raises(PlanError, match=r"unknown moment 'futur'; .* did you mean 'future'\?"):
+        require_moment(find("writer.write_data"), "futur")
+
+
+def test_points_are_unique_and_stand_in_the_order_of_the_layers():
+    points = catalogue()
+    assert len({str(point) for point in points}) == len(points)
+    assert list(dict.fromkeys(point.layer for point in points)) == list(LAYERS)
+    assert all(find(str(point)) == point for point in points)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "writer.write_dat",
+            r"unknown point 'writer.write_dat'; points of layer 'writer' are reset, .*'writer.write_data'\?$",
+        ),
+        (
+            "writr.finish",
+            r"unknown layer 'writr'; layers are writer, reader, .*did you mean 'writer.finish'\?$",
+        ),
+        (
+            "write_data",
+            r"a point is layer.name, such as 'writer.write_data'; did you mean 'writer.write_data'\?$",
+        ),
+        ("fs.write_data", r"points of layer 'fs' are create_stream, .*did you mean 'writer.write_data'\?$"),
+        ("writer", r"unknown point 'writer'; points of layer 'writer' are reset, .*storage_meta$"),
+        ("Writer.finish", r"unknown layer 'Writer'; .*did you mean 'writer.finish'\?$"),
+        ("", r"unknown point ''; a point is layer.name"),
+        ("writer._private", r"unknown point 'writer._private'"),
+        ("x" * 1_000_000, r"^.{1,200}$"),
+    ],
+)
+def test_an_unknown_point_is_told_with_the_valid_words(text, message):
+    with pytest.raises(PlanError, match=message):
+        find(text)
+
+
+def test_a_point_that_is_no_text_is_a_type_error():
+    with pytest.raises(TypeError, match=r"a point must be text .*got 3"):
+        find(3)
+
+
+@pytest.fixture
+def storage_source():
+    return torch_checkpoint_folder().joinpath("storage.py").read_text(encoding="utf-8")
+
+
+def test_a_method_that_a_later_torch_adds_is_a_point(tmp_path, storage_source):
+    added = (
+        "    def abandon(self) -> None:\n"
+        '        """Give up.\n\n        For good.\n        """\n\n'
+        "    async def drain(self, wait: bool = True) -> 'Future[None]': ...\n\n"
+        "    def _private(self) -> None: ...\n\n"
+        "    @property\n    def place(self) -> str: ...\n\n"
+    )
+    first_method = "    @abc.abstractmethod\n    def reset("
+    assert first_method in storage_source
+    tmp_path.joinpath("storage.py").write_text(storage_source.replace(first_method, added + first_method, 1))
+    new = set(catalogue(tmp_path)) - set(catalogue())
+    assert {point for point in new if point.layer in ("writer", "storage", "reader")} == {
+        Point("writer", "abandon", False, "Give up."),
+        Point("storage", "abandon", False, "Give up."),
+        Point("writer", "drain", True),
+        Point("storage", "drain", True),
+    }
+    assert find("writer.drain", tmp_path).moments == MOMENTS
+
+
+def test_classes_are_found_however_they_are_laid_out(tmp_path):
+    tmp_path.joinpath("storage.py").write_text(
+        "class Base(\n    object,\n):\n    def shared(self): ...\n\n\n"
+        "class StorageWriter(Base):\n"
+        "    def first(self):\n"
+        '        """\nText at the left margin.\n\n        More."""\n\n'
+        "# A comment at the left margin.\n"
+        "    def last(\n        self,\n) -> None: ...\n\n\n"
+        "class StorageWriterOfAnotherKind:\n    def other(self): ...\n"
+    )
+    assert [str(point) for point in catalogue(tmp_path) if point.layer in ("writer", "reader")] == [
+        "writer.shared",
+        "writer.first",
+        "writer.last",
+    ]
+    assert find("writer.first", tmp_path).summary == "Text at the left margin."
+
+
+def test_a_source_of_which_the_compiler_would_warn_is_read_in_silence(tmp_path):
+    tmp_path.joinpath("storage.py").write_text('class StorageWriter:\n    def only(self, text="\\d"): ...\n')
+    assert [str(point) for point in catalogue(tmp_path) if point.layer == "writer"] == ["writer.only"]
+
+
+def test_without_torch_there_is_a_built_in_catalogue(tmp_path, monkeypatch):
+    built_in = catalogue(tmp_path)  # a folder without sources
+    assert {point.layer for point in built_in} == set(LAYERS)
+    if importlib.metadata.version("torch").startswith("2.13."):
+        installed = {(point.layer, point.name, point.futures) for point in catalogue()}
+        assert {(point.layer, point.name, point.futures) for point in built_in} == installed
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert torch_checkpoint_folder() is None
+
+
+def test_the_values_import_neither_torch_nor_pytest_nor_hypothesis():
+    program = (
+        "import sys, faultkit.actions, faultkit.plan, faultkit.points\n"
+        "faultkit.points.catalogue()\n"
+        "plan = faultkit.plan.FaultPlan.parse('writer.write_data:future@1=raise(OSError, ENOSPC)')\n"
+        "assert faultkit.plan.FaultPlan.from_json(plan.to_json()) == plan\n"
+        "print(sorted({'torch', 'numpy', 'pytest', '_pytest', 'hypothesis'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_every_point_can_stand_in_a_plan_at_each_of_its_moments():
+    faults = [f"{point}:{moment}=hang" for point in catalogue() for moment in point.moments]
+    assert len(FaultPlan.parse(";".join(faults))) == len(faults)
