@@ -1,0 +1,13 @@
+"""How a plan enters a rank: sessions, the interposed engine, and storage objects that fail by plan.
+
+`arm` makes one process follow a plan while the user's code and the engine stay as they are;
+`FaultyStorageWriter` and `FaultyStorageReader` are storage objects that carry a plan of their own and work
+anywhere, also in a plain unit test.
+"""
+
+from __future__ import annotations
+
+from faultkit.injection.session import Session, arm, current
+from faultkit.injection.storage import FaultyStorageReader, FaultyStorageWriter
+
+__all__ = ["FaultyStorageReader", "FaultyStorageWriter", "Session", "arm", "current"]

@@ -1,0 +1,271 @@
+"""The hooks on torch.distributed.checkpoint: attempts, steps and collectives.
+
+An attempt is one call of an entry point (`save`, `load`, `async_save`, the deprecated `save_state_dict` and
+`load_state_dict`, or the functions beneath them that other modules call), from its start until it returned or
+raised; what an entry point calls belongs to the same attempt.  An asynchronous save is one attempt, from the
+call on the caller's thread to the end of the save on the engine's thread.  Steps are the calls of the
+engine's collective steps (`_DistWrapper.reduce_scatter`, `all_reduce`, `all_gather`, `broadcast`).
+
+Entry points are reached however user code imported them; that relies on their being decorated, as they are
+in the installed torch, and falls back to the names in torch's own modules.  Left out: the steps of a save in
+another process, which is an attempt without steps here, and of a save without collectives, which has none.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import (
+    _async_process_executor,
+    _async_thread_executor,
+    _storage_utils,
+    state_dict_loader,
+    state_dict_saver,
+    utils,
+)
+
+from faultkit.injection.errors import describe
+from faultkit.injection.interpose import call_with_faults
+from faultkit.injection.objects import Arguments, Objects
+from faultkit.injection.patches import Patches
+from faultkit.injection.session import Session
+from faultkit.plan import FaultPlan
+
+__all__ = ["install", "keep_hooks"]
+
+EVENT_MESSAGE_LENGTH_MAX = 2_000
+STEP_METHODS = ("reduce_scatter", "all_reduce", "all_gather", "broadcast")
+
+
+def install(session: Session, patches: Patches) -> None:
+    """Install the hooks for `session`; `patches` undoes them.  Hooks that are kept just take up the session."""
+    objects = Objects(session, patches)
+    if _kept is not None:
+        engine = _kept
+        engine.take_up(session, objects)
+    else:
+        engine = _Engine(session, objects)
+        _install_hooks(engine, patches)
+    if objects.storage:
+        others = _modules_of_torch()
+        patches.reroute(_storage_utils, "_storage_setup", engine.storage_setup, others=others)
+    for name in session.planned("comm"):
+        hooked = engine.collective(name, vars(utils._DistWrapper)[name])
+        patches.set_attribute(utils._DistWrapper, name, hooked)
+
+
+def keep_hooks() -> None:
+    """Install the hooks once for the life of this process, which arms many plans: a rank does."""
+    global _kept
+    if _kept is None:
+        idle = Session(FaultPlan())
+        idle.closed = True
+        engine = _Engine(idle, Objects(idle, Patches()))
+        _install_hooks(engine, Patches())
+        _kept = engine
+
+
+def _install_hooks(engine: _Engine, patches: Patches) -> None:
+    reroute = functools.partial(patches.reroute, others=_modules_of_torch())
+    for name in ("save", "save_state_dict", "_save_state_dict"):
+        reroute(state_dict_saver, name, functools.partial(engine.entry, "save"))
+    for name in ("load", "load_state_dict", "_load_state_dict", "_load_state_dict_from_keys"):
+        reroute(state_dict_loader, name, functools.partial(engine.entry, "load"))
+    reroute(state_dict_saver, "async_save", engine.async_entry)
+    reroute(_async_thread_executor, "save_wrapper", engine.async_continuation)
+    by_process = _async_process_executor._ProcessBasedAsyncCheckpointExecutor
+    for executor in (_async_thread_executor._ThreadBasedAsyncCheckpointExecutor, by_process):
+        patches.set_attribute(executor, "execute_save", engine.async_handover(vars(executor)["execute_save"]))
+    in_process = vars(by_process).get("_execute_save_impl")
+    if isinstance(in_process, staticmethod):
+        hooked = staticmethod(engine.async_continuation(in_process.__func__))
+        patches.set_attribute(by_process, "_execute_save_impl", hooked)
+    methods = vars(utils._DistWrapper)
+    for name in STEP_METHODS:
+        if name in methods:
+            patches.set_attribute(utils._DistWrapper, name, engine.step(name, methods[name]))
+
+
+def _modules_of_torch() -> list[ModuleType]:
+    """The loaded modules of the engine, which may hold its functions by name."""
+    prefix = dcp.__name__ + "."
+    modules = [value for value in vars(dcp).values() if isinstance(value, ModuleType)]
+    return [dcp, *(module for module in modules if module.__name__.startswith(prefix))]
+
+
+_kept: _Engine | None = None
+
+
+class _Attempt:
+    __slots__ = ("number", "op", "over")
+
+    def __init__(self, op: str, number: int) -> None:
+        self.op, self.number, self.over = op, number, False
+
+
+class _Engine:
+    def __init__(self, session: Session, objects: Objects) -> None:
+        self.session = session
+        self.objects = objects
+        self.thread = threading.local()
+        self.lock = threading.Lock()
+        self.attempt_count = 0
+        self.step_count = 0
+        self.handed_over: list[_Attempt] = []  # asynchronous ones, to threads of the engine, oldest first
+
+    def take_up(self, session: Session, objects: Objects) -> None:
+        """Serve another session, from the beginning."""
+        self.__init__(session, objects)  # type: ignore[misc]
+
+    def storage_setup(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        return self.objects.storage_setup(original)
+
+    def entry(self, op: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        arguments = Arguments(original)
+
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            if self.session.closed:
+                return original(*args, **kwargs)
+            if getattr(self.thread, "attempt", None) is not None:
+                args, kwargs = self.objects.show(op, arguments, args, kwargs)
+                return original(*args, **kwargs)
+            attempt = self.begin(op, arguments, args, kwargs)
+
+            def call() -> Any:
+                shown_args, shown_kwargs = self.objects.show(op, arguments, args, kwargs)
+                return original(*shown_args, **shown_kwargs)
+
+            return self.carry_out(attempt, call)
+
+        return entered
+
+    def async_entry(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        arguments = Arguments(original)
+
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            if self.session.closed:
+                return original(*args, **kwargs)
+            attempt = self.thread.beginning = self.begin("save", arguments, args, kwargs)
+            try:
+                args, kwargs = self.objects.show("save", arguments, args, kwargs)
+                return self.objects.stage(arguments, original, args, kwargs)
+            except BaseException as error:
+                self.end(attempt, error)
+                raise
+            finally:
+                self.thread.beginning = None
+
+        return entered
+
+    def async_handover(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            attempt = getattr(self.thread, "beginning", None)
+            if attempt is not None and not self.session.closed:
+                with self.lock:
+                    self.handed_over.append(attempt)
+            return original(*args, **kwargs)
+
+        return entered
+
+    def async_continuation(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            with self.lock:
+                attempt = self.handed_over.pop(0) if self.handed_over else None
+            if attempt is None or self.session.closed:
+                return original(*args, **kwargs)
+            return self.carry_out(attempt, functools.partial(original, *args, **kwargs))
+
+        return entered
+
+    def carry_out(self, attempt: _Attempt, call: Callable[[], Any]) -> Any:
+        """Make the call as part of `attempt`, which is over when it is."""
+        self.thread.attempt = attempt
+        try:
+            result = call()
+        except BaseException as error:
+            self.end(attempt, error)
+            raise
+        finally:
+            self.thread.attempt = None
+        self.end(attempt, None)
+        return result
+
+    def begin(self, op: str, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Attempt:
+        with self.lock:
+            self.attempt_count += 1
+            attempt = _Attempt(op, self.attempt_count)
+        coordinator = self.see_coordinator(arguments, args, kwargs)
+        self.session.record("attempt_begin", op=op, coordinator=coordinator, attempt=attempt.number)
+        return attempt
+
+    def end(self, attempt: _Attempt, error: BaseException | None) -> None:
+        with self.lock:
+            if attempt.over:
+                return
+            attempt.over = True
+        data: dict[str, Any] = {"op": attempt.op, "attempt": attempt.number, "ok": error is None}
+        if error is not None and not self.session.closed:
+            record = describe(error, tracebacks=False, message_length_max=EVENT_MESSAGE_LENGTH_MAX)
+            data["error"] = msgspec.to_builtins(record)
+        self.session.record("attempt_end", **data)
+
+    def see_coordinator(self, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        """The coordinator's rank in the group of this attempt; the session learns its rank in the world."""
+        no_dist = arguments.get("no_dist", args, kwargs, False)
+        if no_dist or not (dist.is_available() and dist.is_initialized()):
+            self.session.coordinator = self.session.rank
+            return 0
+        in_group = in_world = arguments.get("coordinator_rank", args, kwargs, 0)
+        group = arguments.get("process_group", args, kwargs)
+        if group is not None:
+            try:
+                in_world = dist.get_global_rank(group, in_group)
+            except (RuntimeError, ValueError, TypeError, AttributeError):
+                pass  # the engine will say what is wrong with the group
+        self.session.coordinator = in_world
+        return in_group
+
+    def step(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            session = self.session
+            if session.closed:
+                return original(*args, **kwargs)
+            step = args[1] if len(args) > 1 else kwargs.get("step")
+            with self.lock:
+                self.step_count += 1
+                number = self.step_count
+            session.record("step_begin", step=step, op=name, number=number)
+            try:
+                with session.in_step(step):
+                    result = original(*args, **kwargs)
+            except BaseException as error:
+                data = {}
+                if isinstance(error, dcp.CheckpointException) and isinstance(error._failures, dict):
+                    data["failures"] = sorted(error._failures)
+                session.record("step_end", step=step, number=number, ok=False, **data)
+                raise
+            session.record("step_end", step=step, number=number, ok=True)
+            return result
+
+        return entered
+
+    def collective(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        session, points = self.session, (f"comm.{name}",)
+
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            return call_with_faults(session, points, original, args, kwargs)
+
+        return entered

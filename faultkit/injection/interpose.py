@@ -1,0 +1,249 @@
+"""Faults in the methods of live objects, while type, attributes and pickles of the object stay as they were.
+
+For each planned point the class attribute at the innermost implementation (see `faultkit.injection.reach`) is
+replaced while armed by a function that passes every call through, except for objects that the engine was
+handed: for those it counts the call and lets the session act.  So faults come from beneath your override,
+whose own ``try`` around ``super().write_data(...)`` meets them, and nothing is added to the object: it
+pickles, copies and compares as before, and its methods keep their signatures.  Only where the method is found
+on the instance and on no class (a duck-typed proxy, a replaced attribute) is the instance attribute wrapped,
+by a callable that pickles as the plain method.
+
+Where a fault of moment ``after`` stands on a context manager, it acts when the block is left without error.
+Left out: slots, properties, and methods that are looked up past the instance by C code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from types import MethodType
+from typing import Any
+
+from faultkit.injection.futures import fault_future
+from faultkit.injection.patches import Patches
+from faultkit.injection.reach import innermost
+from faultkit.injection.session import Calls, Session
+
+__all__ = ["Interposer", "call_with_faults"]
+
+_CONTEXT_MANAGERS = frozenset({"create_stream"})
+
+
+def call_with_faults(
+    session: Session,
+    points: tuple[str, ...],
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """``call(*args, **kwargs)`` as one entry of `points`, with what the plan does before, after and in it."""
+    calls = session.enter(points)
+    if not calls:
+        return call(*args, **kwargs)
+    _act(session, calls, "before")
+    try:
+        result = call(*args, **kwargs)
+    except BaseException:
+        session.came_back(calls, False)
+        raise
+    session.came_back(calls, True)
+    result = fault_future(session, calls, result)
+    if points[0].partition(".")[2] in _CONTEXT_MANAGERS and session.matching(calls, "after"):
+        return _ActsWhenLeft(session, calls, result)
+    _act(session, calls, "after")
+    return result
+
+
+def _act(session: Session, calls: Calls, moment: str) -> None:
+    try:
+        session.act(calls, moment)
+    except BaseException as injected:
+        # without the frames of the injection: the engine formats every frame of an error, several times over
+        raise injected.with_traceback(None)
+
+
+class _ActsWhenLeft:
+    """A context manager in the place of another, whose faults of moment ``after`` act when it is left."""
+
+    def __init__(self, session: Session, calls: Calls, inner: Any) -> None:
+        self._session, self._calls, self._inner = session, calls, inner
+
+    def __enter__(self) -> Any:
+        return self._inner.__enter__()
+
+    def __exit__(self, *error: Any) -> Any:
+        result = self._inner.__exit__(*error)
+        if error[0] is None:
+            self._session.act(self._calls, "after")
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class _InstanceWrapper:
+    """A method in the namespace of one instance; pickles as the method that it wraps."""
+
+    def __init__(self, session: Session, points: tuple[str, ...], method: Any) -> None:
+        self._session, self._points = session, points
+        functools.update_wrapper(self, method, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return call_with_faults(self._session, self._points, self.__wrapped__, args, kwargs)  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> Any:
+        return _itself, (self.__wrapped__,)  # type: ignore[attr-defined]
+
+
+def _itself(method: Any) -> Any:
+    return method
+
+
+class _Known:
+    """An object that faults enter: per method, the class where, and the points that the call counts for."""
+
+    def __init__(self, reference: Any) -> None:
+        self.reference = reference
+        self.layers: set[str] = set()
+        self.entries: dict[str, tuple[type, tuple[str, ...]]] = {}
+
+
+class Interposer:
+    """Interposes objects and classes for one session; everything it changes goes through `patches`."""
+
+    def __init__(self, session: Session, patches: Patches) -> None:
+        self._session = session
+        self._patches = patches
+        self._lock = threading.RLock()
+        self._known: dict[int, _Known] = {}
+        self._known_classes: dict[type, tuple[str, ...]] = {}
+        self._patched: set[tuple[type, str]] = set()
+        self._innermost: Callable[[Any, str], type | None] = functools.cache(innermost)
+        self._thread = threading.local()
+
+    def attach(self, instance: Any, layers: Iterable[str]) -> None:
+        """From now on faults of `layers` enter the methods of `instance`.  May be repeated."""
+        with self._lock:
+            if self._session.closed:
+                return
+            known = self._known.get(id(instance))
+            if known is None or known.reference() is not instance:
+                known = self._known[id(instance)] = _Known(self._reference(instance))
+            for layer in layers:
+                if layer not in known.layers:
+                    known.layers.add(layer)
+                    for name in self._session.planned(layer):
+                        self._attach_method(known, instance, layer, name)
+
+    def is_attached(self, instance: Any, layer: str) -> bool:
+        """Whether faults of `layer` enter this very object."""
+        known = self._known.get(id(instance))
+        return known is not None and known.reference() is instance and layer in known.layers
+
+    @contextlib.contextmanager
+    def adopting(self, classes: dict[type, tuple[str, ...]], adopt: Callable[[Any], None]) -> Iterator[None]:
+        """Meanwhile, on this thread: attach instances of `classes` (with their layers) on their first call.
+
+        That is for objects which the engine creates and uses before anybody can see them.  The calls noticed
+        are those of planned points; `adopt` is called with the instance.
+        """
+        with self._lock:
+            for cls, layers in classes.items() if not self._session.closed else ():
+                for name in {name for layer in layers for name in self._session.planned(layer)}:
+                    owner = self._innermost(cls, name)
+                    if owner is not None:
+                        self._patch(owner, name)
+        stack = self._thread.__dict__.setdefault("adopting", [])
+        stack.append((classes, adopt))
+        try:
+            yield
+        finally:
+            stack.pop()
+
+    def _attach_method(self, known: _Known, instance: Any, layer: str, name: str) -> None:
+        point = f"{layer}.{name}"
+        on_instance = name in getattr(instance, "__dict__", {})
+        owner = None if on_instance else self._innermost(type(instance), name)
+        if owner is not None:
+            before = known.entries.get(name, (owner, ()))[1]
+            known.entries[name] = (owner, (*before, point))
+            self._known_classes[type(instance)] = tuple({*self._known_classes.get(type(instance), ()), layer})
+            self._patch(owner, name)
+            return
+        method = getattr(instance, name, None)
+        if isinstance(method, _InstanceWrapper) and method._session is self._session:
+            method._points = (*method._points, point)
+        elif callable(method) and hasattr(instance, "__dict__"):
+            wrapper = _InstanceWrapper(self._session, (point,), method)
+            self._patches.set_in_instance(instance, name, wrapper)
+
+    def _patch(self, owner: type, name: str) -> None:
+        if (owner, name) in self._patched:
+            return
+        self._patched.add((owner, name))
+        original = vars(owner)[name]
+        replacement: Any
+        if isinstance(original, classmethod):
+            replacement = classmethod(self._class_entry(name, original))
+        elif isinstance(original, staticmethod):
+            return  # whose call it is cannot be told
+        else:
+            replacement = self._entry(owner, name, original)
+        self._patches.set_attribute(owner, name, replacement)
+
+    def _entry(self, owner: type, name: str, original: Any) -> Callable[..., Any]:
+        points_of, session = self._points_of, self._session
+
+        @functools.wraps(original)
+        def entered(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            points = points_of(self, owner, name)
+            call = original.__get__(self, type(self))
+            return call_with_faults(session, points, call, args, kwargs) if points else call(*args, **kwargs)
+
+        return entered
+
+    def _class_entry(self, name: str, original: Any) -> Callable[..., Any]:
+        session = self._session
+
+        @functools.wraps(original.__func__)
+        def entered(cls: type, /, *args: Any, **kwargs: Any) -> Any:
+            call = MethodType(original.__func__, cls)
+            layers = next((self._known_classes[c] for c in cls.__mro__ if c in self._known_classes), None)
+            for classes, _ in reversed(getattr(self._thread, "adopting", ())) if layers is None else ():
+                layers = layers or classes.get(cls)
+            points = tuple(f"{layer}.{name}" for layer in layers or ())
+            return call_with_faults(session, points, call, args, kwargs) if points else call(*args, **kwargs)
+
+        return entered
+
+    def _points_of(self, instance: Any, owner: type, name: str) -> tuple[str, ...]:
+        known = self._known.get(id(instance))
+        if known is None or known.reference() is not instance:
+            known = self._adopted(instance)
+            if known is None:
+                return ()
+        entry = known.entries.get(name)
+        return entry[1] if entry is not None and entry[0] is owner else ()
+
+    def _adopted(self, instance: Any) -> _Known | None:
+        for classes, adopt in reversed(getattr(self._thread, "adopting", ())):
+            if type(instance) in classes:
+                adopt(instance)
+                return self._known.get(id(instance))
+        return None
+
+    def _reference(self, instance: Any) -> Callable[[], Any]:
+        key = id(instance)
+
+        def forget(_: Any) -> None:
+            known = self._known.get(key)
+            if known is not None and known.reference() is None:
+                del self._known[key]
+
+        try:
+            return weakref.ref(instance, forget)
+        except TypeError:
+            return lambda: instance  # kept alive until disarmed, so that its id is not given to another

@@ -1,0 +1,111 @@
+"""Replacements that are undone: attributes of modules and classes, cells of closures, globals by identity.
+
+Everything that arming changes in the process goes through one `Patches`, so that undoing is one call: in
+reverse order, each on its own, all of them even where one fails.  A replaced class attribute that had been
+inherited is deleted again, not set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import CellType, FunctionType, ModuleType
+from typing import Any
+
+__all__ = ["Patches"]
+
+_MISSING = object()
+
+
+class Patches:
+    """A stack of replacements.  Not thread-safe: the caller holds a lock."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], None]] = []
+
+    def set_attribute(self, owner: Any, name: str, value: Any) -> None:
+        """Set ``owner.name`` of a module or class; the raw entry of its namespace is what comes back."""
+        before = vars(owner).get(name, _MISSING)
+        setattr(owner, name, value)
+
+        def undo() -> None:
+            if vars(owner).get(name, _MISSING) is not value:
+                return  # somebody has replaced it since; theirs stays
+            if before is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+
+        self._undo.append(undo)
+
+    def set_in_instance(self, instance: Any, name: str, value: Any) -> None:
+        """Put `value` into the instance's own namespace, past any ``__setattr__``."""
+        namespace = instance.__dict__
+        before = namespace.get(name, _MISSING)
+        namespace[name] = value
+
+        def undo() -> None:
+            if namespace.get(name, _MISSING) is not value:
+                return
+            if before is _MISSING:
+                del namespace[name]
+            else:
+                namespace[name] = before
+
+        self._undo.append(undo)
+
+    def reroute(
+        self, module: ModuleType, name: str, wrap: Callable[[Any], Any], others: Iterable[ModuleType] = ()
+    ) -> bool:
+        """Put ``wrap(function)`` in the place of the function `name` of `module`, however it was imported.
+
+        Where the function is a decorator's wrapper that keeps the decorated function in a closure cell, the
+        cell is replaced: who imported the function by name before now is reached as well.  Otherwise the
+        module, and each of `others` that holds the very function under that name, gets the new one.  False
+        where the module has no such function.
+        """
+        function = getattr(module, name, None)
+        if function is None:
+            return False
+        cell = _inner_cell(function)
+        if cell is not None:
+            self._set_cell(cell, wrap(cell.cell_contents))
+            return True
+        replacement = wrap(function)
+        for holder in {id(m): m for m in (module, *others)}.values():
+            if vars(holder).get(name) is function:
+                self.set_attribute(holder, name, replacement)
+        return True
+
+    def _set_cell(self, cell: CellType, value: Any) -> None:
+        before = cell.cell_contents
+        cell.cell_contents = value
+
+        def undo() -> None:
+            if cell.cell_contents is value:
+                cell.cell_contents = before
+
+        self._undo.append(undo)
+
+    def undo(self) -> None:
+        """Undo everything, last first; the first error is raised when all the rest is undone."""
+        failed: BaseException | None = None
+        while self._undo:
+            try:
+                self._undo.pop()()
+            except BaseException as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+
+def _inner_cell(function: Any) -> CellType | None:
+    inner = getattr(function, "__wrapped__", None)
+    if inner is None or not isinstance(function, FunctionType):
+        return None
+    for cell in function.__closure__ or ():
+        try:
+            if cell.cell_contents is inner:
+                return cell
+        except ValueError:  # an empty cell
+            continue
+    return None

@@ -1,0 +1,138 @@
+"""Performs an action at the place where it fires: the only module that hurts the process it runs in.
+
+Promises.  ``raise`` raises in the caller's frame; ``delay`` sleeps; ``exit``, ``kill`` and ``segfault`` end
+the process without running a finally block, an exit handler or a flush; ``stop`` stops it until somebody
+sends SIGCONT.  ``hang(python)`` lets other threads run, ``hang(native)`` keeps the interpreter lock, as a
+wait in an extension module that forgot to release it would.  ``memory(megabytes)`` lowers the limit on the
+address space to that much above what is in use (64 where none is given), allocates until the interpreter
+itself raises MemoryError, and puts the limit back.  No core file is written for a planned death.  Left out:
+recording (the session has done it before) and resuming a stopped rank (the world does it).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from faultkit.actions import Action
+from faultkit.injection.errors import build
+
+__all__ = ["perform", "prepare"]
+
+MEMORY_HEADROOM_MEGABYTES = 64
+MEMORY_CHUNK_BYTES = 4 << 20
+DEATH_SECONDS_MAX = 5.0
+
+
+def prepare(action: Action, fault_text: str) -> None:
+    """Raise ValueError now where `perform` could not do its work later."""
+    if action.name not in _PERFORMERS:
+        raise ValueError(
+            f"no performer for the action {str(action)!r} of the fault {fault_text!r}: "
+            f"known are {', '.join(sorted(_PERFORMERS))}"
+        )
+    if action.name == "raise":
+        build(action, fault_text)
+
+
+def perform(action: Action, fault_text: str) -> None:
+    """Do what `action` says; `fault_text` is the fault in the grammar, for the message of what is raised."""
+    _PERFORMERS[action.name](action, fault_text)
+
+
+def _raise(action: Action, fault_text: str) -> NoReturn:
+    raise build(action, fault_text)
+
+
+def _delay(action: Action, fault_text: str) -> None:
+    time.sleep(float(action["seconds"]))
+
+
+def _hang(action: Action, fault_text: str) -> NoReturn:
+    if action["how"] == "native":
+        # Not `pause`: a wait that a signal interrupts would come back to Python.  A mutex that its own
+        # thread locks twice never does, and PyDLL keeps the interpreter lock during the call.
+        library = ctypes.PyDLL(None)
+        mutex = ctypes.create_string_buffer(256)
+        library.pthread_mutex_init(mutex, None)
+        while True:
+            library.pthread_mutex_lock(mutex)
+    forever = threading.Event()
+    while True:
+        forever.wait()
+
+
+def _exit(action: Action, fault_text: str) -> NoReturn:
+    os._exit(int(action["code"]))
+
+
+def _kill(action: Action, fault_text: str) -> None:
+    number = signal.Signals[str(action["signal"])]
+    _write_no_core_file()
+    os.kill(os.getpid(), number)
+    if action.kills and signal.getsignal(number) is signal.SIG_DFL:
+        # The signal may be delivered to another thread; nothing after the point may happen meanwhile.
+        time.sleep(DEATH_SECONDS_MAX)
+
+
+def _stop(action: Action, fault_text: str) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _segfault(action: Action, fault_text: str) -> NoReturn:
+    _write_no_core_file()
+    crash = getattr(faulthandler, "_sigsegv", None)
+    if crash is not None:
+        crash()
+    ctypes.string_at(0)
+    os.abort()
+
+
+def _memory(action: Action, fault_text: str) -> NoReturn:
+    try:
+        import resource
+
+        with open("/proc/self/statm") as statm:
+            used_bytes = int(statm.read().split()[0]) * resource.getpagesize()
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    except (ImportError, OSError, ValueError):
+        raise MemoryError(f"injected by faultkit: {fault_text}") from None
+    limit = used_bytes + (int(action.get("megabytes") or MEMORY_HEADROOM_MEGABYTES) << 20)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    held = []
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+        while True:
+            held.append(bytearray(MEMORY_CHUNK_BYTES))
+    finally:
+        held.clear()
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _write_no_core_file() -> None:
+    try:
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    except (ImportError, OSError, ValueError):
+        pass
+
+
+_PERFORMERS: dict[str, Callable[[Action, str], None]] = {
+    "delay": _delay,
+    "exit": _exit,
+    "hang": _hang,
+    "kill": _kill,
+    "memory": _memory,
+    "raise": _raise,
+    "segfault": _segfault,
+    "stop": _stop,
+}
