@@ -1,0 +1,29 @@
+"""Who runs: `World`, the outcomes of its ranks, and the run as a value.
+
+The path of a run through these modules: `world` (what a user calls) asks `client` for the fork `server`, has it
+start a `crew` of ranks (`rank`), and lets `supervision` follow one call; `watcher` decides from `memory` whether
+anybody can still make progress.  `channel`, `transport` and `modules` carry things between the processes.
+"""
+
+from __future__ import annotations
+
+from faultkit.worlds.client import HarnessError
+from faultkit.worlds.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
+from faultkit.worlds.run import Run
+from faultkit.worlds.transport import TransportError
+from faultkit.worlds.world import World
+
+__all__ = [
+    "Died",
+    "ErrorRecord",
+    "Event",
+    "Fired",
+    "HarnessError",
+    "Hung",
+    "Outcome",
+    "Raised",
+    "Returned",
+    "Run",
+    "TransportError",
+    "World",
+]

@@ -1,0 +1,170 @@
+"""The caller's handle on the fork server: one server per process, started when the first world needs it.
+
+Promises.  `server()` gives a live server or raises `HarnessError` within a deadline; a server that died is
+replaced for the next world; a process that was forked from the caller gets a server of its own.  Modules are
+preloaded into the server so that ranks need not import them one by one; a module that starts threads on import
+is refused from then on, and the server replaced, because a process with threads must not fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from faultkit.worlds import modules
+from faultkit.worlds.channel import Channel, ChannelClosed, ChannelTimeout
+
+__all__ = ["ForkServer", "HarnessError", "server", "shut_down"]
+
+START_SECONDS_MAX = 180.0
+PRELOAD_SECONDS_MAX = 120.0
+END_SECONDS_MAX = 10.0
+
+
+class HarnessError(RuntimeError):
+    """faultkit itself failed: no verdict follows from this run."""
+
+
+class ForkServer:
+    """A running fork server and its control channel."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._preloaded: set[str] = set()
+        self._report: dict[str, Any] | None = None
+        self._control, theirs = Channel.pair()
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "faultkit.worlds.server", str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C goes to the caller alone, which then ends the ranks in order
+                env=environment,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def alive(self) -> bool:
+        return self._pid == os.getpid() and self._process.poll() is None
+
+    def wait_end(self) -> None:
+        """Wait a moment for a process whose channel broke to be gone, so that `alive` tells the truth."""
+        if self._pid == os.getpid():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1.0)
+
+    def ready(self) -> dict[str, Any]:
+        """What the server says of itself (torch version, threads), once it is ready.  Raises HarnessError."""
+        with self._lock:
+            if self._report is None:
+                self._report = self._answer("ready", START_SECONDS_MAX, "start")[0]
+            return self._report
+
+    def open_world(self) -> Channel:
+        """A channel of its own for one world."""
+        self.ready()
+        channel, theirs = Channel.pair()
+        with theirs, self._lock:
+            try:
+                self._control.send(("world",), (theirs.fileno(),))
+            except (ChannelClosed, ChannelTimeout) as error:
+                channel.close()
+                raise HarnessError(f"the fork server (pid {self.pid}) is gone: {error}") from None
+        return channel
+
+    def preload(self, names: list[str]) -> bool:
+        """Import modules in the server; False if one of them started threads there."""
+        self.ready()
+        with self._lock:
+            missing = [name for name in names if name not in self._preloaded]
+            if not missing:
+                return True
+            self._preloaded.update(missing)
+            try:
+                self._control.send(("preload", modules.table_of_this_process(), sys.path, missing))
+            except ChannelClosed as error:
+                raise HarnessError(f"the fork server (pid {self.pid}) is gone: {error}") from None
+            _, threads = self._answer("preloaded", PRELOAD_SECONDS_MAX, f"preloading {', '.join(missing)}")
+            return threads == 1
+
+    def _answer(self, verb: str, timeout_seconds: float, what: str) -> list[Any]:
+        try:
+            message = self._control.receive(timeout_seconds=timeout_seconds)
+        except ChannelTimeout:
+            self._process.kill()
+            raise HarnessError(f"the fork server did not answer within {timeout_seconds:g} s ({what})") from None
+        except ChannelClosed:
+            status = self._process.wait(timeout=END_SECONDS_MAX)
+            raise HarnessError(f"the fork server ended with status {status} ({what})") from None
+        if message[0] != verb:
+            raise HarnessError(f"the fork server answered {message[0]!r}, expected {verb!r}")
+        return list(message[1:])
+
+    def close(self) -> None:
+        """End the server and everything it started; returns when they are gone."""
+        self._control.close()
+        if self._pid != os.getpid():
+            return
+        try:
+            self._process.wait(timeout=END_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(timeout=END_SECONDS_MAX)
+
+
+_lock = threading.Lock()
+_server: ForkServer | None = None
+_refused: set[str] = set()
+
+
+def server(preload: tuple[str, ...] = ()) -> ForkServer:
+    """The fork server of this process, with `preload` imported.  Raises HarnessError."""
+    global _server
+    with _lock:
+        for _ in range(3):
+            if _server is None or not _server.alive():
+                if _server is not None and _server._pid == os.getpid():
+                    _server.close()
+                _server = ForkServer()
+            names = [name for name in preload if name not in _refused]
+            if not names or _server.preload(names):
+                return _server
+            _refused.update(names)
+            _server.close()
+            _server = None
+    raise HarnessError("the fork server could not be started")
+
+
+def warm_up() -> None:
+    """Start the server without waiting for it: it imports torch while the caller goes on."""
+    global _server
+    with _lock:
+        if _server is None or not _server.alive():
+            _server = ForkServer()
+
+
+@atexit.register
+def shut_down() -> None:
+    """End the server of this process, if any; the next world starts a new one."""
+    global _server
+    with _lock:
+        if _server is not None:
+            _server.close()
+            _server = None
+
+

@@ -1,0 +1,244 @@
+"""A crew: the processes of one world for as long as they live together, and how the parent reaches them.
+
+Promises.  Every descriptor and process that a crew made ends with `close`, also when starting it failed half
+way.  A rank's end is known from the fork server, which is its parent, at once.  Left out: what to run, and what
+the ranks' states mean (`supervision`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from typing import Any
+
+from faultkit.worlds import modules
+from faultkit.worlds.channel import Channel, ChannelClosed, ChannelTimeout
+from faultkit.worlds.client import ForkServer, HarnessError
+from faultkit.worlds.memory import RankMemory, create_memory
+from faultkit.worlds.processes import is_stopped
+from faultkit.worlds.rank import STACK_SIGNAL, RankSpec
+from faultkit.worlds.spying import spied_stack
+
+__all__ = ["Crew", "RankHandle"]
+
+START_SECONDS_MAX = 60.0
+STACK_SECONDS_MAX = 0.5
+END_SECONDS_MAX = 10.0
+OUTPUT_BYTES_MAX = 1 << 20
+
+
+class RankHandle:
+    """The parent's ends of one rank: its channel, memory, captured output and stack file."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.pid = 0
+        self.ready = False
+        self.process: int | None = None  # a pidfd, readable once the process has ended
+        self.exitcode: int | None = None  # negative: the signal that ended it
+        self.channel, self._theirs = Channel.pair()
+        memory = create_memory()
+        self._given = [memory]
+        self.memory = RankMemory(memory)
+        self.output_fd = os.memfd_create("faultkit-output", os.MFD_CLOEXEC)
+        self.stack_fd = os.memfd_create("faultkit-stack", os.MFD_CLOEXEC)
+        # the rank appends, whatever it did to its copy of the descriptor; the parent empties the file between runs
+        for descriptor in (self.output_fd, self.stack_fd):
+            self._given.append(os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+
+    def given(self, store_fd: int) -> tuple[int, ...]:
+        return (self._theirs.fileno(), *self._given, store_fd)
+
+    def hand_over(self) -> None:
+        """Close what the rank now owns."""
+        self._theirs.close()
+        for descriptor in self._given:
+            os.close(descriptor)
+        self._given = []
+
+    def output(self) -> str:
+        return _read(self.output_fd)
+
+    def stacks(self) -> str:
+        return _read(self.stack_fd)
+
+    def clear(self) -> None:
+        self.memory.clear_log()
+        os.ftruncate(self.output_fd, 0)
+        os.ftruncate(self.stack_fd, 0)
+
+    def bury(self) -> None:
+        """Where the server could not do it, having died: wait until the rank has, and end what it had started."""
+        if self.process is not None:
+            if self.exitcode is None and select.select([self.process], [], [], END_SECONDS_MAX)[0]:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
+            os.close(self.process)
+            self.process = None
+
+    def close(self) -> None:
+        self.hand_over()
+        self.channel.close()
+        self.memory.close()
+        os.close(self.output_fd)
+        os.close(self.stack_fd)
+
+
+class Crew:
+    """The ranks of one world, started and forming their process group."""
+
+    def __init__(
+        self,
+        server: ForkServer,
+        size: int,
+        *,
+        how: str,
+        backend: str,
+        group_timeout_seconds: float | None = None,
+    ) -> None:
+        self.size = size
+        self.healthy = True
+        self.ranks: list[RankHandle] = []
+        self.server = server
+        self.channel = server.open_world()
+        store_fd = os.memfd_create("faultkit-store", os.MFD_CLOEXEC)
+        try:
+            table = modules.table_of_this_process()
+            for rank in range(size):
+                handle = RankHandle(rank)
+                self.ranks.append(handle)
+                self.channel.send(("launch", rank, how), handle.given(store_fd))
+                handle.hand_over()
+                handle.channel.send(
+                    RankSpec(
+                        rank=rank,
+                        size=size,
+                        backend=backend,
+                        environment=dict(os.environ),
+                        directory=os.getcwd(),
+                        path=[entry or os.getcwd() for entry in sys.path],
+                        modules=table,
+                        group_timeout_seconds=group_timeout_seconds,
+                    )
+                )
+            deadline = time.monotonic() + START_SECONDS_MAX
+            while not all(handle.pid for handle in self.ranks):
+                self._note(self.channel.receive(timeout_seconds=max(0.01, deadline - time.monotonic())))
+        except (ChannelClosed, ChannelTimeout, OSError) as error:
+            self.close()
+            raise HarnessError(f"a world of {size} ranks could not be started: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            os.close(store_fd)
+
+    def _note(self, message: tuple[Any, ...]) -> None:
+        verb, *rest = message
+        if verb == "launched":
+            handle = self.ranks[rest[0]]
+            handle.pid = rest[1]
+            with contextlib.suppress(OSError):  # it has ended already
+                handle.process = os.pidfd_open(rest[1])
+        elif verb == "refused":
+            raise HarnessError(f"rank {rest[0]} could not be started: {rest[1]}")
+        elif verb == "exited":
+            for handle in self.ranks:
+                if handle.pid == rest[0]:
+                    handle.exitcode = rest[1]
+
+    def poll_server(self) -> None:
+        """Take in which ranks have ended.  Raises HarnessError where the server is gone."""
+        try:
+            for message in self.channel.receive_ready():
+                self._note(message)
+        except ChannelClosed:
+            self.server.wait_end()
+            raise HarnessError(f"the fork server (pid {self.server.pid}) ended during a run") from None
+
+    def wait_ready(self) -> None:
+        """Wait until every rank has formed the group.  Raises HarnessError, with the rank's output, if one cannot."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        for handle in self.ranks:
+            while not handle.ready:
+                try:
+                    self.note_ready(handle, handle.channel.receive(timeout_seconds=deadline - time.monotonic()))
+                except (ChannelClosed, ChannelTimeout) as error:
+                    raise HarnessError(
+                        f"rank {handle.rank} could not join the process group ({error}):\n{handle.output()}"
+                    ) from None
+
+    @staticmethod
+    def note_ready(handle: RankHandle, message: tuple[Any, ...]) -> bool:
+        if message[0] == "ready":
+            handle.ready = True
+            return True
+        return False
+
+    def pids(self) -> dict[int, int]:
+        return {handle.rank: handle.pid for handle in self.ranks if handle.exitcode is None}
+
+    def whole(self) -> bool:
+        """Whether every rank still lives and the last run left the crew fit for another."""
+        if self.healthy:
+            try:
+                self.poll_server()
+            except HarnessError:
+                self.healthy = False
+        return self.healthy and all(handle.exitcode is None for handle in self.ranks)
+
+    def signal(self, rank: int, number: int) -> None:
+        with contextlib.suppress(ChannelClosed):
+            self.channel.send(("signal", self.ranks[rank].pid, number))
+
+    def dump_stacks(self, ranks: list[int]) -> dict[int, str]:
+        """The Python stacks of all threads of these ranks, also of one that waits in native code or is stopped."""
+        seen: dict[int, str] = dict.fromkeys(ranks, "")
+        open_ranks = {rank for rank in ranks if not is_stopped(self.ranks[rank].pid)}
+        for rank in open_ranks:
+            self.signal(rank, STACK_SIGNAL)
+        deadline = time.monotonic() + STACK_SECONDS_MAX
+        while open_ranks and time.monotonic() < deadline:
+            time.sleep(0.002)  # the dump is written by a signal handler: nothing announces its end
+            for rank in list(open_ranks):
+                text = self.ranks[rank].stacks()
+                if text and text == seen[rank] and text.endswith("\n"):
+                    open_ranks.discard(rank)
+                seen[rank] = text
+        return {rank: text or spied_stack(self.ranks[rank].pid) for rank, text in seen.items()}
+
+    def close(self) -> None:
+        """Kill what still lives and release everything; returns when the ranks are gone."""
+        try:
+            self.channel.send(("close",), timeout_seconds=1.0)
+            while True:
+                self.channel.receive(timeout_seconds=10.0)
+        except (ChannelClosed, ChannelTimeout):
+            pass
+        finally:
+            self.channel.close()
+            for handle in self.ranks:
+                handle.bury()
+                handle.close()
+            self.ranks = []
+
+
+def exit_words(exitcode: int) -> tuple[str | None, int | None]:
+    """(signal name or None, exit status or None) of a process's exit code."""
+    if exitcode < 0:
+        try:
+            return signal.Signals(-exitcode).name, None
+        except ValueError:
+            return f"signal {-exitcode}", None
+    return None, exitcode
+
+
+def _read(descriptor: int) -> str:
+    size = os.fstat(descriptor).st_size
+    start = max(0, size - OUTPUT_BYTES_MAX)
+    text = os.pread(descriptor, size - start, start).decode(errors="replace")
+    return f"[{start} bytes before this left out]\n{text}" if start else text

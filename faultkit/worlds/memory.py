@@ -1,0 +1,228 @@
+"""The memory that a rank shares with the parent: its event log and the state of its threads.
+
+A rank writes here without a system call and without waking anybody, and what it wrote survives its death
+in the next instruction, because the pages belong to both processes.  The parent reads whenever it likes: a
+record counts only once the committed length says so.  It is an anonymous file (memfd), so a full /dev/shm
+does not hurt it and nothing is left when the last process ends.  One writer process per memory; its threads
+share a lock.
+
+Layout: 64 bytes of header, `THREAD_SLOT_COUNT` thread slots, `GROUP_SLOT_COUNT` group slots, then the log.
+Left out: growth.  A log that is full counts what it dropped, and readers must ask `dropped`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import threading
+import time
+from typing import Any, NamedTuple
+
+import msgspec
+
+__all__ = ["RankMemory", "ThreadState", "create_memory"]
+
+MEMORY_BYTES = 4 << 20  # pages are allocated when touched
+HEADER = struct.Struct("=QQQQii")  # committed, dropped, phase, phase since (ns), threads alive, threads active
+THREAD_SLOT_COUNT = 32
+THREAD_SLOT = struct.Struct("=QIiQQ24s40s40s")  # native id, state, peer, sequence, since ns, kind, group, label
+GROUP_SLOT_COUNT = 128
+GROUP_SLOT = struct.Struct("=40sQQQQ")  # name, entered, left, sent, received
+THREADS_START = 64
+GROUPS_START = THREADS_START + THREAD_SLOT_COUNT * THREAD_SLOT.size
+LOG_START = GROUPS_START + GROUP_SLOT_COUNT * GROUP_SLOT.size
+RECORD = struct.Struct("=IQ")  # body length, time (ns, CLOCK_MONOTONIC)
+
+IDLE, STARTING, RUNNING = 0, 1, 2
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class ThreadState(NamedTuple):
+    """A thread that is inside a communication call: which, of which group, since when."""
+
+    native_id: int
+    kind: str
+    group: str
+    label: str
+    sequence: int
+    peer: int
+    since_ns: int
+
+
+class GroupState(NamedTuple):
+    name: str
+    entered: int
+    left: int
+    sent: int
+    received: int
+
+
+def create_memory() -> int:
+    """A descriptor of fresh, zeroed shared memory for one rank."""
+    descriptor = os.memfd_create("faultkit-rank", os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, MEMORY_BYTES)
+    return descriptor
+
+
+class RankMemory:
+    """A mapping of one rank's memory, for its writer (on the rank) or its reader (in the parent)."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._map = mmap.mmap(descriptor, MEMORY_BYTES)
+        self._lock = threading.Lock()
+        self._groups: dict[str, int] = {}
+        self._slots: dict[int, int] = {}
+
+    def close(self) -> None:
+        self._map.close()
+
+    # -- the rank's side -------------------------------------------------------------------------
+
+    def set_phase(self, phase: int) -> None:
+        struct.pack_into("=QQ", self._map, 16, phase, time.monotonic_ns())
+
+    def count_threads(self, alive: int, active: int) -> None:
+        """Add to the numbers of threads, besides the main one, that live and that have something to do."""
+        with self._lock:
+            counts = struct.unpack_from("=ii", self._map, 32)
+            struct.pack_into("=ii", self._map, 32, counts[0] + alive, counts[1] + active)
+
+    def append(self, kind: str, data: dict[str, Any]) -> None:
+        """Add a record; it is visible to the parent, and safe from this process's death, on return."""
+        try:
+            body = _encode((kind, data))
+        except (TypeError, ValueError):  # a lone surrogate in a message, an object that is no plain value
+            body = _encode((kind, _plain(data)))
+        now = time.monotonic_ns()
+        with self._lock:
+            (committed, dropped) = struct.unpack_from("=QQ", self._map, 0)
+            start = LOG_START + committed
+            end = start + RECORD.size + len(body)
+            if end > MEMORY_BYTES:
+                struct.pack_into("=Q", self._map, 8, dropped + 1)
+                return
+            RECORD.pack_into(self._map, start, len(body), now)
+            self._map[start + RECORD.size : end] = body
+            struct.pack_into("=Q", self._map, 0, end - LOG_START)
+
+    def thread_enters(
+        self, native_id: int, kind: str, group: str, label: str, sequence: int, peer: int
+    ) -> None:
+        with self._lock:
+            slot = self._slots.get(native_id)
+            if slot is None:
+                taken = set(self._slots.values())
+                slot = next((i for i in range(THREAD_SLOT_COUNT) if i not in taken), None)
+                if slot is None:
+                    return
+                self._slots[native_id] = slot
+            THREAD_SLOT.pack_into(
+                self._map,
+                THREADS_START + slot * THREAD_SLOT.size,
+                native_id,
+                1,
+                peer,
+                sequence,
+                time.monotonic_ns(),
+                kind.encode()[:24],
+                group.encode()[:40],
+                label.encode()[:40],
+            )
+
+    def thread_leaves(self, native_id: int) -> None:
+        with self._lock:
+            slot = self._slots.pop(native_id, None)
+            if slot is not None:
+                struct.pack_into("=I", self._map, THREADS_START + slot * THREAD_SLOT.size + 8, 0)
+
+    def count(self, group: str, *, entered: int = 0, left: int = 0, sent: int = 0, received: int = 0) -> int:
+        """Add to the group's counters; returns how many of its collectives this rank has entered."""
+        with self._lock:
+            slot = self._groups.get(group)
+            if slot is None:
+                slot = len(self._groups)
+                if slot >= GROUP_SLOT_COUNT:
+                    return 0
+                self._groups[group] = slot
+                GROUP_SLOT.pack_into(
+                    self._map, GROUPS_START + slot * GROUP_SLOT.size, group.encode()[:40], 0, 0, 0, 0
+                )
+            at = GROUPS_START + slot * GROUP_SLOT.size
+            name, *counts = GROUP_SLOT.unpack_from(self._map, at)
+            counts = [a + b for a, b in zip(counts, (entered, left, sent, received), strict=True)]
+            GROUP_SLOT.pack_into(self._map, at, name, *counts)
+            return counts[0]
+
+    # -- the parent's side -----------------------------------------------------------------------
+
+    def clear_log(self) -> None:
+        struct.pack_into("=QQ", self._map, 0, 0, 0)
+
+    def phase(self) -> int:
+        return struct.unpack_from("=Q", self._map, 16)[0]
+
+    def thread_counts(self) -> tuple[int, int]:
+        """How many threads besides the main one live, and how many of them have something to do."""
+        return struct.unpack_from("=ii", self._map, 32)
+
+    def dropped(self) -> int:
+        return struct.unpack_from("=Q", self._map, 8)[0]
+
+    def committed(self) -> int:
+        return struct.unpack_from("=Q", self._map, 0)[0]
+
+    def log(self) -> bytes:
+        """The committed records, as bytes for `records`."""
+        return self._map[LOG_START : LOG_START + self.committed()]
+
+    def threads(self) -> list[ThreadState]:
+        states = []
+        for slot in range(THREAD_SLOT_COUNT):
+            at = THREADS_START + slot * THREAD_SLOT.size
+            native_id, state, peer, sequence, since_ns, kind, group, label = THREAD_SLOT.unpack_from(
+                self._map, at
+            )
+            if state:
+                states.append(
+                    ThreadState(native_id, _text(kind), _text(group), _text(label), sequence, peer, since_ns)
+                )
+        return states
+
+    def groups(self) -> list[GroupState]:
+        states = []
+        for slot in range(GROUP_SLOT_COUNT):
+            name, *counts = GROUP_SLOT.unpack_from(self._map, GROUPS_START + slot * GROUP_SLOT.size)
+            if not name[0]:
+                break
+            states.append(GroupState(_text(name), *counts))
+        return states
+
+
+def records(log: bytes) -> list[tuple[int, str, dict[str, Any]]]:
+    """The records of a log: (time in ns of CLOCK_MONOTONIC, kind, data), in the order written."""
+    found = []
+    at = 0
+    while at + RECORD.size <= len(log):
+        length, time_ns = RECORD.unpack_from(log, at)
+        start = at + RECORD.size
+        kind, data = _decode(log[start : start + length])
+        found.append((time_ns, kind, data))
+        at = start + length
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {(key if isinstance(key, int) else _plain(str(key))): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="replace")

@@ -1,0 +1,107 @@
+"""Lets a rank import the modules that the parent has, the way the parent imported them.
+
+A function travels by the name of its module, but the parent may have loaded that module from a path that is
+on no search path (pytest's importlib mode), or through pytest's assertion rewriting.  The parent sends a
+table of such modules, and this finder answers from it.  Promises: a module of the table is loaded from the
+same file, with pytest's rewritten asserts where the parent had them; every other import is untouched.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import sysconfig
+from collections.abc import Sequence
+from types import CodeType, ModuleType
+
+__all__ = ["ModuleTable", "install", "table_of_this_process"]
+
+ModuleTable = dict[str, tuple[str, bool]]  # name -> (file, asserts rewritten)
+
+_INSTALLED_CODE = tuple(
+    os.path.join(os.path.realpath(sysconfig.get_paths()[key]), "") for key in ("purelib", "platlib", "stdlib")
+)
+_remembered: tuple[int, ModuleTable] = (-1, {})
+
+
+def table_of_this_process() -> ModuleTable:
+    """The modules of this process that a rank could not import, or not alike, by name alone."""
+    global _remembered
+    if _remembered[0] == len(sys.modules):
+        return _remembered[1]
+    table: ModuleTable = {}
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        file = getattr(module, "__file__", None)
+        if spec is None or not isinstance(file, str) or not file.endswith(".py") or name == "__main__":
+            continue
+        rewritten = type(spec.loader).__name__ == "AssertionRewritingHook"
+        if rewritten and not file.startswith(_INSTALLED_CODE):
+            table[name] = (file, True)
+    _remembered = (len(sys.modules), table)
+    return table
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads with pytest's rewritten asserts, so that a failed assert explains itself on a rank too."""
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        from _pytest.assertion.rewrite import rewrite_asserts
+
+        path = self.get_filename(fullname)
+        source = self.get_data(path)
+        tree = ast.parse(source, filename=path)
+        rewrite_asserts(tree, source, path)
+        return compile(tree, path, "exec", dont_inherit=True)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self) -> None:
+        self.table: ModuleTable = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        entry = self.table.get(fullname)
+        if entry is None or not os.path.isfile(entry[0]):
+            return None
+        file, rewritten = entry
+        loader = _Loader(fullname, file) if rewritten else None
+        folder = os.path.dirname(file) if os.path.basename(file) == "__init__.py" else None
+        return importlib.util.spec_from_file_location(
+            fullname, file, loader=loader, submodule_search_locations=[folder] if folder else None
+        )
+
+
+class _PackageFinder(importlib.abc.MetaPathFinder):
+    """Stands last: an empty package for a prefix of a name in the table that nothing else can find."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        depth = fullname.count(".") + 1
+        for name, (file, _) in _finder.table.items():
+            if name.startswith(fullname + "."):
+                folder = os.path.dirname(file)
+                for _ in range(name.count(".") + 1 - depth - (os.path.basename(file) != "__init__.py")):
+                    folder = os.path.dirname(folder)
+                spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
+                spec.submodule_search_locations = [folder]
+                return spec
+        return None
+
+
+_finder = _Finder()
+_package_finder = _PackageFinder()
+
+
+def install(table: ModuleTable) -> None:
+    """Make the modules of `table` importable here under their names."""
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+        sys.meta_path.append(_package_finder)
+    _finder.table.update(table)

@@ -1,0 +1,178 @@
+"""What a run leaves behind: the outcome of each rank, and the events that each rank recorded.
+
+These are frozen values without behaviour beyond reading them.  They hold text and numbers, so that a
+rank's failure is told in full even where its exception cannot be pickled, or pickles and cannot be
+unpickled; the live exception object is an extra that may be missing.  Judging is not done here: see
+`faultkit.checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from faultkit.plan import Fault
+from faultkit.worlds.tracebacks import Frame, text_of
+
+__all__ = ["Died", "ErrorRecord", "Event", "Fired", "Hung", "Outcome", "Raised", "Returned", "Untransportable"]
+
+
+class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One exception as text: everything a reader needs, nothing that has to be unpickled.
+
+    `type_name` is the qualified name without the module (``"ValueError"``), `module` the module.
+    `message` is ``str(exception)``, or a placeholder where ``__str__`` itself raises.  `frames` are those of
+    the traceback.  `failures` maps rank in the group to that rank's error where the exception is a
+    ``CheckpointException``; `step` is then the engine's name of the failing step, and `message` has a line for
+    each failure, without the tracebacks that the engine puts into its own.  `members` holds the parts of an
+    exception group.
+    """
+
+    type_name: str
+    module: str = "builtins"
+    message: str = ""
+    errno: int | None = None
+    notes: tuple[str, ...] = ()
+    frames: tuple[Frame, ...] = ()
+    cause: ErrorRecord | None = None
+    context: ErrorRecord | None = None
+    members: tuple[ErrorRecord, ...] = ()
+    failures: dict[int, ErrorRecord] | None = None
+    step: str | None = None
+
+    @property
+    def traceback_text(self) -> str:
+        """What the interpreter would print for this exception, with its chain."""
+        return text_of(self)
+
+    def chain(self) -> tuple[ErrorRecord, ...]:
+        """This error and everything it was raised from or during, nearest first, each once."""
+        found: list[ErrorRecord] = []
+        waiting: list[ErrorRecord | None] = [self]
+        while waiting:
+            error = waiting.pop(0)
+            if error is None:
+                continue
+            found.append(error)
+            waiting += [error.cause, error.context, *error.members]
+        return tuple(found)
+
+
+class Untransportable(msgspec.Struct, frozen=True):
+    """Stands for a returned value that could not be pickled on the rank or unpickled here."""
+
+    type_name: str
+    description: str
+    reason: str
+
+
+class Outcome:
+    """What became of one rank: `Returned`, `Raised`, `Died` or `Hung`.  Not to be instantiated."""
+
+    kind: str
+
+
+class Returned(Outcome, msgspec.Struct, frozen=True):
+    """The function returned `value` (an `Untransportable` where the value could not travel)."""
+
+    value: Any = None
+    kind = "returned"
+
+
+class Raised(Outcome, msgspec.Struct, frozen=True, dict=True):
+    """The function raised.  `error` is the text of it, `revival` what makes the live exception of it."""
+
+    error: ErrorRecord
+    revival: Callable[[], BaseException | None] | None = None
+    kind = "raised"
+
+    @cached_property
+    def exception(self) -> BaseException | None:
+        """The exception itself, with a traceback; None if it cannot travel.  Unpickled when first asked for."""
+        return self.revival() if self.revival is not None else None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Raised) and self.error == other.error
+
+    def __hash__(self) -> int:
+        return hash((self.error.type_name, self.error.message))
+
+    def __repr__(self) -> str:
+        return f"Raised({self.type_name}: {self.message[:200]!r})"
+
+    @property
+    def type_name(self) -> str:
+        return self.error.type_name
+
+    @property
+    def message(self) -> str:
+        return self.error.message
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.error.notes
+
+    @property
+    def traceback_text(self) -> str:
+        return self.error.traceback_text
+
+    @property
+    def failures(self) -> dict[int, tuple[str, str]]:
+        """``{rank: (type_name, message)}`` of a ``CheckpointException``; empty for any other error."""
+        return {rank: (e.type_name, e.message) for rank, e in (self.error.failures or {}).items()}
+
+
+class Died(Outcome, msgspec.Struct, frozen=True):
+    """The process ended.  `signal` is a name such as ``"SIGKILL"``, or None where it exited with `exitcode`.
+
+    `stack` is what the dying interpreter wrote of its stack (a segmentation fault does), or empty.
+    """
+
+    signal: str | None = None
+    exitcode: int | None = None
+    stack: str = ""
+    kind = "died"
+
+
+class Hung(Outcome, msgspec.Struct, frozen=True):
+    """The rank did not come back.  `stack` is its Python stack, `waiting` says for what it waits if known."""
+
+    stack: str = ""
+    waiting: str = ""
+    kind = "hung"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that a rank recorded the moment it happened; it survives the rank's death.
+
+    `seconds` counts from the start of the run on the machine's monotonic clock.  `kind` and `data`:
+
+    ``fired``          fault (index in the plan), point, moment, call, step
+    ``called``         point, call, ok: a call of a planned point came back; only points of the plan
+    ``attempt_begin``  op ("save" or "load"), coordinator (rank in the group), attempt (1-based)
+    ``attempt_end``    op, attempt, ok, error (an ErrorRecord as a dict without tracebacks, when not ok)
+    ``step_begin``     step ("plan", "write", "read", ...), op (the engine's collective step kind), number
+    ``step_end``       step, number, ok, failures (ranks reported, when the step reported a failure)
+    """
+
+    rank: int
+    seconds: float
+    kind: str
+    data: dict[str, Any]
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """A fault whose action really happened: on `rank`, at its `call`-th call of the point (1-based).
+
+    `step` names the engine's step it happened in (``"plan"``), None outside of any step.
+    """
+
+    fault: Fault
+    rank: int
+    call: int
+    seconds: float = 0.0
+    step: str | None = None
+    point: str = ""

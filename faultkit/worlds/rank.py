@@ -1,0 +1,261 @@
+"""One rank: a process that forms its process group and then runs what the parent sends.
+
+Promises.  The rank dies with the server that started it.  What it prints, also from C++, goes to its own
+file.  Each run starts from the same state: seed, environment, working directory and warning filters are set
+before and put back after.  Whatever the function does, the parent gets a result message or sees the process
+end.  What the rank did is in its shared memory the moment it did it.  Left out: judging, and cleaning up the
+function's own threads; they are reported, and the parent replaces the rank.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import importlib
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from faultkit.plan import FaultPlan
+from faultkit.worlds import collectives, modules, threads, transport
+from faultkit.worlds.channel import Channel, ChannelClosed
+from faultkit.worlds.memory import IDLE, RUNNING, STARTING, RankMemory
+
+__all__ = ["STACK_SIGNAL", "Call", "RankSpec", "main"]
+
+STACK_SIGNAL = signal.SIGRTMIN + 3  # faulthandler writes the stacks of all threads to the rank's stack file
+PR_SET_PDEATHSIG = 1
+LINE_BUFFERED = 1  # _IOLBF of stdio.h
+LIBRARY_DEFAULTS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+
+
+class RankSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rank is told once, when it starts."""
+
+    rank: int
+    size: int
+    backend: str
+    environment: dict[str, str]
+    directory: str
+    path: list[str]
+    modules: dict[str, tuple[str, bool]]
+    group_timeout_seconds: float | None = None
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, as sent to every rank; `body` is the pickled (function, arguments, keyword arguments)."""
+
+    body: bytes
+    plan: FaultPlan
+    seed: int
+    environment: dict[str, str]
+    directory: str
+    path: list[str]
+    modules: dict[str, tuple[str, bool]]
+
+
+def main(channel_fd: int, memory_fd: int, output_fd: int, stack_fd: int, store_fd: int, server_pid: int) -> None:
+    """Be a rank until the parent says end or goes away.  Does not return."""
+    status = 70
+    try:
+        _die_with(server_pid)
+        os.setpgid(0, 0)
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(output_fd, 1)
+        os.dup2(output_fd, 2)
+        os.close(output_fd)
+        _write_c_output_by_line()
+        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+        faulthandler.enable(file=stack_fd, all_threads=True)
+        faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True, chain=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        channel = Channel(socket.socket(fileno=channel_fd))
+        memory = RankMemory(memory_fd)
+        memory.set_phase(STARTING)
+        threads.install(memory)
+        spec: RankSpec = channel.receive(timeout_seconds=60.0)
+        status = _serve(spec, channel, memory, store_fd)
+    except (ChannelClosed, TimeoutError):
+        status = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) -> int:
+    modules.install(spec.modules)
+    sys.path[:] = spec.path
+    _set_environment(spec.environment, spec.rank, spec.size)
+    with contextlib.suppress(OSError):
+        os.chdir(spec.directory)
+    import torch.distributed as dist
+
+    from faultkit.injection import engine
+
+    collectives.install()
+    engine.keep_hooks()
+    if spec.backend:
+        import datetime
+
+        options = {}
+        if spec.group_timeout_seconds is not None:
+            options["timeout"] = datetime.timedelta(seconds=spec.group_timeout_seconds)
+        # The store is an anonymous file that all ranks inherited: no port, and no name that could be left behind.
+        store = dist.FileStore(f"/proc/self/fd/{store_fd}", spec.size)
+        dist.init_process_group(
+            spec.backend, store=store, rank=spec.rank, world_size=spec.size, **options
+        )
+    memory.set_phase(IDLE)
+    channel.send(("ready", None))
+    while True:
+        message = channel.receive(timeout_seconds=None)
+        if message[0] == "end":
+            return 0
+        leave = _run(message[1], spec, channel, memory)
+        if leave is not None:
+            return leave
+
+
+def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> int | None:
+    """Run one call and send its result; a number is the status with which the rank must now exit."""
+    from faultkit.injection import arm
+    from faultkit.injection.errors import describe
+
+    threads_before = set(threading.enumerate())
+    leave: int | None = None
+    result: tuple[str, Any]
+    with _state_of_a_run(call, spec):
+        collectives.attach(memory)
+        memory.set_phase(RUNNING)
+        try:
+            modules.install(call.modules)
+            function, args, kwargs = transport.load_call(call.body)
+            with arm(call.plan, rank=spec.rank, world_size=spec.size, record=memory.append) as session:
+                try:
+                    result = transport.encode_value(function(*args, **kwargs))
+                finally:
+                    if session.leave:
+                        leave = 1
+        except SystemExit as error:
+            # As in any program: an exit that nobody catches ends the process.
+            leave = error.code if isinstance(error.code, int) else int(error.code is not None)
+            result = ("exit", leave)
+        except BaseException as error:
+            result = ("raised", transport.encode_exception(error, describe(error)))
+        collectives.attach(None)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BaseException):
+            stream.flush()
+    health = {
+        "threads": [t.name for t in threading.enumerate() if t not in threads_before and t.is_alive()],
+        "group": _group_is_whole(spec),
+    }
+    memory.set_phase(IDLE)
+    channel.send(("result", result, health, leave))
+    return leave
+
+
+def _group_is_whole(spec: RankSpec) -> bool:
+    """Put the process group back as it was; False where that is not possible."""
+    import torch.distributed as dist
+
+    if not spec.backend:
+        return not dist.is_initialized()
+    if not dist.is_initialized():
+        return False
+    groups = dist.distributed_c10d._world
+    if dist.get_rank() != spec.rank or dist.get_world_size() != spec.size:
+        return False
+    for group in list(groups.pg_map):
+        if group is not dist.group.WORLD:
+            with contextlib.suppress(Exception):
+                dist.destroy_process_group(group)
+    return True
+
+
+@contextlib.contextmanager
+def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
+    import torch
+
+    directory = os.getcwd()
+    path, dtype = list(sys.path), torch.get_default_dtype()
+    sys.path[:] = call.path
+    _set_environment(call.environment, spec.rank, spec.size)
+    with contextlib.suppress(OSError):
+        os.chdir(call.directory)
+    random.seed(call.seed)
+    torch.default_generator.manual_seed(call.seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(call.seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(call.seed % 2**32)
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            sys.path[:] = path
+            torch.set_default_dtype(dtype)
+            with contextlib.suppress(OSError):
+                os.chdir(directory)
+
+
+def _set_environment(environment: dict[str, str], rank: int, size: int) -> None:
+    wanted = {
+        **LIBRARY_DEFAULTS,
+        **environment,
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+    }
+    if dict(os.environ) != wanted:
+        for key in set(os.environ) - set(wanted):
+            del os.environ[key]
+        os.environ.update(wanted)
+
+
+def _write_c_output_by_line() -> None:
+    """What C code prints stands beside what Python prints, and is there when the process dies."""
+    with contextlib.suppress(AttributeError, ValueError):
+        library = ctypes.CDLL(None)
+        library.setvbuf(ctypes.c_void_p.in_dll(library, "stdout"), None, LINE_BUFFERED, ctypes.c_size_t(0))
+
+
+def _die_with(server_pid: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != server_pid:
+        os._exit(0)
+
+
+def preload(names: list[str]) -> list[str]:
+    """Import modules before ranks are forked; returns those that failed (a rank will show why)."""
+    failed = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            failed.append(name)
+    return failed
+

@@ -1,0 +1,114 @@
+"""A run: what was planned, what became of every rank, and everything that ranks recorded, as one value.
+
+The verdict is worked out when it is first asked for, from the run alone, and kept.  A run holds text, numbers
+and what the function returned; it does not hold the world that made it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from faultkit.plan import FaultPlan
+from faultkit.worlds.memory import records
+from faultkit.worlds.outcomes import Event, Fired, Outcome
+
+if TYPE_CHECKING:
+    from faultkit.checks import Verdict, Violation
+
+__all__ = ["Run"]
+
+
+class Run:
+    """The result of `World.run`.
+
+    `outcomes` maps each rank to what became of it; `output` to what it printed during the run (descriptors 1
+    and 2).  `seconds` is the wall time from the moment the call was sent to the last outcome.  `dropped` counts
+    events that did not fit the ranks' memory (normally 0).
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: FaultPlan,
+        world_size: int,
+        kind: str,
+        outcomes: dict[int, Outcome],
+        logs: dict[int, bytes] | None = None,
+        started_ns: int = 0,
+        output: dict[int, str] | None = None,
+        seconds: float = 0.0,
+        timeout_seconds: float = 30.0,
+        dropped: int = 0,
+        may_not_fire: bool = False,
+    ) -> None:
+        self.plan = plan
+        self.world_size = world_size
+        self.kind = kind
+        self.outcomes = outcomes
+        self.output = output or dict.fromkeys(outcomes, "")
+        self.seconds = seconds
+        self.timeout_seconds = timeout_seconds
+        self.dropped = dropped
+        self.may_not_fire = may_not_fire
+        self._logs = logs or {}
+        self._started_ns = started_ns
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """Everything the ranks recorded, by time; see `Event` for the kinds."""
+        found = [
+            Event(rank, (time_ns - self._started_ns) / 1e9, kind, data)
+            for rank, log in self._logs.items()
+            for time_ns, kind, data in records(log)
+        ]
+        return tuple(sorted(found, key=lambda event: event.seconds))
+
+    @cached_property
+    def fired(self) -> tuple[Fired, ...]:
+        """The faults whose action really happened, by time."""
+        return tuple(
+            Fired(
+                self.plan.faults[event.data["fault"]],
+                event.rank,
+                event.data["call"],
+                event.seconds,
+                event.data.get("step"),
+                event.data.get("point", ""),
+            )
+            for event in self.events
+            if event.kind == "fired"
+        )
+
+    @property
+    def coordinator(self) -> int:
+        """The rank that coordinated the engine's first attempt; 0 where none was seen."""
+        return next((e.data.get("coordinator") or 0 for e in self.events if e.kind == "attempt_begin"), 0)
+
+    @cached_property
+    def violations(self) -> tuple[Violation, ...]:
+        """The promises that this run broke, worst first; () where every check held."""
+        from faultkit.checks import examine
+
+        return examine(self, may_not_fire=self.may_not_fire)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        from faultkit.checks import verdict_of
+
+        return verdict_of(self.violations)
+
+    def story(self) -> str:
+        """What was injected where, what each rank then saw, what should have held, and how to replay it."""
+        from faultkit.report.story import tell
+
+        return tell(self)
+
+    def raise_for_violations(self) -> None:
+        """Raise AssertionError with the whole story if any check does not hold."""
+        if self.violations:
+            raise AssertionError(self.story())
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{rank}: {outcome.kind}" for rank, outcome in sorted(self.outcomes.items()))
+        return f"<Run of {str(self.plan)!r}: {self.verdict.value}; {kinds}>"

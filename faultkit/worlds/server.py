@@ -1,0 +1,248 @@
+"""The fork server: a process that has imported torch once, and forks ranks from then on.
+
+Why a server and not a fork of the caller.  Importing torch and its checkpoint package takes seconds, so ranks
+must inherit it; but the caller may have threads, CUDA, open files and half of a test session in memory, none of
+which survives a fork well.  So one process per caller imports the engine, keeps no thread running (it checks),
+and forks every rank: 4 ranks with a formed process group take a few hundredths of a second where
+`multiprocessing` spawn takes seconds.  Ideas and prior art: `multiprocessing.forkserver`, which neither hands
+over descriptors nor reports how a child ended to anyone but its parent.
+
+Promises.  It ends when its client ends, however that happens: it watches the client's process (pidfd) besides
+the channel, since a forked child of the client may keep the channel open.  Ranks carry PR_SET_PDEATHSIG, so
+they end with the server even when it is killed.  Orphans of ranks come to it (PR_SET_CHILD_SUBREAPER) and are
+killed at the end.  Every world has its own channel; when that closes, its ranks are killed and reaped, and
+directories that it owned are removed.  Left out: restarting itself (the client does), and anything but Linux.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+from faultkit.worlds.channel import Channel, ChannelClosed
+
+__all__ = ["main"]
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class _Client:
+    """One channel (the control channel, or a world's), with the ranks and directories that belong to it."""
+
+    def __init__(self, channel: Channel, *, control: bool) -> None:
+        self.channel = channel
+        self.control = control
+        self.ranks: set[int] = set()
+        self.directories: set[str] = set()
+
+
+class _Server:
+    def __init__(self, control: socket.socket, client_pid: int) -> None:
+        self.clients = {control.fileno(): _Client(Channel(control), control=True)}
+        self.owner_of: dict[int, _Client] = {}
+        self.wakeup_read, self.wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.wakeup_write, warn_on_full_buffer=False)
+        self.poller = select.poll()
+        self.poller.register(self.wakeup_read, select.POLLIN)
+        self.poller.register(control.fileno(), select.POLLIN)
+        self.client_process = os.pidfd_open(client_pid)
+        self.poller.register(self.client_process, select.POLLIN)
+
+    def serve(self) -> None:
+        while True:
+            for descriptor, _ in self.poller.poll():
+                if descriptor == self.client_process:
+                    return
+                if descriptor == self.wakeup_read:
+                    self.reap()
+                elif descriptor in self.clients and not self.attend(self.clients[descriptor]):
+                    return
+
+    def attend(self, client: _Client) -> bool:
+        """Answer what a channel says; False when the control channel has ended."""
+        try:
+            messages = client.channel.receive_ready()
+        except ChannelClosed:
+            messages = [("close",)]
+        for message in messages:
+            verb, *rest = message
+            if verb == "close":
+                self.drop(client)
+                if client.control:
+                    return False
+                break
+            with contextlib.suppress(ChannelClosed):
+                getattr(self, f"do_{verb}")(client, *rest)
+        return True
+
+    def drop(self, client: _Client) -> None:
+        """Kill and reap what belongs to the client, then close it: its peer sees the end only after that."""
+        for pid in client.ranks:
+            _kill(pid)
+        for pid in list(client.ranks):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+            self.owner_of.pop(pid, None)
+        for directory in client.directories:
+            shutil.rmtree(directory, ignore_errors=True)
+        self.poller.unregister(client.channel.fileno())
+        del self.clients[client.channel.fileno()]
+        client.channel.close()
+
+    def reap(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.wakeup_read, 4096):
+                pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            client = self.owner_of.pop(pid, None)
+            if client is not None:
+                client.ranks.discard(pid)
+                _kill_group(pid)
+                with contextlib.suppress(ChannelClosed, TimeoutError):
+                    client.channel.send(("exited", pid, os.waitstatus_to_exitcode(status)))
+
+    # -- what a client may ask -------------------------------------------------------------------
+
+    def do_world(self, client: _Client, descriptors: tuple[int, ...]) -> None:
+        """Open a channel for a world: its socket comes with the message."""
+        (descriptor,) = descriptors
+        sock = socket.socket(fileno=descriptor)
+        self.clients[sock.fileno()] = _Client(Channel(sock), control=False)
+        self.poller.register(sock.fileno(), select.POLLIN)
+
+    def do_preload(self, client: _Client, table: dict[str, tuple[str, bool]], path: list[str], names: list[str]) -> None:
+        from faultkit.worlds import modules, rank
+
+        modules.install(table)
+        sys.path[:] = path
+        failed = rank.preload(names)
+        client.channel.send(("preloaded", failed, thread_count()))
+
+    def do_own(self, client: _Client, directory: str) -> None:
+        client.directories.add(directory)
+
+    def do_disown(self, client: _Client, directory: str) -> None:
+        client.directories.discard(directory)
+
+    def do_signal(self, client: _Client, pid: int, number: int) -> None:
+        if pid in client.ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def do_launch(self, client: _Client, index: int, how: str, descriptors: tuple[int, ...]) -> None:
+        """Start one rank; its channel, memory, output, stack and store come with the message."""
+        server_pid = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            client.channel.send(("refused", index, f"{type(error).__name__}: {error}"))
+            return
+        if pid == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for other in self.clients.values():
+                    other.channel.close()
+                for descriptor in (self.wakeup_read, self.wakeup_write, self.client_process):
+                    os.close(descriptor)
+                if how == "spawn":
+                    for descriptor in descriptors:
+                        os.set_inheritable(descriptor, True)
+                    arguments = [str(n) for n in (*descriptors, server_pid)]
+                    program = "import sys; from faultkit.worlds import rank; rank.main(*map(int, sys.argv[1:]))"
+                    os.execv(sys.executable, [sys.executable, "-P", "-c", program, *arguments])
+                from faultkit.worlds import rank
+
+                rank.main(*descriptors, server_pid)
+            finally:
+                os._exit(70)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        client.ranks.add(pid)
+        self.owner_of[pid] = client
+        client.channel.send(("launched", index, pid))
+
+
+def thread_count() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    _kill_group(pid)
+
+
+def _kill_group(pid: int) -> None:
+    # what the rank itself started stays in its process group, unless it left it on purpose
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _kill_orphans() -> None:
+    """End what ranks left behind: orphans of theirs have become our children."""
+    for _ in range(100):
+        try:
+            with open(f"/proc/self/task/{os.getpid()}/children") as listing:
+                children = [int(pid) for pid in listing.read().split()]
+        except OSError:
+            return
+        if not children:
+            return
+        for pid in children:
+            _kill(pid)
+        for pid in children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def main(control_fd: int, client_pid: int) -> None:
+    """Serve until the client ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    server = _Server(socket.socket(fileno=control_fd), client_pid)
+    try:
+        report = _prepare()
+        next(iter(server.clients.values())).channel.send(("ready", report))
+        server.serve()
+    except ChannelClosed:
+        pass
+    finally:
+        for client in list(server.clients.values()):
+            server.drop(client)
+        _kill_orphans()
+
+
+def _prepare() -> dict[str, Any]:
+    import gc
+
+    import torch
+    import torch.distributed.checkpoint
+
+    from faultkit import injection
+    from faultkit.worlds import collectives, rank
+
+    collectives.install()
+    assert injection and rank and threading.active_count() == 1
+    gc.collect()
+    gc.freeze()
+    return {"torch": torch.__version__, "threads": thread_count()}
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,42 @@
+"""Reads the stack of a process from outside, for a rank that does not write its own: stopped, or its handler gone.
+
+py-spy reads the memory of the process and neither runs anything in it nor stops it.  An extra: where py-spy is
+missing or may not read, the answer is empty.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+__all__ = ["spied_stack"]
+
+SPY_SECONDS_MAX = 10.0
+
+
+def spied_stack(pid: int) -> str:
+    """The Python stacks of all threads of `pid`, in the form that faulthandler writes; empty where unreadable."""
+    beside = os.path.join(os.path.dirname(sys.executable), "py-spy")
+    program = beside if os.access(beside, os.X_OK) else shutil.which("py-spy")
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [program, "dump", "--nonblocking", "--json", "--pid", str(pid)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SPY_SECONDS_MAX,
+            check=True,
+        )
+        threads = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ""
+    lines = []
+    for thread in sorted(threads, key=lambda thread: thread.get("os_thread_id") == pid):
+        word = "Current thread" if thread.get("os_thread_id") == pid else "Thread"
+        lines.append(f"{word} {thread['thread_id']:#018x} (most recent call first):")
+        lines += [f'  File "{f["filename"]}", line {f["line"]} in {f["name"]}' for f in thread["frames"]]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,274 @@
+"""One run, watched from the parent: send the call, follow every rank, end with an outcome for each.
+
+Promises.  It waits on events (a rank's result, a rank's end), looks at the ranks' shared memory at a slow tick
+while it waits, and ends at the first of: every rank has an outcome; the watcher proves a hang; the deadline.  On
+the latter two it first takes every rank's stack.  Ranks that a planned `stop` freezes for a while are resumed on
+time.  Nothing here writes to a rank's memory while the run goes on.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import time
+from typing import Any
+
+from faultkit.plan import Fault
+from faultkit.worlds import transport
+from faultkit.worlds.channel import ChannelClosed
+from faultkit.worlds.client import HarnessError
+from faultkit.worlds.crew import Crew, RankHandle, exit_words
+from faultkit.worlds.memory import records
+from faultkit.worlds.outcomes import Died, Hung, Outcome, Raised, Returned
+from faultkit.worlds.processes import clock_of, is_stopped, waits_for_ever
+from faultkit.worlds.rank import Call
+from faultkit.worlds.run import Run
+from faultkit.worlds.stacks import shorten
+from faultkit.worlds.watcher import RankView, Watcher, waiting_texts
+
+__all__ = ["Supervision"]
+
+TICK_SECONDS = 0.02
+GROUP_COUNT_MAX = 64  # the ranks' memory has slots for twice as many
+SERVER = -1
+
+
+class Supervision:
+    """The parent's view of one run on a crew."""
+
+    def __init__(self, crew: Crew, call: Call, timeout_seconds: float, kind: str) -> None:
+        self.crew = crew
+        self.call = call
+        self.kind = kind
+        self.timeout_seconds = timeout_seconds
+        self.outcomes: dict[int, Outcome] = {}
+        self.health: dict[int, dict[str, Any]] = {}
+        self.members: dict[int, dict[str, tuple[int, ...]]] = {}
+        self.fired: dict[int, list[tuple[int, Fault]]] = {}
+        self.read_bytes: dict[int, int] = {}
+        self.resumed: set[tuple[int, int]] = set()
+        self.leaving: set[int] = set()
+
+    def run(self, *, may_not_fire: bool = False) -> Run:
+        crew = self.crew
+        for handle in crew.ranks:
+            handle.clear()
+        started_ns = time.monotonic_ns()
+        self.send()
+        hung = self.follow(started_ns / 1e9 + self.timeout_seconds)
+        seconds = (time.monotonic_ns() - started_ns) / 1e9
+        if hung is not None:
+            self.bury(hung)
+        run = Run(
+            plan=self.call.plan,
+            world_size=crew.size,
+            kind=self.kind,
+            outcomes=dict(sorted(self.outcomes.items())),
+            logs={handle.rank: handle.memory.log() for handle in crew.ranks},
+            started_ns=started_ns,
+            output={handle.rank: handle.output() for handle in crew.ranks},
+            seconds=seconds,
+            timeout_seconds=self.timeout_seconds,
+            dropped=sum(handle.memory.dropped() for handle in crew.ranks),
+            may_not_fire=may_not_fire,
+        )
+        crew.healthy = self.is_healthy()
+        return run
+
+    def send(self) -> None:
+        import pickle
+
+        message = pickle.dumps(("call", self.call), protocol=5)
+        for handle in self.crew.ranks:
+            try:
+                handle.channel.send_bytes(message)
+            except ChannelClosed:
+                pass  # it has just ended; the server's message says how
+
+    # -- following -------------------------------------------------------------------------------
+
+    def follow(self, deadline: float) -> dict[int, str] | None:
+        """Wait for the outcomes: None once all are there, else for whom the ranks without one wait, if known."""
+        crew, watcher = self.crew, Watcher()
+        poller = select.poll()
+        by_descriptor = {handle.channel.fileno(): handle for handle in crew.ranks}
+        for descriptor in by_descriptor:
+            poller.register(descriptor, select.POLLIN)
+        poller.register(crew.channel.fileno(), select.POLLIN)
+        while len(self.outcomes) < crew.size:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                self.drain(by_descriptor, poller)
+                return waiting_texts(self.views()) if len(self.outcomes) < crew.size else None
+            ready = poller.poll(min(TICK_SECONDS, remaining) * 1000)
+            for descriptor, _ in ready:
+                if descriptor in by_descriptor:
+                    self.take(by_descriptor[descriptor], poller)
+                else:
+                    crew.poll_server()
+                    self.note_deaths()
+            if not ready:
+                views = self.views()
+                if watcher.hangs(views):
+                    self.drain(by_descriptor, poller)
+                    if len(self.outcomes) < crew.size:
+                        return waiting_texts(views)
+        return None
+
+    def drain(self, by_descriptor: dict[int, RankHandle], poller: Any) -> None:
+        self.crew.poll_server()
+        for handle in by_descriptor.values():
+            self.take(handle, poller)
+        self.note_deaths()
+
+    def take(self, handle: RankHandle, poller: Any = None) -> None:
+        if handle.rank in self.outcomes:
+            if poller is not None:
+                self._forget(handle, poller)
+            return
+        try:
+            messages = handle.channel.receive_ready()
+        except ChannelClosed:
+            if poller is not None:
+                self._forget(handle, poller)  # the server will say how it ended
+            return
+        for message in messages:
+            if self.crew.note_ready(handle, message):
+                continue
+            _, result, health, leave = message
+            self.health[handle.rank] = health
+            outcome = transport.decode_outcome(result)
+            if leave is not None:
+                # it ends as planned, or by sys.exit; what it raised before is kept where the plan made it raise
+                self.crew.healthy = False
+                self.leaving.add(handle.rank)
+            self.outcomes[handle.rank] = outcome
+
+    @staticmethod
+    def _forget(handle: RankHandle, poller: Any) -> None:
+        try:
+            poller.unregister(handle.channel.fileno())
+        except KeyError:
+            pass
+
+    def note_deaths(self) -> None:
+        for handle in self.crew.ranks:
+            if handle.exitcode is None:
+                continue
+            self.take(handle)  # what it sent before it ended counts
+            if not handle.ready:
+                name, status = exit_words(handle.exitcode)
+                end = f"died of {name}" if name else f"ended with status {status}"
+                raise HarnessError(
+                    f"rank {handle.rank} {end} before it had joined the process group:\n{handle.output()}"
+                )
+            if handle.rank not in self.outcomes:
+                name, status = exit_words(handle.exitcode)
+                self.outcomes[handle.rank] = Died(name, status, shorten(handle.stacks()))
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def views(self) -> dict[int, RankView]:
+        views = {}
+        for handle in self.crew.ranks:
+            self.read_log(handle)
+            views[handle.rank] = self.view(handle)
+        return views
+
+    def read_log(self, handle: RankHandle) -> None:
+        """Take in groups and fired faults from the rank's log, if it has grown."""
+        committed = handle.memory.committed()
+        if self.read_bytes.get(handle.rank) == committed:
+            return
+        self.read_bytes[handle.rank] = committed
+        fired = []
+        for time_ns, kind, data in records(handle.memory.log()):
+            if kind == "group":
+                self.members.setdefault(handle.rank, {})[data["name"][:40]] = tuple(data["ranks"])
+            elif kind == "fired":
+                fired.append((time_ns, self.call.plan.faults[data["fault"]]))
+        self.fired[handle.rank] = fired
+
+    def view(self, handle: RankHandle) -> RankView:
+        rank, memory = handle.rank, handle.memory
+        state, ending, busy = "running", "", False
+        outcome = self.outcomes.get(rank)
+        blocked = None
+        alive, active = memory.thread_counts()
+        if handle.exitcode is not None:
+            name, status = exit_words(handle.exitcode)
+            state, ending = "dead", f"died of {name}" if name else f"ended with status {status}"
+        elif outcome is not None:
+            state, ending = "finished", _ending(outcome)
+            # one that is about to end wakes the others by that: nobody waits for it in vain
+            busy = rank in self.leaving or bool(self.health.get(rank, {}).get("threads"))
+        else:
+            threads = memory.threads()
+            blocked = next((t for t in threads if t.native_id == handle.pid), None)
+            hanging = sum(fault.action.name == "hang" for _, fault in self.fired.get(rank, ()))
+            frozen = self.frozen(handle)
+            if blocked is None and frozen:
+                state, ending = "frozen", frozen
+            busy = 0 < hanging < active if state == "frozen" else active > len(threads) - (blocked is not None)
+        return RankView(
+            rank,
+            state,
+            ending,
+            blocked,
+            tuple(memory.groups()),
+            self.members.get(rank, {}),
+            busy,
+            state != "dead" and alive > 0,
+            clock_of(handle.pid) if state == "running" and blocked is not None else (),
+        )
+
+    def frozen(self, handle: RankHandle) -> str:
+        """Why the rank will never go on by itself, if a planned fault holds it; resumes it when that is due."""
+        for time_ns, fault in self.fired.get(handle.rank, ()):
+            if fault.action.name == "hang" and waits_for_ever(handle.pid):
+                return f"hangs by plan at {fault.point}"
+            if fault.action.name == "kill" and fault.action["signal"] == "SIGSTOP" and is_stopped(handle.pid):
+                return f"is stopped by plan at {fault.point}"
+            if fault.action.name == "stop":
+                resume = fault.action.get("resume_seconds")
+                if resume is None:
+                    return f"is stopped by plan at {fault.point}" if is_stopped(handle.pid) else ""
+                if (handle.rank, time_ns) not in self.resumed and time.monotonic_ns() - time_ns >= resume * 1e9:
+                    self.crew.signal(handle.rank, signal.SIGCONT)
+                    self.resumed.add((handle.rank, time_ns))
+        return ""
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def bury(self, waiting: dict[int, str]) -> None:
+        """Give every rank without an outcome its stack; the crew is done for."""
+        left = [handle.rank for handle in self.crew.ranks if handle.rank not in self.outcomes]
+        for rank in left:
+            if is_stopped(self.crew.ranks[rank].pid):
+                waiting.setdefault(rank, "stopped (SIGSTOP)")
+        stacks = self.crew.dump_stacks(left)
+        for rank in left:
+            self.outcomes[rank] = Hung(shorten(stacks.get(rank, "")), waiting.get(rank, ""))
+        self.crew.healthy = False
+
+    def is_healthy(self) -> bool:
+        """Whether all ranks can run again together: alive, idle, their group whole and in step."""
+        if not self.crew.healthy or not all(isinstance(o, (Returned, Raised)) for o in self.outcomes.values()):
+            return False
+        if any(health["threads"] or not health["group"] for health in self.health.values()):
+            return False
+        counts = {
+            tuple((g.entered, g.left) for g in handle.memory.groups() if g.name == "0")
+            for handle in self.crew.ranks
+        }
+        pending = any(
+            g.entered != g.left or g.sent or g.received for h in self.crew.ranks for g in h.memory.groups()
+        )
+        crowded = any(len(h.memory.groups()) > GROUP_COUNT_MAX for h in self.crew.ranks)
+        return len(counts) == 1 and not pending and not crowded
+
+
+def _ending(outcome: Outcome) -> str:
+    if isinstance(outcome, Raised):
+        return f"raised {outcome.type_name}"
+    return "returned" if isinstance(outcome, Returned) else "ended"

@@ -1,0 +1,188 @@
+"""`World`: N ranks that run a function under a plan, and the outcome of every one of them.
+
+Promises.  Every run ends within its timeout plus a few seconds, with an outcome for every rank.  A world that a
+run damaged (a rank died or hangs, the process group is out of step, threads are left) is replaced before the
+next run.  Leaving the world, an exception in the caller, Ctrl-C: the ranks are gone when `close` returns.  One
+run at a time; several worlds may run at once from several threads.  Left out: judging (`Run.verdict`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from faultkit.plan import FaultPlan
+from faultkit.worlds import client, modules
+from faultkit.worlds.crew import Crew
+from faultkit.worlds.rank import Call
+from faultkit.worlds.run import Run
+from faultkit.worlds.supervision import Supervision
+from faultkit.worlds.transport import dump_call
+
+__all__ = ["KINDS", "World"]
+
+KINDS = ("warm", "fresh", "spawn")
+SIZE_MAX = 256
+TIMEOUT_SECONDS_MAX = 24 * 3600.0
+
+
+class World:
+    """A world of `size` ranks (processes on this machine, numbered from 0) with a formed process group.
+
+    `kind`: ``"warm"`` keeps ranks and group from run to run while they are healthy; ``"fresh"`` forks new ranks
+    for every run; ``"spawn"`` starts a new interpreter for every rank of every run.  `timeout` in seconds bounds
+    each run.  `seed` seeds random, torch and numpy on every rank before each run.  `backend` is the process
+    group's (``""``: none is formed), `group_timeout` its timeout in seconds (None: torch's own default).
+    `preload` names modules to import once in the fork server instead of on every rank.
+
+    Raises ValueError for a kind, size or timeout out of range, before anything starts; HarnessError where ranks
+    cannot be started.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        kind: str = "warm",
+        timeout: float = 30.0,
+        seed: int = 0,
+        backend: str = "gloo",
+        group_timeout: float | None = None,
+        preload: tuple[str, ...] = (),
+    ) -> None:
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= SIZE_MAX:
+            raise ValueError(
+                f"World: size must be a number of ranks from 1 to {SIZE_MAX} for processes (got {size!r})"
+            )
+        if kind not in KINDS:
+            import difflib
+
+            near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.0)[0]
+            raise ValueError(f"World: kind must be one of {', '.join(KINDS)} (got {kind!r}); nearest is {near!r}")
+        self.size = size
+        self.kind = kind
+        self.timeout = _seconds("timeout", timeout)
+        self.seed = int(seed)
+        self._backend = backend
+        self._group_timeout = group_timeout
+        self._preload = tuple(preload)
+        self._lock = threading.Lock()
+        self._crew: Crew | None = None
+        self._closed = False
+
+    # -- using it --------------------------------------------------------------------------------
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"World({self.size}, kind={self.kind!r})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a World stays in the process that made it; ranks reach it through torch.distributed")
+
+    def run(
+        self,
+        fn: Callable[..., Any],
+        *args: Any,
+        plan: FaultPlan | str | None = None,
+        timeout: float | None = None,
+        may_not_fire: bool = False,
+        **kwargs: Any,
+    ) -> Run:
+        """Run ``fn(*args, **kwargs)`` on every rank under `plan`, and wait for every rank's outcome.
+
+        Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot
+        travel, both before any rank starts; HarnessError where ranks cannot be started.  Whatever the function
+        does is an outcome, never an exception here.
+        """
+        plan = FaultPlan.parse(plan) if isinstance(plan, str) else FaultPlan() if plan is None else plan
+        if not isinstance(plan, FaultPlan):
+            raise TypeError(f"World.run: plan must be a FaultPlan or its text (got {plan!r})")
+        plan.validate_for(self.size)
+        timeout_seconds = self.timeout if timeout is None else _seconds("timeout", timeout)
+        call = Call(
+            body=dump_call(fn, args, kwargs),
+            plan=plan,
+            seed=self.seed,
+            environment=dict(os.environ),
+            directory=_directory(),
+            path=list(sys.path),
+            modules=modules.table_of_this_process(),
+        )
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"{self!r} is closed")
+            crew = self._ready_crew(_module_of(fn))
+            try:
+                run = Supervision(crew, call, timeout_seconds, self.kind).run(may_not_fire=may_not_fire)
+            except BaseException:
+                self._end_crew()
+                raise
+            if self.kind != "warm" or not crew.healthy:
+                self._end_crew()
+            return run
+
+    def prepare(self) -> None:
+        """Start the ranks now rather than at the first run.  Raises HarnessError."""
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"{self!r} is closed")
+            self._ready_crew(None).wait_ready()
+
+    def pids(self) -> dict[int, int]:
+        """The process number of each live rank; empty while none is started."""
+        return self._crew.pids() if self._crew is not None else {}
+
+    def close(self) -> None:
+        """End the ranks; returns when they are gone.  Closing twice is fine."""
+        self._closed = True
+        self._end_crew()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _ready_crew(self, module: str | None) -> Crew:
+        if self._crew is not None and not self._crew.whole():
+            self._end_crew()
+        if self._crew is None:
+            preload = self._preload + ((module,) if module is not None else ())
+            self._crew = Crew(
+                client.server(preload if self.kind != "spawn" else ()),
+                self.size,
+                how="spawn" if self.kind == "spawn" else "fork",
+                backend=self._backend,
+                group_timeout_seconds=self._group_timeout,
+            )
+        return self._crew
+
+    def _end_crew(self) -> None:
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.close()
+
+
+def _module_of(fn: Callable[..., Any]) -> str | None:
+    """The module a rank would import for `fn`, if it is one that only this process knows how to load."""
+    name = getattr(fn, "__module__", None)
+    return name if name in modules.table_of_this_process() else None
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= TIMEOUT_SECONDS_MAX:
+        raise ValueError(
+            f"World: {name} must be a number of seconds above 0 and at most {TIMEOUT_SECONDS_MAX:g} (got {value!r})"
+        )
+    return float(value)
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
