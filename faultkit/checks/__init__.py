@@ -1,0 +1,113 @@
+"""What must hold: one promise per module, examined on a finished run; a violation comes with its evidence.
+
+`examine` reads a run (plan, outcomes and events of all ranks), works out from what fired what every rank
+should have seen (`faultkit.checks.expected`), and holds each promise of the catalogue against it.  Which
+promises there are, and what each of them does not verify, stands in its module and in ``docs/checks.md``.
+Nothing here imports torch, runs anything or raises on an odd run: where a rank left nothing behind, nothing
+is claimed about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from faultkit.checks import agreement, attribution, cause, fired, liveness, recovery
+from faultkit.checks.account import account_of
+from faultkit.checks.expected import Account
+from faultkit.checks.verdict import Verdict, verdict_of
+from faultkit.checks.violation import Violation
+
+__all__ = [
+    "CATALOGUE",
+    "DEFAULT",
+    "Account",
+    "Check",
+    "Verdict",
+    "Violation",
+    "account_of",
+    "examine",
+    "verdict_of",
+]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One promise: `find` takes the account of a run and yields each violation of it."""
+
+    name: str
+    promise: str
+    verdicts: tuple[Verdict, ...]
+    find: Callable[[Account], Iterator[Violation]]
+
+
+CATALOGUE: dict[str, Check] = {
+    check.name: check
+    for check in (
+        Check("fired", "every planned fault fired", (Verdict.INERT,), fired.find),
+        Check(
+            "liveness",
+            "every live rank returns within the deadline, not at the process group's timeout",
+            (Verdict.HUNG, Verdict.DIED, Verdict.LATE),
+            liveness.find,
+        ),
+        Check(
+            "agreement",
+            "all ranks tell the same story of the same attempt",
+            (Verdict.PARTIAL, Verdict.MISATTRIBUTED),
+            agreement.find,
+        ),
+        Check(
+            "attribution",
+            "every rank learns which ranks failed: exactly those on which a fault fired in the failing step",
+            (Verdict.PARTIAL, Verdict.MISATTRIBUTED),
+            attribution.find,
+        ),
+        Check(
+            "cause",
+            "type, message and errno of the injected error reach every rank",
+            (Verdict.MASKED,),
+            cause.find,
+        ),
+        Check(
+            "recovery",
+            "work in which no fault made an error succeeds",
+            (Verdict.UNUSABLE,),
+            recovery.find,
+        ),
+    )
+}
+
+DEFAULT: tuple[str, ...] = tuple(CATALOGUE)
+
+
+def examine(
+    run: Any, checks: Iterable[str | Check] = DEFAULT, *, may_not_fire: bool = False
+) -> tuple[Violation, ...]:
+    """Every broken promise of `run`, worst first; () if all hold.
+
+    `run` is a `faultkit.Run` or anything with its attributes.  `checks` are names of the catalogue or `Check`
+    values; `may_not_fire` leaves out the check ``fired``.  Raises ValueError for an unknown name.
+    """
+    chosen = [_check(one) for one in ([checks] if isinstance(checks, str | Check) else checks)]
+    account = account_of(run)
+    found = [
+        violation
+        for check in chosen
+        if not (may_not_fire and check.name == "fired")
+        for violation in check.find(account)
+    ]
+    return tuple(sorted(dict.fromkeys(found), key=lambda violation: violation.verdict.severity))
+
+
+def _check(one: str | Check) -> Check:
+    if isinstance(one, Check):
+        return one
+    if one not in CATALOGUE:
+        near = difflib.get_close_matches(str(one), CATALOGUE, n=1, cutoff=0.0)
+        raise ValueError(
+            f"check must be one of {', '.join(CATALOGUE)} (got {one!r}); did you mean {near[0]!r}?"
+        )
+    return CATALOGUE[one]

@@ -1,0 +1,103 @@
+"""Promise: every rank learns which ranks failed: exactly those on which a fault fired in the failing step.
+
+Which ranks those are follows from what fired and from the engine's rule, see `faultkit.checks.expected`.
+MISATTRIBUTED: a ``CheckpointException`` names other ranks or another step, or a rank of an engine's attempt
+raised an error that names no rank at all.  PARTIAL: an error fired, was not handled, and no rank was told:
+all of them say that the attempt succeeded; also where a rank died or stopped for good inside a step in which
+all others succeeded.
+
+Not verified: attempts that lost a rank to a planned death or stop, since the engine promises no names then;
+errors outside of the engine's rule (raised by a collective, or outside of every step), about which the engine
+cannot tell the others; and whether an error that counts as handled was handled rightly: a later call of the
+same point in the same step that came back well is taken for a retry, even if it did other work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from faultkit.checks.effects import ERROR
+from faultkit.checks.expected import Account, Attempt
+from faultkit.checks.naming import name_error, name_fired, name_ranks, plural, spans
+from faultkit.checks.verdict import Verdict
+from faultkit.checks.violation import Violation
+
+__all__ = ["find"]
+
+
+def find(account: Account) -> Iterator[Violation]:
+    for attempt in account.everything:
+        yield from _told_to_nobody(account, attempt)
+        yield from _lost_in_silence(account, attempt)
+        if not account.downed and (not attempt.stray or attempt.op == "run"):
+            yield from _wrong_names(attempt)
+
+
+def _all_returned(account: Account, attempt: Attempt) -> tuple[int, ...]:
+    """The surviving ranks if each of them took the attempt for a success, else ()."""
+    seen = [attempt.observations[rank] for rank in account.survivors(attempt)]
+    if seen and all(one.kind == "returned" for one in seen):
+        return tuple(one.rank for one in seen)
+    return ()
+
+
+def _told_to_nobody(account: Account, attempt: Attempt) -> Iterator[Violation]:
+    unaware = _all_returned(account, attempt)
+    hidden = [s for s in attempt.errors if not s.handled and s.rank not in account.downed]
+    if not unaware or not hidden:
+        return
+    faults = " and ".join(dict.fromkeys(name_fired(strike.fired) for strike in hidden))
+    yield Violation(
+        "attribution",
+        Verdict.PARTIAL,
+        f"{faults} {'was' if len(hidden) == 1 else 'were'} reported to nobody: {name_ranks(unaware)} "
+        f"{plural(unaware, 'says', 'say')} that {attempt.label} succeeded",
+        unaware,
+    )
+
+
+def _lost_in_silence(account: Account, attempt: Attempt) -> Iterator[Violation]:
+    unaware = _all_returned(account, attempt)
+    for strike in attempt.strikes:
+        lost = strike.rank in account.downed and strike.effect != ERROR
+        if unaware and lost and strike.step is not None and strike.layer != "comm":
+            yield Violation(
+                "attribution",
+                Verdict.PARTIAL,
+                f"rank {strike.rank} was lost to {name_fired(strike.fired)}, and yet {name_ranks(unaware)} "
+                f"{plural(unaware, 'says', 'say')} that {attempt.label} succeeded",
+                unaware,
+            )
+
+
+def _wrong_names(attempt: Attempt) -> Iterator[Violation]:
+    culprits, tolerated, step = set(attempt.culprits), set(attempt.tolerated), attempt.step
+    if not culprits and attempt.op == "run":  # an engine without steps: whoever failed must be named
+        culprits = {strike.rank for strike in attempt.stray}
+    if not culprits:
+        return
+    wrong: dict[str, list[int]] = {}
+    for seen in attempt.seen("raised"):
+        error = seen.error
+        if error is None:
+            continue
+        if not error.failures:
+            if step is not None:
+                wrong.setdefault(f"got {name_error(error)}, which names no rank", []).append(seen.rank)
+            continue
+        named = set(error.failures)
+        due = {attempt.rank_in_group(rank) for rank in culprits}
+        allowed = due | {attempt.rank_in_group(rank) for rank in tolerated}
+        if not due <= named <= allowed or (step and error.step and error.step != step):
+            wrong.setdefault(f"learned of {name_error(error)}", []).append(seen.rank)
+    where = f" in step {step!r}" if step else ""
+    if any(attempt.rank_in_group(rank) != rank for rank in culprits):
+        where += f", numbered {spans(map(attempt.rank_in_group, culprits))} in the group of {attempt.label}"
+    for told, ranks in wrong.items():
+        yield Violation(
+            "attribution",
+            Verdict.MISATTRIBUTED,
+            f"expected of {attempt.label}: {name_ranks(culprits)} failed{where}; "
+            f"seen: {name_ranks(ranks)} {told}",
+            tuple(ranks),
+        )

@@ -1,0 +1,160 @@
+"""What a fault does to a rank once it fired, and what the others should then be told.
+
+This is the only place that derives an expectation from an action: `effect_of` says whether it makes an error,
+ends the process, stops it, only takes time, or damages data; `Injected` says which error should arrive.
+Left out: what an exception type does with its arguments beyond message and errno.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno as errno_names
+import os
+import re
+from typing import Any
+
+import msgspec
+
+from faultkit.plan import Fault
+from faultkit.worlds.outcomes import ErrorRecord
+
+__all__ = [
+    "DAMAGE",
+    "DEATH",
+    "ERROR",
+    "FREEZE",
+    "TIME",
+    "Injected",
+    "duration_seconds",
+    "effect_of",
+    "leaves",
+]
+
+ERROR = "error"  # the rank's code is given an exception
+DEATH = "death"  # the process ends
+FREEZE = "freeze"  # the rank stands still for ever
+TIME = "time"  # the rank stands still for a while
+DAMAGE = "damage"  # data is changed; an error may or may not follow
+
+MESSAGE_CHARACTERS = 500  # of a longer message the rest is not asked for: records cut it
+
+_BY_SIGNAL = {
+    "SIGINT": ERROR,  # the interpreter makes it a KeyboardInterrupt
+    "SIGSTOP": FREEZE,
+    "SIGTSTP": FREEZE,
+    "SIGTTIN": FREEZE,
+    "SIGTTOU": FREEZE,
+}
+
+
+def effect_of(fault: Fault) -> str:
+    """One of `ERROR`, `DEATH`, `FREEZE`, `TIME`, `DAMAGE`."""
+    action = fault.action
+    match action.name:
+        case "raise" | "memory":
+            return ERROR
+        case "exit" | "segfault":
+            return DEATH
+        case "kill":
+            return _BY_SIGNAL.get(str(fault.action.get("signal")), DEATH)
+        case "hang":
+            return FREEZE
+        case "stop":
+            return FREEZE if duration_seconds(fault) is None else TIME
+        case "delay":
+            return TIME
+    return DAMAGE
+
+
+def duration_seconds(fault: Fault) -> float | None:
+    """How long a `delay` or a `stop` that resumes lasts; None for everything else."""
+    for name in ("seconds", "resume_seconds"):
+        value = fault.action.get(name)
+        if isinstance(value, int | float):
+            return float(value)
+    return None
+
+
+def leaves(fault: Fault) -> bool:
+    """Whether a fault that makes an error may end the process: ``leave``, ``SystemExit``, out of memory."""
+    if effect_of(fault) != ERROR:
+        return False
+    if fault.action.name == "memory" or fault.action.get("after") == "leave":
+        return True
+    return not {"SystemExit", "KeyboardInterrupt"}.isdisjoint(Injected.by(fault).type_names)
+
+
+class Injected(msgspec.Struct, frozen=True):
+    """The error that a raising fault makes, as it should arrive on every rank.
+
+    Any of `type_names` and any of `messages` will do: ``OSError`` with an errno becomes its own subclass, and
+    a message that the plan does not give is chosen by the action.  `errno` is None where none was injected.
+    """
+
+    type_names: tuple[str, ...]
+    messages: tuple[str, ...]
+    errno: int | None = None
+
+    @classmethod
+    def by(cls, fault: Fault) -> Injected:
+        """What `fault` injects; read off its action."""
+        if not fault.action.raises:
+            name = "MemoryError" if fault.action.name == "memory" else "KeyboardInterrupt"
+            return cls(type_names=(name,), messages=("",))
+        spelt = str(fault.action.get("exception") or "Exception")
+        name = re.split(r"[:.]", spelt)[-1]
+        kind = getattr(builtins, name, None)
+        type_names = [name]
+        if isinstance(kind, type):
+            type_names.append(kind.__name__)  # IOError is another name of OSError
+        number = _errno(fault.action.get("errno"))
+        if number is not None and isinstance(kind, type) and issubclass(kind, OSError):
+            type_names.append(type(kind(number, "")).__name__)
+        message = fault.action.get("message")
+        messages = [f"injected by faultkit: {fault}" if message is None else str(message)]
+        if message is None and number is not None:
+            messages.append(os.strerror(number))
+        if message is None and ":" in spelt:
+            messages.append("")  # a foreign type need not take a message, nor print it
+        heads = (text.encode("utf-8", "backslashreplace").decode()[:MESSAGE_CHARACTERS] for text in messages)
+        return cls(tuple(dict.fromkeys(type_names)), tuple(heads), number)
+
+    def __str__(self) -> str:
+        code = f" {errno_names.errorcode.get(self.errno, self.errno)}" if self.errno is not None else ""
+        return f"{self.type_names[-1]}{code}"
+
+    def lost_in(self, error: ErrorRecord) -> tuple[str, ...]:
+        """What of "type", "message" and "errno" a reader of `error` and of its chain does not find.
+
+        A wrapper without a chain (pickling drops it) still tells the cause if its text names the type beside
+        the message.
+        """
+        return min((self._lost_in_one(link) for link in error.chain()), key=len)
+
+    def _lost_in_one(self, error: ErrorRecord) -> tuple[str, ...]:
+        text = "\n".join((error.message, *error.notes, error.step or ""))
+        found = [message for message in self.messages if message in text or repr(message)[1:-1] in text]
+        beside = text
+        for message in found:  # the default message spells out the fault, and with it the type
+            if message:
+                beside = beside.replace(message, "").replace(repr(message)[1:-1], "")
+        lost = []
+        if error.type_name.rpartition(".")[2] not in self.type_names and not (
+            found and any(re.search(rf"\b{re.escape(name)}\b", beside) for name in self.type_names)
+        ):
+            lost.append("type")
+        if not found:
+            lost.append("message")
+        if self.errno is not None and error.errno != self.errno and f"[Errno {self.errno}]" not in text:
+            lost.append("errno")
+        return tuple(lost)
+
+    def same_as(self, error: ErrorRecord) -> bool:
+        """Whether `error` itself, not what it was raised from, is the injected one."""
+        return not self._lost_in_one(error)
+
+
+def _errno(word: Any) -> int | None:
+    if isinstance(word, str):
+        return getattr(errno_names, word, None)
+    return word if isinstance(word, int) else None

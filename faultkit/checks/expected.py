@@ -1,0 +1,143 @@
+"""What was expected of a run, as values: strikes (fired faults), attempts, and the account of the whole run.
+
+The engine's rule (`torch.distributed.checkpoint.utils._DistWrapper`): in each step of an attempt every rank
+runs its part, the failures of all ranks are gathered, and the coordinator's reducing part runs only if nobody
+failed; whoever failed is named to everybody in one ``CheckpointException``.  So the earliest step of an
+attempt in which an error fired must name exactly the ranks on which one fired there, and the errors must be
+those that were injected.
+
+Two kinds of error stand outside of this rule: one raised by a collective itself (layer `comm`), and one
+raised outside of every step.  The engine cannot tell the others about those; expected is only that the rank
+itself shows its cause.  An error after which the same point was called again in the same step on the same
+rank and came back well was *handled*: the attempt may succeed, and it may also fail naming that rank.
+Whether the later call did the same work as the failed one is not known.
+
+How a run becomes such an account is told in `faultkit.checks.account`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from faultkit.checks.effects import ERROR
+from faultkit.worlds.outcomes import ErrorRecord, Fired, Outcome
+
+__all__ = ["Account", "Attempt", "Observation", "Strike"]
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """How an attempt ended for one rank: "returned", "raised", "died", "hung", or "unknown"."""
+
+    rank: int
+    kind: str
+    error: ErrorRecord | None = None
+    seconds: float | None = None
+
+
+class Strike(msgspec.Struct, frozen=True):
+    """A fired fault with its effect, the engine's step it fell into, and whether it was handled there."""
+
+    fired: Fired
+    effect: str
+    step: str | None = None
+    order: int = 0
+    handled: bool = False
+
+    @property
+    def rank(self) -> int:
+        return self.fired.rank
+
+    @property
+    def layer(self) -> str:
+        return (self.fired.point or self.fired.fault.point).partition(".")[0]
+
+    @property
+    def gathered(self) -> bool:
+        """Whether the engine's rule covers it: an error inside a step, and not from the collective itself."""
+        return self.effect == ERROR and self.step is not None and self.layer != "comm"
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt across ranks: `op` is "save" or "load"; with number 0 "run" where no attempt was
+    recorded, or "rest" for what happened outside of the recorded ones.
+
+    `members` are the global ranks of its group, in group order.
+    """
+
+    op: str
+    number: int
+    members: tuple[int, ...]
+    observations: dict[int, Observation]
+    strikes: tuple[Strike, ...] = ()
+
+    @property
+    def label(self) -> str:
+        if self.number:
+            return f"{self.op} {self.number}"
+        return "the rest of the run" if self.op == "rest" else "the run"
+
+    @property
+    def errors(self) -> tuple[Strike, ...]:
+        return tuple(strike for strike in self.strikes if strike.effect == ERROR)
+
+    @property
+    def failing(self) -> tuple[Strike, ...]:
+        """The errors that the engine must report: those of the earliest step in which one was not handled."""
+        due = [strike for strike in self.errors if strike.gathered and not strike.handled]
+        first = min((strike.order for strike in due), default=0)
+        return tuple(strike for strike in due if strike.order == first)
+
+    @property
+    def step(self) -> str | None:
+        """The step in which the attempt is expected to fail."""
+        return self.failing[0].step if self.failing else None
+
+    @property
+    def culprits(self) -> tuple[int, ...]:
+        """The ranks that every rank must be told of."""
+        return tuple(sorted({strike.rank for strike in self.failing}))
+
+    @property
+    def tolerated(self) -> tuple[int, ...]:
+        """The ranks that may be named as well: their error was handled."""
+        return tuple(sorted({strike.rank for strike in self.errors if strike.gathered and strike.handled}))
+
+    @property
+    def stray(self) -> tuple[Strike, ...]:
+        """Errors that are not handled and that the engine's rule does not cover."""
+        return tuple(strike for strike in self.errors if not strike.gathered and not strike.handled)
+
+    def seen(self, *kinds: str) -> tuple[Observation, ...]:
+        """The observations of these kinds, by rank."""
+        return tuple(self.observations[rank] for rank in sorted(self.observations)
+                     if self.observations[rank].kind in kinds)  # fmt: skip
+
+    def rank_in_group(self, rank: int) -> int:
+        """The rank by which a ``CheckpointException`` names the global `rank`."""
+        return self.members.index(rank) if rank in self.members else rank
+
+
+class Account(msgspec.Struct, frozen=True):
+    """What a run was expected to do and what it did.  `rest` is what happened after (or without) attempts.
+
+    `downed` maps each rank that a fault killed or stopped, as planned, to that fault; `unexplained` maps a
+    rank to the error its function raised that is neither the error of an attempt nor an injected one.
+    """
+
+    run: Any
+    world_size: int
+    outcomes: dict[int, Outcome]
+    strikes: tuple[Strike, ...]
+    attempts: tuple[Attempt, ...]
+    rest: Attempt
+    downed: dict[int, Strike]
+    unexplained: dict[int, ErrorRecord]
+
+    @property
+    def everything(self) -> tuple[Attempt, ...]:
+        return (*self.attempts, self.rest)
+
+    def survivors(self, attempt: Attempt) -> tuple[int, ...]:
+        return tuple(sorted(rank for rank in attempt.observations if rank not in self.downed))

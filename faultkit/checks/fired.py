@@ -1,0 +1,85 @@
+"""Promise: every planned fault fired; else the run proves nothing about it (INERT).
+
+A fault that names ranks by number must have fired on each of them that is in the world; one for all ranks or
+for a role on at least one.  A fault that another fault of the same run kept from firing is no violation but
+is told by `prevented`: the run died, stopped or failed before it came to the point.  That is decided from
+what fired: a rank that failed, died or stopped can prevent anything later on itself; elsewhere it can prevent
+every other point, and later calls of its own point, but not the same call of the same point.
+
+Not verified: whether the point would have been reached without that other fault, and whether an action had
+the effect that it should have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from faultkit.checks.effects import DAMAGE, TIME
+from faultkit.checks.expected import Account, Strike
+from faultkit.checks.naming import clip, name_fired, name_ranks, plural
+from faultkit.checks.verdict import Verdict
+from faultkit.checks.violation import Violation
+from faultkit.plan import Fault
+
+__all__ = ["find", "prevented"]
+
+
+def find(account: Account) -> Iterator[Violation]:
+    for fault, ranks in _silent(account):
+        idle = tuple(rank for rank in ranks if _preventer(account, fault, rank) is None)
+        if not idle:
+            continue
+        others = "" if _by_number(fault) else " any of"
+        yield Violation(
+            "fired",
+            Verdict.INERT,
+            f"'{clip(fault)}' never fired on{others} {name_ranks(idle)}: the run came by no call of "
+            f"{fault.point} that it applies to, and nothing else that fired explains it",
+            idle,
+        )
+
+
+def prevented(account: Account) -> tuple[str, ...]:
+    """One sentence for each planned fault that did not fire because another one had."""
+    told = []
+    for fault, ranks in _silent(account):
+        for strike in dict.fromkeys(_preventer(account, fault, rank) for rank in ranks):
+            if strike is not None:
+                on = [rank for rank in ranks if _preventer(account, fault, rank) == strike]
+                told.append(
+                    f"'{clip(fault)}' did not fire on {name_ranks(on)}, "
+                    f"which {plural(on, 'was', 'were')} kept from it by {name_fired(strike.fired)}"
+                )
+    return tuple(told)
+
+
+def _by_number(fault: Fault) -> bool:
+    return fault.ranks[:1].isdigit()
+
+
+def _silent(account: Account) -> Iterator[tuple[Fault, tuple[int, ...]]]:
+    """Each planned fault that should have fired and did not, with the ranks on which it should have."""
+    plan: Any = getattr(account.run, "plan", None) or ()
+    coordinator = getattr(account.run, "coordinator", 0) or 0
+    for fault in dict.fromkeys(plan):
+        named = [
+            rank
+            for rank in range(account.world_size)
+            if fault.hits_rank(rank, account.world_size, coordinator)
+        ]
+        fired_on = {strike.rank for strike in account.strikes if strike.fired.fault == fault}
+        silent = tuple(rank for rank in named if rank not in fired_on)
+        if silent and (_by_number(fault) or not fired_on):
+            yield fault, silent
+
+
+def _preventer(account: Account, fault: Fault, rank: int) -> Strike | None:
+    for strike in account.strikes:
+        if strike.effect in (TIME, DAMAGE) or strike.handled:
+            continue
+        if strike.rank == rank or strike.fired.fault.point != fault.point:
+            return strike
+        if not fault.hits_call(strike.fired.call):
+            return strike
+    return None

@@ -1,0 +1,120 @@
+"""Promise: every live rank returns within the deadline, and not only at the process group's timeout.
+
+HUNG: a rank did not come back, and no fault had stopped it.  That another rank was hung on purpose is no
+excuse for the ranks that wait for it.  DIED: a process ended that no fault had ended.  LATE: a rank came back
+only because the process group gave up waiting.
+
+Not verified: how long a rank took that came back, a deadline below the run's own, and a lateness that shows
+in no error's text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from faultkit.checks.effects import ERROR, Injected
+from faultkit.checks.expected import Account
+from faultkit.checks.naming import clip, name_error, name_fired, name_ranks, plural, top_frames
+from faultkit.checks.verdict import Verdict
+from faultkit.checks.violation import Violation
+from faultkit.worlds.outcomes import Died, ErrorRecord, Hung
+
+__all__ = ["describe_death", "find", "is_group_timeout"]
+
+SHOWN_FRAMES = 3
+
+_GROUP_TIMEOUT = re.compile(
+    r"timed out waiting \d+ ?ms|timed out after \d+ ?(ms|milliseconds)|wait timeout after|socket timeout"
+    r"|watchdog caught collective operation timeout|timeout\(ms\)=|monitoredBarrier.*timed? ?out",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def find(account: Account) -> Iterator[Violation]:
+    yield from _hung(account)
+    yield from _died(account)
+    yield from _late(account)
+
+
+def describe_death(outcome: Died) -> str:
+    """``"died of SIGKILL"`` or ``"exited with code 7"``."""
+    return f"died of {outcome.signal}" if outcome.signal else f"exited with code {outcome.exitcode}"
+
+
+def is_group_timeout(account: Account, rank: int, error: ErrorRecord) -> bool:
+    """Whether `error` is that of a process group which gave up waiting, and not an injected one."""
+    links = [link for part in (error, *(error.failures or {}).values()) for link in part.chain()]
+    injected = [Injected.by(strike.fired.fault) for strike in account.strikes if strike.effect == ERROR]
+    late = [link for link in links if _GROUP_TIMEOUT.search(link.message) and not link.failures]
+    return any(not any(one.same_as(link) for one in injected) for link in late)
+
+
+def _hung(account: Account) -> Iterator[Violation]:
+    hung = {
+        rank: outcome
+        for rank, outcome in sorted(account.outcomes.items())
+        if isinstance(outcome, Hung) and rank not in account.downed
+    }
+    if not hung:
+        return
+    by_place: dict[str, list[int]] = {}
+    for rank, outcome in hung.items():
+        by_place.setdefault(_where(outcome), []).append(rank)
+    places = "; ".join(f"{name_ranks(ranks)} {place}" for place, ranks in by_place.items())
+    cause = ""
+    if effective := [strike for strike in account.strikes if not strike.handled]:
+        cause = f"; what fired first was {name_fired(effective[0].fired)}"
+    yield Violation(
+        "liveness",
+        Verdict.HUNG,
+        f"{name_ranks(hung)} {_never(account)}, and no fault had stopped "
+        f"{plural(hung, 'it', 'them')}: {places}{cause}",
+        tuple(hung),
+    )
+
+
+def _never(account: Account) -> str:
+    """A hang is proven from who waits for whom where that is possible, else by the deadline."""
+    took, deadline = getattr(account.run, "seconds", None), getattr(account.run, "timeout_seconds", None)
+    if not isinstance(deadline, int | float) or not isinstance(took, int | float):
+        return "never came back"
+    if took < deadline:
+        return f"can never come back (certain {took:.2g} s into the run)"
+    return f"did not come back within {deadline:g} s"
+
+
+def _where(outcome: Hung) -> str:
+    frames = top_frames(outcome.stack, SHOWN_FRAMES)
+    at = f"at {' < '.join(map(str, frames))}" if frames else ""
+    waiting = f"waiting {clip(outcome.waiting)}" if outcome.waiting else ""
+    return ", ".join(part for part in (waiting, at) if part) or "in an unknown place"
+
+
+def _died(account: Account) -> Iterator[Violation]:
+    by_end: dict[str, list[int]] = {}
+    for rank, outcome in sorted(account.outcomes.items()):
+        if isinstance(outcome, Died) and rank not in account.downed:
+            frames = top_frames(outcome.stack, SHOWN_FRAMES)
+            at = f" at {' < '.join(map(str, frames))}" if frames else ""
+            by_end.setdefault(f"{describe_death(outcome)}{at}", []).append(rank)
+    for end, ranks in by_end.items():
+        evidence = f"{name_ranks(ranks)} {end}, and no fault had ended {plural(ranks, 'it', 'them')}"
+        yield Violation("liveness", Verdict.DIED, evidence, tuple(ranks))
+
+
+def _late(account: Account) -> Iterator[Violation]:
+    told: dict[int, ErrorRecord] = {}
+    for attempt in account.everything:
+        for seen in attempt.seen("raised"):
+            if seen.error is not None and is_group_timeout(account, seen.rank, seen.error):
+                told.setdefault(seen.rank, seen.error)
+    if told:
+        first = min(told)
+        yield Violation(
+            "liveness",
+            Verdict.LATE,
+            f"{name_ranks(told)} came back only when the process group gave up waiting: "
+            f"rank {first} raised {name_error(told[first])}",
+            tuple(sorted(told)),
+        )

@@ -1,0 +1,22 @@
+"""A broken promise, with the evidence for it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from faultkit.checks.verdict import Verdict
+
+__all__ = ["Violation"]
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """`check` names the promise in the catalogue, `verdict` the harm; `evidence` is one or two sentences.
+
+    `ranks` are the ranks that suffered it (the ones that hung, that were never told, that were told wrong),
+    ascending; for ``INERT`` the ranks on which the fault should have fired.
+    """
+
+    check: str
+    verdict: Verdict
+    evidence: str
+    ranks: tuple[int, ...] = ()

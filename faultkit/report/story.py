@@ -1,0 +1,237 @@
+"""Tells a run as a plain text that somebody can read who knows neither faultkit's inside nor the plan.
+
+In causal order: the verdict, what was injected, what each rank then saw (first failing first, ranks with the
+same story together, times counted from the first fault), what should have held, where ranks hung, what they
+printed, and the command that replays the plan.  Everything is bounded: a message of megabytes is clipped, of
+a rank's output the end is shown.  Left out: colour, and any judgement of its own; that is `faultkit.checks`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from faultkit.checks import Account, Violation, account_of, examine, verdict_of
+from faultkit.checks.expected import Attempt, Observation, Strike
+from faultkit.checks.fired import prevented
+from faultkit.checks.liveness import describe_death
+from faultkit.checks.naming import clip, name_error, name_ranks, top_frames
+from faultkit.worlds.outcomes import Died, Hung
+
+__all__ = ["replay_command", "tell"]
+
+WIDTH = 110
+PLAN_CHARACTERS = 2_000
+FAULTS_SHOWN = 40
+OUTPUT_LINES = 20
+OUTPUT_RANKS = 16
+STACK_LINES = 40
+
+
+def tell(run: Any) -> str:
+    """The whole story of `run`, a `faultkit.Run` or anything with its attributes; ends without a newline."""
+    account = account_of(run)
+    violations = getattr(run, "violations", None)
+    if violations is None:
+        violations = examine(run)
+    sections = [
+        _headline(account, violations),
+        _section("What was injected", _injected(account)),
+        _section("What each rank saw", _seen(account)),
+        _section("What should have held, and did not", _broken(violations)),
+        _section("Where ranks hung", _stacks(account)),
+        _section("What the ranks printed", _output(run)),
+        f"replay: {replay_command(run)}",
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def replay_command(run: Any) -> str:
+    """The shell command that runs the plan of `run` again, on as many ranks and in the same kind of world."""
+    words = ["faultkit", "replay", str(getattr(run, "plan", "") or "")]
+    if size := getattr(run, "world_size", None):
+        words += ["--world", str(size)]
+    if kind := getattr(run, "kind", None):
+        words += ["--kind", str(kind)]
+    return shlex.join(words)
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    lines = list(lines)
+    return "\n".join([title, *lines]) if lines else ""
+
+
+def _wrapped(text: str, first: str = "  ", rest: str = "    ") -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _headline(account: Account, violations: Iterable[Violation]) -> str:
+    run, verdict = account.run, verdict_of(violations)
+    plan = clip(getattr(run, "plan", None) or "", PLAN_CHARACTERS) or "(empty: nothing is injected)"
+    world = f"{account.world_size} ranks" if account.world_size != 1 else "1 rank"
+    if kind := getattr(run, "kind", None):
+        world += f", {kind}"
+    seconds = getattr(run, "seconds", None)
+    if isinstance(seconds, int | float):
+        world += f", {seconds:.3g} s"
+    return f"{verdict}: {verdict.meaning}\n{_wrapped(plan, '  plan   ', '         ')}\n  world  {world}"
+
+
+def _injected(account: Account) -> Iterator[str]:
+    for strike in account.strikes[:FAULTS_SHOWN]:
+        yield _wrapped(_strike(account, strike))
+    if len(account.strikes) > FAULTS_SHOWN:
+        yield f"  and {len(account.strikes) - FAULTS_SHOWN} more"
+    for sentence in prevented(account):
+        yield _wrapped(sentence)
+    if not account.strikes:
+        yield "  nothing fired"
+
+
+def _strike(account: Account, strike: Strike) -> str:
+    fired, fault = strike.fired, strike.fired.fault
+    where = fired.point or fault.point
+    moment = {"before": "before", "after": "after", "future": "in the future returned by"}.get(fault.moment)
+    attempt = next((one for one in account.attempts if strike in one.strikes), None)
+    inside = f", in step '{strike.step}'" if strike.step else ""
+    during = (
+        f"{inside} of {attempt.label}"
+        if inside and attempt
+        else f", in {attempt.label}"
+        if attempt
+        else inside
+    )
+    handled = "; handled there: a later call came back well" if strike.handled else ""
+    return (
+        f"rank {fired.rank}: {clip(fault.action)} {moment or fault.moment} call {fired.call} of {where}"
+        f"{during}, {fired.seconds:.3f} s into the run{handled}"
+    )
+
+
+def _seen(account: Account) -> Iterator[str]:
+    zero = min((strike.fired.seconds for strike in account.strikes), default=0.0)
+    since = "the first fault" if account.strikes else "the start of the run"
+    told: list[tuple[float, str, list[int]]] = []
+    for attempt in account.attempts:
+        told += _folded(account, attempt, zero)
+    at_the_end = {rank: _end(account, rank) for rank in range(account.world_size)}
+    yield from _in_order(told, since)
+    ends: dict[str, list[int]] = {}
+    for rank, end in at_the_end.items():
+        ends.setdefault(end, []).append(rank)
+    yield "  at the end" if told else "  outcomes"
+    for end, ranks in sorted(ends.items(), key=lambda pair: (_END_ORDER.get(pair[0][:4], 3), pair[1])):
+        yield _wrapped(f"{name_ranks(ranks)}: {end}", "    ", "      ")
+
+
+_END_ORDER = {"died": 0, "rais": 1, "hung": 2}
+
+
+def _end(account: Account, rank: int) -> str:
+    outcome = account.outcomes.get(rank)
+    planned = ", as planned" if rank in account.downed else ""
+    if isinstance(outcome, Died):
+        return f"{describe_death(outcome)}{planned}"
+    if isinstance(outcome, Hung):
+        return f"hung{planned}" + (f", waiting {clip(outcome.waiting)}" if outcome.waiting else "")
+    error = getattr(outcome, "error", None)
+    if error is not None:
+        for attempt in account.attempts:
+            if rank in attempt.observations and attempt.observations[rank].error is error:
+                return f"raised the error of {attempt.label}"
+        return f"raised {name_error(error)}"
+    value = getattr(outcome, "value", None)
+    if outcome is None:
+        return "left no outcome"
+    return "returned" if value is None else f"returned {clip(repr(value), 80)}"
+
+
+def _folded(account: Account, attempt: Attempt, zero: float) -> list[tuple[float, str, list[int]]]:
+    """Each distinct thing seen of one attempt, with the earliest time and the ranks that saw it."""
+    stories: dict[str, list[Observation]] = {}
+    for seen in attempt.observations.values():
+        stories.setdefault(_observation(attempt, seen, account), []).append(seen)
+    folded = []
+    for text, observations in stories.items():
+        times = [_seconds(seen, account) - zero for seen in observations]
+        earliest = min(times, default=float("inf"))
+        folded.append((earliest, text, sorted(seen.rank for seen in observations)))
+    return folded
+
+
+def _seconds(seen: Observation, account: Account) -> float:
+    """When it was seen: a planned end is as late as its fault, a time that nobody knows is told last."""
+    if seen.seconds is not None:
+        return seen.seconds
+    down = account.downed.get(seen.rank)
+    return down.fired.seconds if down is not None else float("inf")
+
+
+def _observation(attempt: Attempt, seen: Observation, account: Account) -> str:
+    match seen.kind:
+        case "returned":
+            return f"{attempt.label} succeeded"
+        case "raised":
+            return f"{attempt.label} raised {name_error(seen.error)}"
+        case "died" | "hung":
+            planned = ", as planned" if seen.rank in account.downed else ""
+            return f"{seen.kind} in {attempt.label}{planned}"
+    return f"{attempt.label} has no end"
+
+
+def _in_order(told: list[tuple[float, str, list[int]]], since: str) -> Iterator[str]:
+    if told:
+        yield f"  seconds since {since}"
+    for earliest, text, ranks in sorted(told, key=lambda one: (one[0], one[2])):
+        time = "         " if earliest == float("inf") else f"{earliest:+9.3f}"
+        yield _wrapped(f"{name_ranks(ranks)}: {text}", f"  {time}  ", " " * 13)
+
+
+def _broken(violations: Iterable[Violation]) -> Iterator[str]:
+    for violation in violations:
+        yield _wrapped(f"{violation.verdict} ({violation.check}): {violation.evidence}")
+
+
+def _stacks(account: Account) -> Iterator[str]:
+    stacks: dict[str, list[int]] = {}
+    for rank, outcome in sorted(account.outcomes.items()):
+        stack = getattr(outcome, "stack", "")
+        if isinstance(outcome, Hung | Died) and stack:
+            stacks.setdefault(_trimmed(stack), []).append(rank)
+    for stack, ranks in stacks.items():
+        ended = [rank for rank in ranks if isinstance(account.outcomes.get(rank), Died)]
+        yield f"  {name_ranks(ranks)}{' (stack at death)' if ended else ''}, innermost call first"
+        yield textwrap.indent(stack, "    ")
+
+
+def _trimmed(stack: str) -> str:
+    frames = top_frames(stack, STACK_LINES)
+    lines = [str(frame) for frame in frames] if frames else stack.strip().splitlines()
+    kept = [clip(line, 2 * WIDTH) for line in lines[:STACK_LINES]]
+    return "\n".join(kept)
+
+
+def _output(run: Any) -> Iterator[str]:
+    printed = {
+        rank: text for rank, text in sorted((getattr(run, "output", None) or {}).items()) if text.strip()
+    }
+    same: dict[str, list[int]] = {}
+    for rank, text in printed.items():
+        same.setdefault(text, []).append(rank)
+    for text, ranks in list(same.items())[:OUTPUT_RANKS]:
+        lines = text.rstrip()[-200_000:].splitlines()
+        left_out = f", its last {OUTPUT_LINES} of {len(lines)} lines" if len(lines) > OUTPUT_LINES else ""
+        yield f"  {name_ranks(ranks)}{left_out}"
+        for line in lines[-OUTPUT_LINES:]:
+            yield f"    | {line if len(line) <= 400 else clip(line, 400)}"
+    if len(same) > OUTPUT_RANKS:
+        yield f"  and {len(printed) - sum(map(len, list(same.values())[:OUTPUT_RANKS]))} more ranks"

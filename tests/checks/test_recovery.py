@@ -1,0 +1,108 @@
+from faultkit.checks import Verdict, examine
+from faultkit.worlds.outcomes import ErrorRecord, Returned
+from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
+
+PLAN = "writer.write_data@2#1=raise(ValueError)"
+FULL = ErrorRecord(type_name="OSError", message="[Errno 28] No space left on device", errno=28)
+WRONG = ErrorRecord(type_name="AssertionError", message="weights differ")
+
+
+def recovered(run):
+    return examine(run, "recovery")
+
+
+def test_work_in_which_nothing_was_injected_must_succeed():
+    error = checkpoint_error("write", {1: FULL})
+    recording = Recording().begin(range(4)).end(range(4), error).raised(range(4), error)
+    [violation] = recovered(recording.run())
+    assert violation.verdict is Verdict.UNUSABLE
+    assert (
+        "save 1 failed although nothing was injected: ranks 0-3 raised CheckpointException"
+        in violation.evidence
+    )
+
+
+def test_a_delay_is_no_reason_to_fail():
+    recording = Recording("writer.write_data=delay(0.1)").begin([0]).fire(0).end([0], FULL).raised([0], FULL)
+    [violation] = recovered(recording.run())
+    assert "although no fault made an error in it" in violation.evidence
+
+
+def test_the_attempt_after_a_failed_one_must_succeed():
+    recording = reported_save(PLAN, step="write", fired_on={2: 0}).begin(range(4), attempt=2)
+    error = checkpoint_error("plan", {2: FULL})
+    recording.end(range(4), error, attempt=2).raised(range(4), error)
+    [violation] = recovered(recording.run())
+    assert violation.evidence.startswith("save 2 failed")
+
+
+def test_a_good_second_attempt_holds():
+    recording = reported_save(PLAN, step="write", fired_on={2: 0}).outcome(range(4), Returned())
+    assert examine(recording.begin(range(4), attempt=2).end(range(4), attempt=2).run()) == ()
+
+
+def test_an_error_of_the_function_itself_needs_an_explanation():
+    [violation] = recovered(successful().raised([1], WRONG).run())
+    assert (
+        "the function itself failed and nothing was injected: rank 1 raised AssertionError"
+        in violation.evidence
+    )
+    [violation] = recovered(Recording().raised([1], FULL).run())
+    assert violation.ranks == (1,)
+
+
+def test_an_assertion_made_while_handling_the_engines_error_is_news():
+    recording = reported_save(PLAN, step="write", fired_on={2: 0})
+    caught = checkpoint_error("write", {2: injected(PLAN)})
+    recording.raised(range(4), ErrorRecord(type_name="AssertionError", message="{2} != {1}", context=caught))
+    [violation] = recovered(recording.run())
+    assert violation.ranks == (0, 1, 2, 3)
+
+
+def test_passing_the_engines_error_on_is_no_news():
+    recording = reported_save(PLAN, step="write", fired_on={2: 0})
+    caught = checkpoint_error("write", {2: injected(PLAN)})
+    recording.raised(range(4), ErrorRecord(type_name="SaveFailed", message="x", context=caught))
+    assert examine(recording.run()) == ()
+
+
+def test_the_injected_error_explains_itself():
+    plan = "app.load_state_dict=raise(AssertionError)"
+    recording = successful(plan, op="load")
+    for rank in range(4):
+        recording.fire(rank)
+    assert examine(recording.raised(range(4), injected(plan)).run()) == ()
+
+
+def test_after_a_planned_death_ranks_may_fail_in_any_way_but_an_assertion():
+    recording = Recording("writer.write_data@2=kill").begin(range(4)).enter(range(4), "write")
+    recording.fire(2, step="write").died([2]).end([0, 1, 3], FULL).raised([0, 1, 3], FULL)
+    assert recovered(recording.run()) == ()
+    assert [violation.ranks for violation in recovered(recording.raised([1], WRONG).run())] == [(1,)]
+
+
+def test_a_failure_that_is_not_that_of_the_handled_error_is_news():
+    plan = "fs.create_stream@1#1=raise(OSError)"
+    recording = Recording(plan).begin(range(4)).enter(range(4), "write").fire(1, step="write")
+    recording.called(1, "fs.create_stream", 2)
+    error = checkpoint_error("write", {1: ErrorRecord(type_name="KeyError", message="'x'")})
+    [violation] = recovered(recording.end(range(4), error).raised(range(4), error).run())
+    assert "although every error that fired in it had been handled" in violation.evidence
+
+
+def test_an_error_is_told_once_also_where_it_kept_its_rank_from_an_attempt():
+    recording = Recording().raised([1], FULL).begin([0, 2, 3]).hung([0, 2, 3])
+    assert [violation.ranks for violation in recovered(recording.run())] == [(1,)]
+
+
+def test_an_outcome_is_known_again_from_an_event_that_was_cut_short():
+    plan = "writer.write_data@2=raise(ValueError)"
+    recording = Recording(plan).begin(range(4)).enter(range(4), "write").fire(2, step="write")
+    whole = checkpoint_error("write", {2: injected(plan)})
+    cut = ErrorRecord(
+        type_name=whole.type_name,
+        message=f"{whole.message[:40]} ... ({len(whole.message)} characters)",
+        failures=whole.failures,
+        step="write",
+    )
+    assert examine(recording.end(range(4), cut).raised(range(4), whole).run()) == ()

@@ -1,0 +1,136 @@
+import shlex
+
+from faultkit.plan import FaultPlan
+from faultkit.report.story import replay_command, tell
+from faultkit.worlds.outcomes import ErrorRecord
+from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
+
+PLAN = "writer.write_data@2=raise(ValueError)"
+STACK = """Thread 0x00007f0b (most recent call first):
+  File "/venv/torch/distributed/checkpoint/utils.py", line 131 in gather_object
+  File "/home/me/train.py", line 12 in save
+  File "/usr/lib/python3.11/threading.py", line 1002 in run
+"""
+
+
+def hung_run(**changes):
+    plan = "comm.gather_object@2=raise(ValueError)"
+    recording = Recording(plan).begin(range(4)).enter(range(4), "plan").fire(2, step="plan")
+    recording.end([2], injected(plan)).raised([2], injected(plan)).hung([0, 1, 3], STACK, "for rank 2")
+    return recording.run(**changes)
+
+
+def test_the_story_starts_with_verdict_plan_and_world():
+    lines = tell(reported_save(PLAN, step="write", fired_on={2: 0}).run()).splitlines()
+    assert lines[0] == "HELD: every promise was kept"
+    assert lines[1] == f"  plan   {PLAN}"
+    assert lines[2] == "  world  4 ranks, warm, 1.5 s"
+
+
+def test_it_ends_with_a_command_that_replays_the_plan():
+    plan = 'writer.write_data@2=raise(ValueError, "it\'s; gone")'
+    run = reported_save(plan, step="write", fired_on={2: 0}).run(kind="fresh")
+    assert tell(run).splitlines()[-1] == f"replay: {replay_command(run)}"
+    words = shlex.split(replay_command(run))
+    assert words[:2] == ["faultkit", "replay"]
+    assert FaultPlan.parse(words[2]) == run.plan
+    assert words[3:] == ["--world", "4", "--kind", "fresh"]
+
+
+def test_the_order_is_that_of_cause_and_effect():
+    story = tell(hung_run(output={0: "saving\n"}))
+    titles = ["HUNG:", "What was injected", "What each rank saw", "What should have held", "Where ranks hung",
+              "What the ranks printed", "replay:"]  # fmt: skip
+    places = [story.index(title) for title in titles]
+    assert places == sorted(places)
+
+
+def test_a_fired_fault_is_told_with_rank_call_step_and_time():
+    story = tell(reported_save(PLAN, step="write", fired_on={2: 0}).run())
+    told = " ".join(story.split())
+    assert "rank 2: raise(ValueError) before call 1 of writer.write_data, in step 'write' of save 1, " in told
+    assert "0.016 s into the run" in told
+
+
+def test_a_plan_that_fired_nothing_says_so():
+    assert "nothing fired" in tell(successful(PLAN).run())
+
+
+def test_ranks_with_the_same_story_are_told_together():
+    other = ErrorRecord(type_name="TypeError", message="cannot pickle")
+    story = tell(reported_save(PLAN, step="write", fired_on={2: 0}, told_to={1: other}).run())
+    told = " ".join(story.split())
+    assert "ranks 0, 2, 3: save 1 raised CheckpointException in step 'write' naming rank 2" in told
+    assert "rank 1: save 1 raised TypeError: cannot pickle" in told
+
+
+def test_the_first_rank_to_fail_is_told_first_with_the_time_since_the_fault():
+    recording = Recording(PLAN).begin(range(4)).enter(range(4), "write").fire(2, step="write")
+    error = checkpoint_error("write", {2: injected(PLAN)})
+    recording.end([3], error).raised([3], error).end([0, 1, 2])
+    lines = [line for line in tell(recording.run()).splitlines() if "  +" in line]
+    assert "rank 3: save 1 raised" in lines[0]
+    assert "+0.001" in lines[0]
+    assert "ranks 0-2: save 1 succeeded" in lines[1]
+
+
+def test_a_planned_death_is_told_before_what_it_did_to_the_others():
+    recording = Recording("writer.write_data@2=kill").begin(range(4)).enter(range(4), "write")
+    lost = ErrorRecord(type_name="RuntimeError", message="Connection closed by peer")
+    recording.fire(2, step="write").died([2]).end([0, 1, 3], lost).raised([0, 1, 3], lost)
+    lines = [line for line in tell(recording.run()).splitlines() if "  +" in line]
+    assert "+0.000  rank 2: died in save 1, as planned" in lines[0]
+    assert "+0.001  ranks 0, 1, 3: save 1 raised RuntimeError: Connection closed by peer" in lines[1]
+
+
+def test_each_violation_is_told_with_its_evidence():
+    story = " ".join(tell(hung_run()).split())
+    assert "HUNG (liveness): ranks 0, 1, 3 never came back" in story
+
+
+def test_equal_stacks_are_told_once_and_without_machinery():
+    story = tell(hung_run())
+    assert story.count("gather_object (checkpoint/utils.py:131)\n") == 1
+    section = story[story.index("Where ranks hung") :]
+    assert "ranks 0, 1, 3, innermost call first" in section
+    assert "save (me/train.py:12)" in section
+    assert "threading.py" not in story
+
+
+def test_the_end_of_what_each_rank_printed_is_shown():
+    output = {0: "\n".join(f"line {number}" for number in range(100)), 1: "", 3: "one\n"}
+    story = tell(hung_run(output=output))
+    assert "rank 0, its last 20 of 100 lines" in story
+    assert "| line 80\n" in story
+    assert "line 79" not in story
+    assert "  rank 3\n    | one" in story
+    assert "  rank 1\n" not in story
+
+
+def test_a_message_of_megabytes_is_clipped():
+    plan = PLAN
+    told = {2: ErrorRecord(type_name="ValueError", message=injected(plan).message + "x" * 3_000_000)}
+    recording = reported_save(plan, step="write", fired_on={2: 0}, told=told)
+    story = tell(recording.run(output={0: "y" * 3_000_000, 1: "\n" * 3_000_000 + "z"}))
+    assert len(story) < 10_000
+    assert "characters)" in story
+
+
+def test_a_prevented_fault_is_told():
+    plan = "planner.create_local_plan@1=raise(ValueError); writer.write_data@2=raise(KeyError)"
+    story = " ".join(tell(reported_save(plan, step="plan", fired_on={1: 0}).run()).split())
+    assert "'writer.write_data@2=raise(KeyError)' did not fire on rank 2" in story
+
+
+def test_a_world_of_one_and_an_empty_plan_read_well():
+    story = tell(successful(size=1).run())
+    assert "(empty: nothing is injected)" in story
+    assert "  world  1 rank," in story
+    assert "faultkit replay '' --world 1" in story
+
+
+def test_the_verdict_is_that_of_the_violations_which_the_run_itself_found():
+    class Examined:
+        plan, world_size, outcomes, violations = FaultPlan.parse(PLAN), 4, {}, ()
+
+    assert tell(Examined()).startswith("HELD")
