@@ -140,16 +140,33 @@ def test_classes_are_found_however_they_are_laid_out(tmp_path):
         "class StorageWriter(Base):\n"
         "    def first(self):\n"
         '        """\nText at the left margin.\n\n        More."""\n\n'
+        "    def last(self) -> None: ...\n\n\n"
+        "class StorageReader:\n"
+        "    def begin(\n        self,\n) -> None: ...\n\n"
         "# A comment at the left margin.\n"
-        "    def last(\n        self,\n) -> None: ...\n\n\n"
-        "class StorageWriterOfAnotherKind:\n    def other(self): ...\n"
+        "    def end(self): ...\n\n\n"
+        "class StorageReaderOfAnotherKind:\n    def other(self): ...\n"
     )
     assert [str(point) for point in catalogue(tmp_path) if point.layer in ("writer", "reader")] == [
         "writer.shared",
         "writer.first",
         "writer.last",
+        "reader.begin",
+        "reader.end",
     ]
     assert find("writer.first", tmp_path).summary == "Text at the left margin."
+
+
+@pytest.mark.parametrize("with_future", ["StorageWriter", "StorageReader"])
+def test_a_storage_point_has_a_future_where_the_writer_or_the_reader_returns_one(tmp_path, with_future):
+    classes = {"StorageWriter": "None", "StorageReader": "None", with_future: "Future[None]"}
+    sources = (f"class {name}:\n    def both(self) -> {returns}: ...\n" for name, returns in classes.items())
+    tmp_path.joinpath("storage.py").write_text("\n\n".join(sources))
+    assert find("storage.both", tmp_path).futures
+    assert [find(f"{layer}.both", tmp_path).futures for layer in ("writer", "reader")] == [
+        with_future == "StorageWriter",
+        with_future == "StorageReader",
+    ]
 
 
 def test_a_source_of_which_the_compiler_would_warn_is_read_in_silence(tmp_path):

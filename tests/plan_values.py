@@ -1,0 +1,135 @@
+"""Plans of every shape as Hypothesis strategies, ways to damage their text, and what must then hold."""
+
+import builtins
+import errno
+import signal
+
+from hypothesis import strategies as st
+
+from faultkit.actions import Action
+from faultkit.plan import Fault, FaultPlan, PlanError
+from faultkit.points import catalogue
+
+LINE_LENGTH_MAX = 700
+ALLOW = ("some.package:Error", "other:Outer.Error")
+ROLES = ("coordinator", "others", "first", "last")
+
+characters = st.characters(exclude_categories=())  # lone surrogates are characters, too
+exceptions = st.sampled_from(
+    sorted(n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException))
+)
+messages = st.none() | st.text(characters, max_size=12)
+error_numbers = st.none() | st.sampled_from(sorted(errno.errorcode))
+
+
+def _raising(exception, number, message, after):
+    return Action("raise", {"exception": exception, "errno": number, "message": message, "after": after})
+
+
+actions = st.one_of(
+    st.builds(
+        _raising, exceptions | st.sampled_from(ALLOW), st.none(), messages, st.sampled_from(["stay", "leave"])
+    ),
+    st.builds(
+        _raising, st.sampled_from(["OSError", "TimeoutError", *ALLOW]), error_numbers, messages, st.none()
+    ),
+    st.builds(lambda s: Action("delay", {"seconds": s}), st.floats(0, 3600) | st.integers(0, 3600)),
+    st.builds(lambda s: Action("stop", {"resume_seconds": s}), st.none() | st.floats(0, 3600)),
+    st.builds(lambda w: Action("hang", {"how": w}), st.sampled_from(["python", "native"])),
+    st.builds(lambda c: Action("exit", {"code": c}), st.integers(0, 255)),
+    st.builds(lambda s: Action("kill", {"signal": s}), st.sampled_from([s.name for s in signal.Signals])),
+    st.builds(lambda m: Action("memory", {"megabytes": m}), st.none() | st.integers(1, 1 << 20)),
+    st.just(Action("segfault")),
+)
+spans = st.builds(lambda low, length: (low, low + length), st.integers(0, 40), st.integers(0, 5))
+wide_spans = st.builds(lambda a, b: (min(a, b), max(a, b)), *[st.integers(0, 1_000_000)] * 2)
+
+
+def spans_text(several):
+    return ",".join(f"{low}-{high}" for low, high in several)
+
+
+ranks = st.one_of(
+    st.sampled_from(["*", *ROLES]),
+    st.lists(spans | wide_spans, min_size=1, max_size=5).map(spans_text),
+    st.sets(st.integers(0, 50), min_size=1),
+    st.integers(0, 1_000_000),
+)
+calls = st.one_of(
+    st.just("*"),
+    st.integers(1, 1_000_000_000),
+    st.integers(1, 99).map("{}-".format),
+    spans.map(lambda s: f"{s[0] + 1}-{s[1] + 1}"),
+)
+places = st.sampled_from(catalogue()).flatmap(
+    lambda point: st.tuples(st.just(str(point)), st.sampled_from(point.moments))
+)
+faults = st.builds(lambda place, a, r, c: Fault(place[0], a, place[1], r, c), places, actions, ranks, calls)
+plans = st.builds(FaultPlan, st.lists(faults, max_size=4))
+
+
+def assert_short_line(error):
+    line = str(error)
+    assert line.isprintable()
+    assert len(line) <= LINE_LENGTH_MAX
+
+
+def assert_reads_or_says_why(read, text):
+    """`read` gives a plan that survives printing, or one short line; it never fails in another way."""
+    try:
+        plan = read(text)
+    except PlanError as error:
+        assert_short_line(error)
+    else:
+        assert FaultPlan.parse(str(plan), ALLOW) == plan
+
+
+PIECES = [
+    "writer.write_data",
+    ":",
+    "future",
+    "@",
+    "#",
+    "=",
+    ";",
+    ",",
+    "-",
+    "*",
+    "(",
+    ")",
+    '"',
+    "\\",
+    "raise",
+    "0",
+    "9" * 30,
+    "٣",
+    "\0",
+    "\ud800",
+    "others",
+    "OSError",
+    "ENOSPC",
+    "1e9",
+    ".",
+    " ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "null",
+]
+edits = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.integers(0, 5),
+        st.sampled_from(PIECES) | st.text(characters, max_size=3),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def edited(text, several):
+    for where, length, piece in several:
+        start = int(where * (len(text) + 1))
+        text = text[:start] + piece + text[start + length :]
+    return text
