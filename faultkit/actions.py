@@ -31,6 +31,7 @@ from faultkit.parameters import (
     read_value,
     require_errno_fits,
 )
+from faultkit.points import Point
 from faultkit.wording import PlanError, listed, nearest, seen
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
     "Argument",
     "Parameter",
     "from_arguments",
-    "require_allowed",
+    "require_actionable", "require_allowed",
 ]
 
 OWN_EXCEPTIONS = "faultkit.hostile:"  # naming one of these runs no code but faultkit's own
@@ -316,3 +317,21 @@ def _takes(parameter: Parameter, argument: Argument, later_words: Sequence[str])
         case "integer" | "number":
             return argument.shape == "number"
     return argument.shape == "word"
+
+
+def require_actionable(point: Point, action: Action, calls: str) -> None:
+    """Raises PlanError where `action` makes no sense at `point`, for the calls in their canonical text.
+
+    At a point in time no call of the rank is under way that could raise or wait, so only what happens to the
+    whole process can happen there, and only at one time.
+    """
+    if point.layer != "clock":
+        return
+    whole = action.family in ("death", "stop") and (action.name != "hang" or action["how"] == "native")
+    if not whole:
+        raise PlanError(
+            f"action {str(action)!r} needs a call to happen in, and '{point}' is a time; actions of '{point}' are "
+            "exit, hang(native), kill, segfault, stop"
+        )
+    if not calls.isdigit():
+        raise PlanError(f"'{point}' needs one time in milliseconds, such as '{point}#250' (got the calls {calls!r})")

@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.actions import OWN_EXCEPTIONS, Action, require_allowed
+from faultkit.actions import OWN_EXCEPTIONS, Action, require_actionable, require_allowed
 from faultkit.grammar import ROLES, FaultParts, read_action, read_calls, read_fault, read_plan, read_ranks
 from faultkit.plan_json import read_faults, write_faults
 from faultkit.points import MOMENTS, catalogue, find, require_moment
@@ -61,6 +61,7 @@ class Fault(msgspec.Struct, frozen=True):
             raise TypeError(f"action must be an Action or its text (got {seen(action)})")
         ranks = read_ranks(self.ranks) if isinstance(self.ranks, str) else ranks_text(self.ranks)
         calls = read_calls(self.calls) if isinstance(self.calls, str) else call_text(self.calls)
+        require_actionable(point, action, calls)
         for name, value in (("action", action), ("ranks", ranks), ("calls", calls)):
             msgspec.structs.force_setattr(self, name, value)
 

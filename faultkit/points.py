@@ -6,6 +6,7 @@ A point is ``layer.name``: a public method of one of the interfaces that torch.d
     reader    StorageReader          fs        FileSystemBase, the files below the writer
     storage   writer or reader       comm      the object collectives of utils._DistWrapper, and its barrier
     app       the application's own state_dict and load_state_dict, and staging
+    clock     the time since the start: call N of ``clock.millisecond`` is the end of millisecond N
 
 The source of those classes is parsed, never run: importing torch costs seconds, parsing costs milliseconds,
 and a method that a later torch adds is a point without a change here.  The moment ``future`` is legal where
@@ -28,7 +29,7 @@ from faultkit.wording import PlanError, listed, nearest, seen
 
 __all__ = ["LAYERS", "MOMENTS", "Point", "catalogue", "find", "require_moment", "torch_checkpoint_folder"]
 
-LAYERS = ("writer", "reader", "storage", "planner", "fs", "comm", "app")
+LAYERS = ("writer", "reader", "storage", "planner", "fs", "comm", "app", "clock")
 MOMENTS = ("before", "after", "future")
 
 
@@ -87,6 +88,7 @@ _APP = (
     Point("app", "load_state_dict", summary="The application takes over the state that was loaded."),
     Point("app", "stage", summary="The state is copied aside before an asynchronous save."),
 )
+_CLOCK = (Point("clock", "millisecond", summary="That many milliseconds after the function was called."),)
 
 
 def torch_checkpoint_folder() -> Path | None:
@@ -165,7 +167,7 @@ def _catalogue(folder: Path | None) -> tuple[Point, ...]:
                     (earlier.summary if earlier else "") or method.summary,
                 )
         points += merged.values()
-    return (*points, *_APP)
+    return (*points, *_APP, *_CLOCK)
 
 
 @functools.lru_cache(maxsize=8)

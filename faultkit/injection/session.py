@@ -181,15 +181,38 @@ def arm(
             )
         _current = session
     patches = Patches()
+    alarms: list[threading.Timer] = []
     try:
         engine.install(session, patches)
+        alarms += _set_alarms(session)
         yield session
     finally:
         session.closed = True
+        for alarm in alarms:
+            alarm.cancel()
         try:
             patches.undo()
         finally:
             _current = None
+
+
+def _set_alarms(session: Session) -> list[threading.Timer]:
+    """Start a timer for each fault at a time: a thread of its own, since the rank may be waiting in C++."""
+    alarms = []
+    for index, fault in enumerate(session.plan):
+        if fault.layer == "clock" and session._hits_rank(index, fault):
+            milliseconds = int(fault.calls)
+            match = (index, fault, fault.point, milliseconds)
+            alarm = threading.Timer(milliseconds / 1000, _ring, (session, match))
+            alarm.daemon = True
+            alarm.start()
+            alarms.append(alarm)
+    return alarms
+
+
+def _ring(session: Session, match: Match) -> None:
+    if not session.closed:
+        session.fire(match, session.step)
 
 
 def _disarm_in_child() -> None:

@@ -80,8 +80,7 @@ def main(channel_fd: int, memory_fd: int, output_fd: int, stack_fd: int, store_f
         os.dup2(output_fd, 2)
         os.close(output_fd)
         _write_c_output_by_line()
-        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+        _open_streams()
         faulthandler.enable(file=stack_fd, all_threads=True)
         faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True, chain=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -143,6 +142,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     from faultkit.injection import arm
     from faultkit.injection.errors import describe
 
+    _destroy_subgroups()
     threads_before = set(threading.enumerate())
     leave: int | None = None
     result: tuple[str, Any]
@@ -178,29 +178,31 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
 
 
 def _group_is_whole(spec: RankSpec) -> bool:
-    """Put the process group back as it was; False where that is not possible."""
+    """Whether the process group is still the one that was formed at the start."""
     import torch.distributed as dist
 
     if not spec.backend:
         return not dist.is_initialized()
     if not dist.is_initialized():
         return False
-    groups = dist.distributed_c10d._world
-    if dist.get_rank() != spec.rank or dist.get_world_size() != spec.size:
-        return False
-    for group in list(groups.pg_map):
+    return dist.get_rank() == spec.rank and dist.get_world_size() == spec.size
+
+
+def _destroy_subgroups() -> None:
+    """End the groups that the last run made: not at its end, where that would wake ranks which wait in them."""
+    import torch.distributed as dist
+
+    for group in list(dist.distributed_c10d._world.pg_map):
         if group is not dist.group.WORLD:
             with contextlib.suppress(Exception):
                 dist.destroy_process_group(group)
-    return True
 
 
 @contextlib.contextmanager
 def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
     import torch
 
-    directory = os.getcwd()
-    path, dtype = list(sys.path), torch.get_default_dtype()
+    path, dtype, streams = list(sys.path), torch.get_default_dtype(), (sys.stdout, sys.stderr)
     sys.path[:] = call.path
     _set_environment(call.environment, spec.rank, spec.size)
     with contextlib.suppress(OSError):
@@ -217,8 +219,10 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
         finally:
             sys.path[:] = path
             torch.set_default_dtype(dtype)
-            with contextlib.suppress(OSError):
-                os.chdir(directory)
+            os.chdir("/")  # the next run goes where its caller is; meanwhile no directory is held
+            sys.stdout, sys.stderr = streams
+            if sys.stdout.closed or sys.stderr.closed:
+                _open_streams()
 
 
 def _set_environment(environment: dict[str, str], rank: int, size: int) -> None:
@@ -234,6 +238,13 @@ def _set_environment(environment: dict[str, str], rank: int, size: int) -> None:
         for key in set(os.environ) - set(wanted):
             del os.environ[key]
         os.environ.update(wanted)
+
+
+def _open_streams() -> None:
+    sys.stdout, sys.stderr = (
+        open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+        for descriptor in (1, 2)
+    )
 
 
 def _write_c_output_by_line() -> None:

@@ -234,11 +234,12 @@ def _prepare() -> dict[str, Any]:
     import torch
     import torch.distributed.checkpoint
 
-    from faultkit import injection
+    from faultkit.injection import engine
     from faultkit.worlds import collectives, rank
 
     collectives.install()
-    assert injection and rank and threading.active_count() == 1
+    engine.keep_hooks()
+    assert rank and threading.active_count() == 1
     gc.collect()
     gc.freeze()
     return {"torch": torch.__version__, "threads": thread_count()}

@@ -35,8 +35,10 @@ def spied_stack(pid: int) -> str:
     except (OSError, subprocess.SubprocessError, ValueError):
         return ""
     lines = []
-    for thread in sorted(threads, key=lambda thread: thread.get("os_thread_id") == pid):
-        word = "Current thread" if thread.get("os_thread_id") == pid else "Thread"
+    for number, thread in enumerate(threads, 1):
+        word = "Current thread" if number == len(threads) else "Thread"  # the oldest comes last: the main one
         lines.append(f"{word} {thread['thread_id']:#018x} (most recent call first):")
-        lines += [f'  File "{f["filename"]}", line {f["line"]} in {f["name"]}' for f in thread["frames"]]
+        for frame in thread["frames"]:
+            name = frame["name"].rpartition(".")[2]
+            lines.append(f'  File "{frame["filename"]}", line {frame["line"]} in {name}')
     return "\n".join(lines) + "\n"

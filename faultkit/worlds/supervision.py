@@ -225,7 +225,8 @@ class Supervision:
     def frozen(self, handle: RankHandle) -> str:
         """Why the rank will never go on by itself, if a planned fault holds it; resumes it when that is due."""
         for time_ns, fault in self.fired.get(handle.rank, ()):
-            if fault.action.name == "hang" and waits_for_ever(handle.pid):
+            held = fault.action.get("how") == "native"  # the interpreter lock, whichever thread is in there
+            if fault.action.name == "hang" and (held or waits_for_ever(handle.pid)):
                 return f"hangs by plan at {fault.point}"
             if fault.action.name == "kill" and fault.action["signal"] == "SIGSTOP" and is_stopped(handle.pid):
                 return f"is stopped by plan at {fault.point}"
