@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 
-from faultkit.actions import Action, Argument, from_arguments, require_allowed
+from faultkit.actions import Action, Argument, from_arguments, require_actionable, require_allowed
 from faultkit.points import MOMENTS, find, require_moment
 from faultkit.spans import CALL_MAX, RANK_MAX, merged
 from faultkit.wording import PlanError, listed, nearest, seen
@@ -153,7 +153,13 @@ class _Reader:
         calls = self.calls() if self.take("#") else "1-"
         if not self.take("="):
             self.unexpected("'=' and an action (a fault is point[:moment][@ranks][#calls]=action)")
-        return FaultParts(point, moment, ranks, calls, self.action())
+        start = self.start
+        action = self.action()
+        try:
+            require_actionable(found, action, calls)
+        except PlanError as error:
+            self.fail(str(error), start)
+        return FaultParts(point, moment, ranks, calls, action)
 
     def ranks(self) -> str:
         if self.take("*"):

@@ -51,6 +51,8 @@ class Point(msgspec.Struct, frozen=True):
     @property
     def moments(self) -> tuple[str, ...]:
         """The moments at which a fault can enter here."""
+        if self.layer == "clock":
+            return MOMENTS[:1]
         return MOMENTS if self.futures else MOMENTS[:2]
 
 
@@ -142,6 +144,8 @@ def require_moment(point: Point, moment: str) -> None:
     if moment not in MOMENTS:
         hint = nearest(moment, MOMENTS)
         raise PlanError(f"unknown moment {seen(moment)}; moments are {listed(MOMENTS)}{hint}")
+    if moment not in point.moments and moment != "future":
+        raise PlanError(f"'{point}' is a time, whose only moment is 'before' (got {moment!r})")
     if moment not in point.moments:
         raise PlanError(
             f"moment {moment!r} needs a point that returns a future ('{point}' does not); "

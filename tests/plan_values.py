@@ -61,10 +61,16 @@ calls = st.one_of(
     st.integers(1, 99).map("{}-".format),
     spans.map(lambda s: f"{s[0] + 1}-{s[1] + 1}"),
 )
-places = st.sampled_from(catalogue()).flatmap(
+places = st.sampled_from([point for point in catalogue() if point.layer != "clock"]).flatmap(
     lambda point: st.tuples(st.just(str(point)), st.sampled_from(point.moments))
 )
-faults = st.builds(lambda place, a, r, c: Fault(place[0], a, place[1], r, c), places, actions, ranks, calls)
+times = st.builds(
+    lambda action, rank, milliseconds: Fault("clock.millisecond", action, ranks=rank, calls=milliseconds),
+    st.sampled_from(["kill", "kill(SIGTERM)", "exit(3)", "stop(0.5)", "segfault", "hang(native)"]),
+    ranks,
+    st.integers(1, 10_000),
+)
+faults = times | st.builds(lambda place, a, r, c: Fault(place[0], a, place[1], r, c), places, actions, ranks, calls)
 plans = st.builds(FaultPlan, st.lists(faults, max_size=4))
 
 

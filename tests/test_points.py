@@ -197,5 +197,21 @@ def test_the_values_import_neither_torch_nor_pytest_nor_hypothesis():
 
 
 def test_every_point_can_stand_in_a_plan_at_each_of_its_moments():
-    faults = [f"{point}:{moment}=hang" for point in catalogue() for moment in point.moments]
+    faults = [f"{point}:{moment}#7=kill" for point in catalogue() for moment in point.moments]
     assert len(FaultPlan.parse(";".join(faults))) == len(faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("clock.millisecond@1#9=raise(ValueError)", "column 23: action 'raise(ValueError)' needs a call"),
+        ("clock.millisecond@1#9=hang", "is a time; actions of 'clock.millisecond' are exit, hang(native)"),
+        ("clock.millisecond@1=kill", "needs one time in milliseconds, such as 'clock.millisecond#250'"),
+        ("clock.millisecond#2-9=kill", "needs one time in milliseconds"),
+        ("clock.millisecond:after#2=kill", "whose only moment is 'before'"),
+    ],
+)
+def test_at_a_time_only_what_happens_to_the_whole_process_can_happen(text, says):
+    with pytest.raises(PlanError) as caught:
+        FaultPlan.parse(text)
+    assert says in str(caught.value)

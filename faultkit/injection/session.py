@@ -30,7 +30,8 @@ class Session:
     """The counters and the context of one armed plan.
 
     `rank` and `world_size` are those of the world; `coordinator` is the world's rank of the engine's
-    coordinator, set by the engine hooks when an attempt begins.  `leave` becomes true when a fault asked that
+    coordinator, set by the engine hooks when an attempt begins.  Once it is `spent` no fault fires any more,
+    also none of a faulty object with a plan of its own, while everything is recorded as before.  `leave` becomes true when a fault asked that
     the process end after its function is over.  `fired` holds the data of every ``fired`` event.
     """
 
@@ -43,6 +44,7 @@ class Session:
         self.coordinator = 0
         self.leave = False
         self.closed = False
+        self.spent = False
         self.fired: list[dict[str, Any]] = []
         self._record = record
         self._lock = threading.Lock()
@@ -80,7 +82,8 @@ class Session:
 
     def matching(self, calls: Calls, moment: str) -> list[Match]:
         """The faults that fire at `moment` of these calls on this rank, in the order of the plan."""
-        if self.closed:
+        armed = _current
+        if self.closed or self.spent or (armed is not None and armed.spent):
             return []
         found = [
             (index, fault, point, number)
@@ -211,7 +214,7 @@ def _set_alarms(session: Session) -> list[threading.Timer]:
 
 
 def _ring(session: Session, match: Match) -> None:
-    if not session.closed:
+    if not session.closed and not session.spent:
         session.fire(match, session.step)
 
 

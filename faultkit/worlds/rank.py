@@ -20,15 +20,20 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from faultkit.plan import FaultPlan
-from faultkit.worlds import collectives, modules, threads, transport
+from faultkit.worlds import collectives, modules, residue, threads, transport
 from faultkit.worlds.channel import Channel, ChannelClosed
 from faultkit.worlds.memory import IDLE, RUNNING, STARTING, RankMemory
+
+if TYPE_CHECKING:
+    from faultkit.injection.session import Session
+
+Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 __all__ = ["STACK_SIGNAL", "Call", "RankSpec", "main"]
 
@@ -57,7 +62,10 @@ class RankSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, as sent to every rank; `body` is the pickled (function, arguments, keyword arguments)."""
+    """One run, as sent to every rank; `body` is the pickled (function, arguments, keyword arguments).
+
+    `attempts_after` is how often the function runs again without a fault; `then` is another body for that.
+    """
 
     body: bytes
     plan: FaultPlan
@@ -66,6 +74,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     path: list[str]
     modules: dict[str, tuple[str, bool]]
+    attempts_after: int = 0
+    then: bytes | None = None
 
 
 def main(channel_fd: int, memory_fd: int, output_fd: int, stack_fd: int, store_fd: int, server_pid: int) -> None:
@@ -88,6 +98,7 @@ def main(channel_fd: int, memory_fd: int, output_fd: int, stack_fd: int, store_f
         memory = RankMemory(memory_fd)
         memory.set_phase(STARTING)
         threads.install(memory)
+        residue.install()
         spec: RankSpec = channel.receive(timeout_seconds=60.0)
         status = _serve(spec, channel, memory, store_fd)
     except (ChannelClosed, TimeoutError):
@@ -145,29 +156,27 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     _destroy_subgroups()
     threads_before = set(threading.enumerate())
     leave: int | None = None
-    result: tuple[str, Any]
+    before: residue.Snapshot | None = None
     with _state_of_a_run(call, spec):
         collectives.attach(memory)
         memory.set_phase(RUNNING)
         try:
             modules.install(call.modules)
-            function, args, kwargs = transport.load_call(call.body)
+            work = [transport.load_call(call.body)]
+            before = residue.snapshot()
             with arm(call.plan, rank=spec.rank, world_size=spec.size, record=memory.append) as session:
-                try:
-                    result = transport.encode_value(function(*args, **kwargs))
-                finally:
-                    if session.leave:
-                        leave = 1
-        except SystemExit as error:
-            # As in any program: an exit that nobody catches ends the process.
-            leave = error.code if isinstance(error.code, int) else int(error.code is not None)
-            result = ("exit", leave)
+                result, leave = _attempts(work, call, session, channel)
+        except ChannelClosed:
+            raise
         except BaseException as error:
             result = ("raised", transport.encode_exception(error, describe(error)))
         collectives.attach(None)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
+    left = residue.left_since(before) if before is not None else {}
+    if left:
+        memory.append("residue", left)
     health = {
         "threads": [t.name for t in threading.enumerate() if t not in threads_before and t.is_alive()],
         "group": _group_is_whole(spec),
@@ -175,6 +184,45 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     memory.set_phase(IDLE)
     channel.send(("result", result, health, leave))
     return leave
+
+
+def _attempts(
+    work: list[Work], call: Call, session: Session, channel: Channel
+) -> tuple[tuple[str, Any], int | None]:
+    """Run the function, and again without faults as often as asked: the last result, and how to exit if so.
+
+    Empties `work`, so that what hangs on the function and its arguments is gone before anybody looks.
+    """
+    result, leave = _attempt(work[0], session)
+    for number in range(1, call.attempts_after + 1):
+        if leave is not None:
+            break
+        if number == 1 and call.then is not None:
+            work[0] = transport.load_call(call.then)
+        channel.send(("pause", result))
+        if channel.receive(timeout_seconds=None)[0] != "go":
+            break
+        session.spent = True
+        session.record("again", number=number)
+        result, leave = _attempt(work[0], session)
+    work.clear()
+    return result, leave
+
+
+def _attempt(work: Work, session: Session) -> tuple[tuple[str, Any], int | None]:
+    from faultkit.injection.errors import describe
+
+    function, args, kwargs = work
+    leave: int | None = None
+    try:
+        result = transport.encode_value(function(*args, **kwargs))
+    except SystemExit as error:
+        # As in any program: an exit that nobody catches ends the process.
+        leave = error.code if isinstance(error.code, int) else int(error.code is not None)
+        return ("exit", leave), leave
+    except BaseException as error:
+        result = ("raised", transport.encode_exception(error, describe(error)))
+    return result, 1 if session.leave else None
 
 
 def _group_is_whole(spec: RankSpec) -> bool:
