@@ -138,6 +138,7 @@ def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) 
             spec.backend, store=store, rank=spec.rank, world_size=spec.size, **options
         )
     memory.set_phase(IDLE)
+    os.ftruncate(1, 0)
     channel.send(("ready", None))
     while True:
         message = channel.receive(timeout_seconds=None)
@@ -156,6 +157,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     _destroy_subgroups()
     threads_before = set(threading.enumerate())
     leave: int | None = None
+    result: tuple[str, Any]
     before: residue.Snapshot | None = None
     with _state_of_a_run(call, spec):
         collectives.attach(memory)
@@ -168,6 +170,8 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
                 result, leave = _attempts(work, call, session, channel)
         except ChannelClosed:
             raise
+        except SystemExit as error:
+            result, leave = _exit_of(error)
         except BaseException as error:
             result = ("raised", transport.encode_exception(error, describe(error)))
         collectives.attach(None)
@@ -213,16 +217,20 @@ def _attempt(work: Work, session: Session) -> tuple[tuple[str, Any], int | None]
     from faultkit.injection.errors import describe
 
     function, args, kwargs = work
-    leave: int | None = None
+    result: tuple[str, Any]
     try:
         result = transport.encode_value(function(*args, **kwargs))
     except SystemExit as error:
-        # As in any program: an exit that nobody catches ends the process.
-        leave = error.code if isinstance(error.code, int) else int(error.code is not None)
-        return ("exit", leave), leave
+        return _exit_of(error)
     except BaseException as error:
         result = ("raised", transport.encode_exception(error, describe(error)))
     return result, 1 if session.leave else None
+
+
+def _exit_of(error: SystemExit) -> tuple[tuple[str, Any], int]:
+    """As in any program: an exit that nobody catches ends the process."""
+    status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    return ("exit", status), status
 
 
 def _group_is_whole(spec: RankSpec) -> bool:
@@ -259,8 +267,8 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
     torch.default_generator.manual_seed(call.seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(call.seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(call.seed % 2**32)
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed(call.seed % 2**32)
     with warnings.catch_warnings():
         try:
             yield

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import os
 import select
 import shutil
@@ -237,6 +238,8 @@ def _prepare() -> dict[str, Any]:
     from faultkit.injection import engine
     from faultkit.worlds import collectives, rank
 
+    with contextlib.suppress(ImportError):
+        importlib.import_module("numpy.random")  # numpy loads it when it is first used: once here, not on every rank
     collectives.install()
     engine.keep_hooks()
     assert rank and threading.active_count() == 1
