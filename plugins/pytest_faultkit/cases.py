@@ -1,0 +1,157 @@
+"""One test that uses faultkit: its settings, its world, what its fixtures hand out, and its runs.
+
+Worlds are shared by the tests of a session (of each xdist worker) that ask for equal ones, and closed with the
+session, also after Ctrl-C; a test that damages its world costs the next one a fork, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from faultkit.plan import FaultPlan
+from faultkit.worlds import Run, World
+from pytest_faultkit.ledger import Ledger
+from pytest_faultkit.markers import Settings, WorldSettings, settings_of
+
+__all__ = ["Case", "RankWorld", "begin", "of"]
+
+PRELOADED = ("_pytest.assertion.rewrite", "_pytest.outcomes", "pytest")
+_case_key = pytest.StashKey["Case"]()
+_worlds_key = pytest.StashKey[dict[WorldSettings, World]]()
+_UNSET: Any = object()
+
+
+def begin(item: pytest.Item) -> None:
+    """Read what `item` asks for, before any of its fixtures."""
+    item.stash[_case_key] = Case(item)
+
+
+def of(item: pytest.Item) -> Case:
+    """The case of `item`."""
+    if _case_key not in item.stash:
+        begin(item)
+    return item.stash[_case_key]
+
+
+class RankWorld:
+    """What the fixture ``world`` is on a rank: `rank`, `size` and `kind`."""
+
+    def __init__(self, size: int, kind: str) -> None:
+        self.size = size
+        self.kind = kind
+
+    @property
+    def rank(self) -> int:
+        import os
+
+        return int(os.environ["RANK"])
+
+    def __repr__(self) -> str:
+        return f"<rank {self.rank} of {self.size}, {self.kind}>"
+
+
+class _CaseWorld(World):
+    """The session's world as one test has it: with the test's plan and timeout, and its runs written down."""
+
+    def __init__(self, case: Case, world: World) -> None:
+        self._case = case
+        self._world = world
+        self.size, self.kind, self.seed = world.size, world.kind, world.seed
+        self.timeout = case.settings.timeout
+
+    def run(self, fn: Callable[..., Any], *args: Any, plan: Any = _UNSET, timeout: Any = None, **kwargs: Any) -> Run:
+        if plan is _UNSET:
+            plan = self._case.hand_out_plan()
+        kwargs.setdefault("may_not_fire", self._case.settings.may_not_fire)
+        timeout = self.timeout if timeout is None else timeout
+        run = self._world.run(fn, *args, plan=plan, timeout=timeout, **kwargs)
+        self._case.ledger.add(run)
+        return run
+
+    def prepare(self) -> None:
+        self._world.prepare()
+
+    def pids(self) -> dict[int, int]:
+        return self._world.pids()
+
+    def close(self) -> None:
+        """Nothing: the world is the session's."""
+
+
+class _OnRank:
+    """A storage object that is made where it is unpickled: the controller of an ``spmd`` test imports no torch."""
+
+    def __init__(self, name: str, plan: FaultPlan) -> None:
+        self.name, self.plan = name, plan
+
+    def __reduce__(self) -> Any:
+        return _storage, (self.name, self.plan)
+
+
+def _storage(name: str, plan: FaultPlan) -> Any:
+    from faultkit import injection
+
+    return getattr(injection, name)(plan)
+
+
+class Case:
+    """One test; `ledger` has its runs, `settings` what its markers say."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self.item = item
+        self.settings: Settings = settings_of(item)
+        self.ledger = Ledger(item.nodeid, keep_rows=item.config.getoption("faultkit_report") is not None)
+
+    def world(self) -> World:
+        """The world of this test; it starts with the first run."""
+        config, wanted = self.item.config, self.settings.world
+        worlds = config.stash.get(_worlds_key, None)
+        if worlds is None:
+            worlds = config.stash[_worlds_key] = {}
+            config.__dict__.setdefault("_faultkit_closing", []).append(lambda: _close(worlds))
+        if wanted not in worlds:
+            worlds[wanted] = World(
+                wanted.size,
+                kind=wanted.kind,
+                seed=wanted.seed,
+                backend=wanted.backend,
+                group_timeout=wanted.group_timeout,
+                preload=PRELOADED,
+            )
+        return _CaseWorld(self, worlds[wanted])
+
+    def hand_out_plan(self) -> FaultPlan:
+        return self.settings.plan
+
+    def storage(self, name: str) -> Any:
+        plan = self.settings.plan
+        return _OnRank(name, plan) if self.settings.spmd else _storage(name, plan)
+
+    def rank_world(self) -> RankWorld:
+        return RankWorld(self.settings.world.size, self.settings.world.kind)
+
+    def require_that_faults_fired(self) -> None:
+        """Fail a test that passes although a planned fault never fired in a run at which nobody looked."""
+        if self.settings.spmd:
+            return
+        self.ledger.settle()
+        if self.ledger.unseen_inert:
+            pytest.fail(
+                f"the test proves nothing: {self.ledger.unseen_inert[0]}\n"
+                "(mark the test with faults(..., may_not_fire=True) where that is meant)",
+                pytrace=False,
+            )
+
+
+def _close(worlds: dict[WorldSettings, World]) -> None:
+    while worlds:
+        _, world = worlds.popitem()
+        with contextlib.suppress(Exception):
+            world.close()
+    from faultkit.worlds import client
+
+    client.shut_down()

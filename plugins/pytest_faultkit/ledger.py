@@ -1,0 +1,93 @@
+"""What a test's runs came to: rows for the report, properties for JUnit, one line for the summary.
+
+Runs are kept until the test is over, so that nothing is judged before the test had its own look; of many runs
+(a property test) the oldest are judged early and only counted.  Properties travel with pytest's own reports,
+also from an xdist worker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+    from faultkit.worlds import Run
+
+__all__ = ["Ledger", "summary"]
+
+RUNS_HELD_MAX = 32
+RUNS_LISTED_MAX = 20
+
+
+class Ledger:
+    """The runs of one test."""
+
+    def __init__(self, nodeid: str, keep_rows: bool) -> None:
+        self.nodeid = nodeid
+        self.rows: list[dict[str, Any]] = []
+        self.unseen_inert: list[str] = []  # evidence of runs that proved nothing, and at which nobody looked
+        self._keep_rows = keep_rows
+        self._held: deque[Run] = deque()
+        self._listed: list[tuple[str, str, int]] = []
+        self._more: Counter[str] = Counter()
+
+    def add(self, run: Run) -> None:
+        self._held.append(run)
+        if len(self._held) > RUNS_HELD_MAX:
+            self._settle(self._held.popleft())
+
+    def settle(self) -> None:
+        """Judge what has not been judged yet."""
+        while self._held:
+            self._settle(self._held.popleft())
+
+    def _settle(self, run: Run) -> None:
+        seen = "violations" in vars(run)
+        for violation in run.violations:
+            if violation.check == "fired" and not seen:
+                self.unseen_inert.append(violation.evidence)
+        if len(self._listed) < RUNS_LISTED_MAX:
+            self._listed.append((str(run.plan), str(run.verdict), len(run.fired)))
+        else:
+            self._more[str(run.verdict)] += 1
+            self._more["fired"] += len(run.fired)
+        if self._keep_rows:
+            from faultkit.sweep.journal import result_of
+
+            row = result_of(run, "").to_builtins()
+            self.rows.append({"test": self.nodeid, "world": run.world_size, "kind": run.kind, **row})
+
+    def properties(self) -> list[tuple[str, Any]]:
+        """``faultkit_plan``, ``faultkit_verdict`` and ``faultkit_fired`` of each run; of many the rest as counts."""
+        self.settle()
+        found: list[tuple[str, Any]] = []
+        for plan, verdict, fired in self._listed:
+            found += [("faultkit_plan", plan), ("faultkit_verdict", verdict), ("faultkit_fired", fired)]
+        found += [("faultkit_more", f"{word} {count}") for word, count in sorted(self._more.items())]
+        return found
+
+
+def summary(reports: Iterable[pytest.TestReport]) -> str:
+    """One line: "faultkit: 12 plans, 11 HELD, 1 HUNG, 14 faults fired"."""
+    verdicts: Counter[str] = Counter()
+    fired = 0
+    for report in reports:
+        for name, value in report.user_properties:
+            if name == "faultkit_verdict":
+                verdicts[str(value)] += 1
+            elif name == "faultkit_fired":
+                fired += int(value)  # type: ignore[call-overload]
+            elif name == "faultkit_more":
+                word, _, count = str(value).rpartition(" ")
+                if word == "fired":
+                    fired += int(count)
+                else:
+                    verdicts[word] += int(count)
+    count = sum(verdicts.values())
+    words = [f"{count} plan{'s' * (count != 1)}"]
+    words += [f"{number} {verdict}" for verdict, number in verdicts.most_common()]
+    words.append(f"{fired} fault{'s' * (fired != 1)} fired")
+    return "faultkit: " + ", ".join(words)

@@ -1,0 +1,189 @@
+"""What the markers of a test ask for, as values; a wrong one is an error of one line when tests are collected.
+
+``parametrize`` makes one test for each size and each plan.  ``settings_of`` reads what one of those tests is to
+do.  A marker on the function counts before one on its class, that before one on the module; in a
+``pytest.param`` it may have one value.  Two markers of one name on the same function are an error: one of them
+would be dropped in silence.
+"""
+
+from __future__ import annotations
+
+import inspect
+import unittest
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import pytest
+
+from faultkit.plan import FaultPlan
+from faultkit.wording import listed, nearest
+from faultkit.worlds import World
+from pytest_faultkit import options
+from pytest_faultkit.plugin import DEFAULT_SIZE
+
+__all__ = ["Settings", "WorldSettings", "parametrize", "settings_of"]
+
+SIZE_PARAMETER = "_faultkit_size"
+PLAN_PARAMETER = "_faultkit_plan"
+WORLD_OPTIONS = ("kind", "timeout", "seed", "backend", "group_timeout")
+FAULTS_OPTIONS = ("may_not_fire", "allow")
+_ParameterSet: type = type(pytest.param())
+
+
+class WorldSettings(NamedTuple):
+    """One world: tests with equal settings share its ranks."""
+
+    size: int
+    kind: str = "warm"
+    seed: int = 0
+    backend: str = "gloo"
+    group_timeout: float | None = None
+
+
+class Settings(NamedTuple):
+    """What one test asks for.  `timeout` in seconds bounds each run."""
+
+    world: WorldSettings
+    timeout: float
+    plan: FaultPlan
+    may_not_fire: bool
+    spmd: bool
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """One test for each size and plan of the markers; an error of collection for a marker that is wrong."""
+    definition = metafunc.definition
+    try:
+        _require_runnable(definition)
+        sizes = _sizes(definition, _marker(definition, "world"))
+        plans = _plans(definition, _marker(definition, "faults"))
+        if metafunc.config.getoption("faultkit_replay") is None:
+            for plan in plans:
+                for size in sizes:
+                    plan.values[0].validate_for(size)
+    except (TypeError, ValueError) as error:
+        raise pytest.fail.Exception(f"{definition.name}: {error}", pytrace=False) from None
+    # Neither is a fixture: the test's own parameters hold them, whatever the test asks for.
+    if len(sizes) > 1:
+        metafunc.fixturenames.append(SIZE_PARAMETER)
+        metafunc.parametrize(SIZE_PARAMETER, sizes, ids=[f"world{size}" for size in sizes])
+    if plans:
+        metafunc.fixturenames.append(PLAN_PARAMETER)
+        metafunc.parametrize(PLAN_PARAMETER, plans)
+
+
+def settings_of(item: pytest.Item) -> Settings:
+    """What `item` asks for.  Fails the test where a marker cannot be followed."""
+    try:
+        _require_runnable(item)
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        world, faults = _marker(item, "world"), _marker(item, "faults")
+        size = parameters.get(SIZE_PARAMETER) or _only("world", _sizes(item, world))
+        plan = parameters.get(PLAN_PARAMETER)
+        if plan is None:
+            plans = _plans(item, faults)
+            plan = _only("faults", plans).values[0] if plans else FaultPlan()
+        plan.validate_for(size)
+        given = dict(world.kwargs) if world is not None else {}
+        return Settings(
+            world=WorldSettings(
+                size,
+                kind=item.config.getoption("faultkit_kind") or given.get("kind", "warm"),
+                seed=given.get("seed", 0),
+                backend=given.get("backend", "gloo"),
+                group_timeout=given.get("group_timeout"),
+            ),
+            timeout=item.config.getoption("faultkit_timeout") or given.get("timeout", 30.0),
+            plan=plan,
+            may_not_fire=bool(faults is not None and faults.kwargs.get("may_not_fire", False)),
+            spmd=item.get_closest_marker("spmd") is not None,
+        )
+    except (TypeError, ValueError) as error:
+        raise pytest.fail.Exception(f"{item.name}: {error}", pytrace=False) from None
+
+
+def _marker(node: pytest.Item, name: str) -> pytest.Mark | None:
+    """The closest marker of `name`."""
+    of_parameters = [mark for mark in getattr(getattr(node, "callspec", None), "marks", ()) if mark.name == name]
+    if of_parameters:
+        return of_parameters[-1]
+    for holder in reversed(node.listchain()):
+        marks = [mark for mark in holder.own_markers if mark.name == name]
+        if len(marks) > 1 and holder is node:
+            raise ValueError(f"the marker {name} stands {len(marks)} times; one marker takes all the values")
+        if marks:
+            return marks[-1]  # a class has those of its bases first
+    return None
+
+
+def _require_runnable(node: pytest.Item) -> None:
+    cls = getattr(node, "cls", None)
+    if isinstance(cls, type) and issubclass(cls, unittest.TestCase):
+        raise TypeError("faultkit's markers need a plain test function or class (got a unittest.TestCase)")
+    spmd = node.get_closest_marker("spmd")
+    if spmd is None:
+        return
+    if spmd.args or spmd.kwargs:
+        got = ", ".join([*map(repr, spmd.args), *(f"{key}={value!r}" for key, value in spmd.kwargs.items())])
+        raise TypeError(f"the marker spmd takes no arguments (got {got}); the number of ranks stands in world")
+    function = getattr(node, "obj", None)
+    if getattr(function, "is_hypothesis_test", False):
+        raise TypeError(
+            "the marker spmd does not go with @given, because every rank would draw examples of its own; "
+            "take the fixture world and call world.run(fn, example) in the test instead"
+        )
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError("the marker spmd needs a plain function (got an async one)")
+
+
+def _sizes(node: pytest.Item, marker: pytest.Mark | None) -> list[int]:
+    """The sizes that the marker gives; checked, with its options, by making the worlds (none starts)."""
+    given = dict(marker.kwargs) if marker is not None else {}
+    _require_options("world", given, WORLD_OPTIONS, also=("size",))
+    sizes = list(marker.args) if marker is not None else [DEFAULT_SIZE]
+    if "size" in given:
+        sizes.append(given.pop("size"))
+    for size in sizes or [DEFAULT_SIZE]:
+        World(size, **given)
+    return sizes or [DEFAULT_SIZE]
+
+
+def _plans(node: pytest.Item, marker: pytest.Mark | None) -> list[Any]:
+    """The plans that the marker gives, each as a ``pytest.param`` with the plan's text as its id."""
+    given = dict(marker.kwargs) if marker is not None else {}
+    _require_options("faults", given, FAULTS_OPTIONS)
+    allow = given.get("allow", ())
+    replayed = options.replay_plan(node.config, allow)
+    if replayed is not None:
+        return [pytest.param(replayed, id=_id(replayed))]
+    if marker is None:
+        return []
+    if not marker.args:
+        raise TypeError("the marker faults needs a plan (got none), such as 'writer.write_data@1=raise(OSError)'")
+    plans = []
+    for value in marker.args:
+        marks: Iterable[Any] = ()
+        name = None
+        if isinstance(value, _ParameterSet):
+            marks, name = value.marks, value.id  # type: ignore[attr-defined]
+            (value,) = value.values  # type: ignore[attr-defined]
+        plan = value if isinstance(value, FaultPlan) else FaultPlan.parse(value, allow)
+        plans.append(pytest.param(plan, marks=tuple(marks), id=name if isinstance(name, str) else _id(plan)))
+    return plans
+
+
+def _id(plan: FaultPlan) -> str:
+    return str(plan) or "no fault"
+
+
+def _only(name: str, values: list[Any]) -> Any:
+    if len(values) != 1:
+        raise ValueError(f"the marker {name} of a pytest.param takes one value (got {len(values)})")
+    return values[0]
+
+
+def _require_options(marker: str, given: Iterable[str], known: tuple[str, ...], also: tuple[str, ...] = ()) -> None:
+    for name in given:
+        if name not in known and name not in also:
+            hint = nearest(name, known)
+            raise TypeError(f"the marker {marker} has no option {name!r}; options are {listed(known)}{hint}")

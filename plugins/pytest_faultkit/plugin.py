@@ -1,0 +1,257 @@
+"""Fault plans as pytest tests: markers `world`, `faults` and `spmd`, fixtures, options and a summary.
+
+    @pytest.mark.world(2, 4)                                    # one test of each size
+    @pytest.mark.faults("writer.write_data@1=raise(ValueError)", "writer.finish@0=kill")  # times each plan
+    def test_a_failed_save_is_known_to_every_rank(world, checkpoint_dir):
+        run = world.run(save, checkpoint_dir)                   # under the plan of the marker
+        run.raise_for_violations()
+
+    @pytest.mark.spmd                                           # the body itself runs on every rank
+    @pytest.mark.world(4)
+    def test_the_mean_is_the_same_everywhere():
+        value = torch.tensor([float(torch.distributed.get_rank())])
+        torch.distributed.all_reduce(value)
+        assert value.item() == 6.0
+
+Markers may stand on a function, a class or a module; of each the closest counts.  Without one, a world has
+`DEFAULT_SIZE` ranks and the plan is empty.  With a plan, an ``spmd`` test fails if a check is violated or a rank
+fails in a way that no fault explains; without one, if any rank does not return.  A test that calls ``world.run``
+decides by its own asserts; a planned fault that did not fire fails it all the same, unless the test asked that
+run for its verdict or ``may_not_fire`` is set.
+
+Loading this module imports nothing but pytest: the rest comes with the first test that uses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEFAULT_SIZE = 4
+
+MARKERS = (
+    "world(size, *sizes, kind='warm', timeout=30.0, seed=0, backend='gloo', group_timeout=None): "
+    "how many ranks the test has; one test for each size (faultkit)",
+    "faults(plan, *plans, may_not_fire=False, allow=()): what breaks; one test for each plan (faultkit)",
+    "spmd: the body of the test runs on every rank of its world (faultkit)",
+)
+MARKER_NAMES = ("world", "faults", "spmd")
+FIXTURE_NAMES = ("world", "plan", "faulty_writer", "faulty_reader", "checkpoint_dir")
+
+
+# -- setting up ----------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faultkit", "faults in distributed checkpoints")
+    group.addoption(
+        "--faultkit-kind",
+        metavar="KIND",
+        choices=("warm", "fresh", "spawn"),
+        help="the kind of all worlds, whatever the markers say: warm, fresh or spawn",
+    )
+    group.addoption(
+        "--faultkit-timeout",
+        metavar="SECONDS",
+        type=float,
+        help="the time limit of each run, whatever the markers say",
+    )
+    group.addoption(
+        "--faultkit-report",
+        metavar="PATH",
+        help="write every run to PATH: as JSON if it ends in .json, else as a page of HTML",
+    )
+    group.addoption(
+        "--faultkit-replay",
+        metavar="PLAN_OR_FILE",
+        help="run the selected tests that have a faultkit marker under this plan instead of their own",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in MARKERS:
+        config.addinivalue_line("markers", line)
+    if any(config.getoption(f"faultkit_{name}") is not None for name in ("timeout", "report", "replay")):
+        from pytest_faultkit import options
+
+        options.validate(config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    for closing in config.__dict__.pop("_faultkit_closing", ()):
+        closing()
+
+
+# -- collecting ----------------------------------------------------------------------------------
+
+
+def is_marked(node: pytest.Item) -> bool:
+    return any(mark.name in MARKER_NAMES for mark in node.iter_markers())
+
+
+def is_used_by(item: pytest.Item) -> bool:
+    """Whether the test has a marker of ours, or asks for a fixture of ours that nobody has overridden."""
+    if is_marked(item):
+        return True
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    return any(
+        name in definitions and getattr(definitions[name][-1].func, "__module__", "") == __name__
+        for name in FIXTURE_NAMES
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if is_marked(metafunc.definition):
+        from pytest_faultkit import markers
+
+        markers.parametrize(metafunc)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
+    """Start the fork server as soon as a file of tests speaks of us: it imports torch while that file does."""
+    config = parent.config
+    if config.option.collectonly or config.__dict__.get("_faultkit_started"):
+        return
+    with contextlib.suppress(OSError):
+        text = module_path.read_bytes()
+        if b"faultkit" in text or b"mark.spmd" in text or b"mark.world" in text or b"mark.faults" in text:
+            config.__dict__["_faultkit_started"] = True
+            _start_server(config)
+
+
+def _start_server(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # xdist's controller runs no test
+    from faultkit.worlds import client
+
+    client.warm_up()
+    config.__dict__.setdefault("_faultkit_closing", []).append(client.shut_down)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not session.config.option.collectonly and any(map(is_used_by, session.items)):
+        _start_server(session.config)  # it imports torch while the first tests are set up
+
+
+# -- running -------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if is_used_by(item):
+        from pytest_faultkit import cases
+
+        cases.begin(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
+    if pyfuncitem.get_closest_marker("spmd") is None:
+        return None
+    from pytest_faultkit import spmd
+
+    spmd.call(pyfuncitem)
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    if not is_used_by(item):
+        yield
+        return
+    from pytest_faultkit import cases
+
+    case = cases.of(item)
+    try:
+        yield
+        case.require_that_faults_fired()
+    finally:
+        item.user_properties += case.ledger.properties()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call" and item.config.getoption("faultkit_report") and is_used_by(item):
+        from pytest_faultkit import cases
+
+        report.faultkit_runs = cases.of(item).ledger.rows  # travels with the report, also from an xdist worker
+    return report
+
+
+# -- telling -------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    reports = [
+        report
+        for found in terminalreporter.stats.values()
+        for report in found
+        if getattr(report, "when", None) == "call"
+    ]
+    if any(name == "faultkit_verdict" for report in reports for name, _ in report.user_properties):
+        from pytest_faultkit import ledger
+
+        terminalreporter.write_line(ledger.summary(reports))
+    path = config.getoption("faultkit_report")
+    if path is not None:
+        from pytest_faultkit import report_file
+
+        report_file.write(Path(path), reports)
+        terminalreporter.write_line(f"faultkit: the report is in {path}")
+
+
+# -- fixtures ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> Any:
+    """A `faultkit.World` as the marker ``world`` says, with `DEFAULT_SIZE` ranks where there is none.
+
+    Its ranks are kept from test to test while they are healthy.  ``world.run(fn)`` runs under the plan of the
+    marker ``faults`` where it is given no `plan` of its own (``plan=None``: none).  On a rank it is a small
+    value with `rank`, `size` and `kind`.
+    """
+    from pytest_faultkit import cases
+
+    return cases.of(request.node).world()
+
+
+@pytest.fixture
+def plan(request: pytest.FixtureRequest) -> Any:
+    """The `faultkit.FaultPlan` of the marker ``faults``; empty where there is none."""
+    from pytest_faultkit import cases
+
+    return cases.of(request.node).hand_out_plan()
+
+
+@pytest.fixture
+def faulty_writer(request: pytest.FixtureRequest) -> Any:
+    """A `faultkit.FaultyStorageWriter` with the plan of the test that stores nothing; each rank has its own."""
+    from pytest_faultkit import cases
+
+    return cases.of(request.node).storage("FaultyStorageWriter")
+
+
+@pytest.fixture
+def faulty_reader(request: pytest.FixtureRequest) -> Any:
+    """A `faultkit.FaultyStorageReader` with the plan of the test that reads nothing; each rank has its own."""
+    from pytest_faultkit import cases
+
+    return cases.of(request.node).storage("FaultyStorageReader")
+
+
+@pytest.fixture
+def checkpoint_dir(tmp_path: Path) -> Iterator[Path]:
+    """An empty directory of this test alone, the same one on every rank."""
+    directory = tmp_path / "checkpoint"
+    directory.mkdir()
+    return directory
