@@ -30,9 +30,10 @@ class Session:
     """The counters and the context of one armed plan.
 
     `rank` and `world_size` are those of the world; `coordinator` is the world's rank of the engine's
-    coordinator, set by the engine hooks when an attempt begins.  Once it is `spent` no fault fires any more,
-    also none of a faulty object with a plan of its own, while everything is recorded as before.  `leave` becomes true when a fault asked that
-    the process end after its function is over.  `fired` holds the data of every ``fired`` event.
+    coordinator, set by the engine hooks when an attempt begins.  `leave` becomes true when a fault asked that
+    the process end after its function is over.  Once the armed session is `spent` no fault fires any more,
+    also none of a faulty object with a plan of its own, while everything is recorded as before.  `fired` holds
+    the data of every ``fired`` event.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Session:
             sorted(point.partition(".")[2] for point in self.points if point.startswith(layer + "."))
         )
 
-    def record(self, kind: str, **data: Any) -> None:
+    def record(self, kind: str, /, **data: Any) -> None:
         """Hand one event to the world, unless the run is over."""
         if self._record is not None and not self.closed:
             self._record(kind, data)

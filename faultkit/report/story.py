@@ -40,6 +40,7 @@ def tell(run: Any) -> str:
         _headline(account, violations),
         _section("What was injected", _injected(account)),
         _section("What each rank saw", _seen(account)),
+        _section("What the attempts without a fault then came to", _afterwards(run)),
         _section("What should have held, and did not", _broken(violations)),
         _section("Where ranks hung", _stacks(account)),
         _section("What the ranks printed", _output(run)),
@@ -196,6 +197,26 @@ def _in_order(told: list[tuple[float, str, list[int]]], since: str) -> Iterator[
         yield _wrapped(f"{name_ranks(ranks)}: {text}", f"  {time}  ", " " * 13)
 
 
+def _afterwards(run: Any) -> Iterator[str]:
+    after = getattr(run, "attempts_after", None) or {}
+    for number in range(max(map(len, after.values()), default=0)):
+        ends: dict[str, list[int]] = {}
+        for rank, outcomes in sorted(after.items()):
+            if number < len(outcomes):
+                ends.setdefault(_end_of(outcomes[number]), []).append(rank)
+        told = "; ".join(f"{name_ranks(ranks)} {end}" for end, ranks in ends.items())
+        yield _wrapped(f"attempt {number + 1}: {told}")
+
+
+def _end_of(outcome: Any) -> str:
+    if isinstance(outcome, Died):
+        return describe_death(outcome)
+    if isinstance(outcome, Hung):
+        return "hung" + (f", waiting {clip(outcome.waiting)}" if outcome.waiting else "")
+    error = getattr(outcome, "error", None)
+    return "returned" if error is None else f"raised {name_error(error)}"
+
+
 def _broken(violations: Iterable[Violation]) -> Iterator[str]:
     for violation in violations:
         yield _wrapped(f"{violation.verdict} ({violation.check}): {violation.evidence}")
@@ -203,12 +224,14 @@ def _broken(violations: Iterable[Violation]) -> Iterator[str]:
 
 def _stacks(account: Account) -> Iterator[str]:
     stacks: dict[str, list[int]] = {}
-    for rank, outcome in sorted(account.outcomes.items()):
+    after = getattr(account.run, "attempts_after", None) or {}
+    last = {rank: outcomes[-1] for rank, outcomes in after.items() if outcomes}
+    for rank, outcome in sorted({**account.outcomes, **last}.items()):
         stack = getattr(outcome, "stack", "")
         if isinstance(outcome, Hung | Died) and stack:
             stacks.setdefault(_trimmed(stack), []).append(rank)
     for stack, ranks in stacks.items():
-        ended = [rank for rank in ranks if isinstance(account.outcomes.get(rank), Died)]
+        ended = [rank for rank in ranks if isinstance(last.get(rank, account.outcomes.get(rank)), Died)]
         yield f"  {name_ranks(ranks)}{' (stack at death)' if ended else ''}, innermost call first"
         yield textwrap.indent(stack, "    ")
 

@@ -14,6 +14,7 @@ import pytest
 
 from faultkit.plan import FaultPlan
 from faultkit.worlds import Run, World
+from pytest_faultkit import timeouts
 from pytest_faultkit.ledger import Ledger
 from pytest_faultkit.markers import Settings, WorldSettings, settings_of
 
@@ -68,6 +69,9 @@ class _CaseWorld(World):
             plan = self._case.hand_out_plan()
         kwargs.setdefault("may_not_fire", self._case.settings.may_not_fire)
         timeout = self.timeout if timeout is None else timeout
+        limit = timeouts.effective_timeout(self._case.item)
+        if limit is not None and isinstance(timeout, (int, float)) and timeout > limit:
+            timeout = limit
         run = self._world.run(fn, *args, plan=plan, timeout=timeout, **kwargs)
         self._case.ledger.add(run)
         return run

@@ -7,6 +7,7 @@ also from an xdist worker.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,11 @@ class Ledger:
         self._held.append(run)
         if len(self._held) > RUNS_HELD_MAX:
             self._settle(self._held.popleft())
+
+    def forget(self, run: Run) -> None:
+        """Leave out a run that turned out to be no test, one whose body was skipped."""
+        with contextlib.suppress(ValueError):
+            self._held.remove(run)
 
     def settle(self) -> None:
         """Judge what has not been judged yet."""

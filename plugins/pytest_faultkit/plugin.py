@@ -25,6 +25,7 @@ Loading this module imports nothing but pytest: the rest comes with the first te
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+    parser.addini(
+        "faultkit_world_size",
+        "how many ranks the worlds of this suite have: `pytest -n auto` then starts no more workers than fit",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
@@ -79,6 +86,13 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_faultkit import options
 
         options.validate(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    from pytest_faultkit import workers
+
+    return workers.count(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -139,6 +153,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 # -- running -------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
+    if "faultkit.worlds.world" in sys.modules or is_used_by(item):
+        from pytest_faultkit import timeouts
+
+        timeouts.armed(item, settings)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_cancel_timer(item: Any) -> None:
+    timeouts = sys.modules.get("pytest_faultkit.timeouts")
+    if timeouts is not None:
+        timeouts.cancelled(item)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -58,7 +58,10 @@ def _conclude(item: pytest.Function, run: Run) -> None:
         broken = bool(failed) and not wishes
     if wishes and not any(isinstance(run.outcomes[rank], Raised) for rank in failed):
         first = next(rank for rank in _by_time(run) if rank in wishes)
-        raise _wish(wishes[first])(wishes[first].message)
+        wish = _wish(wishes[first])(wishes[first].message)
+        wish._use_item_location = True  # as if the body had raised it here
+        cases.of(item).ledger.forget(run)
+        raise wish
     if failed or broken:
         raise pytest.fail.Exception(_text(item, run, failed), pytrace=False)
 

@@ -1,0 +1,107 @@
+"""What can break, where and how: the catalogue as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from faultkit.actions import ACTIONS
+from faultkit.points import LAYERS, MOMENTS, catalogue
+from faultkit.wording import shortened
+
+__all__ = ["as_json", "as_text"]
+
+LAYER_MEANING = {
+    "writer": "the methods of the storage writer",
+    "reader": "the methods of the storage reader",
+    "storage": "writer or reader, whichever the run uses",
+    "planner": "the methods of the save and the load planner",
+    "fs": "the files below the writer and the reader",
+    "comm": "the collectives that the engine's steps are made of",
+    "app": "the application's own state",
+    "clock": "the time since the start of the run",
+}
+MOMENT_MEANING = {
+    "before": "as the point is entered (the default)",
+    "after": "as it comes back without an error",
+    "future": "inside the future that it returns; only at points marked 'future'",
+}
+ROLE_MEANING = {
+    "*": "every rank (the default)",
+    "1,3-5": "these ranks",
+    "coordinator": "the rank that coordinates the engine's steps",
+    "others": "every rank but that one",
+    "first": "rank 0",
+    "last": "the highest rank",
+}
+CALL_MEANING = {"1-": "every call (the default)", "2": "the second call on that rank", "2-4": "these calls"}
+
+
+def as_text(width: int | None = None) -> str:
+    """The catalogue; no line longer than `width` characters where that is given."""
+    lines = ["A fault is point[:moment][@ranks][#calls]=action; a plan is faults with ';' between them.", ""]
+    lines += ["points"]
+    for layer in LAYERS:
+        points = [point for point in catalogue() if point.layer == layer]
+        lines += [f"  {layer}: {LAYER_MEANING.get(layer, '')}"]
+        lines += _columns((f"    {p}", "future" if p.futures else "", p.summary) for p in points)
+    for title, meanings in (("moments", MOMENT_MEANING), ("ranks", ROLE_MEANING), ("calls", CALL_MEANING)):
+        lines += ["", title, *_columns((f"  {word}", meaning) for word, meaning in meanings.items())]
+    lines += ["", "actions"]
+    for spec in ACTIONS.values():
+        lines += [f"  {spec.usage}", f"    {spec.summary}"]
+        lines += _columns((f"      {p.name}", _about(p)) for p in spec.parameters)
+    return "\n".join(line if width is None else shortened(line, max(1, width - 3)) for line in lines)
+
+
+def as_json() -> str:
+    """The catalogue as one JSON object: ``points``, ``moments``, ``ranks`` and ``actions``."""
+    value: dict[str, Any] = {
+        "points": [
+            {
+                "point": str(point),
+                "layer": point.layer,
+                "name": point.name,
+                "moments": point.moments,
+                "summary": point.summary,
+            }
+            for point in catalogue()
+        ],
+        "moments": list(MOMENTS),
+        "ranks": list(ROLE_MEANING),
+        "actions": [
+            {
+                "action": spec.name,
+                "usage": spec.usage,
+                "family": spec.family,
+                "summary": spec.summary,
+                "parameters": [
+                    {
+                        "name": p.name,
+                        "type": p.type,
+                        "required": p.required,
+                        "default": p.default,
+                        "choices": p.choices,
+                        "summary": p.doc,
+                    }
+                    for p in spec.parameters
+                ],
+            }
+            for spec in ACTIONS.values()
+        ],
+    }
+    return json.dumps(value, indent=1)
+
+
+def _about(parameter: Any) -> str:
+    default = "" if parameter.default is None else f" (default {parameter.default})"
+    return f"{parameter.doc}{default}"
+
+
+def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [text.ljust(wide) for text, wide in zip(row, widths, strict=True) if wide]
+        yield "  ".join(cells).rstrip()

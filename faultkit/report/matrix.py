@@ -1,0 +1,102 @@
+"""The matrix of a sweep: places and actions by rank, and the broken promises that say the same, together.
+
+A result stands in the matrix where its plan is one fault on one rank by number, at every call.  Anything else
+is listed on its own.  Values only; how they look is up to `terminal` and `page`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from faultkit.checks import Verdict, Violation
+from faultkit.checks.naming import name_ranks
+from faultkit.sweep.journal import Journal, PlanResult
+
+__all__ = ["Group", "Matrix", "Row", "groups_of", "matrix_of"]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One place and action; `cells` holds the result for each rank that comes by the place."""
+
+    place: str
+    action: str
+    cells: Mapping[int, PlanResult]
+
+
+class Matrix(msgspec.Struct, frozen=True):
+    """`rows` in the order of the plans, `ranks` of the world, `others` with what does not fit a row."""
+
+    rows: tuple[Row, ...]
+    ranks: tuple[int, ...]
+    others: tuple[PlanResult, ...]
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.action for row in self.rows))
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Results that broke the same promises, at one place by one action, on different ranks."""
+
+    verdict: Verdict
+    title: str
+    action: str
+    results: tuple[PlanResult, ...]
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """Those of the first result, one for each check, worst first."""
+        first: dict[str, Violation] = {}
+        for violation in self.results[0].violations:
+            first.setdefault(violation.check, violation)
+        return tuple(first.values())
+
+
+def matrix_of(journal: Journal) -> Matrix:
+    """The matrix of `journal`."""
+    rows: dict[tuple[str, str], dict[int, PlanResult]] = {}
+    others: list[PlanResult] = []
+    for result in journal.results:
+        key = _cell(result)
+        if key is None or key[2] in rows.get(key[:2], {}):
+            others.append(result)
+        else:
+            rows.setdefault(key[:2], {})[key[2]] = result
+    return Matrix(
+        tuple(Row(place, action, cells) for (place, action), cells in rows.items()),
+        tuple(range(journal.world_size)),
+        tuple(others),
+    )
+
+
+def groups_of(journal: Journal) -> tuple[Group, ...]:
+    """Every result that broke a promise, in groups; worst first, then in the order of the plans."""
+    found: dict[object, list[PlanResult]] = {}
+    for index, result in enumerate(journal.results):
+        if result.verdict is not Verdict.HELD:
+            cell = _cell(result)
+            checks = tuple(dict.fromkeys((v.check, v.verdict) for v in result.violations))
+            key = (cell[:2], result.verdict, checks) if cell is not None else index
+            found.setdefault(key, []).append(result)
+    groups = []
+    for results in found.values():
+        cell = _cell(results[0])
+        if cell is None:
+            title, action = str(results[0].plan) or "(no fault)", ""
+        else:
+            ranks = name_ranks([int(result.plan.faults[0].ranks) for result in results])
+            title, action = f"{cell[0]} on {ranks}", cell[1]
+        groups.append(Group(results[0].verdict, title, action, tuple(results)))
+    return tuple(sorted(groups, key=lambda group: group.verdict.severity))
+
+
+def _cell(result: PlanResult) -> tuple[str, str, int] | None:
+    if len(result.plan) != 1:
+        return None
+    fault = result.plan.faults[0]
+    if not fault.ranks.isdigit() or fault.calls != "1-":
+        return None
+    place = fault.point if fault.moment == "before" else f"{fault.point}:{fault.moment}"
+    return place, str(fault.action), int(fault.ranks)

@@ -1,0 +1,233 @@
+"""A sweep in a terminal, in a pipe, or as a picture: matrix, totals, legend, and every broken promise.
+
+Works at any width: cells show verdicts in full where all ranks fit beside each other, shortened where not,
+and a world too wide for that is shown in blocks of ranks.  Commands to copy are never broken into lines.
+Colours only where the console has them.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from faultkit.checks import Verdict
+from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of
+from faultkit.sweep.journal import Journal
+from faultkit.wording import shortened
+
+__all__ = ["STYLES", "as_svg", "counts_text", "print_journal"]
+
+EVIDENCE_CHARACTERS_MAX = 600
+UNREACHED_SHOWN_MAX = 6
+PICTURE_WIDTH = 100
+
+STYLES = {
+    Verdict.SILENT_WRONG: "bold white on red",
+    Verdict.LOST_WORK: "bold white on red",
+    Verdict.HUNG: "bold red",
+    Verdict.DIED: "bold red",
+    Verdict.PARTIAL: "bold magenta",
+    Verdict.MISATTRIBUTED: "magenta",
+    Verdict.MASKED: "yellow",
+    Verdict.LATE: "yellow",
+    Verdict.LEAKED: "yellow",
+    Verdict.UNUSABLE: "bold red",
+    Verdict.INERT: "cyan",
+    Verdict.HELD: "green",
+}
+SHORT = {
+    Verdict.SILENT_WRONG: "WRONG",
+    Verdict.LOST_WORK: "LOST",
+    Verdict.PARTIAL: "PART",
+    Verdict.MISATTRIBUTED: "MISAT",
+    Verdict.MASKED: "MASK",
+    Verdict.LEAKED: "LEAK",
+    Verdict.UNUSABLE: "UNUS",
+}
+NOT_REACHED = "·"
+INDENT = "  "
+GAP = 2
+
+
+def print_journal(journal: Journal, console: Console) -> None:
+    """Print everything there is to say about `journal`."""
+    matrix = matrix_of(journal)
+    console.print(_headline(journal, matrix))
+    for table in _tables(matrix, console.width):
+        console.print()
+        console.print(table)
+    if matrix.others:
+        console.print()
+        console.print(_other_plans(matrix))
+    if journal.unreached:
+        console.print()
+        console.print(_unreached(journal), style="dim")
+    for group in groups_of(journal):
+        console.print()
+        _print_group(group, journal, console)
+    console.print()
+    console.print(_totals(journal))
+    console.print(_figures(journal), style="dim")
+
+
+def as_svg(journal: Journal, *, title: str = "") -> str:
+    """The same as a picture that needs no network, `PICTURE_WIDTH` characters wide."""
+    from rich._export_format import CONSOLE_SVG_FORMAT
+
+    console = Console(
+        record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
+    print_journal(journal, console)
+    # rich points at fonts on a server of others; any monospaced font does
+    without_fonts = re.sub(r"@font-face\s*\{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    return console.export_svg(
+        title=title or f"faultkit sweep {journal.scenario} --world {journal.world_size}",
+        code_format=without_fonts,
+        unique_id="faultkit",
+    )
+
+
+def counts_text(totals: Mapping[str, int]) -> Text:
+    """Totals in colour, worst first: ``HUNG 4  HELD 18``."""
+    text = Text()
+    for verdict in Verdict:
+        if count := totals.get(verdict, 0):
+            text.append(INDENT if text else "")
+            text.append(f"{verdict} {count}", style=STYLES[verdict])
+    return text or Text("no plan was run")
+
+
+def _headline(journal: Journal, matrix: Matrix) -> Text:
+    text = Text.assemble((journal.scenario, "bold"), f" on {_ranks(journal.world_size)}, {journal.kind}")
+    if journal.torch:
+        text.append(f", torch {journal.torch}")
+    text.append(f": {_plans(len(journal.results))}")
+    if journal.planned_count != len(journal.results):
+        text.append(f" of {journal.planned_count}, cut off", style="bold")
+    if len(matrix.actions) == 1:
+        text.append(f", each {matrix.actions[0]}" if not matrix.others else "")
+    return text
+
+
+def _tables(matrix: Matrix, width: int) -> Iterator[Table]:
+    """The matrix, in as many blocks of ranks as the width asks for."""
+    if not matrix.rows:
+        return
+    several = len(matrix.actions) > 1
+    labels = [row.place for row in matrix.rows] + [INDENT + row.action for row in matrix.rows if several]
+    room = max(1, width - max(map(len, labels)) - GAP)
+    verdicts = {result.verdict for row in matrix.rows for result in row.cells.values()}
+    names = {verdict: str(verdict) for verdict in verdicts}
+    cell = _cell_width(names, matrix)
+    if cell * len(matrix.ranks) > room:
+        names = {verdict: SHORT.get(verdict, str(verdict)) for verdict in verdicts}
+        cell = _cell_width(names, matrix)
+    count = max(1, room // cell)
+    for start in range(0, len(matrix.ranks), count):
+        yield _table(matrix, matrix.ranks[start : start + count], names, several)
+
+
+def _cell_width(names: dict[Verdict, str], matrix: Matrix) -> int:
+    return max(map(len, [*names.values(), f"rank {matrix.ranks[-1]}"])) + GAP
+
+
+def _table(matrix: Matrix, ranks: tuple[int, ...], names: dict[Verdict, str], several: bool) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, GAP, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="dim",
+        border_style="dim",
+    )
+    table.add_column("injected at", no_wrap=True)
+    for rank in ranks:
+        table.add_column(f"rank {rank}", no_wrap=True)
+    place = None
+    for row in matrix.rows:
+        if several and row.place != place:
+            table.add_row(Text(row.place))
+        place = row.place
+        label = Text(INDENT + row.action if several else row.place)
+        cells = [row.cells.get(rank) for rank in ranks]
+        marks = [
+            Text(NOT_REACHED, style="dim")
+            if cell is None
+            else Text(names[cell.verdict], style=STYLES[cell.verdict])
+            for cell in cells
+        ]
+        table.add_row(label, *marks)
+    return table
+
+
+def _other_plans(matrix: Matrix) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, GAP, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="dim",
+        border_style="dim",
+    )
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("plan", overflow="fold")
+    for result in matrix.others:
+        table.add_row(
+            Text(str(result.verdict), style=STYLES[result.verdict]), Text(str(result.plan) or "(no fault)")
+        )
+    return table
+
+
+def _unreached(journal: Journal) -> Text:
+    shown = list(journal.unreached[:UNREACHED_SHOWN_MAX])
+    more = len(journal.unreached) - len(shown)
+    return Text(
+        f"not reached by this scenario: {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")
+    )
+
+
+def _print_group(group: Group, journal: Journal, console: Console) -> None:
+    title = Text.assemble((str(group.verdict), STYLES[group.verdict]), " ", (group.title, "bold"))
+    if group.action:
+        title.append(f": {group.action}")
+    console.print(title)
+    for violation in group.violations:
+        evidence = shortened(" ".join(violation.evidence.split()), EVIDENCE_CHARACTERS_MAX)
+        console.print(Padding(Text(f"{violation.check}: {evidence}"), (0, 0, 0, len(INDENT))))
+    command = journal.replay_command(group.results[0])
+    console.print(f"{INDENT}[dim]{escape(command)}[/dim]", soft_wrap=True, highlight=False)
+
+
+def _figures(journal: Journal) -> str:
+    count = len(journal.results)
+    fired = sum(len(result.fired) for result in journal.results)
+    speed = f", {count / journal.seconds:.1f} plans per second" if journal.seconds > 0 and count else ""
+    faults = f"{fired} fault fired" if fired == 1 else f"{fired} faults fired"
+    return f"{_plans(count)}, {faults}, {journal.seconds:.1f} s{speed}"
+
+
+def _totals(journal: Journal) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, GAP, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column()
+    for name, count in journal.totals.items():
+        style = STYLES[Verdict(name)]
+        table.add_row(Text(name, style), Text(str(count), style), Text(Verdict(name).meaning, "dim"))
+    return table
+
+
+def _plans(count: int) -> str:
+    return f"{count} plan" if count == 1 else f"{count} plans"
+
+
+def _ranks(count: int) -> str:
+    return f"{count} rank" if count == 1 else f"{count} ranks"

@@ -1,0 +1,29 @@
+"""What runs: real engines doing real saves and loads, as values that a sweep can break.
+
+    scenarios.get("dcp-save")                    a built-in scenario
+    scenarios.get("dcp-save,coordinator=1")      with an option
+    scenarios.get("mymodel.checkpoint:save")     a `Scenario` or a plain function of your own
+
+A scenario is a frozen value: a function that every rank calls with a directory, what is prepared there
+before, and which points are worth breaking.  `Stage` gives each run a directory of its own and removes
+them all in the end.  Importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_SAVE
+from faultkit.scenarios.lookup import BUILT_IN, get, scenario_for_plan
+from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
+from faultkit.scenarios.stage import Stage
+
+__all__ = [
+    "BUILT_IN",
+    "DCP_LOAD",
+    "DCP_SAVE",
+    "Scenario",
+    "ScenarioError",
+    "Stage",
+    "get",
+    "of_function",
+    "scenario_for_plan",
+]

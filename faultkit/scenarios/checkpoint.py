@@ -1,0 +1,71 @@
+"""The built-in scenarios: the stock engine saves to, and loads from, real files.
+
+All ranks share one state: a 20 x 20 matrix in shards over the ranks, a replicated 10 x 10 matrix, a list, and
+an application object that hands its state over itself.  Every value is known, so that a load which comes back
+without an error is compared element by element, and raises where one differs.  Rank 0 coordinates through
+`save` and `load`; any other rank through the deprecated `save_state_dict` and `load_state_dict`, which alone
+take one, and without the application object, which those do not know.
+
+Left out: reading a save back, asynchronous saves, and every storage but files.  torch is imported on the
+ranks, not here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from faultkit.scenarios.scenario import Scenario
+
+__all__ = ["DCP_LOAD", "DCP_SAVE", "load", "save"]
+
+
+def save(directory: Path, coordinator: int = 0) -> None:
+    """Save the state to `directory`, as one checkpoint.  Raises what the engine raises."""
+    import torch.distributed.checkpoint as dcp
+
+    from faultkit.scenarios import state
+
+    state.require_rank(coordinator)
+    writer = dcp.FileSystemWriter(directory)
+    with state.deprecations_ignored():
+        if coordinator == 0:
+            dcp.save(state.filled(), checkpoint_id=directory, storage_writer=writer)
+        else:
+            dcp.save_state_dict(state.filled(application=False), writer, coordinator_rank=coordinator)
+
+
+def load(directory: Path, coordinator: int = 0) -> None:
+    """Load the state from `directory` and compare it.  Raises what the engine raises, or AssertionError."""
+    import torch.distributed.checkpoint as dcp
+
+    from faultkit.scenarios import state
+
+    state.require_rank(coordinator)
+    reader = dcp.FileSystemReader(directory)
+    target = state.empty(application=coordinator == 0)
+    with state.deprecations_ignored():
+        if coordinator == 0:
+            dcp.load(target, checkpoint_id=directory, storage_reader=reader)
+        else:
+            dcp.load_state_dict(target, reader, coordinator_rank=coordinator)
+    state.require_filled(target)
+
+
+DCP_SAVE = Scenario(
+    name="dcp-save",
+    summary="torch.distributed.checkpoint.save of sharded, replicated and plain state to files",
+    function=save,
+    options=(("coordinator", 0),),
+    points=("writer.*",),
+    preload=("faultkit.scenarios.state",),
+)
+
+DCP_LOAD = Scenario(
+    name="dcp-load",
+    summary="torch.distributed.checkpoint.load of that state from files, compared element by element",
+    function=load,
+    prepare=save,
+    options=(("coordinator", 0),),
+    points=("reader.*",),
+    preload=("faultkit.scenarios.state",),
+)

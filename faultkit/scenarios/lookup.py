@@ -1,0 +1,126 @@
+"""Finds scenarios: by built-in name, as ``module:attribute``, or from what a plan breaks.
+
+    text := name ("," option "=" value)*          a value is JSON (1, 0.5, true) or else plain text
+
+`get` imports the module that it is asked for, and nothing else does.  Every mistake is one ScenarioError.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+from typing import Any
+
+from faultkit.plan import FaultPlan
+from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_SAVE
+from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
+from faultkit.wording import listed, nearest, seen
+
+__all__ = ["BUILT_IN", "get", "scenario_for_plan"]
+
+BUILT_IN: dict[str, Scenario] = {scenario.name: scenario for scenario in (DCP_SAVE, DCP_LOAD)}
+
+# Points that only a load comes by; all others that are not the reader's, a save comes by.
+LOAD_POINTS = frozenset(
+    {
+        "app.load_state_dict",
+        "planner.commit_tensor",
+        "planner.load_bytes",
+        "planner.resolve_bytes",
+        "planner.resolve_tensor",
+        "storage.read_data",
+        "storage.read_metadata",
+        "storage.set_up_storage_reader",
+    }
+)
+
+
+def get(text: str) -> Scenario:
+    """The scenario that `text` names.  Raises ScenarioError, which tells the nearest name there is."""
+    name, *assignments = text.split(",")
+    name = name.strip()
+    if ":" in name:
+        scenario = _imported(name)
+    elif name in BUILT_IN:
+        scenario = BUILT_IN[name]
+    else:
+        raise ScenarioError(
+            f"unknown scenario {seen(name)}; scenarios are {listed(BUILT_IN)}, or module:attribute"
+            f"{nearest(name, BUILT_IN)}"
+        )
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        option, equals, value = (part.strip() for part in assignment.partition("="))
+        if not equals or not option:
+            raise ScenarioError(f"an option of a scenario is written name=value (got {seen(assignment)})")
+        options[option] = _value(value)
+    return scenario.with_options(**options)
+
+
+def scenario_for_plan(plan: FaultPlan) -> Scenario:
+    """The built-in scenario for `plan`: ``dcp-load`` where it breaks a point of a load, else ``dcp-save``.
+
+    Raises ScenarioError where some points need a save and others a load.
+    """
+    loads = [fault for fault in plan if fault.layer == "reader" or fault.point in LOAD_POINTS]
+    saves = [fault for fault in plan if fault.layer == "writer"]
+    if loads and saves:
+        raise ScenarioError(
+            f"no built-in scenario comes by both {loads[0].point} and {saves[0].point}: "
+            "name one of your own with --scenario"
+        )
+    return DCP_LOAD if loads else DCP_SAVE
+
+
+def _imported(text: str) -> Scenario:
+    module_name, _, path = text.partition(":")
+    if not module_name or not path:
+        raise ScenarioError(f"a scenario of your own is written module:attribute (got {seen(text)})")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise ScenarioError(f"module {module_name!r} cannot be imported: {error}") from None
+        raise ScenarioError(
+            f"there is no module {error.name!r} (of scenario {seen(text)}); "
+            "the current directory and installed packages are searched"
+        ) from None
+    except Exception as error:
+        raise ScenarioError(
+            f"module {module_name!r} cannot be imported: {type(error).__name__}: {_first_line(error)}"
+        ) from None
+    for part in path.split("."):
+        if not hasattr(found, part):
+            public = [name for name in dir(found) if not name.startswith("_")]
+            raise ScenarioError(
+                f"module {module_name!r} has no attribute {seen(path)}{nearest(part, public)}"
+            )
+        found = getattr(found, part)
+    if isinstance(found, Scenario):
+        return found if found.name in (text, "") else _renamed(found, text)
+    if not callable(found):
+        raise ScenarioError(
+            f"scenario {seen(text)} must be a function or a faultkit.scenarios.Scenario "
+            f"(got a {type(found).__name__})"
+        )
+    return of_function(found, text)
+
+
+def _renamed(scenario: Scenario, text: str) -> Scenario:
+    import msgspec
+
+    # under the name by which it can be found again
+    return msgspec.structs.replace(scenario, name=text)
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str | int | float | bool) else text
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

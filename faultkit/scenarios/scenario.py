@@ -1,0 +1,127 @@
+"""The value: what every rank does, in which directory, with which options, and which points matter.
+
+A scenario's text is its name and the options that differ from their defaults, ``dcp-save,coordinator=1``:
+one word in a shell, and all that a report has to remember of it.  Left out: running it (`faultkit.scenarios.
+stage`) and finding it by name (`faultkit.scenarios.lookup`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from faultkit.wording import listed, nearest, seen
+
+__all__ = ["Scenario", "ScenarioError", "of_function"]
+
+Option = str | int | float | bool
+
+POINTS_OF_A_FUNCTION = ("writer.*", "reader.*")
+
+
+class ScenarioError(ValueError):
+    """Raised where a scenario is not known, not usable, or does not go through without a fault.
+
+    `story` tells the run that went wrong, where there was one.
+    """
+
+    def __init__(self, message: str, story: str = "") -> None:
+        super().__init__(message)
+        self.story = story
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of real work under test.
+
+    `function` is called on every rank, with the keyword ``directory`` (a `pathlib.Path` to a directory that
+    exists) where `takes_directory`, and with one keyword for each of `options`, pairs of name and default.
+    It must be importable by name on the ranks or picklable by cloudpickle.  `prepare`, called in the same
+    way, fills the directory before the first run; every run then gets a copy of its own.  `points` are the
+    globs of the points that a sweep breaks unless it is told otherwise; `preload` names modules that ranks
+    need, imported once for all of them.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    summary: str = ""
+    prepare: Callable[..., Any] | None = None
+    options: tuple[tuple[str, Option], ...] = ()
+    chosen: tuple[tuple[str, Option], ...] = ()
+    points: tuple[str, ...] = POINTS_OF_A_FUNCTION
+    preload: tuple[str, ...] = ()
+    takes_directory: bool = True
+
+    def __str__(self) -> str:
+        return ",".join([self.name, *(f"{name}={_option_text(value)}" for name, value in self.chosen)])
+
+    @property
+    def keywords(self) -> dict[str, Option]:
+        """The options as keyword arguments of `function` and `prepare`."""
+        return {**dict(self.options), **dict(self.chosen)}
+
+    def with_options(self, **values: Option) -> Scenario:
+        """The same work with other options.  Raises ScenarioError for an unknown one or a wrong type."""
+        defaults = dict(self.options)
+        chosen = dict(self.chosen)
+        for name, value in values.items():
+            if name not in defaults:
+                rule = f"options are {listed(defaults)}" if defaults else "it has none"
+                raise ScenarioError(
+                    f"scenario {self.name!r} has no option {seen(name)}; {rule}{nearest(name, defaults)}"
+                )
+            expected = type(defaults[name])
+            if expected is float and type(value) is int:
+                value = float(value)
+            if type(value) is not expected:
+                raise ScenarioError(
+                    f"option {name!r} of scenario {self.name!r} must be of type {expected.__name__} "
+                    f"(got {seen(value)})"
+                )
+            chosen[name] = value
+        kept = tuple(
+            (name, chosen[name]) for name in defaults if chosen.get(name, defaults[name]) != defaults[name]
+        )
+        return msgspec.structs.replace(self, chosen=kept)
+
+
+def of_function(function: Callable[..., Any], name: str | None = None) -> Scenario:
+    """The scenario that a plain function is: called with ``directory=``, or without if it takes none.
+
+    Raises ScenarioError where the function needs other arguments.
+    """
+    name = name or str(getattr(function, "__qualname__", type(function).__name__))
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    needed = [
+        p.name
+        for p in parameters
+        if p.name != "directory" and p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    takes = any(
+        p.kind is p.VAR_KEYWORD or (p.name == "directory" and p.kind is not p.POSITIONAL_ONLY)
+        for p in parameters
+    )
+    if needed:
+        raise ScenarioError(
+            f"scenario {name!r}: a function must take the keyword 'directory', or nothing "
+            f"(got one that needs {listed(needed)})"
+        )
+    summary = (inspect.getdoc(function) or "").partition("\n")[0]
+    module = getattr(function, "__module__", None)
+    return Scenario(
+        name=name,
+        function=function,
+        summary=summary,
+        preload=(module,) if module and module != "__main__" else (),
+        takes_directory=takes,
+    )
+
+
+def _option_text(value: Option) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

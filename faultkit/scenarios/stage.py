@@ -1,0 +1,124 @@
+"""A scenario on stage: prepared once, run any number of times, each time in a fresh directory.
+
+Promises.  No run sees what another one wrote, also when ranks were killed or are torn out of the middle of a
+write.  The directories lie in memory where the machine has a place for that, and are removed when the stage
+is closed: after an exception, after Ctrl-C, and by the fork server if this process is killed outright.  Runs
+of several worlds may go on at once, from several threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from faultkit.scenarios.scenario import Scenario, ScenarioError
+
+if TYPE_CHECKING:
+    from faultkit.plan import FaultPlan
+    from faultkit.worlds import Run, World
+
+__all__ = ["Stage"]
+
+SHARED_MEMORY = "/dev/shm"
+FREE_BYTES_MIN = 64 << 20
+
+
+class Stage:
+    """Runs one scenario on worlds that the caller owns.  A context manager."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self._directory: Path | None = None
+        self._prepared: Path | None = None
+        self._owner: Any = None
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Stage:
+        self._directory = Path(tempfile.mkdtemp(prefix="faultkit-", dir=_place()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def prepare(self, world: World) -> None:
+        """Do once what the scenario needs done before every run.  Raises ScenarioError where that fails."""
+        with self._lock:
+            if self._directory is not None and self._owner is None:
+                world.prepare()  # which settles on a fork server that then stays, and with it the directory
+                self._hand_to_server()
+            self._fill(world)
+
+    def run(self, world: World, plan: FaultPlan | str | None = None, *, may_not_fire: bool = False) -> Run:
+        """Run the scenario under `plan` in a directory of its own.  Raises what `World.run` raises."""
+        self.prepare(world)
+        directory = self._fresh(f"run-{next(self._numbers)}")
+        try:
+            if self._prepared is not None:
+                shutil.copytree(self._prepared, directory, dirs_exist_ok=True)
+            return world.run(
+                self.scenario.function, plan=plan, may_not_fire=may_not_fire, **self._keywords(directory)
+            )
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove every directory.  Closing twice is fine."""
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.close()
+
+    def _fill(self, world: World) -> None:
+        prepare = self.scenario.prepare
+        if prepare is not None and self._prepared is None:
+            prepared = self._fresh(f"prepared-{next(self._numbers)}")
+            run = world.run(prepare, **self._keywords(prepared))
+            if any(outcome.kind != "returned" for outcome in run.outcomes.values()):
+                raise ScenarioError(
+                    f"scenario {str(self.scenario)!r} cannot be prepared: without any fault, "
+                    f"{getattr(prepare, '__qualname__', 'prepare')} does not return on every rank",
+                    run.story().rpartition("\n\nreplay: ")[0],
+                )
+            self._prepared = prepared
+
+    def _fresh(self, name: str) -> Path:
+        if self._directory is None:
+            raise ValueError(f"the stage of scenario {str(self.scenario)!r} is not open")
+        directory = self._directory / name
+        directory.mkdir()
+        return directory
+
+    def _keywords(self, directory: Path) -> dict[str, Any]:
+        keywords: dict[str, Any] = dict(self.scenario.keywords)
+        if self.scenario.takes_directory:
+            keywords["directory"] = directory
+        return keywords
+
+    def _hand_to_server(self) -> None:
+        """Let the fork server remove the directory should this process not come to it."""
+        from faultkit.worlds import client
+        from faultkit.worlds.channel import ChannelClosed
+
+        with contextlib.suppress(ChannelClosed, TimeoutError):
+            self._owner = client.server().open_world()
+            self._owner.send(("own", str(self._directory)))
+
+
+def _place() -> str | None:
+    """A directory in memory that can be written and has room; None for the system's own place."""
+    try:
+        free = os.statvfs(SHARED_MEMORY)
+        if os.access(SHARED_MEMORY, os.W_OK | os.X_OK) and free.f_bavail * free.f_frsize >= FREE_BYTES_MIN:
+            return SHARED_MEMORY
+    except OSError:
+        pass
+    return None

@@ -1,0 +1,148 @@
+"""Many plans over one scenario: enumerate, run, journal.
+
+    journal = sweep("dcp-save", world=4)
+    journal.totals                       # {"HUNG": 12, "MASKED": 4, "HELD": 20}
+    journal.to_json()
+
+A sweep first runs its scenario with nothing broken and sees which injection points each rank comes by; then
+it breaks each of them, on each rank, in each chosen way, one at a time, and keeps a result per plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from faultkit.actions import Action
+from faultkit.plan import FaultPlan
+from faultkit.scenarios import Scenario, ScenarioError, Stage, get
+from faultkit.sweep.choice import (
+    DEFAULT_ACTIONS,
+    DEFAULT_MOMENTS,
+    STANDARD_ACTIONS,
+    choose_actions,
+    choose_places,
+)
+from faultkit.sweep.journal import Journal, PlanResult, replay_command
+from faultkit.sweep.reach import Cell, Reach, plans_for, probe
+from faultkit.sweep.runner import run_plans
+from faultkit.wording import listed
+from faultkit.worlds import World
+
+__all__ = [
+    "DEFAULT_ACTIONS",
+    "DEFAULT_MOMENTS",
+    "STANDARD_ACTIONS",
+    "Cell",
+    "Journal",
+    "PlanResult",
+    "Progress",
+    "Reach",
+    "choose_actions",
+    "choose_places",
+    "plans_for",
+    "probe",
+    "replay_command",
+    "sweep",
+    "torch_version",
+]
+
+
+class Progress:
+    """How far a sweep has come.  `latest` is None before the first plan."""
+
+    def __init__(self, planned_count: int, make_journal: Callable[[], Journal]) -> None:
+        self.planned_count = planned_count
+        self.done_count = 0
+        self.latest: PlanResult | None = None
+        self.journal = make_journal
+
+
+def sweep(
+    scenario: Scenario | str,
+    *,
+    world: int = 4,
+    kind: str = "warm",
+    timeout: float = 30.0,
+    points: Iterable[str] = (),
+    moments: Iterable[str] = DEFAULT_MOMENTS,
+    actions: Iterable[str | Action] = DEFAULT_ACTIONS,
+    plans: Sequence[FaultPlan] | None = None,
+    jobs: int = 1,
+    may_not_fire: bool = False,
+    stories: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Journal:
+    """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
+
+    `points`, `moments` and `actions` are globs, see `faultkit.sweep.choice`; without `points`, those that the
+    scenario names.  Where `plans` is given, these plans are run instead.  `jobs` worlds run side by side.
+    `timeout` in seconds bounds each run.  `on_progress` is called once before the first plan and
+    after each; what it was called with can still give the journal after an exception, Ctrl-C included.
+
+    Raises ScenarioError for a scenario that is not known or does not hold without a fault, PlanError for a
+    glob or a plan that does not fit, ValueError for a number out of range, HarnessError.
+    """
+    scenario = get(scenario) if isinstance(scenario, str) else scenario
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise ValueError(f"sweep: jobs must be a number of worlds from 1 (got {jobs!r})")
+    places = () if plans is not None else choose_places(tuple(points) or scenario.points, moments)
+    chosen_actions = () if plans is not None else choose_actions(actions)
+    for plan in plans or ():
+        plan.validate_for(world)
+    unreached: tuple[str, ...] = ()
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(World(world, kind=kind, timeout=timeout, preload=scenario.preload))
+        stage = stack.enter_context(Stage(scenario))
+        stage.prepare(first)
+        reach = probe(stage, first, places)
+        if plans is None:
+            plans = plans_for(reach, chosen_actions)
+            unreached = tuple(
+                f"{point}:{moment}" if moment != "before" else point for point, moment in reach.unreached
+            )
+            if not plans:
+                raise ScenarioError(
+                    f"scenario {str(scenario)!r} comes by none of the {len(places)} chosen points "
+                    f"({listed(tuple(points) or scenario.points)}); choose others with points"
+                )
+        results: dict[int, PlanResult] = {}
+        began = time.monotonic()
+
+        def journal() -> Journal:
+            return Journal(
+                scenario=str(scenario),
+                world_size=world,
+                kind=kind,
+                torch=torch_version(),
+                results=tuple(results[index] for index in sorted(results)),
+                planned_count=len(plans),
+                seconds=time.monotonic() - began,
+                unreached=unreached,
+            )
+
+        progress = Progress(len(plans), journal)
+        tell = on_progress or (lambda _: None)
+
+        def keep(index: int, result: PlanResult) -> None:
+            results[index] = progress.latest = result
+            progress.done_count = len(results)
+            tell(progress)
+
+        tell(progress)
+        others = [
+            stack.enter_context(World(world, kind=kind, timeout=timeout, preload=scenario.preload))
+            for _ in range(min(jobs, len(plans)) - 1)
+        ]
+        run_plans(stage, [first, *others], plans, keep, may_not_fire=may_not_fire, story=stories)
+        return journal()
+
+
+def torch_version() -> str:
+    """The version of the installed torch, without importing it; empty where there is none."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,157 @@
+"""What a sweep leaves behind: one result per plan, small enough to keep thousands, and the totals.
+
+A result keeps what is told of a run (verdict, evidence, what fired, what became of each rank), not the run.
+`Journal.to_json` writes one object; its keys are relied on from outside:
+
+    {"scenario", "world", "kind", "torch",
+     "plans": [{"plan", "verdict", "violations": [{"check", "evidence"}],
+                "fired": [{"fault", "point", "rank", "call", "seconds", "step"}],
+                "outcomes": {rank: {"kind", "type", "message"}}, "seconds"}],
+     "totals": {verdict: count}}
+
+`type` and `message` are those of the exception; of a process that ended, its signal or exit status; of a rank
+that hung, null and what it waits for.  Texts longer than `MESSAGE_CHARACTERS_MAX` are cut.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from faultkit.actions import OWN_EXCEPTIONS
+from faultkit.checks import Verdict, Violation
+from faultkit.plan import FaultPlan
+from faultkit.worlds import Died, Fired, Hung, Outcome, Raised, Run
+
+__all__ = ["Journal", "OutcomeNote", "PlanResult", "replay_command", "result_of", "story_of"]
+
+MESSAGE_CHARACTERS_MAX = 4_000
+
+
+class OutcomeNote(msgspec.Struct, frozen=True):
+    """What became of one rank, in three words."""
+
+    kind: str
+    type: str | None = None
+    message: str | None = None
+
+
+class PlanResult(msgspec.Struct, frozen=True):
+    """The result of one plan.  `story` tells a run in full that broke a promise, or that one asked about."""
+
+    plan: FaultPlan
+    verdict: Verdict
+    violations: tuple[Violation, ...]
+    fired: tuple[Fired, ...]
+    outcomes: dict[int, OutcomeNote]
+    seconds: float
+    story: str = ""
+
+    def to_builtins(self) -> dict[str, Any]:
+        return {
+            "plan": str(self.plan),
+            "verdict": str(self.verdict),
+            "violations": [{"check": v.check, "evidence": _cut(v.evidence)} for v in self.violations],
+            "fired": [
+                {
+                    "fault": str(fired.fault),
+                    "point": fired.point or fired.fault.point,
+                    "rank": fired.rank,
+                    "call": fired.call,
+                    "seconds": round(fired.seconds, 6),
+                    "step": fired.step,
+                }
+                for fired in self.fired
+            ],
+            "outcomes": {str(rank): msgspec.structs.asdict(note) for rank, note in self.outcomes.items()},
+            "seconds": round(self.seconds, 6),
+        }
+
+
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole sweep: `results` in the order of the plans, `seconds` of wall time without start and probe.
+
+    `planned_count` is larger than the number of results where the sweep was cut off.  `unreached` are the
+    places, as text, that were asked for and that no rank came by.
+    """
+
+    scenario: str
+    world_size: int
+    kind: str
+    torch: str
+    results: tuple[PlanResult, ...]
+    planned_count: int
+    seconds: float = 0.0
+    unreached: tuple[str, ...] = ()
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """How many plans came to each verdict, worst first; only verdicts that occur."""
+        counts = Counter(result.verdict for result in self.results)
+        return {str(verdict): counts[verdict] for verdict in Verdict if counts[verdict]}
+
+    @property
+    def held(self) -> bool:
+        """Whether every check held in every run."""
+        return all(result.verdict is Verdict.HELD for result in self.results)
+
+    def to_json(self) -> str:
+        """The journal as one JSON object, in ASCII, with a line for each plan."""
+        head = {"scenario": self.scenario, "world": self.world_size, "kind": self.kind, "torch": self.torch}
+        plans = ",\n  ".join(json.dumps(result.to_builtins()) for result in self.results)
+        body = f'"plans": [\n  {plans}\n ]' if plans else '"plans": []'
+        return f'{json.dumps(head)[:-1]},\n {body},\n "totals": {json.dumps(self.totals)}}}\n'
+
+    def replay_command(self, result: PlanResult) -> str:
+        """The shell command that runs the plan of `result` again as it was run here."""
+        return replay_command(result.plan, self.scenario, self.world_size, self.kind)
+
+
+def result_of(run: Run, scenario: str, *, story: bool = False) -> PlanResult:
+    """What is kept of `run`; with its story where it broke a promise, or where `story` asks for it."""
+    told = story_of(run, scenario) if story or run.violations else ""
+    return PlanResult(
+        plan=run.plan,
+        verdict=run.verdict,
+        violations=run.violations,
+        fired=run.fired,
+        outcomes={rank: _note(outcome) for rank, outcome in sorted(run.outcomes.items())},
+        seconds=run.seconds,
+        story=told,
+    )
+
+
+def story_of(run: Run, scenario: str) -> str:
+    """The story of `run`, with the command that replays it on `scenario`."""
+    before, _, _ = run.story().rpartition("\nreplay: ")
+    return f"{before}\nreplay: {replay_command(run.plan, scenario, run.world_size, run.kind)}"
+
+
+def replay_command(plan: FaultPlan, scenario: str, world_size: int, kind: str) -> str:
+    """``faultkit replay PLAN ...``, quoted for a shell."""
+    words = ["faultkit", "replay", str(plan), "--scenario", scenario, "--world", str(world_size)]
+    if kind != "warm":
+        words += ["--kind", kind]
+    for name in dict.fromkeys(str(fault.action.get("exception")) for fault in plan):
+        if ":" in name and not name.startswith(OWN_EXCEPTIONS):
+            words += ["--allow", name]
+    return shlex.join(words)
+
+
+def _note(outcome: Outcome) -> OutcomeNote:
+    match outcome:
+        case Raised():
+            return OutcomeNote(outcome.kind, outcome.type_name, _cut(outcome.message))
+        case Died():
+            return OutcomeNote(outcome.kind, outcome.signal or f"exit({outcome.exitcode})")
+        case Hung():
+            return OutcomeNote(outcome.kind, None, _cut(outcome.waiting) or None)
+    return OutcomeNote(outcome.kind)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MESSAGE_CHARACTERS_MAX else text[:MESSAGE_CHARACTERS_MAX] + "..."

@@ -1,0 +1,77 @@
+"""The probe: a run in which nothing goes wrong, to see which places a scenario comes by on which ranks.
+
+The probe plans a delay of no length at every place of interest.  It injects nothing, but each place that a
+rank comes by is recorded as fired.  A scenario that does not hold even then is not fit to be swept.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from faultkit.actions import Action
+from faultkit.plan import Fault, FaultPlan
+from faultkit.scenarios import ScenarioError, Stage
+from faultkit.sweep.choice import Place
+from faultkit.sweep.journal import story_of
+from faultkit.worlds import Run, World
+
+__all__ = ["Cell", "Reach", "plans_for", "probe"]
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One place on one rank."""
+
+    point: str
+    moment: str
+    rank: int
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """`cells` that were reached, places in the order asked for; `unreached` are those no rank came by."""
+
+    cells: tuple[Cell, ...]
+    unreached: tuple[Place, ...]
+
+
+def probe(stage: Stage, world: World, places: tuple[Place, ...]) -> Reach:
+    """Which of `places` the scenario reaches.  Raises ScenarioError where it fails without any fault."""
+    plan = FaultPlan(
+        tuple(Fault(point, Action("delay", (("seconds", 0),)), moment) for point, moment in places)
+    )
+    run = stage.run(world, plan, may_not_fire=True)
+    if run.violations:
+        _blame(stage, world, run)
+    ranks: dict[Place, set[int]] = {}
+    for fired in run.fired:
+        ranks.setdefault((fired.fault.point, fired.fault.moment), set()).add(fired.rank)
+    cells = [Cell(*place, rank) for place in places for rank in sorted(ranks.get(place, ()))]
+    return Reach(tuple(cells), tuple(place for place in places if place not in ranks))
+
+
+def plans_for(reach: Reach, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...]:
+    """One plan with one fault for each reached cell and each action: rows first, then ranks."""
+    places = dict.fromkeys((cell.point, cell.moment) for cell in reach.cells)
+    ranks: dict[Place, list[int]] = {place: [] for place in places}
+    for cell in reach.cells:
+        ranks[cell.point, cell.moment].append(cell.rank)
+    return tuple(
+        FaultPlan((Fault(point, action, moment, str(rank)),))
+        for point, moment in places
+        for action in actions
+        for rank in ranks[point, moment]
+    )
+
+
+def _blame(stage: Stage, world: World, probed: Run) -> None:
+    run = stage.run(world)
+    if run.violations:
+        raise ScenarioError(
+            f"scenario {str(stage.scenario)!r} does not hold without any fault ({run.verdict}), "
+            "so that no fault can be judged by it",
+            story_of(run, str(stage.scenario)),
+        )
+    raise ScenarioError(
+        f"scenario {str(stage.scenario)!r} does not hold when its points are only watched "
+        f"({probed.verdict}), although it does otherwise",
+        story_of(probed, str(stage.scenario)),
+    )

@@ -1,0 +1,88 @@
+"""Runs many plans over one scenario: on one world, or on several side by side.
+
+Promises.  Results come in the order of the plans, however many worlds work.  Each world is driven by a thread
+of its own, and all of them are ended when `run_plans` is left: after Ctrl-C, or where the harness failed,
+the ranks are killed first, so that no thread waits for a run's deadline.  What is done by then is kept:
+`on_result` has had it.  Left out: deciding which plans (`faultkit.sweep.reach`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Sequence
+
+from faultkit.plan import FaultPlan
+from faultkit.scenarios import Stage
+from faultkit.sweep.journal import PlanResult, result_of
+from faultkit.worlds import World
+
+__all__ = ["run_plans"]
+
+JOIN_SECONDS = 0.05
+
+OnResult = Callable[[int, PlanResult], None]
+_Message = tuple[int, PlanResult | BaseException]
+
+
+def run_plans(
+    stage: Stage,
+    worlds: Sequence[World],
+    plans: Sequence[FaultPlan],
+    on_result: OnResult,
+    *,
+    may_not_fire: bool = False,
+    story: bool = False,
+) -> None:
+    """Run every plan once on one of `worlds`; calls ``on_result(index, result)`` here as each is done.
+
+    Raises what `World.run` raises, and KeyboardInterrupt; the worlds are then of no further use.
+    """
+    todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+    done: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+    for index in range(len(plans)):
+        todo.put(index)
+    stopped = threading.Event()
+
+    def work(world: World) -> None:
+        while not stopped.is_set():
+            try:
+                index = todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                run = stage.run(world, plans[index], may_not_fire=may_not_fire)
+                done.put((index, result_of(run, str(stage.scenario), story=story)))
+            except BaseException as error:
+                done.put((index, error))
+                return
+
+    threads = [threading.Thread(target=work, args=(world,), daemon=True) for world in worlds[: len(plans)]]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in plans:
+            index, result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            on_result(index, result)
+    except BaseException:
+        stopped.set()
+        while any(thread.is_alive() for thread in threads):
+            _kill_ranks(worlds)  # again and again: a world may just be starting new ones
+            for thread in threads:
+                if thread.is_alive():
+                    thread.join(JOIN_SECONDS)
+        raise
+    for thread in threads:
+        thread.join()
+
+
+def _kill_ranks(worlds: Sequence[World]) -> None:
+    for world in worlds:
+        for pid in world.pids().values():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,79 @@
+"""The page of a sweep: complete, self-contained, and safe to open whatever an engine said."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from sweep_journals import HUNG, journal, result, small_journal
+
+from faultkit.report.page import as_html, write_report
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.sources, self.words, self.tags = set(), [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append(tag)
+        self.ids.add(attributes.get("id"))
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.sources += [attributes["src"]] if "src" in attributes else []
+
+    def handle_data(self, data):
+        self.words += data.split()
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+def test_every_cell_leads_to_what_happened_there():
+    page = Page(as_html(small_journal()))
+    assert page.links == ["#plan-1", "#plan-2", "#plan-3"]
+    assert {link.removeprefix("#") for link in page.links} <= page.ids
+
+
+def test_evidence_story_and_command_are_on_the_page():
+    text = Page(as_html(small_journal())).text
+    assert "writer.reset on ranks 0, 1" in text
+    assert "liveness: rank 0 waits" in text
+    assert "the story of <writer.reset@1=raise(ValueError)>" in text
+    assert "faultkit replay 'writer.reset@0=raise(ValueError)' --scenario dcp-save --world 2" in text
+    assert "Not reached by this scenario: writer.storage_meta" in text
+
+
+def test_nothing_comes_from_outside():
+    text = as_html(small_journal())
+    assert Page(text).sources == []
+    assert not re.search(r"https?:|@import|url\(", text)
+
+
+def test_what_an_engine_says_stays_text():
+    evil = '"><script>alert(1)</script>'
+    page = Page(as_html(journal(result("writer.reset@0=hang", HUNG, evil), scenario=f"m:{evil}")))
+    assert page.tags.count("script") == 1
+    assert "alert(1)" in page.text
+
+
+def test_several_actions_and_plans_that_fit_no_row():
+    shown = journal(
+        result("writer.reset@0=hang", HUNG), result("writer.reset@0=stop"), result("writer.reset=stop")
+    )
+    text = Page(as_html(shown)).text
+    assert "injected at action rank 0 rank 1 writer.reset hang HUNG" in text
+    assert "HELD writer.reset=stop" in text
+
+
+def test_an_empty_sweep_has_a_page():
+    assert "0 plans" in Page(as_html(journal())).text
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.html", "<!doctype html>"), ("a.SVG", "<svg")])
+def test_the_suffix_chooses_page_or_picture(tmp_path, name, start):
+    write_report(small_journal(), tmp_path / name)
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)

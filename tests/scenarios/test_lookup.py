@@ -1,0 +1,120 @@
+"""Scenarios are found by name, and a name that is none says what there is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from faultkit import FaultPlan, scenarios
+from faultkit.scenarios import BUILT_IN, Scenario, ScenarioError, of_function
+
+
+def write_nothing(directory):
+    """Write nothing at all."""
+
+
+def take_nothing():
+    pass
+
+
+def need_more(directory, size):
+    pass
+
+
+MINE = Scenario(name="mine", function=write_nothing, options=(("size", 3), ("word", "a"), ("speed", 0.5)))
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_built_in_scenarios_are_found_by_name(name):
+    assert scenarios.get(name) == BUILT_IN[name]
+    assert str(BUILT_IN[name]) == name
+
+
+def test_options_follow_after_commas_and_stay_in_the_text():
+    found = scenarios.get("dcp-save,coordinator=1")
+    assert found.keywords == {"coordinator": 1}
+    assert str(found) == "dcp-save,coordinator=1"
+    assert scenarios.get(str(found)) == found
+
+
+def test_an_option_at_its_default_is_not_told():
+    assert str(scenarios.get("dcp-save,coordinator=0")) == "dcp-save"
+
+
+def test_options_have_the_type_of_their_default():
+    found = scenarios.get(f"{__name__}:MINE,size=4,word=b,speed=1")
+    assert found.keywords == {"size": 4, "word": "b", "speed": 1.0}
+
+
+def test_a_scenario_of_ones_own_keeps_the_name_it_was_found_by():
+    assert str(scenarios.get(f"{__name__}:MINE,size=4")) == f"{__name__}:MINE,size=4"
+
+
+def test_a_plain_function_is_a_scenario():
+    found = scenarios.get(f"{__name__}:write_nothing")
+    assert found.function is write_nothing
+    assert found.takes_directory
+    assert found.summary == "Write nothing at all."
+    assert not of_function(take_nothing).takes_directory
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dcp-sav", ["'dcp-sav'", "dcp-save, dcp-load", "did you mean 'dcp-save'?"]),
+        ("", ["unknown scenario ''"]),
+        ("dcp-save,coordinato=1", ["no option 'coordinato'", "did you mean 'coordinator'?"]),
+        ("dcp-save,coordinator", ["name=value", "'coordinator'"]),
+        ("dcp-save,coordinator=one", ["type int", "'one'"]),
+        ("dcp-save,coordinator=true", ["type int", "True"]),
+        ("no_such_module:save", ["no module 'no_such_module'"]),
+        ("json:dumpz", ["no attribute 'dumpz'", "did you mean 'dump"]),
+        ("json:", ["module:attribute"]),
+        (":save", ["module:attribute"]),
+        ("sys:maxsize", ["must be a function", "int"]),
+        (f"{__name__}:need_more", ["needs size", "'directory'"]),
+    ],
+)
+def test_what_is_no_scenario_is_told_in_one_line(text, words):
+    with pytest.raises(ScenarioError) as caught:
+        scenarios.get(text)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_module_that_cannot_be_imported_says_why(tmp_path, monkeypatch):
+    (tmp_path / "bad_scenario_module.py").write_text("raise RuntimeError('half a line\\nand more')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ScenarioError, match=r"RuntimeError: half a line$"):
+        scenarios.get("bad_scenario_module:save")
+
+
+@pytest.mark.parametrize(
+    ("plan", "name"),
+    [
+        ("writer.write_data=hang", "dcp-save"),
+        ("reader.read_data=hang", "dcp-load"),
+        ("planner.load_bytes=hang", "dcp-load"),
+        ("storage.read_metadata=hang", "dcp-load"),
+        ("app.load_state_dict=hang", "dcp-load"),
+        ("comm.barrier=hang", "dcp-save"),
+        ("", "dcp-save"),
+    ],
+)
+def test_a_plan_has_the_scenario_that_comes_by_its_points(plan, name):
+    assert scenarios.scenario_for_plan(FaultPlan.parse(plan)).name == name
+
+
+def test_a_plan_that_needs_a_save_and_a_load_has_none():
+    plan = FaultPlan.parse("writer.finish=hang; reader.reset=hang")
+    with pytest.raises(ScenarioError, match=r"both reader.reset and writer.finish"):
+        scenarios.scenario_for_plan(plan)
+
+
+def test_finding_a_scenario_imports_no_torch():
+    code = "import sys, faultkit; faultkit.scenarios.get('dcp-load'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -1,0 +1,88 @@
+"""What `faultkit replay` reads: plans as text and JSON, results, and whole sweeps."""
+
+from __future__ import annotations
+
+import io
+import json
+import types
+
+import pytest
+
+from faultkit import FaultPlan, PlanError
+from faultkit.sweep.recipe import read_recipe
+
+TEXT = "writer.write_data@1=raise(OSError, ENOSPC); writer.finish:after=delay(0.5)"
+PLAN = FaultPlan.parse(TEXT)
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content):
+        path = tmp_path / "recipe"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write
+
+
+def test_text_is_a_plan():
+    assert read_recipe(TEXT).plans == (PLAN,)
+    assert read_recipe("").plans == (FaultPlan(),)
+
+
+@pytest.mark.parametrize(
+    "content", [TEXT, f"\ufeff{TEXT}\n", PLAN.to_json(), json.dumps({"plan": TEXT, "seconds": 1})]
+)
+def test_a_file_holds_a_plan_as_text_or_json_or_as_a_result(file, content):
+    recipe = read_recipe(file(content))
+    assert recipe.plans == (PLAN,)
+    assert recipe.scenario is None
+
+
+def test_a_sweep_remembers_its_scenario_and_world(file):
+    sweep = {"scenario": "dcp-load", "world": 3, "kind": "fresh", "plans": [{"plan": TEXT}, {"plan": ""}]}
+    recipe = read_recipe(file(json.dumps(sweep)))
+    assert recipe.plans == (PLAN, FaultPlan())
+    assert (recipe.scenario, recipe.world_size, recipe.kind) == ("dcp-load", 3, "fresh")
+
+
+def test_a_dash_is_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(TEXT.encode())))
+    assert read_recipe("-").plans == (PLAN,)
+
+
+def test_an_exception_type_of_ones_own_needs_to_be_allowed(file):
+    text = "writer.reset=raise(mine:Error)"
+    with pytest.raises(PlanError, match="allow list"):
+        read_recipe(file(text))
+    assert str(read_recipe(file(text), allow=["mine:Error"]).plans[0]) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("writer.reset", "column"),
+        (b"\xff\xfe", "not UTF-8"),
+        ("{", "JSON"),
+        ("{}", "'faults'"),
+        ('{"plans": []}', "at least one plan"),
+        ('{"plans": [{"plan": 3}]}', "plan 0"),
+        ('{"plans": [3]}', "plan 0"),
+        ('{"plans": [{"plan": ""}, {"plan": "x.y=hang"}]}', "plan 1"),
+        ('{"plans": [{"plan": ""}], "world": "4"}', "'world' must be of type int"),
+        ('{"faults": 3}', "'faults' must be a list"),
+        ("[" * 100_000, "column"),
+    ],
+)
+def test_a_file_that_holds_none_of_these_says_which_and_why(file, content, words):
+    path = file(content)
+    with pytest.raises(PlanError) as caught:
+        read_recipe(path)
+    assert words in str(caught.value)
+    assert path in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_no_file_is_not_taken_for_a_plan():
+    with pytest.raises(PlanError, match="neither a file nor a plan"):
+        read_recipe("no-such-file.json")

@@ -1,0 +1,152 @@
+"""A sweep of the stock engine on two ranks, and sweeps that cannot be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from faultkit import FaultPlan, PlanError, Verdict
+from faultkit.scenarios import ScenarioError
+from faultkit.sweep import sweep
+
+POINTS = ("writer.reset", "writer.write_data", "writer.finish", "writer.validate_checkpoint_id")
+
+
+def lose_heart(directory):
+    raise RuntimeError("not today")
+
+
+def touch_no_storage():
+    pass
+
+
+@pytest.fixture(scope="module")
+def progress():
+    return []
+
+
+@pytest.fixture(scope="module")
+def journal(progress):
+    def note(so_far):
+        progress.append((so_far.done_count, so_far.planned_count, len(so_far.journal().results)))
+
+    return sweep("dcp-save", world=2, points=POINTS, on_progress=note)
+
+
+def verdicts(journal):
+    return {str(result.plan): result.verdict for result in journal.results}
+
+
+def test_one_plan_for_each_place_on_each_rank_that_comes_by_it(journal):
+    assert list(verdicts(journal)) == [
+        "writer.reset@0=raise(ValueError)",
+        "writer.reset@1=raise(ValueError)",
+        "writer.write_data@0=raise(ValueError)",
+        "writer.write_data@1=raise(ValueError)",
+        "writer.write_data:future@0=raise(ValueError)",
+        "writer.write_data:future@1=raise(ValueError)",
+        "writer.finish@0=raise(ValueError)",
+    ]
+    assert journal.unreached == ("writer.validate_checkpoint_id",)
+
+
+def test_every_planned_fault_fired_and_the_verdict_is_that_of_the_engine(journal):
+    assert all(result.fired for result in journal.results)
+    found = verdicts(journal)
+    assert found["writer.reset@1=raise(ValueError)"] is Verdict.HUNG  # reset stands outside of every step
+    assert found["writer.write_data@1=raise(ValueError)"] is Verdict.HELD
+    assert found["writer.finish@0=raise(ValueError)"] is Verdict.HELD
+    assert journal.totals == {"HUNG": 2, "HELD": 5}
+    assert not journal.held
+
+
+def test_a_broken_promise_keeps_its_story_and_how_to_replay_it(journal):
+    hung = journal.results[1]
+    assert hung.story.startswith("HUNG")
+    command = "faultkit replay 'writer.reset@1=raise(ValueError)' --scenario dcp-save --world 2"
+    assert hung.story.endswith(f"\nreplay: {command}")
+    assert journal.replay_command(hung) == command
+    assert journal.results[2].story == ""
+
+
+def test_the_json_is_the_promised_object(journal):
+    found = json.loads(journal.to_json())
+    assert list(found) == ["scenario", "world", "kind", "torch", "plans", "totals"]
+    assert (found["scenario"], found["world"], found["kind"]) == ("dcp-save", 2, "warm")
+    assert found["torch"]
+    assert found["totals"] == {"HUNG": 2, "HELD": 5}
+    hung, held = found["plans"][1], found["plans"][3]
+    assert hung["plan"] == "writer.reset@1=raise(ValueError)"
+    assert hung["verdict"] == "HUNG"
+    assert {"check", "evidence"} == set(hung["violations"][0])
+    assert hung["outcomes"]["0"]["kind"] == "hung"
+    assert hung["outcomes"]["1"] == {
+        "kind": "raised",
+        "type": "ValueError",
+        "message": "injected by faultkit: writer.reset@1=raise(ValueError)",
+    }
+    assert held["violations"] == []
+    fired = held["fired"][0]
+    assert (fired["fault"], fired["rank"], fired["call"], fired["step"]) == (held["plan"], 1, 1, "write")
+    assert 0 < fired["seconds"] < held["seconds"]
+    assert held["outcomes"]["0"]["type"] == "CheckpointException"
+
+
+def test_progress_is_told_before_the_first_plan_and_after_each(journal, progress):
+    assert progress == [(done, 7, done) for done in range(8)]
+
+
+def test_given_plans_are_run_instead_and_two_worlds_keep_their_order():
+    texts = [f"writer.write_data@{rank}=raise(OSError, ENOSPC)" for rank in (1, 0)]
+    plans = [FaultPlan.parse(text) for text in [*texts, "", *texts]]
+    journal = sweep("dcp-save", world=2, plans=plans, jobs=2, stories=True)
+    assert [result.plan for result in journal.results] == plans
+    assert journal.held
+    assert all(result.story.startswith("HELD") for result in journal.results)
+
+
+def test_a_fault_that_does_not_fire_is_no_success():
+    journal = sweep("dcp-save", world=2, plans=[FaultPlan.parse("writer.finish@1=raise(ValueError)")])
+    assert journal.totals == {"INERT": 1}
+
+
+def test_death_is_told_by_its_signal():
+    plans = [FaultPlan.parse(f"writer.write_data@1={action}") for action in ("kill(SIGKILL)", "exit(3)")]
+    journal = sweep("dcp-save", world=2, plans=plans)
+    assert [result.outcomes[1].type for result in journal.results] == ["SIGKILL", "exit(3)"]
+
+
+def test_a_scenario_that_fails_by_itself_is_not_swept():
+    with pytest.raises(ScenarioError, match="does not hold without any fault") as caught:
+        sweep(f"{__name__}:lose_heart", world=2)
+    assert "not today" in caught.value.story
+    assert f"--scenario {__name__}:lose_heart" in caught.value.story
+
+
+def test_a_scenario_that_comes_by_no_point_is_not_swept():
+    with pytest.raises(ScenarioError, match="comes by none of the"):
+        sweep(f"{__name__}:touch_no_storage", world=2)
+
+
+def test_a_plan_beyond_the_world_is_refused_before_anything_starts():
+    with pytest.raises(PlanError, match="rank 2"):
+        sweep("dcp-save", world=2, plans=[FaultPlan.parse("writer.reset@2=hang")])
+
+
+@pytest.mark.parametrize("jobs", [0, True, 1.5])
+def test_jobs_must_be_a_number_of_worlds(jobs):
+    with pytest.raises(ValueError, match="number of worlds"):
+        sweep("dcp-save", jobs=jobs)
+
+
+class DiskGone(Exception):
+    pass
+
+
+def test_an_allowed_exception_is_allowed_in_the_command_that_replays_it():
+    name = f"{__name__}:DiskGone"
+    plan = FaultPlan.parse(f"writer.reset@1=raise({name}); writer.finish=raise(ValueError)", allow=[name])
+    journal = sweep("dcp-save", world=2, plans=[plan])
+    assert journal.results[0].outcomes[1].type == "DiskGone"
+    assert journal.replay_command(journal.results[0]).endswith(f"--world 2 --allow {name}")

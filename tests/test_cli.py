@@ -1,0 +1,235 @@
+"""The command line, as a user meets it: what it prints, what it writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from faultkit.cli import main
+
+SECONDS_MAX = 60.0
+HANG = "writer.reset@1=raise(ValueError)"
+HOLD = "writer.write_data@1=raise(ValueError)"
+
+
+@pytest.fixture
+def faultkit(capsys):
+    """Runs the command in this process; gives (status, stdout, stderr)."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Starts the command in a process of its own, with its temporary directories below ours."""
+    processes = []
+
+    def start(*arguments, **options):
+        command = [sys.executable, "-m", "faultkit.cli", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, cwd=tmp_path, **pipes, **options)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate(timeout=SECONDS_MAX)
+
+
+def test_a_sweep_writes_its_results_and_exits_with_one_for_a_broken_promise(faultkit, tmp_path):
+    json_path, page = tmp_path / "sweep.json", tmp_path / "sweep.html"
+    status, out, err = faultkit(
+        *("sweep", "dcp-save", "--world", 2, "--points", "writer.reset", "--points", "writer.finish"),
+        *("--json", json_path, "--report", page),
+    )
+    assert (status, err) == (1, "")
+    assert "dcp-save on 2 ranks, warm" in out
+    assert "\x1b" not in out
+    assert not any(line != line.rstrip() for line in out.splitlines())
+    found = json.loads(json_path.read_text())
+    assert found["totals"] == {"HUNG": 2, "HELD": 1}
+    assert "writer.finish" in page.read_text(encoding="utf-8")
+
+
+def test_a_sweep_in_which_all_held_exits_with_zero(faultkit):
+    status, out, _ = faultkit("sweep", "dcp-load", "--world", 2, "--points", "reader.read_data:before")
+    assert status == 0
+    assert "HELD  2  every promise was kept" in out
+
+
+def test_json_on_standard_output_stands_alone_there(faultkit):
+    status, out, err = faultkit(
+        "sweep", "dcp-save", "--world", 2, "--plan", HOLD, "--plan", HANG, "--json", "-"
+    )
+    assert status == 1
+    assert [plan["plan"] for plan in json.loads(out)["plans"]] == [HOLD, HANG]
+    assert HANG in err
+
+
+def test_replay_tells_what_every_rank_saw_also_when_all_held(faultkit):
+    status, out, _ = faultkit("replay", HOLD, "--world", 2)
+    assert status == 0
+    assert out.startswith("HELD: every promise was kept")
+    assert "ranks 0, 1: save 1 raised CheckpointException" in out
+    assert out.endswith(f"replay: faultkit replay '{HOLD}' --scenario dcp-save --world 2\n")
+
+
+def test_replay_chooses_the_scenario_by_the_points_of_the_plan(faultkit):
+    status, out, _ = faultkit("replay", "reader.read_data@0=raise(ValueError)", "--world", 2)
+    assert status == 0
+    assert "--scenario dcp-load" in out
+
+
+def test_replay_runs_a_sweep_again_as_it_ran(faultkit, tmp_path):
+    path = tmp_path / "sweep.json"
+    sweep = {"scenario": "dcp-save,coordinator=1", "world": 2, "kind": "warm"}
+    path.write_text(
+        json.dumps({**sweep, "plans": [{"plan": "writer.finish@1=raise(ValueError)"}, {"plan": HOLD}]})
+    )
+    status, out, _ = faultkit("replay", path)
+    assert status == 0, out
+    assert f"HELD: {HOLD}" in out
+    assert "dcp-save,coordinator=1 on 2 ranks" in out
+
+
+def test_a_fault_that_does_not_fire_is_a_broken_promise(faultkit):
+    status, out, _ = faultkit("replay", "writer.finish@1=raise(ValueError)", "--world", 2)
+    assert status == 1
+    assert out.startswith("INERT")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["swep"], "did you mean 'sweep'?"),
+        (["sweep"], "SCENARIO"),
+        (["sweep", "dcp-sav"], "did you mean 'dcp-save'?"),
+        (["sweep", "dcp-save", "--world", "0"], "size must be"),
+        (["sweep", "dcp-save", "--world", "many"], "--world"),
+        (["sweep", "dcp-save", "--kind", "wam"], "'warm'"),
+        (["sweep", "dcp-save", "--timeout", "-1"], "timeout must be"),
+        (["sweep", "dcp-save", "--jobs", "0"], "--jobs"),
+        (["sweep", "dcp-save", "--points", "writr.*"], "did you mean 'writer."),
+        (["sweep", "dcp-save", "--moments", "befor"], "did you mean 'before'?"),
+        (["sweep", "dcp-save", "--actions", "hangg"], "did you mean 'hang'?"),
+        (["sweep", "dcp-save", "--plan", "writer.reset@9=hang"], "rank 9"),
+        (["sweep", "dcp-save", "--plan", "writer.reset"], "column"),
+        (["sweep", "dcp-save", "--plan", HANG, "--points", "writer.*"], "leave out --points"),
+        (["sweep", "dcp-save", "--report", "sweep.pdf"], ".html or .svg"),
+        (["sweep", "dcp-save", "--report", "/no/such/folder/sweep.html"], "--report"),
+        (["sweep", "dcp-save", "--json", "."], "directory"),
+        (["sweep", "dcp-save", "--jsn", "-"], "--json"),
+        (["replay", "no-such-file"], "neither a file nor a plan"),
+        (["replay", "writer.reset=hang; reader.reset=hang"], "--scenario"),
+        (["replay", "writer.reset=raise(mine:Error)"], "allow list"),
+        (["replay", "writer.reset=raise(mine:Error)", "--allow", "mine:Error"], "no module"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_two(faultkit, arguments, words):
+    status, out, err = faultkit(*arguments)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert err.startswith("faultkit: ")
+    assert err.count("\n") == 1
+
+
+def test_a_scenario_that_fails_by_itself_is_bad_input_and_is_told(faultkit, tmp_path, monkeypatch):
+    (tmp_path / "failing_scenario.py").write_text(
+        "def save(directory):\n    raise RuntimeError('not today')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    status, out, err = faultkit("sweep", "failing_scenario:save", "--world", 2)
+    assert (status, out) == (2, "")
+    assert "does not hold without any fault" in err.splitlines()[0]
+    assert "not today" in err
+
+
+def test_a_failure_of_the_harness_is_status_three(faultkit, monkeypatch):
+    from faultkit import sweep
+    from faultkit.worlds import HarnessError
+
+    def fail(*_, **__):
+        raise HarnessError("no ranks to be had")
+
+    monkeypatch.setattr(sweep, "sweep", fail)
+    status, _, err = faultkit("sweep", "dcp-save", "--world", 2)
+    assert status == 3
+    assert "the harness failed: no ranks to be had" in err
+    assert "--kind fresh" in err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["points"], ["points", "--json"]])
+def test_what_needs_no_torch_does_not_import_it(arguments):
+    code = (
+        "import sys\nfrom faultkit.cli import main\n"
+        f"try:\n    main({arguments!r})\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "assert not {'torch', 'rich', 'jinja2', 'cloudpickle'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=SECONDS_MAX, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout
+
+
+def test_the_command_alone_says_what_it_can_do(faultkit):
+    status, out, _ = faultkit()
+    assert status == 0
+    assert all(word in out for word in ("points", "sweep", "replay", "Exit status"))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m faultkit.cli points --json | head -c 10"
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=SECONDS_MAX, check=True
+    )
+    assert (len(done.stdout), done.stderr) == (10, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)]
+)
+def test_however_a_sweep_is_ended_ranks_and_directories_go_with_it(started, tmp_path, number, status):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    (tmp_path / "waiting_scenario.py").write_text(
+        "import os, pathlib, torch.distributed as dist\n"
+        "def wait(directory):\n"
+        f"    mark = pathlib.Path({str(marks)!r}, str(os.getpid()))\n"
+        "    mark.write_text(str(directory))\n"
+        "    while True:\n"
+        "        os.getppid()\n"
+    )
+    process = started("sweep", "waiting_scenario:wait", "--world", "2")
+    until = time.monotonic() + SECONDS_MAX
+    while len([mark for mark in marks.iterdir() if mark.read_text()]) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        os.sched_yield()
+    directories = {Path(mark.read_text()).parent for mark in marks.iterdir()}
+    ranks = [os.pidfd_open(int(mark.name)) for mark in marks.iterdir()]
+    assert all(directory.is_dir() for directory in directories)
+    process.send_signal(number)
+    assert process.wait(SECONDS_MAX) == status
+    for rank in ranks:
+        assert select.select([rank], [], [], SECONDS_MAX)[0], "a rank outlived its sweep"
+        os.close(rank)
+    while any(directory.exists() for directory in directories):
+        assert time.monotonic() < until, "a directory outlived its sweep"
+        os.sched_yield()
