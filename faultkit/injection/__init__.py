@@ -7,7 +7,8 @@ anywhere, also in a plain unit test.
 
 from __future__ import annotations
 
-from faultkit.injection.session import Session, arm, current
+from faultkit.injection.arming import arm
+from faultkit.injection.session import Session, current
 from faultkit.injection.storage import FaultyStorageReader, FaultyStorageWriter
 
 __all__ = ["FaultyStorageReader", "FaultyStorageWriter", "Session", "arm", "current"]

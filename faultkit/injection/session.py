@@ -1,10 +1,9 @@
 """A session: one armed plan in one process, its counters, and what it tells the world.
 
-Promises.  While `arm` is entered, `current` gives the session to every thread of the process; on exit all
-that was installed is gone, also after an exception, and a thread that is still inside the engine then finds
-a closed session that lets everything pass.  Calls are counted per point, from 1, over the whole armed run.
-What fires is recorded before it is performed.  Left out: a child process that the rank starts or forks is
-not armed, and one process holds one session at a time.
+Promises.  While a plan is armed, `current` gives its session to every thread of the process; a thread that is
+still inside the engine afterwards finds a closed session that lets everything pass.  Calls are counted per
+point, from 1, over the whole armed run.  What fires is recorded before it is performed.  Left out: a child
+process that the rank starts or forks is not armed, and one process holds one session at a time.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from faultkit.injection.patches import Patches
-from faultkit.injection.perform import perform, prepare
+from faultkit.injection.perform import perform
 from faultkit.plan import Fault, FaultPlan
 
-__all__ = ["Calls", "Match", "Session", "arm", "current"]
+__all__ = ["Calls", "Match", "Record", "Session", "current", "lay_down", "take_up"]
 
 Calls = tuple[tuple[str, int], ...]  # (point, number of this call of it), of one entry
 Match = tuple[int, Fault, str, int]  # (index in the plan, fault, point, call)
@@ -90,7 +88,7 @@ class Session:
             (index, fault, point, number)
             for point, number in calls
             for index, fault in self._faults.get((point, moment), ())
-            if self._hits_rank(index, fault) and fault.hits_call(number)
+            if self.hits_rank(index, fault) and fault.hits_call(number)
         ]
         return sorted(found, key=lambda match: match[0]) if len(found) > 1 else found
 
@@ -141,7 +139,7 @@ class Session:
             with self._lock:
                 self._open_steps.remove(step)
 
-    def _hits_rank(self, index: int, fault: Fault) -> bool:
+    def hits_rank(self, index: int, fault: Fault) -> bool:
         key = (index, self.rank, self.coordinator)
         hits = self._rank_hits.get(key)
         if hits is None:
@@ -150,7 +148,7 @@ class Session:
 
 
 _current: Session | None = None
-_arming = threading.Lock()
+_taking = threading.Lock()
 
 
 def current() -> Session | None:
@@ -158,70 +156,27 @@ def current() -> Session | None:
     return _current
 
 
-@contextlib.contextmanager
-def arm(
-    plan: FaultPlan | str | None, *, rank: int, world_size: int, record: Record | None
-) -> Iterator[Session]:
-    """Make this process follow `plan` as `rank` of `world_size` ranks until the block is left.
-
-    `record(kind, data)` gets every event the moment it happens (see `faultkit.worlds.outcomes.Event`); None
-    drops them.  Raises `PlanError` where the plan names a rank beyond the world, ValueError where an
-    exception of the plan cannot be imported or built, and RuntimeError where the process is armed already.
-    """
+def take_up(session: Session) -> None:
+    """Make `session` the one of this process.  Raises RuntimeError where it has one already."""
     global _current
-    from faultkit.injection import engine  # the engine knows sessions, a session only installs it
-
-    if plan is None or isinstance(plan, str):
-        plan = FaultPlan.parse(plan or "")
-    plan.validate_for(world_size)
-    for fault in plan:
-        prepare(fault.action, str(fault))
-    session = Session(plan, rank=rank, world_size=world_size, record=record)
-    with _arming:
+    with _taking:
         if _current is not None:
             raise RuntimeError(
                 f"this process is armed with the plan {str(_current.plan)!r} already: "
-                f"leave that block before arming {str(plan)!r}"
+                f"leave that block before arming {str(session.plan)!r}"
             )
         _current = session
-    patches = Patches()
-    alarms: list[threading.Timer] = []
-    try:
-        engine.install(session, patches)
-        alarms += _set_alarms(session)
-        yield session
-    finally:
-        session.closed = True
-        for alarm in alarms:
-            alarm.cancel()
-        try:
-            patches.undo()
-        finally:
-            _current = None
 
 
-def _set_alarms(session: Session) -> list[threading.Timer]:
-    """Start a timer for each fault at a time: a thread of its own, since the rank may be waiting in C++."""
-    alarms = []
-    for index, fault in enumerate(session.plan):
-        if fault.layer == "clock" and session._hits_rank(index, fault):
-            milliseconds = int(fault.calls)
-            match = (index, fault, fault.point, milliseconds)
-            alarm = threading.Timer(milliseconds / 1000, _ring, (session, match))
-            alarm.daemon = True
-            alarm.start()
-            alarms.append(alarm)
-    return alarms
-
-
-def _ring(session: Session, match: Match) -> None:
-    if not session.closed and not session.spent:
-        session.fire(match, session.step)
+def lay_down() -> None:
+    """The process has no session any more."""
+    global _current
+    _current = None
 
 
 def _disarm_in_child() -> None:
-    global _current, _arming
-    _arming = threading.Lock()
+    global _current, _taking
+    _taking = threading.Lock()
     if _current is not None:
         _current.closed = True
         _current = None

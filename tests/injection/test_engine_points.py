@@ -50,7 +50,8 @@ def _points(reached, role):
 
 
 SAVED, LOADED = list(_points(SAVE, "writer")), list(_points(LOAD, "reader"))
-MOMENTS = {str(point): point.moments for point in catalogue()}
+# A time is no call: see test_faults_at_a_time.
+MOMENTS = {str(point): point.moments for point in catalogue() if point.layer != "clock"}
 
 
 def test_no_point_of_the_catalogue_is_forgotten():

@@ -1,0 +1,73 @@
+"""Arming: make one process follow a plan, and leave it as it was.
+
+Promises.  While `arm` is entered the plan's faults strike, and what the engine does is recorded; on exit all that was
+installed is gone, also after an exception, and every timer is cancelled.  A plan that could not be carried out is
+refused before anything is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from faultkit.injection import engine
+from faultkit.injection.patches import Patches
+from faultkit.injection.perform import prepare
+from faultkit.injection.session import Match, Record, Session, lay_down, take_up
+from faultkit.plan import FaultPlan
+
+__all__ = ["arm"]
+
+
+@contextlib.contextmanager
+def arm(
+    plan: FaultPlan | str | None, *, rank: int, world_size: int, record: Record | None
+) -> Iterator[Session]:
+    """Make this process follow `plan` as `rank` of `world_size` ranks until the block is left.
+
+    `record(kind, data)` gets every event the moment it happens (see `faultkit.worlds.outcomes.Event`); None
+    drops them.  Raises `PlanError` where the plan names a rank beyond the world, ValueError where an
+    exception of the plan cannot be imported or built, and RuntimeError where the process is armed already.
+    """
+    if plan is None or isinstance(plan, str):
+        plan = FaultPlan.parse(plan or "")
+    plan.validate_for(world_size)
+    for fault in plan:
+        prepare(fault.action, str(fault))
+    session = Session(plan, rank=rank, world_size=world_size, record=record)
+    take_up(session)
+    patches = Patches()
+    alarms: list[threading.Timer] = []
+    try:
+        engine.install(session, patches)
+        alarms += _set_alarms(session)
+        yield session
+    finally:
+        session.closed = True
+        for alarm in alarms:
+            alarm.cancel()
+            alarm.join(timeout=1.0)  # a thread that is left would count against the rank
+        try:
+            patches.undo()
+        finally:
+            lay_down()
+
+
+def _set_alarms(session: Session) -> list[threading.Timer]:
+    """Start a timer for each fault at a time: a thread of its own, since the rank may be waiting in C++."""
+    alarms = []
+    for index, fault in enumerate(session.plan):
+        if fault.layer == "clock" and session.hits_rank(index, fault):
+            milliseconds = int(fault.calls)
+            match = (index, fault, fault.point, milliseconds)
+            alarm = threading.Timer(milliseconds / 1000, _ring, (session, match))
+            alarm.daemon = True
+            alarm.start()
+            alarms.append(alarm)
+    return alarms
+
+
+def _ring(session: Session, match: Match) -> None:
+    if not session.closed and not session.spent:
+        session.fire(match, session.step)
