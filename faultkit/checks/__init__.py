@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.checks import agreement, attribution, cause, fired, liveness, recovery
+from faultkit.checks import agreement, attribution, cause, fired, leaks, liveness, recovery
 from faultkit.checks.account import account_of
 from faultkit.checks.expected import Account
 from faultkit.checks.verdict import Verdict, verdict_of
@@ -73,9 +73,15 @@ CATALOGUE: dict[str, Check] = {
         ),
         Check(
             "recovery",
-            "work in which no fault made an error succeeds",
+            "work in which no fault made an error succeeds, also the attempts after a failed one",
             (Verdict.UNUSABLE,),
             recovery.find,
+        ),
+        Check(
+            "leaks",
+            "no thread, descriptor, child process, shared memory or temporary file outlives the run",
+            (Verdict.LEAKED,),
+            leaks.find,
         ),
     )
 }

@@ -2,7 +2,9 @@
 
 The events of one rank are ordered, so each fired fault is placed by its position among them: in which attempt
 and in which step of it.  A rank's own clock is not needed for that; only a fired fault that left no event is
-placed by its time.  Nothing is judged here, and anything missing or odd in the events is read as absent.
+placed by its time.  The attempts without a fault that `World.run` can let follow are not part of it: the run
+itself has what became of them.  Nothing is judged here, and anything missing or odd in the events is read as
+absent.
 """
 
 from __future__ import annotations
@@ -89,10 +91,15 @@ class _Reader:
         self.open_steps: list[Step] = []
         self.placed: list[tuple[Fired, Place]] = []
         self.good_calls: list[tuple[str, int, Place]] = []
+        self.is_over = False
 
     def read(self, event: Event) -> None:
         data = event.data if isinstance(event.data, dict) else {}
+        if self.is_over and event.kind != "attempt_end":
+            return  # of what was still going on when the attempts without a fault began, only the end counts
         match event.kind:
+            case "again":
+                self.is_over = True
             case "attempt_begin":
                 self.spans.append(
                     Span(str(data.get("op", "attempt")), _number(data.get("attempt"), len(self.spans) + 1),

@@ -1,12 +1,14 @@
-"""Promise: work in which no fault made an error succeeds, also the attempt after a failed one.
+"""Promise: work in which no fault made an error succeeds, also the attempts after a failed one.
 
-This is the first form of the promise.  UNUSABLE: an attempt failed without an error of a fault in it, or only
-with errors that were handled and are not what it reports; or the function under test raised something that no
-fault explains, such as an assertion of its own.  After a planned death or stop the ranks may fail in any way,
-except by an assertion of the function itself.
+UNUSABLE: an attempt failed without an error of a fault in it, or only with errors that were handled and are
+not what it reports; or the function under test raised something that no fault explains, such as an assertion
+of its own.  After a planned death or stop the ranks may fail in any way, except by an assertion of the
+function itself.  The attempts that follow on the same ranks without a fault (``World.run(...,
+attempts_after=3)``) must all return: one that raises, hangs or ends a rank is UNUSABLE, too, and of those the
+first is told.
 
-Not verified: that what the later attempt saved or loaded is correct, and an attempt with damaged data, which
-may rightly be refused.
+Not verified: that what a later attempt saved or loaded is correct, unless the function compares it itself and
+raises; and work on damaged data, which may rightly be refused.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from collections.abc import Iterator
 
 from faultkit.checks.effects import DAMAGE, Injected
 from faultkit.checks.expected import Account, Attempt, Observation
-from faultkit.checks.liveness import is_group_timeout
-from faultkit.checks.naming import name_error, name_ranks
+from faultkit.checks.liveness import describe_death, is_group_timeout
+from faultkit.checks.naming import clip, name_error, name_ranks
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
+from faultkit.worlds.outcomes import Died, Hung, Outcome, Raised
 
 __all__ = ["find"]
 
@@ -28,6 +31,7 @@ def find(account: Account) -> Iterator[Violation]:
         if not account.downed and not attempt.failing and not attempt.stray:
             yield from _failed_unprovoked(account, attempt)
     yield from _unexplained(account)
+    yield from _failed_afterwards(account)
 
 
 def _failed_unprovoked(account: Account, attempt: Attempt) -> Iterator[Violation]:
@@ -73,3 +77,31 @@ def _unexplained(account: Account) -> Iterator[Violation]:
         before = "no fault explains it" if account.strikes else "nothing was injected"
         evidence = f"the function itself failed and {before}: {name_ranks(ranks)} raised {told}"
         yield Violation("recovery", Verdict.UNUSABLE, evidence, tuple(ranks))
+
+
+def _failed_afterwards(account: Account) -> Iterator[Violation]:
+    """The first of the attempts without a fault that did not return on every rank."""
+    after: dict[int, tuple[Outcome, ...]] = getattr(account.run, "attempts_after", None) or {}
+    count = max(map(len, after.values()), default=0)
+    is_damaged = any(strike.effect == DAMAGE for strike in account.strikes)
+    for number in range(count if not account.downed else 0):
+        ends: dict[str, list[int]] = {}
+        for rank, outcomes in sorted(after.items()):
+            end = _bad_end(outcomes[number], is_damaged) if number < len(outcomes) else ""
+            if end:
+                ends.setdefault(end, []).append(rank)
+        if ends:
+            told = "; ".join(f"{name_ranks(ranks)} {end}" for end, ranks in ends.items())
+            where = "without a fault and on the same ranks"
+            evidence = f"attempt {number + 1} after the one under the plan, {where}, failed: {told}"
+            failed = tuple(sorted(rank for ranks in ends.values() for rank in ranks))
+            yield Violation("recovery", Verdict.UNUSABLE, evidence, failed)
+            return
+
+
+def _bad_end(outcome: Outcome, is_damaged: bool) -> str:
+    if isinstance(outcome, Raised):
+        return "" if is_damaged else f"raised {name_error(outcome.error)}"
+    if isinstance(outcome, Hung):
+        return f"hung, waiting {clip(outcome.waiting)}" if outcome.waiting else "hung"
+    return describe_death(outcome) if isinstance(outcome, Died) else ""

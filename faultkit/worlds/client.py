@@ -120,6 +120,8 @@ class ForkServer:
         self._control.close()
         if self._pid != os.getpid():
             return
+        if self._report is None:
+            self._process.kill()  # it may still import torch, and has started nothing
         try:
             self._process.wait(timeout=END_SECONDS_MAX)
         except subprocess.TimeoutExpired:

@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from faultkit.worlds import modules
 from faultkit.worlds.channel import Channel, ChannelClosed, ChannelTimeout
@@ -72,7 +72,7 @@ class RankHandle:
         os.ftruncate(self.stack_fd, 0)
 
     def bury(self) -> None:
-        """Where the server could not do it, having died: wait until the rank has, and end what it had started."""
+        """Where the server died and could not do it: wait for the rank's end, and end what it started."""
         if self.process is not None:
             if self.exitcode is None and select.select([self.process], [], [], END_SECONDS_MAX)[0]:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -99,6 +99,7 @@ class Crew:
         how: str,
         backend: str,
         group_timeout_seconds: float | None = None,
+        gpus: tuple[str, ...] = (),
     ) -> None:
         self.size = size
         self.healthy = True
@@ -123,6 +124,7 @@ class Crew:
                         path=[entry or os.getcwd() for entry in sys.path],
                         modules=table,
                         group_timeout_seconds=group_timeout_seconds,
+                        gpus=gpus[rank * len(gpus) // size : (rank + 1) * len(gpus) // size],
                     )
                 )
             deadline = time.monotonic() + START_SECONDS_MAX
@@ -161,23 +163,35 @@ class Crew:
             raise HarnessError(f"the fork server (pid {self.server.pid}) ended during a run") from None
 
     def wait_ready(self) -> None:
-        """Wait until every rank has formed the group.  Raises HarnessError, with the rank's output, if one cannot."""
-        deadline = time.monotonic() + START_SECONDS_MAX
-        for handle in self.ranks:
-            while not handle.ready:
-                try:
-                    self.note_ready(handle, handle.channel.receive(timeout_seconds=deadline - time.monotonic()))
-                except (ChannelClosed, ChannelTimeout) as error:
-                    raise HarnessError(
-                        f"rank {handle.rank} could not join the process group ({error}):\n{handle.output()}"
-                    ) from None
+        """Wait until every rank has formed the group: one that began before could end before others have.
 
-    @staticmethod
-    def note_ready(handle: RankHandle, message: tuple[Any, ...]) -> bool:
-        if message[0] == "ready":
-            handle.ready = True
-            return True
-        return False
+        Raises HarnessError, with the output of the rank, where one cannot form it.
+        """
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while waiting := {handle.channel.fileno(): handle for handle in self.ranks if not handle.ready}:
+            remaining = deadline - time.monotonic()
+            readable = select.select([self.channel, *waiting], [], [], max(0.0, remaining))[0]
+            if remaining <= 0:
+                rank = next(iter(waiting.values()))
+                self._give_up(rank, f"did not join the process group within {START_SECONDS_MAX:g} s")
+            for descriptor in readable:
+                if descriptor is self.channel:
+                    self.poll_server()
+                    continue
+                try:
+                    waiting[descriptor].ready = bool(waiting[descriptor].channel.receive_ready())
+                except ChannelClosed:
+                    select.select([self.channel], [], [], END_SECONDS_MAX)  # the server says how it ended
+                    self.poll_server()
+            for handle in waiting.values():
+                if handle.exitcode is not None and not handle.ready:
+                    name, status = exit_words(handle.exitcode)
+                    end = f"died of {name}" if name else f"ended with status {status}"
+                    self._give_up(handle, f"{end} before it had joined the process group")
+
+    def _give_up(self, handle: RankHandle, why: str) -> NoReturn:
+        self.healthy = False
+        raise HarnessError(f"rank {handle.rank} {why}:\n{handle.output()}")
 
     def pids(self) -> dict[int, int]:
         return {handle.rank: handle.pid for handle in self.ranks if handle.exitcode is None}
@@ -195,8 +209,8 @@ class Crew:
         with contextlib.suppress(ChannelClosed):
             self.channel.send(("signal", self.ranks[rank].pid, number))
 
-    def dump_stacks(self, ranks: list[int]) -> dict[int, str]:
-        """The Python stacks of all threads of these ranks, also of one that waits in native code or is stopped."""
+    def dump_stacks(self, ranks: list[int], *, may_spy: bool = True) -> dict[int, str]:
+        """The Python stacks of all threads of these ranks, also in native code or stopped."""
         seen: dict[int, str] = dict.fromkeys(ranks, "")
         open_ranks = {rank for rank in ranks if not is_stopped(self.ranks[rank].pid)}
         for rank in open_ranks:
@@ -209,6 +223,8 @@ class Crew:
                 if text and text == seen[rank] and text.endswith("\n"):
                     open_ranks.discard(rank)
                 seen[rank] = text
+        if not may_spy:
+            return seen
         return {rank: text or spied_stack(self.ranks[rank].pid) for rank, text in seen.items()}
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ import msgspec
 __all__ = ["RankMemory", "ThreadState", "create_memory"]
 
 MEMORY_BYTES = 4 << 20  # pages are allocated when touched
-HEADER = struct.Struct("=QQQQii")  # committed, dropped, phase, phase since (ns), threads alive, threads active
+HEADER = struct.Struct("=QQQQii")  # committed, dropped, phase, since (ns), threads alive, threads active
 THREAD_SLOT_COUNT = 32
 THREAD_SLOT = struct.Struct("=QIiQQ24s40s40s")  # native id, state, peer, sequence, since ns, kind, group, label
 GROUP_SLOT_COUNT = 128

@@ -155,7 +155,10 @@ class Event(msgspec.Struct, frozen=True):
     ``attempt_begin``  op ("save" or "load"), coordinator (rank in the group), attempt (1-based)
     ``attempt_end``    op, attempt, ok, error (an ErrorRecord as a dict without tracebacks, when not ok)
     ``step_begin``     step ("plan", "write", "read", ...), op (the engine's collective step kind), number
+    ``ended``          ok (false): the function raised on this rank
     ``step_end``       step, number, ok, failures (ranks reported, when the step reported a failure)
+    ``again``          number: from here on the function runs for the number-th time more, without a fault
+    ``residue``        threads, descriptors, children, shared_memory, files: what is left, each a list of names
     """
 
     rank: int

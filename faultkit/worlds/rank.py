@@ -21,7 +21,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
@@ -59,6 +59,7 @@ class RankSpec(msgspec.Struct, frozen=True, kw_only=True):
     path: list[str]
     modules: dict[str, tuple[str, bool]]
     group_timeout_seconds: float | None = None
+    gpus: tuple[str, ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +118,7 @@ def main(channel_fd: int, memory_fd: int, output_fd: int, stack_fd: int, store_f
 def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) -> int:
     modules.install(spec.modules)
     sys.path[:] = spec.path
-    _set_environment(spec.environment, spec.rank, spec.size)
+    _set_environment(spec.environment, spec)
     with contextlib.suppress(OSError):
         os.chdir(spec.directory)
     import torch.distributed as dist
@@ -138,7 +139,6 @@ def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) 
             spec.backend, store=store, rank=spec.rank, world_size=spec.size, **options
         )
     memory.set_phase(IDLE)
-    os.ftruncate(1, 0)
     channel.send(("ready", None))
     while True:
         message = channel.receive(timeout_seconds=None)
@@ -223,6 +223,7 @@ def _attempt(work: Work, session: Session) -> tuple[tuple[str, Any], int | None]
     except SystemExit as error:
         return _exit_of(error)
     except BaseException as error:
+        session.record("ended", ok=False)
         result = ("raised", transport.encode_exception(error, describe(error)))
     return result, 1 if session.leave else None
 
@@ -245,7 +246,7 @@ def _group_is_whole(spec: RankSpec) -> bool:
 
 
 def _destroy_subgroups() -> None:
-    """End the groups that the last run made: not at its end, where that would wake ranks which wait in them."""
+    """End the groups that the last run made; at its end, that would have woken ranks which wait in them."""
     import torch.distributed as dist
 
     for group in list(dist.distributed_c10d._world.pg_map):
@@ -260,7 +261,7 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
 
     path, dtype, streams = list(sys.path), torch.get_default_dtype(), (sys.stdout, sys.stderr)
     sys.path[:] = call.path
-    _set_environment(call.environment, spec.rank, spec.size)
+    _set_environment(call.environment, spec)
     with contextlib.suppress(OSError):
         os.chdir(call.directory)
     random.seed(call.seed)
@@ -281,15 +282,18 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
                 _open_streams()
 
 
-def _set_environment(environment: dict[str, str], rank: int, size: int) -> None:
+def _set_environment(environment: dict[str, str], spec: RankSpec) -> None:
     wanted = {
         **LIBRARY_DEFAULTS,
         **environment,
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size),
+        "RANK": str(spec.rank),
+        "LOCAL_RANK": str(spec.rank),
+        "WORLD_SIZE": str(spec.size),
+        "LOCAL_WORLD_SIZE": str(spec.size),
+        "FAULTKIT_SLOTS": "0",  # a world within a world must not wait for the slots of its own ranks
     }
+    if spec.gpus:
+        wanted["CUDA_VISIBLE_DEVICES"] = ",".join(spec.gpus)
     if dict(os.environ) != wanted:
         for key in set(os.environ) - set(wanted):
             del os.environ[key]
@@ -297,10 +301,11 @@ def _set_environment(environment: dict[str, str], rank: int, size: int) -> None:
 
 
 def _open_streams() -> None:
-    sys.stdout, sys.stderr = (
-        open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-        for descriptor in (1, 2)
-    )
+    sys.stdout, sys.stderr = _stream(1), _stream(2)
+
+
+def _stream(descriptor: int) -> TextIO:
+    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
 
 
 def _write_c_output_by_line() -> None:

@@ -24,7 +24,10 @@ class Run:
 
     `outcomes` maps each rank to what became of it; `output` to what it printed during the run (descriptors 1
     and 2).  `seconds` is the wall time from the moment the call was sent to the last outcome.  `dropped` counts
-    events that did not fit the ranks' memory (normally 0).
+    events that did not fit the ranks' memory (normally 0).  `attempts_after` maps each rank to what became of
+    it in the attempts that followed without a fault (see `World.run`); what became of it under the plan stands
+    in `outcomes`.  `replay` is the shell command that does this run again, for who knows a better one than
+    ``faultkit replay``.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Run:
         timeout_seconds: float = 30.0,
         dropped: int = 0,
         may_not_fire: bool = False,
+        attempts_after: dict[int, tuple[Outcome, ...]] | None = None,
     ) -> None:
         self.plan = plan
         self.world_size = world_size
@@ -51,6 +55,8 @@ class Run:
         self.timeout_seconds = timeout_seconds
         self.dropped = dropped
         self.may_not_fire = may_not_fire
+        self.attempts_after = attempts_after or {}
+        self.replay = ""
         self._logs = logs or {}
         self._started_ns = started_ns
 

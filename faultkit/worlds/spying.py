@@ -1,7 +1,7 @@
-"""Reads the stack of a process from outside, for a rank that does not write its own: stopped, or its handler gone.
+"""Reads the stack of a rank from outside, where it does not write its own: stopped, or its handler gone.
 
-py-spy reads the memory of the process and neither runs anything in it nor stops it.  An extra: where py-spy is
-missing or may not read, the answer is empty.
+py-spy reads the memory of the process and neither runs anything in it nor stops it.  An extra: where py-spy
+is missing or may not read, the answer is empty.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SPY_SECONDS_MAX = 10.0
 
 
 def spied_stack(pid: int) -> str:
-    """The Python stacks of all threads of `pid`, in the form that faulthandler writes; empty where unreadable."""
+    """The Python stacks of all threads of `pid`, as faulthandler writes them; empty where unreadable."""
     beside = os.path.join(os.path.dirname(sys.executable), "py-spy")
     program = beside if os.access(beside, os.X_OK) else shutil.which("py-spy")
     if program is None:

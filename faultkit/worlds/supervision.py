@@ -8,6 +8,7 @@ time.  Nothing here writes to a rank's memory while the run goes on.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import signal
 import time
@@ -16,7 +17,6 @@ from typing import Any
 from faultkit.plan import Fault
 from faultkit.worlds import transport
 from faultkit.worlds.channel import ChannelClosed
-from faultkit.worlds.client import HarnessError
 from faultkit.worlds.crew import Crew, RankHandle, exit_words
 from faultkit.worlds.memory import records
 from faultkit.worlds.outcomes import Died, Hung, Outcome, Raised, Returned
@@ -48,14 +48,20 @@ class Supervision:
         self.read_bytes: dict[int, int] = {}
         self.resumed: set[tuple[int, int]] = set()
         self.leaving: set[int] = set()
+        self.paused: dict[int, Outcome] = {}  # between two attempts: how the one before ended
+        self.earlier: dict[int, list[Outcome]] = {}  # the attempts before the one that goes on
+        self.after: dict[int, tuple[Outcome, ...]] = {}
+        self.deadline = 0.0
 
     def run(self, *, may_not_fire: bool = False) -> Run:
         crew = self.crew
+        crew.wait_ready()
         for handle in crew.ranks:
             handle.clear()
         started_ns = time.monotonic_ns()
         self.send()
-        hung = self.follow(started_ns / 1e9 + self.timeout_seconds)
+        self.deadline = started_ns / 1e9 + self.timeout_seconds
+        hung = self.follow()
         seconds = (time.monotonic_ns() - started_ns) / 1e9
         if hung is not None:
             self.bury(hung)
@@ -71,6 +77,7 @@ class Supervision:
             timeout_seconds=self.timeout_seconds,
             dropped=sum(handle.memory.dropped() for handle in crew.ranks),
             may_not_fire=may_not_fire,
+            attempts_after=dict(sorted(self.after.items())),
         )
         crew.healthy = self.is_healthy()
         return run
@@ -87,7 +94,7 @@ class Supervision:
 
     # -- following -------------------------------------------------------------------------------
 
-    def follow(self, deadline: float) -> dict[int, str] | None:
+    def follow(self) -> dict[int, str] | None:
         """Wait for the outcomes: None once all are there, else for whom the ranks without one wait, if known."""
         crew, watcher = self.crew, Watcher()
         poller = select.poll()
@@ -96,7 +103,7 @@ class Supervision:
             poller.register(descriptor, select.POLLIN)
         poller.register(crew.channel.fileno(), select.POLLIN)
         while len(self.outcomes) < crew.size:
-            remaining = deadline - time.monotonic()
+            remaining = self.deadline - time.monotonic()
             if remaining <= 0:
                 self.drain(by_descriptor, poller)
                 return waiting_texts(self.views()) if len(self.outcomes) < crew.size else None
@@ -107,6 +114,8 @@ class Supervision:
                 else:
                     crew.poll_server()
                     self.note_deaths()
+            if self.paused:
+                self.go_on()
             if not ready:
                 views = self.views()
                 if watcher.hangs(views):
@@ -133,7 +142,8 @@ class Supervision:
                 self._forget(handle, poller)  # the server will say how it ended
             return
         for message in messages:
-            if self.crew.note_ready(handle, message):
+            if message[0] == "pause":
+                self.paused[handle.rank] = transport.decode_outcome(message[1])
                 continue
             _, result, health, leave = message
             self.health[handle.rank] = health
@@ -142,7 +152,28 @@ class Supervision:
                 # it ends as planned, or by sys.exit; what it raised before is kept where the plan made it raise
                 self.crew.healthy = False
                 self.leaving.add(handle.rank)
-            self.outcomes[handle.rank] = outcome
+            self.conclude(handle.rank, outcome)
+
+    def conclude(self, rank: int, outcome: Outcome) -> None:
+        """The rank's last attempt ended in `outcome`; what became of the rank under the plan is its first one's."""
+        attempts = [*self.earlier.pop(rank, ()), outcome]
+        self.outcomes[rank] = attempts[0]
+        if len(attempts) > 1:
+            self.after[rank] = tuple(attempts[1:])
+
+    def go_on(self) -> None:
+        """Let the ranks that wait between two attempts go on once all are there, or end where one never will be."""
+        crew = self.crew
+        if len(self.paused) + sum(rank not in self.paused for rank in self.outcomes) < crew.size:
+            return
+        word = "go" if len(self.paused) == crew.size else "stop"
+        for rank, outcome in self.paused.items():
+            if word == "go":
+                self.earlier.setdefault(rank, []).append(outcome)
+            with contextlib.suppress(ChannelClosed):  # it has just ended; the server's message says how
+                crew.ranks[rank].channel.send((word,))
+        self.paused.clear()
+        self.deadline = time.monotonic() + self.timeout_seconds
 
     @staticmethod
     def _forget(handle: RankHandle, poller: Any) -> None:
@@ -156,15 +187,10 @@ class Supervision:
             if handle.exitcode is None:
                 continue
             self.take(handle)  # what it sent before it ended counts
-            if not handle.ready:
-                name, status = exit_words(handle.exitcode)
-                end = f"died of {name}" if name else f"ended with status {status}"
-                raise HarnessError(
-                    f"rank {handle.rank} {end} before it had joined the process group:\n{handle.output()}"
-                )
             if handle.rank not in self.outcomes:
                 name, status = exit_words(handle.exitcode)
-                self.outcomes[handle.rank] = Died(name, status, shorten(handle.stacks()))
+                self.paused.pop(handle.rank, None)
+                self.conclude(handle.rank, Died(name, status, shorten(handle.stacks())))
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -192,7 +218,7 @@ class Supervision:
     def view(self, handle: RankHandle) -> RankView:
         rank, memory = handle.rank, handle.memory
         state, ending, busy = "running", "", False
-        outcome = self.outcomes.get(rank)
+        outcome = self.outcomes.get(rank) or self.paused.get(rank)
         blocked = None
         alive, active = memory.thread_counts()
         if handle.exitcode is not None:
@@ -202,14 +228,15 @@ class Supervision:
             state, ending = "finished", _ending(outcome)
             # one that is about to end wakes the others by that: nobody waits for it in vain
             busy = rank in self.leaving or bool(self.health.get(rank, {}).get("threads"))
+            busy = busy or (rank in self.paused and active > 0)
         else:
             threads = memory.threads()
             blocked = next((t for t in threads if t.native_id == handle.pid), None)
             hanging = sum(fault.action.name == "hang" for _, fault in self.fired.get(rank, ()))
             frozen = self.frozen(handle)
-            if blocked is None and frozen:
-                state, ending = "frozen", frozen
-            busy = 0 < hanging < active if state == "frozen" else active > len(threads) - (blocked is not None)
+            if frozen and (blocked is None or self.holds_interpreter(rank)):
+                state, ending, blocked = "frozen", frozen, None
+            busy = 0 < hanging < active and not self.holds_interpreter(rank) if state == "frozen" else active > len(threads) - (blocked is not None)
         return RankView(
             rank,
             state,
@@ -222,11 +249,14 @@ class Supervision:
             clock_of(handle.pid) if state == "running" and blocked is not None else (),
         )
 
+    def holds_interpreter(self, rank: int) -> bool:
+        """Whether a planned fault holds the interpreter lock for ever: then no thread of the rank goes on."""
+        return any(f.action.name == "hang" and f.action["how"] == "native" for _, f in self.fired.get(rank, ()))
+
     def frozen(self, handle: RankHandle) -> str:
         """Why the rank will never go on by itself, if a planned fault holds it; resumes it when that is due."""
         for time_ns, fault in self.fired.get(handle.rank, ()):
-            held = fault.action.get("how") == "native"  # the interpreter lock, whichever thread is in there
-            if fault.action.name == "hang" and (held or waits_for_ever(handle.pid)):
+            if fault.action.name == "hang" and (self.holds_interpreter(handle.rank) or waits_for_ever(handle.pid)):
                 return f"hangs by plan at {fault.point}"
             if fault.action.name == "kill" and fault.action["signal"] == "SIGSTOP" and is_stopped(handle.pid):
                 return f"is stopped by plan at {fault.point}"
@@ -243,18 +273,22 @@ class Supervision:
 
     def bury(self, waiting: dict[int, str]) -> None:
         """Give every rank without an outcome its stack; the crew is done for."""
+        for rank, outcome in self.paused.items():
+            self.conclude(rank, outcome)
+        self.paused.clear()
         left = [handle.rank for handle in self.crew.ranks if handle.rank not in self.outcomes]
         for rank in left:
             if is_stopped(self.crew.ranks[rank].pid):
                 waiting.setdefault(rank, "stopped (SIGSTOP)")
         stacks = self.crew.dump_stacks(left)
         for rank in left:
-            self.outcomes[rank] = Hung(shorten(stacks.get(rank, "")), waiting.get(rank, ""))
+            self.conclude(rank, Hung(shorten(stacks.get(rank, "")), waiting.get(rank, "")))
         self.crew.healthy = False
 
     def is_healthy(self) -> bool:
         """Whether all ranks can run again together: alive, idle, their group whole and in step."""
-        if not self.crew.healthy or not all(isinstance(o, (Returned, Raised)) for o in self.outcomes.values()):
+        ends = [*self.outcomes.values(), *(outcome for after in self.after.values() for outcome in after)]
+        if not self.crew.healthy or not all(isinstance(end, (Returned, Raised)) for end in ends):
             return False
         if any(health["threads"] or not health["group"] for health in self.health.values()):
             return False

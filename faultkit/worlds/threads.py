@@ -1,8 +1,8 @@
 """Tells the parent, through the rank's memory, how many Python threads besides the main one live, and act.
 
-A rank whose main thread is blocked may still go on through another thread of its own, so the watcher must know
-of them.  A thread acts from its start to its end; a worker of a thread pool acts only while it has a task.
-Left out: threads that are not made by `threading`, such as those of C++ libraries.
+A rank whose main thread is blocked may still go on through another thread of its own, so the watcher must
+know of them.  A thread acts from its start to its end; a worker of a thread pool acts only while it has a
+task.  Left out: threads that are not made by `threading`, such as those of C++ libraries.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def install(memory: RankMemory) -> None:
     _count(concurrent.futures.thread._WorkItem, "run", memory, alive=0, active_of=lambda _: 1)
 
 
-def _count(owner: type, name: str, memory: RankMemory, *, alive: int, active_of: Callable[[Any], int]) -> None:
+def _count(
+    owner: type, name: str, memory: RankMemory, *, alive: int, active_of: Callable[[Any], int]
+) -> None:
     original = getattr(owner, name)
 
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -23,7 +23,7 @@ from faultkit.worlds import tracebacks
 from faultkit.worlds.outcomes import Died, ErrorRecord, Outcome, Raised, Returned, Untransportable
 from faultkit.worlds.tracebacks import Frame
 
-__all__ = ["TransportError", "decode_outcome", "dump_call", "encode_exception", "encode_value", "load_call"]
+__all__ = ["TransportError", "decode_outcome", "dump_call", "encode_exception", "encode_value", "load_call", "travels"]
 
 
 class TransportError(TypeError):
@@ -107,10 +107,10 @@ def _revive(body: bytes, frames: tuple[Frame, ...]) -> BaseException | None:
 def _culprit(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     name = getattr(fn, "__qualname__", _short(fn))
     for index, value in enumerate(args):
-        if not _travels(value):
+        if not travels(value):
             return f"argument {index} ({_short(value)}) of {name}"
     for key, value in kwargs.items():
-        if not _travels(value):
+        if not travels(value):
             return f"argument '{key}' ({_short(value)}) of {name}"
     code = getattr(fn, "__code__", None)
     if code is not None:
@@ -119,16 +119,17 @@ def _culprit(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
                 value = cell.cell_contents
             except ValueError:
                 continue
-            if not _travels(value):
+            if not travels(value):
                 return f"function {name}, because of its variable '{variable}' ({_short(value)}),"
         for variable in code.co_names:
-            if variable in fn.__globals__ and not _travels(fn.__globals__[variable]):
+            if variable in fn.__globals__ and not travels(fn.__globals__[variable]):
                 value = fn.__globals__[variable]
                 return f"function {name}, because of the global '{variable}' ({_short(value)}),"
     return f"function {name}"
 
 
-def _travels(value: Any) -> bool:
+def travels(value: Any) -> bool:
+    """Whether `value` pickles."""
     try:
         cloudpickle.dump(value, io.BytesIO(), protocol=5)
     except Exception:

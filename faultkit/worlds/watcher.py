@@ -1,19 +1,19 @@
 """Decides, while a run is going, whether any rank can still make progress.
 
 A hang is a fact about who waits for whom, not about time.  A rank is *gone* when its function is over, its
-process ended, or a planned `hang` or `stop` holds it for ever; it is *blocked* when its main thread is inside a
-communication call.  A blocked rank can go on if a member that its call needs, and that has not entered the call
-yet, can go on.  Starting from "nobody that is blocked can go on" and striking off those that can, what remains
-is stuck: this is the greatest fixed point of the wait-for relation.  When every live rank is gone or stuck the
-run hangs, and no waiting makes it less so.
+process ended, or a planned `hang` or `stop` holds it for ever; it is *blocked* when its main thread is inside
+a communication call.  A blocked rank can go on once every member that its call needs has entered the call.
+When every live rank is blocked, and each in a call that somebody has not entered, nobody ever will: whoever
+is missing is gone, or blocked elsewhere.  Then the run hangs, and no waiting makes it less so.
 
-Two grades.  *Certain*: the call needs a member that is gone but alive, which nothing can change; the state is
-read twice, `CERTAIN_SECONDS` apart, only because it is not read in one instant.  *Settled*: every live rank is
-gone or blocked, but why is not proven (a member died and gloo may yet raise, kinds of calls do not match, a
-point-to-point message may be under way, a store key is missing); then nothing may have changed for
-`SETTLED_SECONDS`, with no thread of any rank running and no CPU time used.  A rank in its own code, however slow,
-is neither blocked nor gone, so it is never called hung; nor is one with threads of its own still at work.
-What this cannot see (waits in C++, locks, user sockets) is left to the deadline.
+Two grades.  *Certain*: the call needs a member that is gone but alive, which nothing can change; the state
+is read twice, `CERTAIN_SECONDS` apart, only because it is not read in one instant.  *Settled*: every live
+rank is gone or blocked, but why is not proven (a member died and gloo may yet raise, kinds of calls do not
+match, a point-to-point message may be under way, a store key is missing, a thread sleeps); then nothing may
+have changed for `SETTLED_SECONDS`, with no thread of any rank running and no CPU time used.  A rank in its
+own code, however slow, is neither blocked nor gone, so it is never called hung; nor is one with other
+threads that have something to do.  What this cannot see (waits in C++, locks, user sockets) is left to the
+deadline.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RankView(msgspec.Struct, frozen=True):
     groups: tuple[GroupState, ...] = ()
     members: dict[str, tuple[int, ...]] = {}
     busy: bool = False  # threads of its own may still act: never counts as gone or stuck
-    helpers: bool = False  # it has other threads: what the main thread waits for may yet be done by one of them
+    helpers: bool = False  # it has other threads: one of them may yet do what others wait for
     clock: tuple[object, ...] = ()  # CPU time and thread states; None while any thread runs
 
     def entered(self, group: str) -> int:
@@ -61,8 +61,8 @@ def needs(view: RankView, views: dict[int, RankView]) -> tuple[list[int], bool]:
         return [rank for rank in views if rank != view.rank], False
     members = view.members.get(call.group) or tuple(views)
     if call.sequence == 0:
-        peer = [members[call.peer]] if 0 <= call.peer < len(members) else [m for m in members if m != view.rank]
-        return peer, False
+        others = [m for m in members if m != view.rank]
+        return [members[call.peer]] if 0 <= call.peer < len(members) else others, False
     missing = [m for m in members if m in views and views[m].entered(call.group) < call.sequence]
     root = members[call.peer] if 0 <= call.peer < len(members) else None
     if call.kind in FROM_ROOT and root not in missing:
@@ -73,22 +73,16 @@ def needs(view: RankView, views: dict[int, RankView]) -> tuple[list[int], bool]:
 
 
 def stuck_ranks(views: dict[int, RankView]) -> set[int] | None:
-    """The blocked ranks that can never go on, if that is every live rank that is not gone; else None."""
-    stuck = {v.rank for v in views.values() if v.state == "running" and v.blocked is not None}
-    changed = True
-    while changed:
-        changed = False
-        for rank in sorted(stuck):
-            missing, sure = needs(views[rank], views)
-            hopeless = all(
-                (m in stuck or views[m].gone()) and views[m].state != "dead" and not views[m].helpers
-                for m in missing
-            )
-            if not (sure and missing and hopeless):
-                stuck.discard(rank)
-                changed = True
-    live = {v.rank for v in views.values() if not v.gone()}
-    return stuck if stuck and live <= stuck else None
+    """The blocked ranks, if each of them surely waits for one that cannot come; else None."""
+    live = [view for view in views.values() if not view.gone()]
+    for view in live:
+        if view.blocked is None or view.busy:
+            return None
+        missing, sure = needs(view, views)
+        # whoever is missing is blocked elsewhere or gone, as all are; only the dead may yet wake somebody
+        if not (sure and missing) or any(views[m].state == "dead" or views[m].helpers for m in missing):
+            return None
+    return {view.rank for view in live} or None
 
 
 class _Steady:
@@ -132,7 +126,7 @@ class Watcher:
 
 
 def waiting_texts(views: dict[int, RankView]) -> dict[int, str]:
-    """For each blocked rank, where it waits and for whom: "in scatter_object of step 'plan', for rank 2, which ..."."""
+    """For each blocked rank, where it waits and for whom: "in barrier, for rank 2, which ..."."""
     texts = {}
     for view in views.values():
         if view.state != "running" or view.blocked is None:
@@ -146,7 +140,8 @@ def waiting_texts(views: dict[int, RankView]) -> dict[int, str]:
             other = views[rank]
             if other.state == "running" and other.blocked is not None:
                 place, _, other_step = other.blocked.label.partition("|")
-                why = f"is in {place or other.blocked.kind}" + (f" of step {other_step!r}" if other_step else "")
+                why = f"is in {place or other.blocked.kind}"
+                why += f" of step {other_step!r}" if other_step else ""
                 if call.sequence and other.blocked.group == call.group:
                     why += ", an earlier call"
             elif other.state == "running":

@@ -8,6 +8,7 @@ run at a time; several worlds may run at once from several threads.  Left out: j
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.plan import FaultPlan
-from faultkit.worlds import client, modules
+from faultkit.worlds import client, interrupted, modules, slots
 from faultkit.worlds.crew import Crew
 from faultkit.worlds.rank import Call
 from faultkit.worlds.run import Run
@@ -26,6 +27,7 @@ __all__ = ["KINDS", "World"]
 
 KINDS = ("warm", "fresh", "spawn")
 SIZE_MAX = 256
+ATTEMPT_COUNT_MAX = 1000
 TIMEOUT_SECONDS_MAX = 24 * 3600.0
 
 
@@ -36,7 +38,11 @@ class World:
     for every run; ``"spawn"`` starts a new interpreter for every rank of every run.  `timeout` in seconds bounds
     each run.  `seed` seeds random, torch and numpy on every rank before each run.  `backend` is the process
     group's (``""``: none is formed), `group_timeout` its timeout in seconds (None: torch's own default).
-    `preload` names modules to import once in the fork server instead of on every rank.
+    `preload` names modules to import once in the fork server instead of on every rank.  With `gpus_per_rank`
+    each rank has that many GPUs to itself (``CUDA_VISIBLE_DEVICES``) for as long as it lives; 0 leaves the
+    variable as it is.
+
+    Worlds share the cores: each run waits until there is a slot for each rank (`faultkit.worlds.slots`).
 
     Raises ValueError for a kind, size or timeout out of range, before anything starts; HarnessError where ranks
     cannot be started.
@@ -52,6 +58,7 @@ class World:
         backend: str = "gloo",
         group_timeout: float | None = None,
         preload: tuple[str, ...] = (),
+        gpus_per_rank: int = 0,
     ) -> None:
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= SIZE_MAX:
             raise ValueError(
@@ -69,8 +76,12 @@ class World:
         self._backend = backend
         self._group_timeout = group_timeout
         self._preload = tuple(preload)
+        if isinstance(gpus_per_rank, bool) or not isinstance(gpus_per_rank, int) or gpus_per_rank < 0:
+            raise ValueError(f"World: gpus_per_rank must be a number of GPUs from 0 (got {gpus_per_rank!r})")
+        self.gpus_per_rank = gpus_per_rank
         self._lock = threading.Lock()
         self._crew: Crew | None = None
+        self._claim = slots.Claim(repr(self))
         self._closed = False
 
     # -- using it --------------------------------------------------------------------------------
@@ -94,9 +105,17 @@ class World:
         plan: FaultPlan | str | None = None,
         timeout: float | None = None,
         may_not_fire: bool = False,
+        attempts_after: int = 0,
+        then: Callable[..., Any] | None = None,
         **kwargs: Any,
     ) -> Run:
         """Run ``fn(*args, **kwargs)`` on every rank under `plan`, and wait for every rank's outcome.
+
+        With `attempts_after` the same ranks then run the function that many times more, with the same
+        arguments and no fault, as a job does that tries again: each time when all of them are through, whatever
+        the attempt before came to, and not at all where a rank has ended.  `then` is another function to run
+        instead, such as one that also loads and compares what it saved; it is given copies of the arguments.
+        The timeout counts for each attempt; see `Run.attempts_after`, which the check ``recovery`` judges.
 
         Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot
         travel, both before any rank starts; HarnessError where ranks cannot be started.  Whatever the function
@@ -107,6 +126,7 @@ class World:
             raise TypeError(f"World.run: plan must be a FaultPlan or its text (got {plan!r})")
         plan.validate_for(self.size)
         timeout_seconds = self.timeout if timeout is None else _seconds("timeout", timeout)
+        _require_attempts(attempts_after, then)
         call = Call(
             body=dump_call(fn, args, kwargs),
             plan=plan,
@@ -115,18 +135,26 @@ class World:
             directory=_directory(),
             path=list(sys.path),
             modules=modules.table_of_this_process(),
+            attempts_after=attempts_after,
+            then=dump_call(then, args, kwargs) if then is not None else None,
         )
         with self._lock:
             if self._closed:
                 raise ValueError(f"{self!r} is closed")
-            crew = self._ready_crew(_module_of(fn))
+            self._claim.take(self.size, gpus=self.size * self.gpus_per_rank)
             try:
-                run = Supervision(crew, call, timeout_seconds, self.kind).run(may_not_fire=may_not_fire)
+                crew = self._ready_crew(_module_of(fn))
+                supervision = Supervision(crew, call, timeout_seconds, self.kind)
+                with interrupted.watched(supervision):
+                    run = supervision.run(may_not_fire=may_not_fire)
             except BaseException:
                 self._end_crew()
                 raise
-            if self.kind != "warm" or not crew.healthy:
-                self._end_crew()
+            else:
+                if self.kind != "warm" or not crew.healthy:
+                    self._end_crew()
+            finally:
+                self._claim.give(gpus=self._crew is None)
             return run
 
     def prepare(self) -> None:
@@ -134,7 +162,11 @@ class World:
         with self._lock:
             if self._closed:
                 raise ValueError(f"{self!r} is closed")
-            self._ready_crew(None).wait_ready()
+            self._claim.take(self.size, gpus=self.size * self.gpus_per_rank)
+            try:
+                self._ready_crew(None).wait_ready()
+            finally:
+                self._claim.give(gpus=self._crew is None)
 
     def pids(self) -> dict[int, int]:
         """The process number of each live rank; empty while none is started."""
@@ -144,6 +176,7 @@ class World:
         """End the ranks; returns when they are gone.  Closing twice is fine."""
         self._closed = True
         self._end_crew()
+        self._claim.close()
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -158,6 +191,7 @@ class World:
                 how="spawn" if self.kind == "spawn" else "fork",
                 backend=self._backend,
                 group_timeout_seconds=self._group_timeout,
+                gpus=self._claim.gpus,
             )
         return self._crew
 
@@ -169,8 +203,21 @@ class World:
 
 def _module_of(fn: Callable[..., Any]) -> str | None:
     """The module a rank would import for `fn`, if it is one that only this process knows how to load."""
-    name = getattr(fn, "__module__", None)
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    name = getattr(getattr(fn, "__func__", fn), "__module__", None)
     return name if name in modules.table_of_this_process() else None
+
+
+def _require_attempts(attempts_after: Any, then: Any) -> None:
+    is_number = isinstance(attempts_after, int) and not isinstance(attempts_after, bool)
+    if not is_number or not 0 <= attempts_after <= ATTEMPT_COUNT_MAX:
+        raise ValueError(
+            f"World.run: attempts_after must be a number from 0 to {ATTEMPT_COUNT_MAX} "
+            f"(got {attempts_after!r})"
+        )
+    if then is not None and not attempts_after:
+        raise ValueError("World.run: then is what the attempts after run, and attempts_after is 0")
 
 
 def _seconds(name: str, value: Any) -> float:

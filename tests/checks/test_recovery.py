@@ -1,5 +1,5 @@
 from faultkit.checks import Verdict, examine
-from faultkit.worlds.outcomes import ErrorRecord, Returned
+from faultkit.worlds.outcomes import Died, ErrorRecord, Hung, Raised, Returned
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2#1=raise(ValueError)"
@@ -106,3 +106,57 @@ def test_an_outcome_is_known_again_from_an_event_that_was_cut_short():
         step="write",
     )
     assert examine(recording.end(range(4), cut).raised(range(4), whole).run()) == ()
+
+
+def after(recording, attempts):
+    """The run with further attempts: `attempts` maps a rank to its outcomes, all others returned."""
+    count = max(map(len, attempts.values()), default=3)
+    return with_attempts(recording.run(), {r: (Returned(),) * count for r in range(4)} | attempts)
+
+
+def with_attempts(run, attempts):
+    class Continued:
+        attempts_after = attempts
+
+        def __getattr__(self, name):
+            return getattr(run, name)
+
+    return Continued()
+
+
+def test_attempts_after_the_failed_one_that_all_return_hold():
+    recording = reported_save(PLAN, step="write", fired_on={2: 0})
+    for number in (1, 2, 3):
+        for rank in range(4):
+            recording.event(rank, "again", number=number)
+        recording.begin(range(4), attempt=number + 1).end(range(4), attempt=number + 1)
+    assert examine(after(recording, {})) == ()
+
+
+def test_the_first_attempt_that_fails_afterwards_is_told():
+    recording = reported_save(PLAN, step="write", fired_on={2: 0})
+    run = after(recording, {1: (Returned(), Raised(FULL), Raised(FULL))})
+    [violation] = recovered(run)
+    assert (violation.verdict, violation.ranks) == (Verdict.UNUSABLE, (1,))
+    assert violation.evidence == (
+        "attempt 2 after the one under the plan, without a fault and on the same ranks, failed: "
+        "rank 1 raised OSError: [Errno 28] No space left on device"
+    )
+
+
+def test_an_attempt_that_hangs_or_ends_a_rank_afterwards_is_unusable():
+    recording = reported_save(PLAN, step="write", fired_on={2: 0})
+    run = after(recording, {0: (Hung("", "in barrier, for rank 3"),), 3: (Died("SIGSEGV"),)})
+    [violation] = recovered(run)
+    assert violation.evidence.endswith("rank 0 hung, waiting in barrier, for rank 3; rank 3 died of SIGSEGV")
+    assert examine(run) == (violation,)
+
+
+def test_what_the_engine_did_in_the_attempts_afterwards_is_told_once():
+    recording = reported_save(PLAN, step="write", fired_on={2: 0})
+    for rank in range(4):
+        recording.event(rank, "again", number=1)
+    error = checkpoint_error("plan", {2: FULL})
+    recording.begin(range(4), attempt=2).end([0, 1, 2], error, attempt=2).end([3], attempt=2)
+    run = after(recording, {rank: (Raised(error),) for rank in (0, 1, 2)})
+    assert [violation.check for violation in examine(run)] == ["recovery"]

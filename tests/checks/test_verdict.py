@@ -34,6 +34,14 @@ def test_violations_are_values():
 
 
 def test_the_catalogue_names_each_check_after_its_promise():
-    assert list(checks.CATALOGUE) == ["fired", "liveness", "agreement", "attribution", "cause", "recovery"]
+    assert list(checks.CATALOGUE) == [
+        "fired",
+        "liveness",
+        "agreement",
+        "attribution",
+        "cause",
+        "recovery",
+        "leaks",
+    ]
     assert tuple(checks.CATALOGUE) == checks.DEFAULT
     assert all(check.promise and check.verdicts for check in checks.CATALOGUE.values())
