@@ -41,6 +41,7 @@ def tell(run: Any) -> str:
         _section("What was injected", _injected(account)),
         _section("What each rank saw", _seen(account)),
         _section("What the attempts without a fault then came to", _afterwards(run)),
+        _section("How long each rank took to know", _known(run)),
         _section("What should have held, and did not", _broken(violations)),
         _section("Where ranks hung", _stacks(account)),
         _section("What the ranks printed", _output(run)),
@@ -51,6 +52,8 @@ def tell(run: Any) -> str:
 
 def replay_command(run: Any) -> str:
     """The shell command that runs the plan of `run` again, on as many ranks and in the same kind of world."""
+    if better := getattr(run, "replay", ""):
+        return str(better)
     words = ["faultkit", "replay", str(getattr(run, "plan", "") or "")]
     if size := getattr(run, "world_size", None):
         words += ["--world", str(size)]
@@ -215,6 +218,18 @@ def _end_of(outcome: Any) -> str:
         return "hung" + (f", waiting {clip(outcome.waiting)}" if outcome.waiting else "")
     error = getattr(outcome, "error", None)
     return "returned" if error is None else f"raised {name_error(error)}"
+
+
+def _known(run: Any) -> Iterator[str]:
+    """A line of the table for each time, the ranks that never knew last; nothing where nobody was told anything."""
+    known: dict[int, float | None] = getattr(run, "seconds_to_know", None) or {}
+    if all(seconds is None for seconds in known.values()):
+        return
+    same: dict[str, list[int]] = {}
+    for rank, seconds in sorted(known.items(), key=lambda item: (item[1] is None, item[1], item[0])):
+        same.setdefault("   never" if seconds is None else f"{seconds:8.3f}", []).append(rank)
+    for text, ranks in same.items():
+        yield f"  {text}  {name_ranks(ranks)}"
 
 
 def _broken(violations: Iterable[Violation]) -> Iterator[str]:

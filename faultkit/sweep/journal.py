@@ -6,7 +6,8 @@ A result keeps what is told of a run (verdict, evidence, what fired, what became
     {"scenario", "world", "kind", "torch",
      "plans": [{"plan", "verdict", "violations": [{"check", "evidence"}],
                 "fired": [{"fault", "point", "rank", "call", "seconds", "step"}],
-                "outcomes": {rank: {"kind", "type", "message"}}, "seconds"}],
+                "outcomes": {rank: {"kind", "type", "message"}}, "seconds",
+                "seconds_to_know": {rank: seconds or null}}],
      "totals": {verdict: count}}
 
 `type` and `message` are those of the exception; of a process that ended, its signal or exit status; of a rank
@@ -50,6 +51,7 @@ class PlanResult(msgspec.Struct, frozen=True):
     outcomes: dict[int, OutcomeNote]
     seconds: float
     story: str = ""
+    seconds_to_know: dict[int, float | None] = {}
 
     def to_builtins(self) -> dict[str, Any]:
         return {
@@ -69,6 +71,10 @@ class PlanResult(msgspec.Struct, frozen=True):
             ],
             "outcomes": {str(rank): msgspec.structs.asdict(note) for rank, note in self.outcomes.items()},
             "seconds": round(self.seconds, 6),
+            "seconds_to_know": {
+                str(rank): None if seconds is None else round(seconds, 6)
+                for rank, seconds in self.seconds_to_know.items()
+            },
         }
 
 
@@ -122,6 +128,7 @@ def result_of(run: Run, scenario: str, *, story: bool = False) -> PlanResult:
         outcomes={rank: _note(outcome) for rank, outcome in sorted(run.outcomes.items())},
         seconds=run.seconds,
         story=told,
+        seconds_to_know=run.seconds_to_know,
     )
 
 

@@ -25,8 +25,8 @@ class Run:
     `outcomes` maps each rank to what became of it; `output` to what it printed during the run (descriptors 1
     and 2).  `seconds` is the wall time from the moment the call was sent to the last outcome.  `dropped` counts
     events that did not fit the ranks' memory (normally 0).  `attempts_after` maps each rank to what became of
-    it in the attempts that followed without a fault (see `World.run`); what became of it under the plan stands
-    in `outcomes`.  `replay` is the shell command that does this run again, for who knows a better one than
+    it in the attempts that followed without a fault (see `World.run`); what became of it under the plan
+    stands in `outcomes`.  `replay` is the shell command that does this run again, for who knows a better one than
     ``faultkit replay``.
     """
 
@@ -86,6 +86,22 @@ class Run:
             if event.kind == "fired"
         )
 
+    @cached_property
+    def seconds_to_know(self) -> dict[int, float | None]:
+        """For each rank, how long after the first fault an error reached its function; None where none did.
+
+        Empty where nothing fired.  A rank that died or hung never knew.
+        """
+        if not self.fired:
+            return {}
+        zero = self.fired[0].seconds
+        known: dict[int, float | None] = dict.fromkeys(self.outcomes)
+        for event in self.events:
+            told = event.kind == "ended" or (event.kind == "attempt_end" and not event.data.get("ok", True))
+            if told and event.seconds >= zero and known.get(event.rank) is None:
+                known[event.rank] = event.seconds - zero
+        return known
+
     @property
     def coordinator(self) -> int:
         """The rank that coordinated the engine's first attempt; 0 where none was seen."""
@@ -112,6 +128,7 @@ class Run:
 
     def raise_for_violations(self) -> None:
         """Raise AssertionError with the whole story if any check does not hold."""
+        __tracebackhide__ = True  # pytest then shows the line that asked
         if self.violations:
             raise AssertionError(self.story())
 

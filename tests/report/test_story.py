@@ -134,3 +134,14 @@ def test_the_verdict_is_that_of_the_violations_which_the_run_itself_found():
         plan, world_size, outcomes, violations = FaultPlan.parse(PLAN), 4, {}, ()
 
     assert tell(Examined()).startswith("HELD")
+
+
+def test_the_story_says_how_long_each_rank_took_to_know():
+    class Known:
+        plan, world_size, kind, outcomes, fired, events, output = "", 3, "warm", {}, (), (), {}
+        violations, verdict, seconds, coordinator = (), None, 1.0, 0
+        seconds_to_know = {0: 0.25, 1: None, 2: 0.25}
+
+    lines = tell(Known()).splitlines()
+    start = lines.index("How long each rank took to know")
+    assert lines[start + 1 : start + 3] == ["     0.250  ranks 0, 2", "     never  rank 1"]
