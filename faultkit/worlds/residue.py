@@ -12,8 +12,9 @@ of ``/dev/shm`` that this rank created by `multiprocessing` or torch and that ar
 holds open.  *Temporary files*: what this rank made with `tempfile`, wherever that was; a directory alone does
 not tell who made an entry.
 
-Left out: threads of C++ libraries and their children, memory that is still mapped after its name and descriptor are gone, a
-socket known by its number only, files made without `tempfile` (a checkpoint is one), and GPU memory.
+Left out: threads of C++ libraries and their children, memory that is still mapped after its name and
+descriptor are gone, a socket known by its number only, files made without `tempfile` (a checkpoint is one),
+and GPU memory.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def install() -> None:
     if not isinstance(tempfile._sys, _NotedSys):  # type: ignore[attr-defined]
         tempfile._sys = _NotedSys()  # type: ignore[attr-defined]
     try:
-        import _posixshmem
+        import _posixshmem  # type: ignore[import-not-found]
     except ImportError:
         return
     if not hasattr(_posixshmem.shm_open, "__wrapped__"):
@@ -244,12 +245,9 @@ def _has_children() -> bool:
 
 def _children() -> frozenset[int]:
     pids: set[int] = set()
-    # those of a thread that has ended have gone to the main thread
-    for thread in threading.enumerate():
-        with (
-            contextlib.suppress(OSError),
-            open(f"/proc/self/task/{thread.native_id}/children") as listing,
-        ):
+    # a forked main thread does not know its own number; children of a thread that has ended are its, too
+    for thread in {os.getpid(), *(thread.native_id for thread in threading.enumerate())}:
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as listing:
             pids.update(map(int, listing.read().split()))
     return frozenset(pids)
 

@@ -7,6 +7,7 @@ session, also after Ctrl-C; a test that damages its world costs the next one a f
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,9 @@ class _CaseWorld(World):
         self.size, self.kind, self.seed = world.size, world.kind, world.seed
         self.timeout = case.settings.timeout
 
-    def run(self, fn: Callable[..., Any], *args: Any, plan: Any = _UNSET, timeout: Any = None, **kwargs: Any) -> Run:
+    def run(
+        self, fn: Callable[..., Any], *args: Any, plan: Any = _UNSET, timeout: Any = None, **kwargs: Any
+    ) -> Run:
         if plan is _UNSET:
             plan = self._case.hand_out_plan()
         kwargs.setdefault("may_not_fire", self._case.settings.may_not_fire)
@@ -73,6 +76,7 @@ class _CaseWorld(World):
         if limit is not None and isinstance(timeout, (int, float)) and timeout > limit:
             timeout = limit
         run = self._world.run(fn, *args, plan=plan, timeout=timeout, **kwargs)
+        run.replay = self._case.replay_command(run)
         self._case.ledger.add(run)
         return run
 
@@ -108,6 +112,7 @@ class Case:
     def __init__(self, item: pytest.Item) -> None:
         self.item = item
         self.settings: Settings = settings_of(item)
+        self._is_plan_given = False
         self.ledger = Ledger(item.nodeid, keep_rows=item.config.getoption("faultkit_report") is not None)
 
     def world(self) -> World:
@@ -129,10 +134,18 @@ class Case:
         return _CaseWorld(self, worlds[wanted])
 
     def hand_out_plan(self) -> FaultPlan:
+        self._is_plan_given = True
         return self.settings.plan
 
+    def replay_command(self, run: Run) -> str:
+        """The shell command that runs this test again, under the plan of `run`."""
+        if not run.plan:
+            return shlex.join(["pytest", self.item.nodeid])
+        test, _, _ = self.item.nodeid.partition("[")  # under another plan its parameters have another name
+        return shlex.join(["pytest", test, "--faultkit-replay", str(run.plan)])
+
     def storage(self, name: str) -> Any:
-        plan = self.settings.plan
+        plan = self.hand_out_plan()
         return _OnRank(name, plan) if self.settings.spmd else _storage(name, plan)
 
     def rank_world(self) -> RankWorld:
@@ -143,9 +156,12 @@ class Case:
         if self.settings.spmd:
             return
         self.ledger.settle()
-        if self.ledger.unseen_inert:
+        inert = self.ledger.unseen_inert[:1]
+        if self.settings.plan and not self._is_plan_given and not self.settings.may_not_fire:
+            inert.append(f"no run was under the plan {str(self.settings.plan)!r} of its marker faults")
+        if inert:
             pytest.fail(
-                f"the test proves nothing: {self.ledger.unseen_inert[0]}\n"
+                f"the test proves nothing: {inert[0]}\n"
                 "(mark the test with faults(..., may_not_fire=True) where that is meant)",
                 pytrace=False,
             )

@@ -23,8 +23,12 @@ def validate(config: pytest.Config) -> None:
             f"--faultkit-timeout must be a number of seconds above 0 and at most 86400 (got {timeout:g})"
         )
     report = config.getoption("faultkit_report")
-    if report is not None and (not report or Path(report).is_dir()):
-        raise pytest.UsageError(f"--faultkit-report must name a file (got {report!r})")
+    if report is not None:
+        if not report or Path(report).is_dir():
+            raise pytest.UsageError(f"--faultkit-report must name a file (got {report!r})")
+        above = next(folder for folder in Path(report).absolute().parents if folder.exists())
+        if not above.is_dir():
+            raise pytest.UsageError(f"--faultkit-report {report}: {above} is not a directory")
     replay = config.getoption("faultkit_replay")
     if replay is not None:
         try:

@@ -71,8 +71,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PLAN_OR_FILE",
         help="run the selected tests that have a faultkit marker under this plan instead of their own",
     )
-
-
     parser.addini(
         "faultkit_world_size",
         "how many ranks the worlds of this suite have: `pytest -n auto` then starts no more workers than fit",
@@ -96,7 +94,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    for closing in config.__dict__.pop("_faultkit_closing", ()):
+    for closing in reversed(config.__dict__.pop("_faultkit_closing", ())):
         closing()
 
 
@@ -211,7 +209,9 @@ def pytest_runtest_makereport(
     if call.when == "call" and item.config.getoption("faultkit_report") and is_used_by(item):
         from pytest_faultkit import cases
 
-        report.faultkit_runs = cases.of(item).ledger.rows  # travels with the report, also from an xdist worker
+        report.faultkit_runs = cases.of(
+            item
+        ).ledger.rows  # travels with the report, also from an xdist worker
     return report
 
 
@@ -234,8 +234,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if path is not None:
         from pytest_faultkit import report_file
 
-        report_file.write(Path(path), reports)
-        terminalreporter.write_line(f"faultkit: the report is in {path}")
+        try:
+            report_file.write(Path(path), reports)
+        except OSError as error:
+            terminalreporter.write_line(f"faultkit: the report could not be written: {error}", red=True)
+        else:
+            terminalreporter.write_line(f"faultkit: the report is in {path}")
 
 
 # -- fixtures ------------------------------------------------------------------------------------

@@ -1,47 +1,74 @@
 """Runs the body of an ``spmd`` test on every rank, and tells its failures as pytest would.
 
 Promises.  What travels to the ranks is the test function, by the name of its module, and the values of its
-fixtures; a value that cannot travel is an error that names the fixture.  The first rank to fail is told first, ranks
-that failed alike together.  A skip or xfail on the ranks counts unless a rank failed for another reason.
+fixtures; a value that cannot travel is an error that names the fixture.  The fixture ``monkeypatch`` is one of the
+rank's own, undone when the body ends.  The first rank to fail is told first, ranks that failed alike together.  A
+skip or xfail on the ranks counts unless a rank failed for another reason.  Left out: warnings; the filters of the
+suite do not reach the ranks.
 """
 
 from __future__ import annotations
 
 import functools
-import shlex
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import _pytest.outcomes
 import pytest
 
-from faultkit.worlds import Died, Hung, Raised, Returned, Run, transport
+import faultkit
+from faultkit.worlds import Died, Hung, Raised, Returned, Run, World, transport
 from pytest_faultkit import cases
 
 __all__ = ["call"]
 
-# By name: pytest's own exceptions say that they are builtins, so they do not come back as themselves.
+# By name: some of pytest's own exceptions say that they are builtins, so they do not come back as themselves.
 WISHES = {"Skipped": pytest.skip.Exception, "XFailed": pytest.xfail.Exception, "Exit": pytest.exit.Exception}
+WISH_MODULES = ("builtins", "_pytest.outcomes")
+OF_THIS_PROCESS = ("recwarn",)  # its value would travel, and then see nothing of what it is for
+OWN_CODE = (str(Path(faultkit.__file__).parent), _pytest.outcomes.__file__)
+HEADLINE_CHARACTERS = 100
+ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 def call(item: pytest.Function) -> None:
     """Run `item` on the ranks of its world; raises what pytest takes for failed or skipped."""
     case = cases.of(item)
-    body = functools.partial(item.obj, **_travelling(item, case))
+    values = _travelling(item, case)
+    if isinstance(values.get("monkeypatch"), pytest.MonkeyPatch):
+        del values["monkeypatch"]
+        body = functools.partial(_with_monkeypatch, item.obj, **values)
+    else:
+        body = functools.partial(item.obj, **values)
     run = case.world().run(body)
     _conclude(item, run)
+
+
+def _with_monkeypatch(body: Callable[..., Any], /, **values: Any) -> Any:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return body(monkeypatch=monkeypatch, **values)
 
 
 def _travelling(item: pytest.Function, case: cases.Case) -> dict[str, Any]:
     values = {}
     for name in item._fixtureinfo.argnames:
-        value = case.rank_world() if name == "world" else item.funcargs[name]
-        if not transport.travels(value):
-            pytest.fail(
-                f"fixture {name!r} cannot travel to the ranks of an spmd test, because its value, a "
-                f"{type(value).__name__}, does not pickle; make it inside the body, or take the fixture world "
-                "and call world.run",
-                pytrace=False,
-            )
-        values[name] = value
+        value = item.funcargs[name]
+        if isinstance(value, World):
+            value = case.rank_world()
+        if name in OF_THIS_PROCESS:
+            why = "it is about the process of pytest alone"
+        elif not transport.travels(value):
+            why = f"its value, a {type(value).__name__}, does not pickle"
+        else:
+            values[name] = value
+            continue
+        pytest.fail(
+            f"fixture {name!r} cannot travel to the ranks of an spmd test, because {why}; make it inside the "
+            "body, or take the fixture world and call world.run",
+            pytrace=False,
+        )
     return values
 
 
@@ -60,60 +87,109 @@ def _conclude(item: pytest.Function, run: Run) -> None:
         first = next(rank for rank in _by_time(run) if rank in wishes)
         wish = _wish(wishes[first])(wishes[first].message)
         wish._use_item_location = True  # as if the body had raised it here
+        wish.returncode = getattr(wishes[first].exception, "returncode", None)  # of an Exit
         cases.of(item).ledger.forget(run)
         raise wish
     if failed or broken:
+        expected = None if run.plan else _expected(item, run, failed)
+        if expected is not None:
+            raise expected
         raise pytest.fail.Exception(_text(item, run, failed), pytrace=False)
+    _print(run)
+
+
+def _expected(item: pytest.Function, run: Run, failed: list[int]) -> BaseException | None:
+    """The error itself where a marker ``xfail(raises=...)`` asks for what every failed rank raised."""
+    errors = [getattr(run.outcomes[rank], "exception", None) for rank in failed]
+    for mark in item.iter_markers("xfail"):
+        wanted = mark.kwargs.get("raises")
+        if (
+            isinstance(wanted, (type, tuple))
+            and errors
+            and all(isinstance(error, wanted) for error in errors)
+        ):
+            return errors[0]
+    return None
+
+
+def _print(run: Run) -> None:
+    """Hand on what the ranks printed, so that pytest treats it as it does the output of any test."""
+    for rank, output in sorted(run.output.items()):
+        if output.strip():
+            print(f"rank {rank} printed\n{output.rstrip()}")
 
 
 def _wish(outcome: Raised) -> Any:
     """What the body asked pytest for by raising, None for a failure."""
-    return WISHES.get(outcome.type_name) if outcome.error.module == "builtins" else None
+    return WISHES.get(outcome.type_name) if outcome.error.module in WISH_MODULES else None
 
 
 def _by_time(run: Run) -> list[int]:
-    """The ranks that did not return, in the order in which they ended; those that never did, last."""
+    """The ranks that did not return, in the order in which they ended: a death that no fault planned made the
+    others fail, so it comes first; ranks that never ended come last."""
     ended = {event.rank: event.seconds for event in run.events if event.kind == "ended"}
-    ended |= {fired.rank: fired.seconds for fired in run.fired if isinstance(run.outcomes.get(fired.rank), Died)}
+    ended |= {rank: 0.0 for rank, outcome in run.outcomes.items() if isinstance(outcome, Died)}
+    ended |= {
+        fired.rank: fired.seconds for fired in run.fired if isinstance(run.outcomes.get(fired.rank), Died)
+    }
     left = [rank for rank, outcome in run.outcomes.items() if not isinstance(outcome, Returned)]
-    return sorted(left, key=lambda rank: (isinstance(run.outcomes[rank], Hung), ended.get(rank, float("inf")), rank))
+    return sorted(
+        left, key=lambda rank: (isinstance(run.outcomes[rank], Hung), ended.get(rank, float("inf")), rank)
+    )
 
 
 def _text(item: pytest.Function, run: Run, failed: list[int]) -> str:
+    told: dict[str, tuple[str, str]] = {}
     parts: dict[str, list[int]] = {}
     for rank in failed:
         outcome = run.outcomes[rank]
         if isinstance(outcome, Raised):
-            parts.setdefault(_told(item, outcome), []).append(rank)
-    texts = [f"{_ranks(ranks)} of {run.world_size} failed\n\n{text}" for text, ranks in parts.items()]
-    others = any(not isinstance(run.outcomes[rank], Raised) for rank in failed)
+            headline, text = _told(item, outcome)
+            key = ADDRESS.sub("0x", text)  # ranks that differ only in where an object lies failed alike
+            told.setdefault(key, (headline, text))
+            parts.setdefault(key, []).append(rank)
+    texts = []
+    for key, ranks in parts.items():
+        headline, text = told[key]
+        texts.append(f"{_ranks(ranks)} of {run.world_size} failed: {headline}\n\n{text}")
+    others = [rank for rank in failed if not isinstance(run.outcomes[rank], Raised)]
     if run.plan or others or not texts:
-        before, _, _ = run.story().rpartition("\nreplay: ")
-        test = item.nodeid.partition("[")[0]
-        texts.append(f"{before}\nreplay: {shlex.join(['pytest', test, '--faultkit-replay', str(run.plan)])}")
+        is_first = bool(others) and failed[0] == others[0]
+        texts.insert(0 if is_first else len(texts), run.story())
     else:
         texts += [
-            f"{_ranks([rank])} printed\n{output.rstrip()}" for rank, output in run.output.items() if output.strip()
+            f"{_ranks([rank])} printed\n{output.rstrip()}"
+            for rank, output in run.output.items()
+            if output.strip()
         ]
     return "\n\n".join(texts)
 
 
-def _told(item: pytest.Function, outcome: Raised) -> str:
-    """The failure as pytest shows one of its own: the failing lines, the assert taken apart."""
+def _told(item: pytest.Function, outcome: Raised) -> tuple[str, str]:
+    """The failure in one line, and as pytest shows one of its own: the failing lines, the assert taken apart."""
     exception = outcome.exception
     if exception is None or exception.__traceback__ is None:
-        return outcome.traceback_text.rstrip()
+        return _headline(f"{outcome.type_name}: {outcome.message}"), outcome.traceback_text.rstrip()
     found = pytest.ExceptionInfo.from_exception(exception)
+    if isinstance(exception, _pytest.outcomes.OutcomeException) and not exception.pytrace:
+        return _headline(str(exception)), str(exception)
     style = item.config.getoption("tbstyle", "auto")
-    cut = found.traceback.cut(path=item.path)
-    if len(cut) and not item.config.getoption("fulltrace", False):
-        found.traceback = cut
+    if not item.config.getoption("fulltrace", False):
+        cut = found.traceback.cut(path=item.path)
+        found.traceback = (
+            cut.filter(lambda entry: not str(entry.path).startswith(OWN_CODE)) or cut or found.traceback
+        )
     try:
         shown = found.getrepr(style="long" if style == "auto" else style, abspath=False, funcargs=False)
+        return _headline(found.exconly(tryshort=True)), str(shown).rstrip()
     except Exception:
-        return outcome.traceback_text.rstrip()
-    return str(shown).rstrip()
+        return _headline(f"{outcome.type_name}: {outcome.message}"), outcome.traceback_text.rstrip()
+
+
+def _headline(text: str) -> str:
+    line = next(iter(text.strip().splitlines()), "")
+    return line if len(line) <= HEADLINE_CHARACTERS else line[: HEADLINE_CHARACTERS - 3] + "..."
 
 
 def _ranks(ranks: list[int]) -> str:
-    return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
+    return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, sorted(ranks)))}"
