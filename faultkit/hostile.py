@@ -89,15 +89,12 @@ class Noted(ValueError):
 class Grouped(ExceptionGroup):
     """A group that holds an error, and a group with another one; `message` is in all of them."""
 
-    def __new__(cls, message: str = "grouped", members: Any = None) -> Grouped:
-        made = members or [ValueError(message), ExceptionGroup(message, [OSError(28, message)])]
-        return super().__new__(cls, message or "grouped", made)
-
-    def __init__(self, message: str = "grouped", members: Any = None) -> None:
-        super().__init__(message, members)
+    def __new__(cls, message: str = "", members: Any = None) -> Grouped:
+        made = [ValueError(message), ExceptionGroup(message, [OSError(28, message)])]
+        return super().__new__(cls, message, made)
 
     def __reduce__(self) -> Any:
-        return type(self), (self.message, list(self.exceptions))
+        return type(self), (self.message,)
 
 
 class NeedsMore(ValueError):

@@ -1,0 +1,90 @@
+"""Hypothesis strategies: which ranks fail where, with what error, and the state they were saving.
+
+    from hypothesis import given
+    from faultkit import World, strategies
+
+    world = World(4)
+
+    @given(plan=strategies.rank_failures(4))
+    def test_every_rank_learns_of_a_failed_save(plan):
+        world.run(save, plan=plan).raise_for_violations()
+
+What they draw are faultkit's own values, so that a falsifying example is one line that can be pasted into a
+marker or given to ``faultkit replay``.  Arguments are checked when a strategy is made: InvalidArgument says
+which one, the rule, what was seen and what is nearest to it.
+
+Examples shrink to the fewest faults, then the fewest ranks, the lowest ranks, the earliest point in the order
+in which the engine calls them, the simplest action (raise before all else) and exception (ValueError before
+all else), the smallest state and the smallest world.  Generation is swarm-weighted: most examples draw from a
+random subset of the points, moments and families of errors, the same for all strategies of one example, so
+that combinations which would be rare among all of them get their turn.
+
+Names are loaded when they are first used: importing this package imports neither Hypothesis nor torch, and a
+rank that builds a drawn state needs no Hypothesis.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from faultkit.strategies import profiles
+    from faultkit.strategies.confirming import confirm
+    from faultkit.strategies.errors import ERROR_FAMILIES, actions, exceptions
+    from faultkit.strategies.plans import fault_plans, faults, rank_failures, ranks, world_sizes
+    from faultkit.strategies.recipes import SaveLoadPair, StateRecipe
+    from faultkit.strategies.states import DTYPES, save_load_pairs, state_dicts
+    from faultkit.strategies.steering import steer
+
+__all__ = [
+    "DTYPES",
+    "ERROR_FAMILIES",
+    "SaveLoadPair",
+    "StateRecipe",
+    "actions",
+    "confirm",
+    "exceptions",
+    "fault_plans",
+    "faults",
+    "profiles",
+    "rank_failures",
+    "ranks",
+    "save_load_pairs",
+    "state_dicts",
+    "steer",
+    "world_sizes",
+]
+
+_HOMES = {
+    "DTYPES": "recipes",
+    "ERROR_FAMILIES": "errors",
+    "SaveLoadPair": "recipes",
+    "StateRecipe": "recipes",
+    "actions": "errors",
+    "confirm": "confirming",
+    "exceptions": "errors",
+    "fault_plans": "plans",
+    "faults": "plans",
+    "rank_failures": "plans",
+    "ranks": "plans",
+    "save_load_pairs": "states",
+    "state_dicts": "states",
+    "steer": "steering",
+    "world_sizes": "plans",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "profiles":
+            return importlib.import_module(f"{__name__}.profiles")
+        if name in _HOMES:
+            value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+            globals()[name] = value
+            return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,43 @@
+"""A failed example is run again in a fresh world before it counts: `confirm`.
+
+A warm world survives from example to example, and is replaced where it can be seen to be damaged.  If what an
+example reports came from what an earlier one left behind all the same, a world of fresh ranks does not show
+it.  Such a disagreement is an error of its own, told with both stories; it is never taken for a success.
+Left out: an example that fails only now and then in fresh worlds, too; Hypothesis calls that flaky.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from faultkit.worlds import World
+from faultkit.worlds.run import Run
+
+__all__ = ["confirm"]
+
+
+def confirm(world: World, run: Run, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Run:
+    """Return `run`, the run of ``fn(*args, **kwargs)`` in `world`, if every check holds.
+
+    Else run the same plan once more on fresh ranks, and raise AssertionError: with the story of the second
+    run where it has the same verdict, with both stories where it has another one.
+    """
+    if not run.violations:
+        return run
+    with World(
+        world.size,
+        kind="fresh",
+        timeout=run.timeout_seconds,
+        seed=world.seed,
+        backend=world._backend,
+        group_timeout=world._group_timeout,
+    ) as fresh:
+        again = fresh.run(fn, *args, plan=run.plan, may_not_fire=run.may_not_fire, **kwargs)
+    if again.verdict == run.verdict:
+        raise AssertionError(again.story())
+    raise AssertionError(
+        f"the worlds disagree: {run.verdict} on {run.kind} ranks, {again.verdict} on fresh ones, for "
+        f"{str(run.plan)!r}; an earlier run left something behind, or the outcome is a matter of chance"
+        f"\n\n{run.story()}\n\nthe same plan on fresh ranks\n\n{again.story()}"
+    )

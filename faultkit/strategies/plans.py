@@ -1,0 +1,214 @@
+"""Strategies of plans: `ranks`, `world_sizes`, `faults`, `fault_plans` and the short form `rank_failures`.
+
+What is drawn can fire: a point that the engine calls on the coordinator alone is drawn for the coordinator
+alone.  A fault can still be kept from firing by another of the same plan, which the check ``fired`` knows.
+Faults of a plan stand in the order of the engine's calls.  Left out: what the function under test never
+reaches; with points other than the default, that is for the caller to choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import reject
+
+from faultkit.actions import Action
+from faultkit.plan import Fault, FaultPlan, PlanError
+from faultkit.points import Point
+from faultkit.spans import CALL_MAX
+from faultkit.strategies.arguments import (
+    WORLD_SIZE_MAX,
+    checked_choices,
+    checked_range,
+    checked_size,
+    described,
+)
+from faultkit.strategies.errors import drawn_action
+from faultkit.strategies.sites import OPERATIONS, Site, sites_of
+from faultkit.strategies.swarm import SWARM, some_of
+
+__all__ = ["fault_plans", "faults", "rank_failures", "ranks", "world_sizes"]
+
+FAULTS_MAX = 1_000
+_Actions = st.SearchStrategy[Any] | Iterable[Action | str] | Action | str | None
+_Points = Iterable[str | Point] | str | Point | None
+
+
+@described
+def world_sizes(*, min_size: int = 1, max_size: int = 4) -> st.SearchStrategy[int]:
+    """Draws numbers of ranks, `min_size` first."""
+    low, high = checked_range("min_size", min_size, "max_size", max_size, 1, WORLD_SIZE_MAX)
+    return st.integers(low, high)
+
+
+@described
+def ranks(
+    world_size: int, *, min_size: int = 1, max_size: int | None = None
+) -> st.SearchStrategy[tuple[int, ...]]:
+    """Draws sets of ranks of a world of `world_size`, as ascending tuples: fewest first, then lowest."""
+    size = checked_size("world_size", world_size)
+    low, high = checked_range("min_size", min_size, "max_size", max_size, 0, size)
+    return _ranks(size, low, high)
+
+
+@described
+def faults(
+    world_size: int,
+    *,
+    op: str = "save",
+    points: _Points = None,
+    moments: str | Iterable[str] | None = None,
+    actions: _Actions = None,
+    max_ranks: int | None = None,
+    max_call: int | None = None,
+    coordinator: int | None = 0,
+) -> st.SearchStrategy[Fault]:
+    """Draws faults of a world of `world_size`; the arguments are those of `fault_plans`."""
+    return _Drawn(world_size, op, points, moments, actions, max_ranks, max_call, coordinator).faults()
+
+
+@described
+def fault_plans(
+    world_size: int,
+    *,
+    op: str = "save",
+    points: _Points = None,
+    moments: str | Iterable[str] | None = None,
+    actions: _Actions = None,
+    min_faults: int = 1,
+    max_faults: int = 3,
+    max_ranks: int | None = None,
+    max_call: int | None = None,
+    coordinator: int | None = 0,
+) -> st.SearchStrategy[FaultPlan]:
+    """Draws plans for a world of `world_size` ranks.
+
+    `op`, ``"save"`` or ``"load"``, says in which order the engine comes by the points, and what the default
+    of `points` is: the storage points whose failure it promises to report to every rank.  `points` may hold
+    ``"layer.name"``, bare names of storage points, patterns (``"planner.*"``), each with a ``":moment"``;
+    where they name none, all their `moments` are drawn, or those given.
+
+    `actions` is a strategy such as `exceptions()`, or actions and texts of the grammar, simplest first; by
+    default errors of the families plain and errno.  A fault names at most `max_ranks` ranks.  With `max_call`
+    it happens at one call of the point, from 1 to that number, else at every call.  `coordinator` is the
+    coordinator's rank; None draws points that only it calls on any rank.
+
+    Raises InvalidArgument for anything that is no such value.
+    """
+    drawn = _Drawn(world_size, op, points, moments, actions, max_ranks, max_call, coordinator)
+    low, high = checked_range("min_faults", min_faults, "max_faults", max_faults, 0, FAULTS_MAX)
+    return drawn.plans(low, high)
+
+
+@described
+def rank_failures(
+    world_size: int,
+    *,
+    op: str = "save",
+    points: _Points = None,
+    exceptions: _Actions = "raise(ValueError)",
+    max_points: int = 3,
+    max_ranks: int | None = None,
+    coordinator: int | None = 0,
+) -> st.SearchStrategy[FaultPlan]:
+    """Draws which ranks fail at which points, the plans of ``FaultPlan.failing``: ValueError, nothing else.
+
+    `op` and `points` as for `fault_plans`; a point is failed before the call, or in its future.  At most
+    `max_points` points fail, each on at most `max_ranks` ranks.  `exceptions` may be other raise actions, or
+    a strategy of them.
+    """
+    drawn = _Drawn(world_size, op, points, ("before", "future"), exceptions, max_ranks, None, coordinator)
+    return drawn.plans(1, checked_size("max_points", max_points, 1, FAULTS_MAX))
+
+
+class _Drawn:
+    """The arguments that the strategies share, checked."""
+
+    def __init__(
+        self,
+        world_size: int,
+        op: str,
+        points: _Points,
+        moments: str | Iterable[str] | None,
+        actions: _Actions,
+        max_ranks: int | None,
+        max_call: int | None,
+        coordinator: int | None,
+    ) -> None:
+        self.world_size = checked_size("world_size", world_size)
+        [self.op] = checked_choices("op", [op], OPERATIONS)
+        self.coordinator = coordinator
+        if coordinator is not None:
+            checked_size("coordinator", coordinator, 0, self.world_size - 1)
+        self.sites = sites_of(points, moments, self.op)
+        self.actions = drawn_action(actions)
+        every = self.world_size
+        self.max_ranks = every if max_ranks is None else checked_size("max_ranks", max_ranks, 1, every)
+        self.max_call = max_call
+        if max_call is not None:
+            checked_size("max_call", max_call, 1, CALL_MAX)
+        self.everywhere = any(map(self.on_any_rank, self.sites))
+
+    def on_any_rank(self, site: Site) -> bool:
+        return self.coordinator is None or not site.coordinator_only
+
+    def faults(self) -> st.SearchStrategy[Fault]:
+        return self._placed().map(_fault_of)
+
+    def plans(self, low: int, high: int) -> st.SearchStrategy[FaultPlan]:
+        listed = st.lists(self._placed(), min_size=low, max_size=high, unique_by=_fault_of)
+        # The swarm first: between two faults nothing may stand that shrinking cannot drop to make them one.
+        return st.tuples(SWARM, listed).map(lambda drawn: _plan_of(drawn[1]))
+
+    def _placed(self) -> st.SearchStrategy[tuple[int, Fault]]:
+        """A fault with the place of its site, drawn in the order in which shrinking shall care."""
+        ranks: st.SearchStrategy[Any] = st.just(
+            (self.coordinator,)
+        )  # where every site is the coordinator's alone
+        if self.everywhere:
+            ranks = _ranks(self.world_size, 1, self.max_ranks)
+
+        @st.composite
+        def drawing(draw: Any) -> tuple[int, Fault]:
+            hit = draw(ranks)
+            alone = hit == (self.coordinator,)
+            site = some_of(
+                draw, self.sites, lambda one: one.families, lambda one: alone or self.on_any_rank(one)
+            )
+            action = draw(self.actions)
+            calls = "1-" if self.max_call is None else draw(st.integers(1, self.max_call))
+            try:
+                return self.sites.index(site), Fault(site.point, action, site.moment, hit, calls)
+            except PlanError:  # an action that cannot happen at this point
+                reject()
+
+        return drawing()
+
+
+def _fault_of(placed: tuple[int, Fault]) -> Fault:
+    return placed[1]
+
+
+def _place_of(placed: tuple[int, Fault]) -> int:
+    # Nothing more: an order by ranks would let the removal of one rank change which fault comes first.
+    return placed[0]
+
+
+def _plan_of(drawn: list[tuple[int, Fault]]) -> FaultPlan:
+    return FaultPlan(tuple(map(_fault_of, sorted(drawn, key=_place_of))))
+
+
+def _ranks(world_size: int, low: int, high: int) -> st.SearchStrategy[tuple[int, ...]]:
+    numbers = st.integers(0, world_size - 1)
+    # Hypothesis draws the elements of a unique list of integers as places among those that are left.  Then
+    # taking one away changes the others, and {0, 1} does not shrink to {1}.  So where few are needed, the
+    # list may hold a rank twice, which costs least; or it is one of mapped integers, which are drawn as such.
+    if low <= 1:
+        drawn = st.lists(numbers, min_size=low, max_size=high)
+    elif 2 * low <= world_size + 1:
+        drawn = st.lists(numbers.map(int), min_size=low, max_size=high, unique=True)
+    else:
+        drawn = st.lists(numbers, min_size=low, max_size=high, unique=True)
+    return drawn.map(lambda ranks: tuple(sorted(set(ranks))))

@@ -1,0 +1,163 @@
+"""Where a drawn fault can stand: points with moments, in the order in which the engine comes by them.
+
+`SAVE_ORDER` and `LOAD_ORDER` were read off ``torch/distributed/checkpoint/state_dict_saver.py`` and
+``state_dict_loader.py`` of torch 2.13.  A point that they do not name stands behind all that they do, in the
+order of the catalogue.  `promised_sites` are the storage points, and futures, whose failure the engine
+promises to report to every rank.  Left out of these on purpose: ``reset`` and ``validate_checkpoint_id``,
+which run before the first collective step, and ``read_metadata``, whose error the engine replaces by one of
+its own.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from collections.abc import Iterable
+
+import msgspec
+from hypothesis.errors import InvalidArgument
+
+from faultkit.plan import PlanError
+from faultkit.points import MOMENTS, Point, catalogue, find, require_moment
+from faultkit.strategies.arguments import checked_choices
+
+__all__ = ["COORDINATOR_ONLY", "LOAD_ORDER", "OPERATIONS", "SAVE_ORDER", "Site", "promised_sites", "sites_of"]
+
+OPERATIONS = ("save", "load")
+
+SAVE_ORDER = tuple(
+    "storage.validate_checkpoint_id storage.reset app.stage app.state_dict storage.storage_meta "
+    "planner.set_up_planner storage.set_up_storage_writer planner.create_local_plan "
+    "storage.prepare_local_plan comm.gather_object planner.create_global_plan storage.prepare_global_plan "
+    "comm.scatter_object planner.finish_plan storage.write_data fs.concat_path fs.create_stream "
+    "planner.resolve_data storage.finish fs.exists fs.rename fs.rm_file comm.broadcast_object "
+    "comm.barrier".split()
+)
+LOAD_ORDER = tuple(
+    "storage.validate_checkpoint_id storage.reset app.state_dict storage.read_metadata "
+    "planner.set_up_planner storage.set_up_storage_reader planner.create_local_plan "
+    "storage.prepare_local_plan comm.gather_object planner.create_global_plan storage.prepare_global_plan "
+    "comm.scatter_object planner.finish_plan storage.read_data fs.concat_path fs.create_stream "
+    "planner.load_bytes planner.resolve_bytes planner.resolve_tensor planner.commit_tensor "
+    "comm.all_gather_object comm.barrier app.load_state_dict".split()
+)
+_ORDERS = {"save": SAVE_ORDER, "load": LOAD_ORDER}
+
+_EARLY = frozenset(
+    point.replace("storage.", layer)
+    for order in (SAVE_ORDER, LOAD_ORDER)
+    for point in order[: order.index("planner.finish_plan")]
+    for layer in ("storage.", "writer.", "reader.")
+)
+
+# The engine calls these on the coordinator alone: on any other rank a fault there would never fire.
+COORDINATOR_ONLY = frozenset({"create_global_plan", "finish", "prepare_global_plan"})
+
+_PROMISED = {
+    "save": "storage_meta set_up_storage_writer prepare_local_plan prepare_global_plan write_data "
+    "write_data:future finish",
+    "load": "set_up_storage_reader prepare_local_plan prepare_global_plan read_data read_data:future",
+}
+
+
+class Site(msgspec.Struct, frozen=True):
+    """A point and a moment at which a fault can stand."""
+
+    point: str
+    moment: str
+
+    def __str__(self) -> str:
+        return self.point if self.moment == "before" else f"{self.point}:{self.moment}"
+
+    @property
+    def coordinator_only(self) -> bool:
+        return self.point.partition(".")[2] in COORDINATOR_ONLY
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """What the swarm may leave out: the point, and all that comes before the data is written or read.
+
+        A rank that has failed there comes to nothing later, so that half of the examples start later.
+        """
+        return (self.point, "early") if self.point in _EARLY else (self.point,)
+
+
+@functools.cache
+def promised_sites(op: str) -> tuple[Site, ...]:
+    """The storage points whose failure a save or a load reports to every rank, in the order of calls."""
+    sites = []
+    for text in _PROMISED[op].split():
+        name, _, moment = text.partition(":")
+        sites.append(Site(f"storage.{name}", moment or "before"))
+    return tuple(sites)
+
+
+def sites_of(points: object, moments: object, op: str) -> tuple[Site, ...]:
+    """The sites that `points` name, in the order of calls.
+
+    A point is ``"layer.name"``, the bare name of a storage point, a pattern such as ``"planner.*"``, any of
+    these with ``":moment"`` behind it, or a `Point`.  Raises InvalidArgument.
+    """
+    chosen = checked_choices("moments", moments, MOMENTS)
+    if points is None:
+        found = [site for site in promised_sites(op) if moments is None or site.moment in chosen]
+        if not found:
+            raise InvalidArgument(
+                f"moments must leave at least one of the points of a {op} (got {moments!r})"
+            )
+        return tuple(found)
+    given = [points] if isinstance(points, str | Point) else points
+    if not isinstance(given, Iterable):
+        raise InvalidArgument(f"points must be a collection of points or patterns (got {points!r})")
+    found = [site for point in given for site in _sites_of_one(point, chosen)]
+    if not found:
+        raise InvalidArgument("points must name at least one point (got none)")
+    return tuple(sorted(dict.fromkeys(found), key=functools.partial(_place, op)))
+
+
+def _sites_of_one(point: object, moments: tuple[str, ...]) -> list[Site]:
+    if not isinstance(point, str | Point):
+        raise InvalidArgument(f"points must hold texts such as 'writer.write_data' (got {point!r})")
+    text, _, moment = str(point).partition(":")
+    if any(mark in text for mark in "*?["):
+        # A point in time is no call of anything, so no pattern means it; it can be named.
+        known = [p for p in catalogue() if fnmatch.fnmatchcase(str(p), text) and p.layer != "clock"]
+        if not known:
+            raise InvalidArgument(f"points: no point matches the pattern {text!r}; try 'planner.*'")
+        known = [p for p in known if not moment or moment in p.moments]
+    else:
+        known = [_found(text)]
+    try:
+        for one in known if moment else ():
+            require_moment(one, moment)
+    except PlanError as error:
+        raise InvalidArgument(f"points: {error}") from None
+    sites = [
+        Site(str(one), each)
+        for one in known
+        for each in ((moment,) if moment else one.moments)
+        if each in moments
+    ]
+    if not sites:
+        raise InvalidArgument(f"points: {str(point)!r} has none of the moments {', '.join(moments)}")
+    return sites
+
+
+def _found(text: str) -> Point:
+    try:
+        return find(text if "." in text else f"storage.{text}")
+    except PlanError as error:
+        raise InvalidArgument(f"points: {error}") from None
+
+
+def _place(op: str, site: Site) -> tuple[int, int, int]:
+    layer, _, name = site.point.partition(".")
+    order = _ORDERS[op]
+    shared = f"storage.{name}" if layer in ("writer", "reader") else site.point
+    place = order.index(shared) if shared in order else len(order)
+    return place, _catalogue_places()[site.point], MOMENTS.index(site.moment)
+
+
+@functools.cache
+def _catalogue_places() -> dict[str, int]:
+    return {str(point): place for place, point in enumerate(catalogue())}

@@ -1,0 +1,25 @@
+"""Steers the search towards examples that reach more: `steer`, on top of ``hypothesis.target``.
+
+What is scored is one run alone, since a score must be the same each time: how many faults of the plan fired
+on how many ranks, and how many steps of the engine were entered.  Left out: what earlier examples reached.
+"""
+
+from __future__ import annotations
+
+import hypothesis
+
+from faultkit.worlds.run import Run
+
+__all__ = ["steer"]
+
+
+def steer(run: Run) -> Run:
+    """Tell Hypothesis how much `run` reached, and return it.  Once per example, inside a test.
+
+    Raises ``hypothesis.errors.InvalidArgument`` outside of a test of Hypothesis.
+    """
+    steps = {(e.rank, e.data.get("number")) for e in run.events if e.kind == "step_begin"}
+    fired = {(one.fault, one.rank) for one in run.fired}
+    hypothesis.target(float(len(steps)), label="faultkit: steps entered")
+    hypothesis.target(float(len(fired)), label="faultkit: faults fired, by rank")
+    return run

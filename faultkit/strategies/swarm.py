@@ -1,0 +1,47 @@
+"""Swarm weighting: each example draws from a random subset of the families that there are.
+
+With everything possible in every example, what needs two rare things at once is next to never tried.  So one
+number, shared by all strategies of an example, says which families are in: 0 all of them, any other number
+about half, chosen by a hash.  Shrinking lowers it to 0 first, and since choices keep their place in the full
+list whatever is in, nothing else changes by that.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import hypothesis.strategies as st
+
+__all__ = ["SWARM", "some_of"]
+
+SWARM: st.SearchStrategy[int] = st.shared(st.integers(0, 31), key="faultkit.strategies.swarm")
+
+_Choice = TypeVar("_Choice")
+
+
+def some_of(
+    draw: Any,
+    choices: Sequence[_Choice],
+    families: Callable[[_Choice], Iterable[str]],
+    among: Callable[[_Choice], bool] = lambda choice: True,
+) -> _Choice:
+    """One of `choices` of which all `families` are in and for which `among` holds; earlier ones are simpler.
+
+    Where the swarm leaves nothing, any for which `among` holds.
+    """
+    swarm = draw(SWARM)
+
+    def takes(choice: _Choice) -> bool:
+        return among(choice) and all(_is_in(swarm, family) for family in families(choice))
+
+    taken = takes if any(map(takes, choices)) else among
+    return draw(st.sampled_from(choices).filter(taken))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_in(swarm: int, family: str) -> bool:
+    # A checksum would not do: with it, two numbers leave in the same of many families, or the opposite.
+    return swarm == 0 or hashlib.blake2b(f"{swarm} {family}".encode(), digest_size=1).digest()[0] < 128
