@@ -53,9 +53,6 @@ def install(session: Session, patches: Patches) -> None:
     else:
         engine = _Engine(session, objects)
         _install_hooks(engine, patches)
-    if objects.storage:
-        others = _modules_of_torch()
-        patches.reroute(_storage_utils, "_storage_setup", engine.storage_setup, others=others)
     for name in session.planned("comm"):
         hooked = engine.collective(name, vars(utils._DistWrapper)[name])
         patches.set_attribute(utils._DistWrapper, name, hooked)
@@ -79,6 +76,7 @@ def _install_hooks(engine: _Engine, patches: Patches) -> None:
     for name in ("load", "load_state_dict", "_load_state_dict", "_load_state_dict_from_keys"):
         reroute(state_dict_loader, name, functools.partial(engine.entry, "load"))
     reroute(state_dict_saver, "async_save", engine.async_entry)
+    reroute(_storage_utils, "_storage_setup", engine.storage_setup)
     reroute(_async_thread_executor, "save_wrapper", engine.async_continuation)
     by_process = _async_process_executor._ProcessBasedAsyncCheckpointExecutor
     for executor in (_async_thread_executor._ThreadBasedAsyncCheckpointExecutor, by_process):
@@ -125,7 +123,15 @@ class _Engine:
         self.__init__(session, objects)  # type: ignore[misc]
 
     def storage_setup(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        return self.objects.storage_setup(original)
+        arguments = Arguments(original)
+
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            if self.session.closed or not self.objects.storage:
+                return original(*args, **kwargs)
+            return self.objects.set_up_storage(original, arguments, args, kwargs)
+
+        return entered
 
     def entry(self, op: str, original: Callable[..., Any]) -> Callable[..., Any]:
         arguments = Arguments(original)

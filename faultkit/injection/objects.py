@@ -127,32 +127,30 @@ class Objects:
         ):
             return original(*args, **kwargs)
 
-    def storage_setup(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """The engine's set-up of storage, which resets what it was given or creates what it was not."""
-        arguments = Arguments(original)
+    def set_up_storage(
+        self,
+        original: Callable[..., Any],
+        arguments: Arguments,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Call the engine's set-up of storage, which resets what it was given or creates what it was not."""
+        role = "reader" if arguments.get("reader", args, kwargs, False) else "writer"
+        storage = arguments.get("storage", args, kwargs)
+        if storage:
+            self._see_storage(role, storage)
+            return original(*args, **kwargs)
 
-        @functools.wraps(original)
-        def entered(*args: Any, **kwargs: Any) -> Any:
-            if self._session.closed:
-                return original(*args, **kwargs)
-            role = "reader" if arguments.get("reader", args, kwargs, False) else "writer"
-            storage = arguments.get("storage", args, kwargs)
-            if storage:
-                self._see_storage(role, storage)
-                return original(*args, **kwargs)
+        def adopt(created: Any) -> None:
+            if isinstance(created, filesystem.FileSystemBase):
+                self._interposer.attach(created, ("fs",))
+            else:
+                self._see_storage(role, created)
 
-            def adopt(created: Any) -> None:
-                if isinstance(created, filesystem.FileSystemBase):
-                    self._interposer.attach(created, ("fs",))
-                else:
-                    self._see_storage(role, created)
-
-            with self._interposer.adopting(_creatable(role), adopt):
-                created = original(*args, **kwargs)
-            self._see_storage(role, created)
-            return created
-
-        return entered
+        with self._interposer.adopting(_creatable(role), adopt):
+            created = original(*args, **kwargs)
+        self._see_storage(role, created)
+        return created
 
     def _see_elements(self, state_dict: Any) -> None:
         if isinstance(state_dict, Mapping):

@@ -20,6 +20,7 @@ __all__ = ["Channel", "ChannelClosed", "ChannelTimeout"]
 
 HEADER = struct.Struct("!QI")  # bytes of the body, descriptors that come with it
 DESCRIPTORS_PER_MESSAGE_MAX = 16
+RECEIVED_BYTES_MAX = 1 << 16  # at once; a larger buffer would be fetched from the system and given back every time
 
 
 class ChannelClosed(ConnectionError):
@@ -137,7 +138,7 @@ class Channel:
         while True:
             try:
                 data, ancillary, _, _ = self._socket.recvmsg(
-                    1 << 20, socket.CMSG_SPACE(4 * DESCRIPTORS_PER_MESSAGE_MAX)
+                    RECEIVED_BYTES_MAX, socket.CMSG_SPACE(4 * DESCRIPTORS_PER_MESSAGE_MAX)
                 )
             except BlockingIOError:
                 if deadline == 0.0:

@@ -282,7 +282,14 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
                 _open_streams()
 
 
+_environment_set: tuple[dict[str, str], dict[bytes, bytes]] | None = None  # as asked for, as it then was
+
+
 def _set_environment(environment: dict[str, str], spec: RankSpec) -> None:
+    global _environment_set
+    now: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    if _environment_set == (environment, now):
+        return
     wanted = {
         **LIBRARY_DEFAULTS,
         **environment,
@@ -298,6 +305,7 @@ def _set_environment(environment: dict[str, str], spec: RankSpec) -> None:
         for key in set(os.environ) - set(wanted):
             del os.environ[key]
         os.environ.update(wanted)
+    _environment_set = (environment, dict(now))
 
 
 def _open_streams() -> None:

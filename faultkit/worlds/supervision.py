@@ -29,6 +29,7 @@ from faultkit.worlds.watcher import RankView, Watcher, waiting_texts
 __all__ = ["Supervision"]
 
 TICK_SECONDS = 0.02
+FIRST_TICK_SECONDS = 0.05  # most runs are over by then, and nobody had to look
 GROUP_COUNT_MAX = 64  # the ranks' memory has slots for twice as many
 SERVER = -1
 
@@ -102,12 +103,13 @@ class Supervision:
         for descriptor in by_descriptor:
             poller.register(descriptor, select.POLLIN)
         poller.register(crew.channel.fileno(), select.POLLIN)
+        tick_seconds = FIRST_TICK_SECONDS
         while len(self.outcomes) < crew.size:
             remaining = self.deadline - time.monotonic()
             if remaining <= 0:
                 self.drain(by_descriptor, poller)
                 return waiting_texts(self.views()) if len(self.outcomes) < crew.size else None
-            ready = poller.poll(min(TICK_SECONDS, remaining) * 1000)
+            ready = poller.poll(min(tick_seconds, remaining) * 1000)
             for descriptor, _ in ready:
                 if descriptor in by_descriptor:
                     self.take(by_descriptor[descriptor], poller)
@@ -117,6 +119,7 @@ class Supervision:
             if self.paused:
                 self.go_on()
             if not ready:
+                tick_seconds = TICK_SECONDS
                 views = self.views()
                 if watcher.hangs(views):
                     self.drain(by_descriptor, poller)
