@@ -1,1 +1,1 @@
-"""The pytest plugin of faultkit: see `pytest_faultkit.plugin`, the only module that pytest loads by itself."""
+"""The pytest plugin of faultkit: see `pytest_faultkit.plugin`, all that pytest loads by itself."""

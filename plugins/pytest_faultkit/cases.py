@@ -1,7 +1,7 @@
 """One test that uses faultkit: its settings, its world, what its fixtures hand out, and its runs.
 
-Worlds are shared by the tests of a session (of each xdist worker) that ask for equal ones, and closed with the
-session, also after Ctrl-C; a test that damages its world costs the next one a fork, nothing else.
+Worlds are shared by the tests of a session (of each xdist worker) that ask for equal ones, and closed with
+the session, also after Ctrl-C; a test that damages its world costs the next one a fork, nothing else.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class _CaseWorld(World):
 
 
 class _OnRank:
-    """A storage object that is made where it is unpickled: the controller of an ``spmd`` test imports no torch."""
+    """A storage object made where it is unpickled: the controller of an ``spmd`` test imports no torch."""
 
     def __init__(self, name: str, plan: FaultPlan) -> None:
         self.name, self.plan = name, plan

@@ -67,7 +67,7 @@ class Ledger:
             self.rows.append({"test": self.nodeid, "world": run.world_size, "kind": run.kind, **row})
 
     def properties(self) -> list[tuple[str, Any]]:
-        """``faultkit_plan``, ``faultkit_verdict`` and ``faultkit_fired`` of each run; of many the rest as counts."""
+        """``faultkit_plan``, ``_verdict`` and ``_fired`` of each run; of many the rest as counts."""
         self.settle()
         found: list[tuple[str, Any]] = []
         for plan, verdict, fired in self._listed:
@@ -92,8 +92,8 @@ def summary(reports: Iterable[pytest.TestReport]) -> str:
                     fired += int(count)
                 else:
                     verdicts[word] += int(count)
-    count = sum(verdicts.values())
-    words = [f"{count} plan{'s' * (count != 1)}"]
+    plans = sum(verdicts.values())
+    words = [f"{plans} plan{'s' * (plans != 1)}"]
     words += [f"{number} {verdict}" for verdict, number in verdicts.most_common()]
     words.append(f"{fired} fault{'s' * (fired != 1)} fired")
     return "faultkit: " + ", ".join(words)

@@ -1,9 +1,9 @@
-"""What the markers of a test ask for, as values; a wrong one is an error of one line when tests are collected.
+"""What the markers of a test ask for, as values; a wrong one is an error of collection, one line.
 
-``parametrize`` makes one test for each size and each plan.  ``settings_of`` reads what one of those tests is to
-do.  A marker on the function counts before one on its class, that before one on the module; in a
-``pytest.param`` it may have one value.  Two markers of one name on the same function are an error: one of them
-would be dropped in silence.
+``parametrize`` makes one test for each size and each plan.  ``settings_of`` reads what one of those tests is
+to do.  A marker on the function counts before one on its class, that before one on the module; in a
+``pytest.param`` it may have one value.  Two markers of one name on the same function are an error: one of
+them would be dropped in silence.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def validate(config: pytest.Config) -> None:
     replay = config.getoption("faultkit_replay")
     if replay is not None:
         try:
-            # Whether an exception type is allowed is for each test's own `allow` to say; here only the grammar.
+            # Whether an exception type is allowed, each test's own `allow` says; here only the grammar.
             replay_plan(config, tuple(_FOREIGN_NAME.findall(_text(replay))))
         except (OSError, UnicodeDecodeError, PlanError) as error:
             raise pytest.UsageError(f"--faultkit-replay: {error}") from None

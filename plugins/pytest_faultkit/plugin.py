@@ -14,10 +14,10 @@
         assert value.item() == 6.0
 
 Markers may stand on a function, a class or a module; of each the closest counts.  Without one, a world has
-`DEFAULT_SIZE` ranks and the plan is empty.  With a plan, an ``spmd`` test fails if a check is violated or a rank
-fails in a way that no fault explains; without one, if any rank does not return.  A test that calls ``world.run``
-decides by its own asserts; a planned fault that did not fire fails it all the same, unless the test asked that
-run for its verdict or ``may_not_fire`` is set.
+`DEFAULT_SIZE` ranks and the plan is empty.  With a plan, an ``spmd`` test fails if a check is violated or a
+rank fails in a way that no fault explains; without one, if any rank does not return.  A test that calls
+``world.run`` decides by its own asserts; a planned fault that did not fire fails it all the same, also where
+no run had the plan, unless the test asked that run for its verdict or ``may_not_fire`` is set.
 
 Loading this module imports nothing but pytest: the rest comes with the first test that uses it.
 """
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,10 @@ import pytest
 DEFAULT_SIZE = 4
 
 MARKERS = (
-    "world(size, *sizes, kind='warm', timeout=30.0, seed=0, backend='gloo', group_timeout=None): "
-    "how many ranks the test has; one test for each size (faultkit)",
+    (
+        "world(size, *sizes, kind='warm', timeout=30.0, seed=0, backend='gloo', group_timeout=None): "
+        "how many ranks the test has; one test for each size (faultkit)"
+    ),
     "faults(plan, *plans, may_not_fire=False, allow=()): what breaks; one test for each plan (faultkit)",
     "spmd: the body of the test runs on every rank of its world (faultkit)",
 )
@@ -125,7 +127,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
-    """Start the fork server as soon as a file of tests speaks of us: it imports torch while that file does."""
+    """Start the fork server when a file of tests speaks of us: it imports torch while that file does."""
     config = parent.config
     if config.option.collectonly or config.__dict__.get("_faultkit_started"):
         return
@@ -197,6 +199,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     try:
         yield
         case.require_that_faults_fired()
+    except KeyboardInterrupt:
+        item.config.__dict__["_faultkit_interrupted"] = item
+        raise
     finally:
         item.user_properties += case.ledger.properties()
 
@@ -209,7 +214,7 @@ def pytest_runtest_makereport(
     if call.when == "call" and item.config.getoption("faultkit_report") and is_used_by(item):
         from pytest_faultkit import cases
 
-        report.faultkit_runs = cases.of(
+        report.__dict__["faultkit_runs"] = cases.of(
             item
         ).ledger.rows  # travels with the report, also from an xdist worker
     return report
@@ -230,6 +235,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from pytest_faultkit import ledger
 
         terminalreporter.write_line(ledger.summary(reports))
+    _tell_of_interrupted(terminalreporter, config.__dict__.pop("_faultkit_interrupted", None))
     path = config.getoption("faultkit_report")
     if path is not None:
         from pytest_faultkit import report_file
@@ -240,6 +246,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(f"faultkit: the report could not be written: {error}", red=True)
         else:
             terminalreporter.write_line(f"faultkit: the report is in {path}")
+
+
+def _tell_of_interrupted(terminalreporter: pytest.TerminalReporter, item: pytest.Item | None) -> None:
+    """Show where the ranks stood when Ctrl-C came: pytest shows nothing that it captured from such a test."""
+    for _, stream, text in getattr(item, "_report_sections", ()):
+        _, mark, told = text.partition("\nfaultkit: ")
+        if stream == "stderr" and mark:
+            terminalreporter.write_line(f"faultkit: {told.rstrip()}")
 
 
 # -- fixtures ------------------------------------------------------------------------------------
@@ -268,7 +282,7 @@ def plan(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def faulty_writer(request: pytest.FixtureRequest) -> Any:
-    """A `faultkit.FaultyStorageWriter` with the plan of the test that stores nothing; each rank has its own."""
+    """A `faultkit.FaultyStorageWriter` with the test's plan that stores nothing; each rank has its own."""
     from pytest_faultkit import cases
 
     return cases.of(request.node).storage("FaultyStorageWriter")
@@ -276,14 +290,14 @@ def faulty_writer(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def faulty_reader(request: pytest.FixtureRequest) -> Any:
-    """A `faultkit.FaultyStorageReader` with the plan of the test that reads nothing; each rank has its own."""
+    """A `faultkit.FaultyStorageReader` with the test's plan that reads nothing; each rank has its own."""
     from pytest_faultkit import cases
 
     return cases.of(request.node).storage("FaultyStorageReader")
 
 
 @pytest.fixture
-def checkpoint_dir(tmp_path: Path) -> Iterator[Path]:
+def checkpoint_dir(tmp_path: Path) -> Path:
     """An empty directory of this test alone, the same one on every rank."""
     directory = tmp_path / "checkpoint"
     directory.mkdir()

@@ -1,10 +1,10 @@
 """Runs the body of an ``spmd`` test on every rank, and tells its failures as pytest would.
 
-Promises.  What travels to the ranks is the test function, by the name of its module, and the values of its
-fixtures; a value that cannot travel is an error that names the fixture.  The fixture ``monkeypatch`` is one of the
-rank's own, undone when the body ends.  The first rank to fail is told first, ranks that failed alike together.  A
-skip or xfail on the ranks counts unless a rank failed for another reason.  Left out: warnings; the filters of the
-suite do not reach the ranks.
+Promises.  What travels to the ranks is the test function, by the name of its module, and the values of
+its fixtures; a value that cannot travel is an error that names it.  The fixture ``monkeypatch`` is one of
+the rank's own, undone when the body ends.  The first rank to fail is told first, ranks that failed alike
+together.  A skip or xfail on the ranks counts unless a rank failed for another reason.  Left out: warnings;
+the filters of the suite do not reach the ranks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ __all__ = ["call"]
 
 # By name: some of pytest's own exceptions say that they are builtins, so they do not come back as themselves.
 WISHES = {"Skipped": pytest.skip.Exception, "XFailed": pytest.xfail.Exception, "Exit": pytest.exit.Exception}
-WISH_MODULES = ("builtins", "_pytest.outcomes")
 OF_THIS_PROCESS = ("recwarn",)  # its value would travel, and then see nothing of what it is for
 OWN_CODE = (str(Path(faultkit.__file__).parent), _pytest.outcomes.__file__)
 HEADLINE_CHARACTERS = 100
@@ -78,6 +77,8 @@ def _conclude(item: pytest.Function, run: Run) -> None:
     wishes = {rank: o for rank, o in raised.items() if _wish(o) is not None}
     if run.plan:
         unexplained = {rank for v in run.violations if v.check == "recovery" for rank in v.ranks}
+        # pytest.fail in an `except` block is no wrapped error of the engine, whatever it was raised from
+        unexplained |= {rank for rank, outcome in raised.items() if _is_of_pytest(outcome, "Failed")}
         failed = [rank for rank in _by_time(run) if rank in unexplained and rank not in wishes]
         broken = any(not set(v.ranks) <= set(wishes) or not v.ranks for v in run.violations)
     else:
@@ -121,7 +122,11 @@ def _print(run: Run) -> None:
 
 def _wish(outcome: Raised) -> Any:
     """What the body asked pytest for by raising, None for a failure."""
-    return WISHES.get(outcome.type_name) if outcome.error.module in WISH_MODULES else None
+    return next((WISHES[name] for name in WISHES if _is_of_pytest(outcome, name)), None)
+
+
+def _is_of_pytest(outcome: Raised, name: str) -> bool:
+    return outcome.type_name == name and outcome.error.module in ("builtins", "_pytest.outcomes")
 
 
 def _by_time(run: Run) -> list[int]:
@@ -166,7 +171,7 @@ def _text(item: pytest.Function, run: Run, failed: list[int]) -> str:
 
 
 def _told(item: pytest.Function, outcome: Raised) -> tuple[str, str]:
-    """The failure in one line, and as pytest shows one of its own: the failing lines, the assert taken apart."""
+    """The failure in one line, and as pytest shows one of its own, with the assert taken apart."""
     exception = outcome.exception
     if exception is None or exception.__traceback__ is None:
         return _headline(f"{outcome.type_name}: {outcome.message}"), outcome.traceback_text.rstrip()

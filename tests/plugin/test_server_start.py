@@ -1,0 +1,45 @@
+"""The fork server starts early where tests will need it, and does not hold up a session that ends at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import pytest
+
+from faultkit.worlds import client
+
+
+def test_closing_a_server_that_still_imports_torch_does_not_wait_for_it():
+    server = client.ForkServer()
+    server.close()
+    assert server._process.returncode == -signal.SIGKILL
+
+
+def test_closing_a_server_that_is_ready_lets_it_end_by_itself():
+    server = client.ForkServer()
+    server.ready()
+    server.close()
+    assert server._process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments", "starts"),
+    [
+        ("def test_it(): pass", (), False),
+        ("import pytest\n\ndef test_it(): pass  # pytest.mark.spmd", (), True),
+        ("def test_it(): pass  # faultkit", ("--collect-only",), False),
+        ("def test_it(): pass  # faultkit", ("-n2",), False),
+    ],
+)
+def test_it_starts_when_a_file_of_tests_speaks_of_it(pytester, monkeypatch, body, arguments, starts):
+    started = []
+    monkeypatch.setattr(client, "warm_up", lambda: started.append("server"))
+    monkeypatch.setattr(client, "shut_down", lambda: started.append("shut down"))
+    # what the controller of xdist does, without its workers
+    dist = ("--dist=no",) if "-n2" in arguments else ()
+    pytester.makepyfile(body)
+    result = pytester.runpytest_inprocess("-p", "no:randomly", *arguments, *dist)
+    assert result.ret == 0
+    assert started == (["server", "shut down"] if starts else [])
+    assert "faultkit" in sys.modules

@@ -1,0 +1,265 @@
+"""Whole sessions: the options, workers of xdist, and sessions that are cut short, by whom and whenever."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pytest_runs import once, run_pytest
+
+from faultkit import FaultPlan
+
+FULL_DISK = "writer.write_data@1=raise(OSError, ENOSPC)"
+ENDS = """
+import os
+import signal
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.world(2), pytest.mark.spmd]
+
+
+@pytest.fixture
+def controller():
+    return os.getpid()
+
+
+"""
+
+
+def suite(folder, **files):
+    for name, text in files.items():
+        (folder / f"{name}.py").parent.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+# -- workers of xdist, modules that are on no search path ---------------------------------------------
+
+SAVES = """
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+
+PLAN = "writer.write_data@1=raise(OSError, ENOSPC)"
+
+
+def twice(value):
+    return 2 * value
+
+
+@pytest.mark.spmd
+@pytest.mark.world(2)
+@pytest.mark.faults(PLAN)
+@pytest.mark.parametrize("number", range(3))
+def test_in_FOLDER(number, checkpoint_dir):
+    dcp.save({"weight": torch.ones(8)}, checkpoint_id=checkpoint_dir)
+
+
+@pytest.mark.spmd
+@pytest.mark.world(2)
+def test_fails_in_FOLDER():
+    assert twice(2) == "FOLDER"
+
+
+@pytest.mark.world(2)
+def test_local_function_in_FOLDER(world):
+    assert world.run(lambda: twice(4)).outcomes[1].value == 8
+"""
+
+
+@pytest.fixture(scope="session")
+def with_workers(tmp_path_factory):
+    """Two workers, two modules of the same name that no search path has, a report as a page."""
+    files = {f"{name}/test_same.py": SAVES.replace("FOLDER", name) for name in ("one", "two")}
+    options = ("-n2", "--import-mode=importlib", "--faultkit-report=page.html")
+    return once(tmp_path_factory, "workers", files, *options)
+
+
+def test_properties_come_from_workers(with_workers):
+    cases = with_workers.cases
+    for name in ("one", "two"):
+        for number in range(3):
+            case = cases[f"test_in_{name}[{number}-{FULL_DISK}]"]
+            assert case.outcome == "passed", case.text
+            assert ("faultkit_verdict", "HELD") in case.properties
+            assert ("faultkit_plan", FULL_DISK) in case.properties
+    assert "faultkit: 10 plans, 8 HELD, 2 UNUSABLE, 6 faults fired" in with_workers.output
+
+
+def test_modules_of_one_name_are_told_apart_and_their_asserts_taken_apart(with_workers):
+    for name in ("one", "two"):
+        text = with_workers.cases[f"test_fails_in_{name}"].text
+        assert f"E   AssertionError: assert 4 == '{name}'" in text and "where 4 = twice(2)" in text
+        case = with_workers.cases[f"test_local_function_in_{name}"]
+        assert case.outcome == "passed", case.text
+
+
+def test_the_report_as_a_page_has_the_runs_of_all_workers(with_workers):
+    page = (with_workers.folder / "page.html").read_text()
+    assert "<h1>10 plans</h1>" in page and page.count(f"<code>{FULL_DISK}</code>") == 6
+    assert "one/test_same.py::test_fails_in_one" in page and "UNUSABLE" in page
+
+
+def test_workers_leave_no_process(with_workers):
+    assert with_workers.status == 1 and not with_workers.left
+    assert "INTERNALERROR" not in with_workers.output
+
+
+# -- options ----------------------------------------------------------------------------------------
+
+REPLAYED = """
+import time
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+
+
+def save(directory):
+    dcp.save({"weight": torch.ones(8)}, checkpoint_id=directory)
+
+
+@pytest.mark.world(2, kind="warm", timeout=30)
+@pytest.mark.faults("writer.finish@0=raise(ValueError)", "writer.finish@0=raise(KeyError)")
+def test_replayed(world, plan, checkpoint_dir):
+    run = world.run(save, checkpoint_dir)
+    assert world.kind == run.kind == "fresh" and run.plan == plan
+    assert [str(fired.fault) for fired in run.fired] == ["writer.write_data@1=raise(OSError, ENOSPC)"]
+
+
+@pytest.mark.spmd
+@pytest.mark.world(2, timeout=30)
+def test_too_slow(checkpoint_dir):
+    with pytest.raises(dcp.CheckpointException):
+        save(checkpoint_dir)
+    time.sleep(30)
+
+
+@pytest.mark.spmd
+@pytest.mark.world(1)
+def test_too_small():
+    pass
+
+
+def test_without_a_marker():
+    pass
+"""
+
+
+@pytest.fixture(scope="session")
+def replayed(tmp_path_factory):
+    options = ("--faultkit-kind=fresh", "--faultkit-timeout=1.5", f"--faultkit-replay={FULL_DISK}")
+    return once(tmp_path_factory, "replayed", {"test_replayed.py": REPLAYED}, *options)
+
+
+def test_a_replayed_plan_takes_the_place_of_the_markers(replayed):
+    case = replayed.cases[f"test_replayed[{FULL_DISK}]"]
+    assert case.outcome == "passed", case.text
+    assert [name for name in replayed.cases if name.startswith("test_replayed")] == [
+        f"test_replayed[{FULL_DISK}]"
+    ]
+    assert replayed.cases["test_without_a_marker"].outcome == "passed"
+
+
+def test_the_timeout_option_counts_before_the_marker(replayed):
+    text = replayed.cases[f"test_too_slow[{FULL_DISK}]"].text
+    assert "ranks 0, 1 did not come back within 1.5 s" in " ".join(text.split())
+
+
+def test_a_world_too_small_for_the_replayed_plan_says_so(replayed):
+    case = replayed.cases[f"test_too_small[{FULL_DISK}]"]
+    assert case.outcome == "error" and "rank 1" in case.text and "Traceback" not in case.text
+
+
+STOPS = """
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+
+
+@pytest.mark.spmd
+@pytest.mark.world(2)
+def test_first(checkpoint_dir):
+    try:
+        dcp.save({"weight": torch.ones(8)}, checkpoint_id=checkpoint_dir)
+    except dcp.CheckpointException:
+        pytest.fail("stop here")
+
+
+@pytest.mark.spmd
+@pytest.mark.world(2)
+def test_second():
+    pass
+"""
+
+
+def test_a_plan_from_a_file_with_x_stops_at_the_first_failure(tmp_path):
+    (tmp_path / "plan.json").write_text(FaultPlan.parse(FULL_DISK).to_json())
+    run = run_pytest(suite(tmp_path, test_stops=STOPS), "-x", "--faultkit-replay=plan.json")
+    assert list(run.cases) == [f"test_first[{FULL_DISK}]"]
+    assert "ranks 0, 1 of 2 failed: Failed: stop here" in run.output
+    assert run.status == 1 and not run.left
+
+
+def test_a_plan_file_may_be_text_with_comments(pytester):
+    pytester.makefile(".plan", found=f"# found on a Monday\n{FULL_DISK}\n")
+    pytester.makepyfile(test_marked="import pytest\n\n@pytest.mark.world(2)\ndef test_it(): pass\n")
+    result = pytester.runpytest_inprocess("--collect-only", "-q", "--faultkit-replay=found.plan")
+    assert f"test_marked.py::test_it[{FULL_DISK}]" in result.outlines
+
+
+def test_the_debugger_opens_in_the_controller_with_the_run_at_hand(tmp_path):
+    suite(
+        tmp_path,
+        test_debugged=ENDS
+        + "def test_it():\n    assert int(os.environ['RANK']) == 5\n\n\ndef test_more(): pass\n",
+    )
+    run = run_pytest(
+        tmp_path, "--pdb", stdin="p 'seen', sorted(run.outcomes), run.outcomes[1].type_name\nc\n"
+    )
+    assert "('seen', [0, 1], 'AssertionError')" in run.output
+    assert run.cases["test_it"].outcome == "failed" and run.cases["test_more"].outcome == "passed"
+    assert not run.left
+
+
+# -- sessions that are cut short ----------------------------------------------------------------------
+
+
+def test_ctrl_c_in_the_middle_of_a_run_leaves_no_process_and_says_where_ranks_stood(tmp_path):
+    body = """
+def test_interrupted(controller):
+    if os.environ["RANK"] == "0":
+        os.kill(controller, signal.SIGINT)
+    time.sleep(60)
+
+
+def test_never():
+    pass
+"""
+    run = run_pytest(suite(tmp_path, test_ends=ENDS + body), "--faultkit-report=runs.json")
+    assert run.status == pytest.ExitCode.INTERRUPTED
+    assert "KeyboardInterrupt" in run.output and "test_never" not in run.cases
+    assert "2 of 2 ranks had not finished" in run.output and "test_interrupted" in run.output
+    assert not run.left and "INTERNALERROR" not in run.output
+    assert json.loads((tmp_path / "runs.json").read_text()) == {"plans": [], "totals": {}}
+
+
+def test_pytest_exit_in_a_body_ends_the_session_with_its_status_and_leaves_no_process(tmp_path):
+    body = """
+def test_passes():
+    pass
+
+
+def test_exits():
+    pytest.exit("enough for today", returncode=7)
+
+
+def test_never():
+    pass
+"""
+    run = run_pytest(suite(tmp_path, test_ends=ENDS + body))
+    assert run.status == 7 and "Exit: enough for today" in run.output
+    assert run.cases["test_passes"].outcome == "passed" and "test_never" not in run.cases
+    assert not run.left and "INTERNALERROR" not in run.output

@@ -1,0 +1,92 @@
+"""What the README shows is true: tests and script do what it says, commands and links exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faultkit import FaultPlan, cli
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+SHOWN = re.findall(r"(?:^    .+\n)+", README, re.MULTILINE)
+TESTS = "\n\n".join(block for block in BLOCKS if "def test_" in block)
+[SCRIPT] = [block for block in BLOCKS if "def test_" not in block]
+FULL_DISK = "writer.write_data@2=raise(OSError, ENOSPC)"
+
+
+def finish(folder, *command, status=0):
+    # no slots: they would make it wait for what else runs on this machine
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment | {"FAULTKIT_SLOTS": "0", "COLUMNS": "160"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == status, done.stdout
+    return done.stdout
+
+
+@pytest.mark.timeout(200)
+def test_the_tests_shown_pass_and_the_writer_that_swallows_fails_with_the_lines_shown(tmp_path):
+    options = "--strict-markers -rA -p no:randomly -p no:cacheprovider"
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = {options}\n")
+    (tmp_path / "test_shown.py").write_text(TESTS)
+    printed = finish(tmp_path, sys.executable, "-m", "pytest", "test_shown.py", status=1)
+    for name in (
+        f"test_a_full_disk_is_known_to_every_rank[{FULL_DISK}]",
+        "test_every_rank_names_rank_1",
+        "test_every_failure_reaches_every_rank",
+    ):
+        assert f"PASSED test_shown.py::{name}\n" in printed
+    assert f"FAILED test_shown.py::test_my_writer[{FULL_DISK}]" in printed
+    assert "1 failed, 3 passed" in printed
+    [shown] = [text for text in SHOWN if "PARTIAL" in text]
+    assert " ".join(shown.split()) in " ".join(printed.split())
+
+
+def test_the_script_prints_what_it_says(tmp_path):
+    script = TESTS.partition("class MyWriter")[0] + "\n\n" + SCRIPT
+    (tmp_path / "script.py").write_text(script.replace("/tmp/checkpoint", str(tmp_path / "checkpoint")))
+    printed = finish(tmp_path, sys.executable, "script.py")
+    said = re.search(r"print\(run\.verdict.*# (.*), \.\.\.\)$", SCRIPT, re.MULTILINE)
+    assert printed.startswith(said[1]) and "replay: faultkit replay " in printed
+
+
+def lines_that_begin_with(program):
+    lines = [line.strip().partition("#")[0] for text in SHOWN for line in text.splitlines()]
+    return [line.strip() for line in lines if line.startswith(f"{program} ")]
+
+
+@pytest.mark.parametrize("line", lines_that_begin_with("faultkit"))
+def test_a_command_shown_is_one_that_can_be_given(line):
+    _, name, *arguments = shlex.split(line)
+    context = cli.command.commands[name].make_context(name, list(arguments))
+    assert context.params["world_size"] in (2, 4)
+    if name == "replay":
+        assert FaultPlan.parse(arguments[0])
+
+
+def test_the_targets_and_programs_shown_exist():
+    targets = [line.split()[1] for line in lines_that_begin_with("make")]
+    assert targets == ["demo", "test"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"\n{target}:" in makefile for target in targets)
+    for module in re.findall(r"python -m ([\w.]+)", README):
+        assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
+
+
+def test_the_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)", README)
+    assert links and all((ROOT / link).is_file() for link in links if "://" not in link)
