@@ -27,7 +27,9 @@ __all__ = ["BENCHMARKS", "main"]
 Row = tuple[str, str, str, str]  # what, ours, theirs, ratio
 
 
-def _turns(ours: Callable[[], float], theirs: Callable[[], float], count: int) -> tuple[float, float, list[float]]:
+def _turns(
+    ours: Callable[[], float], theirs: Callable[[], float], count: int
+) -> tuple[float, float, list[float]]:
     """Medians of both and the ratios theirs/ours, taken in turns so that both meet the same machine."""
     pairs = [(ours(), theirs()) for _ in range(count)]
     return (
@@ -69,7 +71,12 @@ def warm_plans() -> Row:
             lambda: 1 / fork_loop.measure(count).plans_per_second,
             7,
         )
-    return "plans/s, warm world of 4 / hand-written loop", f"{1 / a:.1f}/s", f"{1 / b:.1f}/s", _ratio(ratios, 2)
+    return (
+        "plans/s, warm world of 4 / hand-written loop",
+        f"{1 / a:.1f}/s",
+        f"{1 / b:.1f}/s",
+        _ratio(ratios, 2),
+    )
 
 
 def sixty_tests() -> Row:
@@ -112,7 +119,10 @@ def import_cost() -> Row:
         "import time, torch, torch.distributed.checkpoint; t = time.perf_counter(); "
         "import faultkit.worlds.rank, faultkit.injection; print(time.perf_counter() - t)"
     )
-    taken = sorted(float(subprocess.run([sys.executable, "-c", text], capture_output=True, text=True).stdout) for _ in range(5))
+    taken = sorted(
+        float(subprocess.run([sys.executable, "-c", text], capture_output=True, text=True).stdout)
+        for _ in range(5)
+    )
     return "import of faultkit over torch and DCP", f"{taken[2] * 1000:.0f} ms", "100 ms at most", ""
 
 
@@ -126,7 +136,17 @@ def plugin_cost() -> Row:
 
         def pytest_seconds(*options: str) -> float:
             began = time.perf_counter()
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", *options]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:randomly",
+                "-p",
+                "no:cacheprovider",
+                *options,
+            ]
             subprocess.run(command, cwd=folder, check=True, capture_output=True)
             return time.perf_counter() - began
 
@@ -153,7 +173,12 @@ def death() -> Row:
             began = time.perf_counter()
             assert run.verdict
             taken.append(run.seconds - run.fired[0].seconds + time.perf_counter() - began)
-    return "SIGKILL of one of 4 ranks: kill to verdict", f"{statistics.median(taken):.2f} s", "0.5 s at most", ""
+    return (
+        "SIGKILL of one of 4 ranks: kill to verdict",
+        f"{statistics.median(taken):.2f} s",
+        "0.5 s at most",
+        "",
+    )
 
 
 def death_in_torch() -> Row:
@@ -162,7 +187,12 @@ def death_in_torch() -> Row:
 
     ours = float(death()[1].split()[0])
     theirs = death_continuous.measure().seconds
-    return "SIGKILL of one rank / MultiProcContinuousTest", f"{ours:.2f} s", f"{theirs:.0f} s", f"{theirs / ours:.0f}x"
+    return (
+        "SIGKILL of one rank / MultiProcContinuousTest",
+        f"{ours:.2f} s",
+        f"{theirs:.0f} s",
+        f"{theirs / ours:.0f}x",
+    )
 
 
 def deadlock() -> Row:
@@ -171,11 +201,20 @@ def deadlock() -> Row:
     with World(4) as world:
         world.run(workload.save)
         for index in range(5):
-            run = world.run(workload.save, plan=f"comm.gather_object@{index % 4}=raise(ValueError)", timeout=60)
-            assert run.verdict.value == "HUNG" and all(o.stack for o in run.outcomes.values() if o.kind == "hung")
+            run = world.run(
+                workload.save, plan=f"comm.gather_object@{index % 4}=raise(ValueError)", timeout=60
+            )
+            assert run.verdict.value == "HUNG" and all(
+                o.stack for o in run.outcomes.values() if o.kind == "hung"
+            )
             last = max(event.seconds for event in run.events)
             taken.append(run.seconds - last)
-    return "deadlock of 4 ranks: last progress to HUNG", f"{statistics.median(taken):.2f} s", "1 s at most", ""
+    return (
+        "deadlock of 4 ranks: last progress to HUNG",
+        f"{statistics.median(taken):.2f} s",
+        "1 s at most",
+        "",
+    )
 
 
 def next_after_death() -> Row:
@@ -218,7 +257,12 @@ def watching() -> Row:
     with World(4) as world:
         plain(True), unwatched()
         a, b, ratios = _turns(lambda: plain(True), unwatched, 9)
-    return "a run watched / not watched", f"{a * 1000:.1f} ms", f"{b * 1000:.1f} ms", _ratio(sorted(1 / r for r in ratios), 3)
+    return (
+        "a run watched / not watched",
+        f"{a * 1000:.1f} ms",
+        f"{b * 1000:.1f} ms",
+        _ratio(sorted(1 / r for r in ratios), 3),
+    )
 
 
 def _die() -> None:

@@ -42,7 +42,8 @@ __all__ = [
     "Argument",
     "Parameter",
     "from_arguments",
-    "require_actionable", "require_allowed",
+    "require_actionable",
+    "require_allowed",
 ]
 
 OWN_EXCEPTIONS = "faultkit.hostile:"  # naming one of these runs no code but faultkit's own
@@ -334,4 +335,6 @@ def require_actionable(point: Point, action: Action, calls: str) -> None:
             "exit, hang(native), kill, segfault, stop"
         )
     if not calls.isdigit():
-        raise PlanError(f"'{point}' needs one time in milliseconds, such as '{point}#250' (got the calls {calls!r})")
+        raise PlanError(
+            f"'{point}' needs one time in milliseconds, such as '{point}#250' (got the calls {calls!r})"
+        )

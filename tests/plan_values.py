@@ -70,7 +70,9 @@ times = st.builds(
     ranks,
     st.integers(1, 10_000),
 )
-faults = times | st.builds(lambda place, a, r, c: Fault(place[0], a, place[1], r, c), places, actions, ranks, calls)
+faults = times | st.builds(
+    lambda place, a, r, c: Fault(place[0], a, place[1], r, c), places, actions, ranks, calls
+)
 plans = st.builds(FaultPlan, st.lists(faults, max_size=4))
 
 

@@ -20,7 +20,9 @@ __all__ = ["Channel", "ChannelClosed", "ChannelTimeout"]
 
 HEADER = struct.Struct("!QI")  # bytes of the body, descriptors that come with it
 DESCRIPTORS_PER_MESSAGE_MAX = 16
-RECEIVED_BYTES_MAX = 1 << 16  # at once; a larger buffer would be fetched from the system and given back every time
+RECEIVED_BYTES_MAX = (
+    1 << 16
+)  # at once; a larger buffer would be fetched from the system and given back every time
 
 
 class ChannelClosed(ConnectionError):
@@ -55,7 +57,9 @@ class Channel:
         self._descriptors.clear()
         self._socket.close()
 
-    def send(self, message: tuple[Any, ...], descriptors: tuple[int, ...] = (), *, timeout_seconds: float = 30.0) -> None:
+    def send(
+        self, message: tuple[Any, ...], descriptors: tuple[int, ...] = (), *, timeout_seconds: float = 30.0
+    ) -> None:
         """Send `message`; `descriptors` are duplicated into the receiver, which gets them as its last item.
 
         Raises ChannelClosed where the peer is gone, ChannelTimeout where it reads nothing for so long.

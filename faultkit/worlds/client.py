@@ -48,7 +48,14 @@ class ForkServer:
         }
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "faultkit.worlds.server", str(theirs.fileno()), str(os.getpid())],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "faultkit.worlds.server",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C goes to the caller alone, which then ends the ranks in order
@@ -107,7 +114,9 @@ class ForkServer:
             message = self._control.receive(timeout_seconds=timeout_seconds)
         except ChannelTimeout:
             self._process.kill()
-            raise HarnessError(f"the fork server did not answer within {timeout_seconds:g} s ({what})") from None
+            raise HarnessError(
+                f"the fork server did not answer within {timeout_seconds:g} s ({what})"
+            ) from None
         except ChannelClosed:
             status = self._process.wait(timeout=END_SECONDS_MAX)
             raise HarnessError(f"the fork server ended with status {status} ({what})") from None
@@ -168,5 +177,3 @@ def shut_down() -> None:
         if _server is not None:
             _server.close()
             _server = None
-
-

@@ -138,7 +138,11 @@ def _point_to_point(kind: str, original: Callable[..., Any]) -> Callable[..., An
         if memory is None:
             return original(self, tensors, *args, **kwargs)
         name = _group(memory, self)
-        peer = -1 if kind == "recv_anysource" else int(args[0] if args else kwargs.get("dst", kwargs.get("src", -1)))
+        peer = (
+            -1
+            if kind == "recv_anysource"
+            else int(args[0] if args else kwargs.get("dst", kwargs.get("src", -1)))
+        )
         memory.count(name, **({"sent": 1} if kind == "send" else {"received": 1}))
         work = original(self, tensors, *args, **kwargs)
         _remember(work, kind, name, 0, peer)

@@ -48,7 +48,9 @@ class RankHandle:
         self.stack_fd = os.memfd_create("faultkit-stack", os.MFD_CLOEXEC)
         # the rank appends, whatever it did to its copy of the descriptor; the parent empties the file between runs
         for descriptor in (self.output_fd, self.stack_fd):
-            self._given.append(os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+            self._given.append(
+                os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            )
 
     def given(self, store_fd: int) -> tuple[int, ...]:
         return (self._theirs.fileno(), *self._given, store_fd)

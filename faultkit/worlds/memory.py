@@ -26,7 +26,9 @@ __all__ = ["RankMemory", "ThreadState", "create_memory"]
 MEMORY_BYTES = 4 << 20  # pages are allocated when touched
 HEADER = struct.Struct("=QQQQii")  # committed, dropped, phase, since (ns), threads alive, threads active
 THREAD_SLOT_COUNT = 32
-THREAD_SLOT = struct.Struct("=QIiQQ24s40s40s")  # native id, state, peer, sequence, since ns, kind, group, label
+THREAD_SLOT = struct.Struct(
+    "=QIiQQ24s40s40s"
+)  # native id, state, peer, sequence, since ns, kind, group, label
 GROUP_SLOT_COUNT = 128
 GROUP_SLOT = struct.Struct("=40sQQQQ")  # name, entered, left, sent, received
 THREADS_START = 64
@@ -216,7 +218,9 @@ def records(log: bytes) -> list[tuple[int, str, dict[str, Any]]]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {(key if isinstance(key, int) else _plain(str(key))): _plain(item) for key, item in value.items()}
+        return {
+            (key if isinstance(key, int) else _plain(str(key))): _plain(item) for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if value is None or isinstance(value, (bool, int, float)):

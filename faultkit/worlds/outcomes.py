@@ -17,7 +17,17 @@ import msgspec
 from faultkit.plan import Fault
 from faultkit.worlds.tracebacks import Frame, text_of
 
-__all__ = ["Died", "ErrorRecord", "Event", "Fired", "Hung", "Outcome", "Raised", "Returned", "Untransportable"]
+__all__ = [
+    "Died",
+    "ErrorRecord",
+    "Event",
+    "Fired",
+    "Hung",
+    "Outcome",
+    "Raised",
+    "Returned",
+    "Untransportable",
+]
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -79,7 +79,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     then: bytes | None = None
 
 
-def main(channel_fd: int, memory_fd: int, output_fd: int, stack_fd: int, store_fd: int, server_pid: int) -> None:
+def main(
+    channel_fd: int, memory_fd: int, output_fd: int, stack_fd: int, store_fd: int, server_pid: int
+) -> None:
     """Be a rank until the parent says end or goes away.  Does not return."""
     status = 70
     try:
@@ -135,9 +137,7 @@ def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) 
             options["timeout"] = datetime.timedelta(seconds=spec.group_timeout_seconds)
         # The store is an anonymous file that all ranks inherited: no port, and no name that could be left behind.
         store = dist.FileStore(f"/proc/self/fd/{store_fd}", spec.size)
-        dist.init_process_group(
-            spec.backend, store=store, rank=spec.rank, world_size=spec.size, **options
-        )
+        dist.init_process_group(spec.backend, store=store, rank=spec.rank, world_size=spec.size, **options)
     memory.set_phase(IDLE)
     channel.send(("ready", None))
     while True:
@@ -338,4 +338,3 @@ def preload(names: list[str]) -> list[str]:
         except BaseException:
             failed.append(name)
     return failed
-

@@ -126,7 +126,9 @@ class _Server:
         self.clients[sock.fileno()] = _Client(Channel(sock), control=False)
         self.poller.register(sock.fileno(), select.POLLIN)
 
-    def do_preload(self, client: _Client, table: dict[str, tuple[str, bool]], path: list[str], names: list[str]) -> None:
+    def do_preload(
+        self, client: _Client, table: dict[str, tuple[str, bool]], path: list[str], names: list[str]
+    ) -> None:
         from faultkit.worlds import modules, rank
 
         modules.install(table)
@@ -165,7 +167,9 @@ class _Server:
                     for descriptor in descriptors:
                         os.set_inheritable(descriptor, True)
                     arguments = [str(n) for n in (*descriptors, server_pid)]
-                    program = "import sys; from faultkit.worlds import rank; rank.main(*map(int, sys.argv[1:]))"
+                    program = (
+                        "import sys; from faultkit.worlds import rank; rank.main(*map(int, sys.argv[1:]))"
+                    )
                     os.execv(sys.executable, [sys.executable, "-P", "-c", program, *arguments])
                 from faultkit.worlds import rank
 
@@ -239,7 +243,9 @@ def _prepare() -> dict[str, Any]:
     from faultkit.worlds import collectives, rank
 
     with contextlib.suppress(ImportError):
-        importlib.import_module("numpy.random")  # numpy loads it when it is first used: once here, not on every rank
+        importlib.import_module(
+            "numpy.random"
+        )  # numpy loads it when it is first used: once here, not on every rank
     collectives.install()
     engine.keep_hooks()
     assert rank and threading.active_count() == 1

@@ -239,7 +239,11 @@ class Supervision:
             frozen = self.frozen(handle)
             if frozen and (blocked is None or self.holds_interpreter(rank)):
                 state, ending, blocked = "frozen", frozen, None
-            busy = 0 < hanging < active and not self.holds_interpreter(rank) if state == "frozen" else active > len(threads) - (blocked is not None)
+            busy = (
+                0 < hanging < active and not self.holds_interpreter(rank)
+                if state == "frozen"
+                else active > len(threads) - (blocked is not None)
+            )
         return RankView(
             rank,
             state,
@@ -254,12 +258,16 @@ class Supervision:
 
     def holds_interpreter(self, rank: int) -> bool:
         """Whether a planned fault holds the interpreter lock for ever: then no thread of the rank goes on."""
-        return any(f.action.name == "hang" and f.action["how"] == "native" for _, f in self.fired.get(rank, ()))
+        return any(
+            f.action.name == "hang" and f.action["how"] == "native" for _, f in self.fired.get(rank, ())
+        )
 
     def frozen(self, handle: RankHandle) -> str:
         """Why the rank will never go on by itself, if a planned fault holds it; resumes it when that is due."""
         for time_ns, fault in self.fired.get(handle.rank, ()):
-            if fault.action.name == "hang" and (self.holds_interpreter(handle.rank) or waits_for_ever(handle.pid)):
+            if fault.action.name == "hang" and (
+                self.holds_interpreter(handle.rank) or waits_for_ever(handle.pid)
+            ):
                 return f"hangs by plan at {fault.point}"
             if fault.action.name == "kill" and fault.action["signal"] == "SIGSTOP" and is_stopped(handle.pid):
                 return f"is stopped by plan at {fault.point}"
@@ -267,7 +275,10 @@ class Supervision:
                 resume = fault.action.get("resume_seconds")
                 if resume is None:
                     return f"is stopped by plan at {fault.point}" if is_stopped(handle.pid) else ""
-                if (handle.rank, time_ns) not in self.resumed and time.monotonic_ns() - time_ns >= resume * 1e9:
+                if (
+                    handle.rank,
+                    time_ns,
+                ) not in self.resumed and time.monotonic_ns() - time_ns >= resume * 1e9:
                     self.crew.signal(handle.rank, signal.SIGCONT)
                     self.resumed.add((handle.rank, time_ns))
         return ""

@@ -62,16 +62,24 @@ def text_of(error: ErrorRecord, *, chain: bool = True) -> str:
     """What the interpreter would print for `error`, ending with a line break."""
     lines: list[str] = []
     if chain and error.cause is not None:
-        lines += [text_of(error.cause), "\nThe above exception was the direct cause of the following exception:\n\n"]
+        lines += [
+            text_of(error.cause),
+            "\nThe above exception was the direct cause of the following exception:\n\n",
+        ]
     elif chain and error.context is not None:
-        lines += [text_of(error.context), "\nDuring handling of the above exception, another exception occurred:\n\n"]
+        lines += [
+            text_of(error.context),
+            "\nDuring handling of the above exception, another exception occurred:\n\n",
+        ]
     if error.frames:
         lines.append("Traceback (most recent call last):\n")
         for file, line, function in error.frames:
             lines.append(f'  File "{file}", line {line}, in {function}\n')
             if source := linecache.getline(file, line).strip():
                 lines.append(f"    {source}\n")
-    name = error.type_name if error.module in ("builtins", "__main__") else f"{error.module}.{error.type_name}"
+    name = (
+        error.type_name if error.module in ("builtins", "__main__") else f"{error.module}.{error.type_name}"
+    )
     lines.append(f"{name}: {error.message}\n" if error.message else f"{name}\n")
     lines += [f"{note}\n" for note in error.notes]
     for rank, failure in (error.failures or {}).items():

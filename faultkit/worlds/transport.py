@@ -23,7 +23,15 @@ from faultkit.worlds import tracebacks
 from faultkit.worlds.outcomes import Died, ErrorRecord, Outcome, Raised, Returned, Untransportable
 from faultkit.worlds.tracebacks import Frame
 
-__all__ = ["TransportError", "decode_outcome", "dump_call", "encode_exception", "encode_value", "load_call", "travels"]
+__all__ = [
+    "TransportError",
+    "decode_outcome",
+    "dump_call",
+    "encode_exception",
+    "encode_value",
+    "load_call",
+    "travels",
+]
 
 
 class TransportError(TypeError):

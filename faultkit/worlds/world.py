@@ -68,7 +68,9 @@ class World:
             import difflib
 
             near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.0)[0]
-            raise ValueError(f"World: kind must be one of {', '.join(KINDS)} (got {kind!r}); nearest is {near!r}")
+            raise ValueError(
+                f"World: kind must be one of {', '.join(KINDS)} (got {kind!r}); nearest is {near!r}"
+            )
         self.size = size
         self.kind = kind
         self.timeout = _seconds("timeout", timeout)

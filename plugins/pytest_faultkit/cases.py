@@ -113,6 +113,7 @@ class Case:
         self.item = item
         self.settings: Settings = settings_of(item)
         self._is_plan_given = False
+        self._storages: list[Any] = []
         self.ledger = Ledger(item.nodeid, keep_rows=item.config.getoption("faultkit_report") is not None)
 
     def world(self) -> World:
@@ -145,8 +146,10 @@ class Case:
         return shlex.join(["pytest", test, "--faultkit-replay", str(run.plan)])
 
     def storage(self, name: str) -> Any:
-        plan = self.hand_out_plan()
-        return _OnRank(name, plan) if self.settings.spmd else _storage(name, plan)
+        if self.settings.spmd:
+            return _OnRank(name, self.settings.plan)
+        self._storages.append(_storage(name, self.settings.plan))
+        return self._storages[-1]
 
     def rank_world(self) -> RankWorld:
         return RankWorld(self.settings.world.size, self.settings.world.kind)
@@ -157,7 +160,7 @@ class Case:
             return
         self.ledger.settle()
         inert = self.ledger.unseen_inert[:1]
-        if self.settings.plan and not self._is_plan_given and not self.settings.may_not_fire:
+        if self.settings.plan and not self._is_tried() and not self.settings.may_not_fire:
             inert.append(f"no run was under the plan {str(self.settings.plan)!r} of its marker faults")
         if inert:
             pytest.fail(
@@ -165,6 +168,13 @@ class Case:
                 "(mark the test with faults(..., may_not_fire=True) where that is meant)",
                 pytrace=False,
             )
+
+    def _is_tried(self) -> bool:
+        """Whether the plan may have done its work; what a test does with the fixture ``plan`` is its own."""
+        if self._is_plan_given:
+            return True
+        # A storage object that went to ranks with a run has fired there, and not here.
+        return any(storage.fired or self.ledger.run_count for storage in self._storages)
 
 
 def _close(worlds: dict[WorldSettings, World]) -> None:

@@ -30,12 +30,14 @@ class Ledger:
         self.nodeid = nodeid
         self.rows: list[dict[str, Any]] = []
         self.unseen_inert: list[str] = []  # evidence of runs that proved nothing, and at which nobody looked
+        self.run_count = 0
         self._keep_rows = keep_rows
         self._held: deque[Run] = deque()
         self._listed: list[tuple[str, str, int]] = []
         self._more: Counter[str] = Counter()
 
     def add(self, run: Run) -> None:
+        self.run_count += 1
         self._held.append(run)
         if len(self._held) > RUNS_HELD_MAX:
             self._settle(self._held.popleft())

@@ -1,17 +1,16 @@
 """Runs the body of an ``spmd`` test on every rank, and tells its failures as pytest would.
 
 Promises.  What travels to the ranks is the test function, by the name of its module, and the values of
-its fixtures; a value that cannot travel is an error that names it.  The fixture ``monkeypatch`` is one of
-the rank's own, undone when the body ends.  The first rank to fail is told first, ranks that failed alike
-together.  A skip or xfail on the ranks counts unless a rank failed for another reason.  Left out: warnings;
-the filters of the suite do not reach the ranks.
+its fixtures; a value that cannot travel is an error that names it (how the body runs there:
+`pytest_faultkit.bodies`).  The first rank to fail is told first, ranks that failed alike together.  A skip or
+xfail on the ranks counts unless a rank failed for another reason.  Left out: warnings; the filters of the
+suite do not reach the ranks.
 """
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,14 @@ import pytest
 import faultkit
 from faultkit.worlds import Died, Hung, Raised, Returned, Run, World, transport
 from pytest_faultkit import cases
+from pytest_faultkit.bodies import Body
 
 __all__ = ["call"]
 
 # By name: some of pytest's own exceptions say that they are builtins, so they do not come back as themselves.
 WISHES = {"Skipped": pytest.skip.Exception, "XFailed": pytest.xfail.Exception, "Exit": pytest.exit.Exception}
 OF_THIS_PROCESS = ("recwarn",)  # its value would travel, and then see nothing of what it is for
-OWN_CODE = (str(Path(faultkit.__file__).parent), _pytest.outcomes.__file__)
+OWN_CODE = (str(Path(faultkit.__file__).parent), str(Path(__file__).parent), _pytest.outcomes.__file__)
 HEADLINE_CHARACTERS = 100
 ADDRESS = re.compile(r"0x[0-9a-f]+")
 
@@ -36,18 +36,28 @@ def call(item: pytest.Function) -> None:
     """Run `item` on the ranks of its world; raises what pytest takes for failed or skipped."""
     case = cases.of(item)
     values = _travelling(item, case)
-    if isinstance(values.get("monkeypatch"), pytest.MonkeyPatch):
+    has_monkeypatch = isinstance(values.get("monkeypatch"), pytest.MonkeyPatch)
+    if has_monkeypatch:
         del values["monkeypatch"]
-        body = functools.partial(_with_monkeypatch, item.obj, **values)
-    else:
-        body = functools.partial(item.obj, **values)
-    run = case.world().run(body)
+    run = case.world().run(Body(item.obj, values, _verbosity(item.config), has_monkeypatch))
     _conclude(item, run)
+    for outcome in run.outcomes.values():
+        if isinstance(outcome, Returned) and outcome.value is not None:
+            warnings.warn(
+                pytest.PytestReturnNotNoneWarning(
+                    f"Test functions should return None, but {item.nodeid} returned {outcome.value}.\n"
+                    "Did you mean to use `assert` instead of `return`?"
+                ),
+                stacklevel=2,
+            )
+            return
 
 
-def _with_monkeypatch(body: Callable[..., Any], /, **values: Any) -> Any:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return body(monkeypatch=monkeypatch, **values)
+def _verbosity(config: pytest.Config) -> int:
+    try:
+        return config.get_verbosity(pytest.Config.VERBOSITY_ASSERTIONS)
+    except (AttributeError, KeyError, ValueError):  # in older versions it is the same for everything
+        return int(config.getoption("verbose"))
 
 
 def _travelling(item: pytest.Function, case: cases.Case) -> dict[str, Any]:

@@ -78,11 +78,19 @@ def test_of_many_runs_the_later_ones_are_counted(case):
             f"the test proves nothing: '{FULL_DISK}' never fired on rank 1",
         ),
         ("test_nobody_runs_the_plan", f"the test proves nothing: no run was under the plan '{FULL_DISK}'"),
+        (
+            "test_nobody_uses_the_faulty_writer",
+            f"the test proves nothing: no run was under the plan '{FULL_DISK}'",
+        ),
     ],
 )
 def test_a_plan_that_does_nothing_fails_the_test(case, name, why):
     failed = case(f"{name}[{FULL_DISK}]")
     assert failed.outcome == "failed" and why in failed.text
+
+
+def test_a_faulty_writer_that_fired_in_the_test_itself_is_enough(case):
+    assert case(f"test_the_faulty_writer_is_used_without_ranks[{BAD_FINISH}]").outcome == "passed"
 
 
 @pytest.mark.parametrize(

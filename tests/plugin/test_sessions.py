@@ -143,8 +143,12 @@ def test_too_small():
     pass
 
 
-def test_without_a_marker():
-    pass
+def test_without_a_marker(world, plan, checkpoint_dir):
+    assert not plan and not world.run(save, checkpoint_dir).plan
+
+
+def test_with_a_directory_alone(checkpoint_dir):
+    assert checkpoint_dir.is_dir()
 """
 
 
@@ -160,7 +164,11 @@ def test_a_replayed_plan_takes_the_place_of_the_markers(replayed):
     assert [name for name in replayed.cases if name.startswith("test_replayed")] == [
         f"test_replayed[{FULL_DISK}]"
     ]
-    assert replayed.cases["test_without_a_marker"].outcome == "passed"
+
+
+def test_a_replayed_plan_does_not_reach_a_test_without_a_marker(replayed):
+    for name in ("test_without_a_marker", "test_with_a_directory_alone"):
+        assert replayed.cases[name].outcome == "passed", replayed.cases[name].text
 
 
 def test_the_timeout_option_counts_before_the_marker(replayed):

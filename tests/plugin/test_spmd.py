@@ -27,6 +27,19 @@ def test_a_failed_assert_of_its_own_message_shows_both(case):
     assert "E   AssertionError: two is not three\nE   assert 2 == 3" in text
 
 
+def test_what_differs_in_two_lists_is_told_as_pytest_tells_it_and_no_longer(case):
+    text = case("test_lists_differ").text
+    assert "E   assert [1, 2, 3] == [1, 5, 3]\n" in text and "E     At index 1 diff: 2 != 5\n" in text
+    text = case("test_long_lists_differ").text
+    assert "E     At index 0 diff: 0 != '0'\n" in text and text.count("\nE ") <= 12
+
+
+def test_a_body_that_returns_something_is_warned_of_as_pytest_does(case):
+    text = case("test_returns_something").text
+    assert "PytestReturnNotNoneWarning: Test functions should return None, but " in text
+    assert "test_returns_something returned <class 'bool'>" in text
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [("test_assert_in_a_helper", "assert 30 == 20"), ("test_assert_in_the_conftest", "assert 20 == 30")],

@@ -125,7 +125,9 @@ def test_a_module_with_a_state_dict_hook_saves_and_loads_both_tensors(checkpoint
 
 @pytest.mark.spmd
 @pytest.mark.world(2)
-def test_a_writer_that_stores_nothing_saves_and_a_reader_that_reads_nothing_loads(faulty_writer, faulty_reader):
+def test_a_writer_that_stores_nothing_saves_and_a_reader_that_reads_nothing_loads(
+    faulty_writer, faulty_reader
+):
     assert_reported(None, save, faulty_writer, ranks=2)
     assert_reported(None, load, faulty_reader, ranks=2)
 

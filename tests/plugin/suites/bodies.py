@@ -42,6 +42,18 @@ def test_assert_with_a_message():
     assert two() == 3, "two is not three"
 
 
+def test_lists_differ():
+    assert [1, two(), 3] == [1, 5, 3]
+
+
+def test_long_lists_differ():
+    assert list(range(200)) == [str(number) for number in range(200)]
+
+
+def test_returns_something():
+    return two() == 3
+
+
 def test_rank_1_fails_and_then_rank_0():
     if dist.get_rank() == 1:
         raise KeyError("rank 1 gave up")

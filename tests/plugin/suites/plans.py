@@ -113,6 +113,17 @@ def test_nobody_runs_the_plan(world):
 
 
 @pytest.mark.faults(FULL_DISK)
+def test_nobody_uses_the_faulty_writer(faulty_writer):
+    assert faulty_writer.plan
+
+
+@pytest.mark.faults("writer.finish@0=raise(ValueError)")
+def test_the_faulty_writer_is_used_without_ranks(faulty_writer):
+    with pytest.raises(ValueError, match="injected"):
+        faulty_writer.finish(None, [])
+
+
+@pytest.mark.faults(FULL_DISK)
 def test_violation_is_told(world, checkpoint_dir):
     run = world.run(save_swallowing, checkpoint_dir)
     run.raise_for_violations()
