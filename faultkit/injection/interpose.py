@@ -62,7 +62,7 @@ def _act(session: Session, calls: Calls, moment: str) -> None:
         session.act(calls, moment)
     except BaseException as injected:
         # without the frames of the injection: the engine formats every frame of an error, several times over
-        raise injected.with_traceback(None)
+        raise injected.with_traceback(None)  # noqa: B904
 
 
 class _ActsWhenLeft:

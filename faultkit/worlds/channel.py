@@ -116,7 +116,7 @@ class Channel:
         return self._take_all()
 
     def _take_all(self) -> list[Any]:
-        messages = []
+        messages: list[Any] = []
         while True:
             whole, message = self._take()
             if not whole:

@@ -76,7 +76,7 @@ class RankHandle:
     def bury(self) -> None:
         """Where the server died and could not do it: wait for the rank's end, and end what it started."""
         if self.process is not None:
-            if self.exitcode is None and select.select([self.process], [], [], END_SECONDS_MAX)[0]:
+            if self.exitcode is None and _readable([self.process], END_SECONDS_MAX):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)
             os.close(self.process)
@@ -172,18 +172,18 @@ class Crew:
         deadline = time.monotonic() + START_SECONDS_MAX
         while waiting := {handle.channel.fileno(): handle for handle in self.ranks if not handle.ready}:
             remaining = deadline - time.monotonic()
-            readable = select.select([self.channel, *waiting], [], [], max(0.0, remaining))[0]
+            readable = _readable([self.channel.fileno(), *waiting], remaining)
             if remaining <= 0:
                 rank = next(iter(waiting.values()))
                 self._give_up(rank, f"did not join the process group within {START_SECONDS_MAX:g} s")
             for descriptor in readable:
-                if descriptor is self.channel:
+                if descriptor == self.channel.fileno():
                     self.poll_server()
                     continue
                 try:
                     waiting[descriptor].ready = bool(waiting[descriptor].channel.receive_ready())
                 except ChannelClosed:
-                    select.select([self.channel], [], [], END_SECONDS_MAX)  # the server says how it ended
+                    _readable([self.channel.fileno()], END_SECONDS_MAX)  # the server says how it ended
                     self.poll_server()
             for handle in waiting.values():
                 if handle.exitcode is not None and not handle.ready:
@@ -253,6 +253,14 @@ def exit_words(exitcode: int) -> tuple[str | None, int | None]:
         except ValueError:
             return f"signal {-exitcode}", None
     return None, exitcode
+
+
+def _readable(descriptors: list[int], timeout_seconds: float) -> list[int]:
+    """Which of `descriptors` have something to read, at the latest after the timeout; any number of them."""
+    poller = select.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poller.poll(max(0.0, timeout_seconds) * 1000)]
 
 
 def _read(descriptor: int) -> str:

@@ -87,6 +87,7 @@ def main(
     try:
         _die_with(server_pid)
         os.setpgid(0, 0)
+        _yield_less()
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         os.dup2(output_fd, 1)
@@ -321,6 +322,15 @@ def _write_c_output_by_line() -> None:
     with contextlib.suppress(AttributeError, ValueError):
         library = ctypes.CDLL(None)
         library.setvbuf(ctypes.c_void_p.in_dll(library, "stdout"), None, LINE_BUFFERED, ctypes.c_size_t(0))
+
+
+def _yield_less() -> None:
+    """Ranks that wake do not interrupt each other or the parent: they share few cores and talk all the time.
+
+    Under the scheduler's policy for batch work, four ranks on two cores do a save in two thirds of the time.
+    """
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _die_with(server_pid: int) -> None:

@@ -26,6 +26,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from typing import Any
 
 from faultkit.worlds.channel import Channel, ChannelClosed
@@ -236,6 +237,7 @@ def main(control_fd: int, client_pid: int) -> None:
 def _prepare() -> dict[str, Any]:
     import gc
 
+    gc.disable()  # nothing of what is imported becomes garbage, and looking for it takes a tenth of the time
     import torch
     import torch.distributed.checkpoint
 
@@ -249,10 +251,16 @@ def _prepare() -> dict[str, Any]:
     collectives.install()
     engine.keep_hooks()
     assert rank and threading.active_count() == 1
-    gc.collect()
-    gc.freeze()
+    gc.enable()
+    gc.freeze()  # what is here now is looked at by no rank's collections, and so stays shared with them
     return {"torch": torch.__version__, "threads": thread_count()}
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    try:
+        main(int(sys.argv[1]), int(sys.argv[2]))
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)  # all is cleaned up, and taking the interpreter with torch apart takes a while

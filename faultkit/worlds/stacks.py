@@ -11,7 +11,7 @@ _OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def shorten(dump: str) -> str:
     """The dump without faultkit's own frames and without what started the process; threads stay apart."""
-    lines = []
+    lines: list[str] = []
     for line in dump.splitlines():
         if line.lstrip().startswith("File ") and _OURS in line:
             if lines and lines[-1].lstrip().startswith("File ") and "/worlds/rank.py" in line:

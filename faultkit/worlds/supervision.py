@@ -275,10 +275,8 @@ class Supervision:
                 resume = fault.action.get("resume_seconds")
                 if resume is None:
                     return f"is stopped by plan at {fault.point}" if is_stopped(handle.pid) else ""
-                if (
-                    handle.rank,
-                    time_ns,
-                ) not in self.resumed and time.monotonic_ns() - time_ns >= resume * 1e9:
+                due = time.monotonic_ns() - time_ns >= float(resume) * 1e9
+                if due and (handle.rank, time_ns) not in self.resumed:
                     self.crew.signal(handle.rank, signal.SIGCONT)
                     self.resumed.add((handle.rank, time_ns))
         return ""

@@ -140,7 +140,10 @@ def test_the_story_says_how_long_each_rank_took_to_know():
     class Known:
         plan, world_size, kind, outcomes, fired, events, output = "", 3, "warm", {}, (), (), {}
         violations, verdict, seconds, coordinator = (), None, 1.0, 0
-        seconds_to_know = {0: 0.25, 1: None, 2: 0.25}
+
+        @property
+        def seconds_to_know(self):
+            return {0: 0.25, 1: None, 2: 0.25}
 
     lines = tell(Known()).splitlines()
     start = lines.index("How long each rank took to know")
