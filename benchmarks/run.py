@@ -86,7 +86,8 @@ def sixty_tests() -> Row:
     def ours() -> float:
         began = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", os.devnull,
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:xdist",
+             "-p", "no:cacheprovider", "-c", os.devnull,
              "--rootdir", ".", "benchmarks/suite_of_plans.py"],
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip

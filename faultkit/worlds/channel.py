@@ -57,9 +57,7 @@ class Channel:
         self._descriptors.clear()
         self._socket.close()
 
-    def send(
-        self, message: tuple[Any, ...], descriptors: tuple[int, ...] = (), *, timeout_seconds: float = 30.0
-    ) -> None:
+    def send(self, message: Any, descriptors: tuple[int, ...] = (), *, timeout_seconds: float = 30.0) -> None:
         """Send `message`; `descriptors` are duplicated into the receiver, which gets them as its last item.
 
         Raises ChannelClosed where the peer is gone, ChannelTimeout where it reads nothing for so long.

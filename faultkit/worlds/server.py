@@ -174,7 +174,7 @@ class _Server:
                     os.execv(sys.executable, [sys.executable, "-P", "-c", program, *arguments])
                 from faultkit.worlds import rank
 
-                rank.main(*descriptors, server_pid)
+                rank.main(*descriptors, server_pid)  # type: ignore[call-arg]
             finally:
                 os._exit(70)
         for descriptor in descriptors:
