@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import faulthandler
 import importlib
+import multiprocessing.process
 import os
 import random
 import signal
@@ -185,6 +186,8 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     health = {
         "threads": [t.name for t in threading.enumerate() if t not in threads_before and t.is_alive()],
         "group": _group_is_whole(spec),
+        # multiprocessing makes one when it is first used
+        "directory": multiprocessing.process.current_process()._config.get("tempdir"),  # type: ignore[attr-defined]
     }
     memory.set_phase(IDLE)
     channel.send(("result", result, health, leave))

@@ -150,6 +150,8 @@ class Supervision:
                 continue
             _, result, health, leave = message
             self.health[handle.rank] = health
+            if health["directory"]:
+                self.crew.own(health["directory"])
             outcome = transport.decode_outcome(result)
             if leave is not None:
                 # it ends as planned, or by sys.exit; what it raised before is kept where the plan made it raise
