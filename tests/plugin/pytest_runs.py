@@ -21,6 +21,7 @@ import psutil
 __all__ = ["Case", "PytestRun", "once", "run_pytest"]
 
 SECONDS_MAX = 100.0
+CI_NAMES = ("CI", "BUILD_NUMBER")  # where they are set, pytest shortens nothing
 MARK = "TESTS_OF_PLUGIN_MARK"
 INI = """[pytest]
 addopts = --strict-markers --strict-config -p no:randomly -p no:cacheprovider
@@ -68,7 +69,11 @@ class PytestRun(NamedTuple):
 def run_pytest(folder: Path, *arguments: str, stdin: str = "") -> PytestRun:
     """Run pytest in `folder`; whatever it leaves running is ended, and listed in `left`."""
     (folder / "pytest.ini").write_text(INI)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST") and name not in CI_NAMES
+    }
     # slots are for sharing a machine between sessions, and would make this one wait for the others
     mark = uuid.uuid4().hex
     environment |= {MARK: mark, "FAULTKIT_SLOTS": "0", "COLUMNS": "120"}

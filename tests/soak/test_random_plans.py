@@ -105,6 +105,7 @@ def mistakes(run):
 def soak(seeds):
     """Runs the plans in one warm world; gives the mistakes by plan, and how often each verdict was met."""
     wrong, verdicts = {}, collections.Counter()
+    before = set(processes_of_worlds())  # worlds that other tests of this process keep warm
     with World(SIZE, timeout=DEADLINE_SECONDS) as world:
         for seed in seeds:
             run = world.run(save, plan=random_plan(seed), may_not_fire=True)
@@ -115,16 +116,18 @@ def soak(seeds):
                 healthy = world.run(dist.get_rank).outcomes
                 if healthy != {rank: Returned(rank) for rank in range(SIZE)}:
                     wrong[f"after {seed}: {run.plan}"] = healthy
-        server = world_server()
-        ranks = server.children(recursive=True)
+        world.prepare()
+        ranks = set(processes_of_worlds()) - before
+        assert len(ranks) >= SIZE
     _, left = psutil.wait_procs(ranks, timeout=GONE_SECONDS_MAX)
-    assert not left and not server.children(recursive=True)
+    assert not left and not set(processes_of_worlds()) - before
     return wrong, verdicts
 
 
-def world_server():
-    (server,) = [p for p in psutil.Process().children() if "faultkit.worlds.server" in p.cmdline()]
-    return server
+def processes_of_worlds():
+    """The ranks of all worlds of this process, and what they started."""
+    servers = [p for p in psutil.Process().children() if "faultkit.worlds.server" in p.cmdline()]
+    return [process for server in servers for process in server.children(recursive=True)]
 
 
 def test_every_fate_follows_from_what_fired():
