@@ -253,7 +253,8 @@ def _prepare() -> dict[str, Any]:
     assert rank and threading.active_count() == 1
     gc.enable()
     gc.freeze()  # what is here now is looked at by no rank's collections, and so stays shared with them
-    return {"torch": torch.__version__, "threads": thread_count()}
+    # a plain str: the class of torch's own makes the caller import torch to read it
+    return {"torch": str(torch.__version__), "threads": thread_count()}
 
 
 if __name__ == "__main__":

@@ -36,7 +36,6 @@ PLAIN = [
     ("never_looks_into_the_future", "PARTIAL", f"{WRITE}:future@0={VALUE_ERROR}"),
     ("never_writes_on_rank_1", "INERT", f"{WRITE}@1={VALUE_ERROR}"),
     ("renames_every_error", "MASKED", f"{FIRST}@0={VALUE_ERROR}"),
-    ("hangs_when_two_fail_at_once", "HUNG", f"{FIRST}@0-1={VALUE_ERROR}"),
     ("tells_at_the_timeout", "LATE", f"{FIRST}@1={VALUE_ERROR}"),
 ]
 
@@ -87,6 +86,13 @@ def look(search, world, strategy, work, name, verdict):
 @pytest.mark.parametrize(("name", "verdict", "plan"), PLAIN, ids=lambda value: str(value))
 def test_a_defect_of_telling_shrinks_to_the_fewest_and_lowest_ranks(search, worlds, name, verdict, plan):
     assert look(search, worlds(3), strategies.rank_failures(3), engines.save, name, verdict) == plan
+
+
+def test_a_hang_shrinks_to_the_fewest_ranks_that_hang(search, worlds):
+    # of two ranks: each example that hangs costs new ones
+    drawn = strategies.rank_failures(2)
+    smallest = look(search, worlds(2), drawn, engines.save, "hangs_when_two_fail_at_once", "HUNG")
+    assert smallest == f"{FIRST}@0-1={VALUE_ERROR}"
 
 
 @pytest.mark.parametrize(("name", "verdict", "families", "plan"), BY_ERROR, ids=lambda value: str(value))
