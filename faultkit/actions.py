@@ -6,6 +6,17 @@
     hang[(python|native)]                                     never come back, with or without the interpreter
     stop[(resume_seconds)]                                    SIGSTOP, and SIGCONT after that time if given
     exit[(code)]   kill[(signal)]   segfault                  the process ends
+    limit(bytes)                                              no file of the process may grow beyond (a real limit)
+
+and of files alone, at points of layer ``fs`` (`ActionSpec.points` tells which):
+
+    full(bytes[, errno])                                      there is room for so much, then the disk is full
+    short[(bytes)]                                            only so much is read or written, as the call says
+    torn[(bytes[, errno])]                                    so much is written, then the process dies, or an error
+    lie                                                       reported as done, and not done
+    flip[(byte[, bit])]   zero[(bytes[, start])]              damaged data, in a call or, at an open, in the file
+    cut[(bytes)]                                              the file ends there; of a write only so much is kept
+    stale[("path")]   missing                                 an old version of the file; no file at all
 
 An action is checked and made canonical when it is built, from text, from JSON or by hand, so that equal
 actions are equal values and print the same.  Every builtin exception is accepted, also those that no single
@@ -22,6 +33,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from faultkit.parameters import (
+    BYTES_MAX,
     MEGABYTES_MAX,
     SECONDS_MAX,
     Parameter,
@@ -41,6 +53,7 @@ __all__ = [
     "ActionSpec",
     "Argument",
     "Parameter",
+    "actions_at",
     "from_arguments",
     "require_actionable",
     "require_allowed",
@@ -58,7 +71,9 @@ class ActionSpec(msgspec.Struct, frozen=True):
     """One action of the catalogue.
 
     `family` is ``error`` (the call fails), ``time`` (it takes longer), ``stop`` (it does not come back, the
-    process lives) or ``death`` (the process ends).  `needs` names the signals that the platform must have.
+    process lives), ``death`` (the process ends) or ``file`` (data or names are not what they should be).
+    `needs` names the signals that the platform must have; `points` the points of layer ``fs`` at which alone the
+    action makes sense, () where it may happen anywhere.
     """
 
     name: str
@@ -66,6 +81,7 @@ class ActionSpec(msgspec.Struct, frozen=True):
     summary: str
     family: str
     needs: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
 
     @property
     def usage(self) -> str:
@@ -78,6 +94,14 @@ class ActionSpec(msgspec.Struct, frozen=True):
         if not text:
             return self.name
         return f"{self.name}({text})" if self.parameters[0].required else f"{self.name}[({text})]"
+
+
+_VIEWS = ("open", "create_stream")  # where a reader gets a file as a whole
+_DATA = ("read", "write", *_VIEWS)
+
+
+def _bytes(name: str, doc: str, default: int | None = None, required: bool = False) -> Parameter:
+    return Parameter(name, "integer", default, doc, required=required, maximum=BYTES_MAX)
 
 
 _CATALOGUE = (
@@ -130,6 +154,103 @@ _CATALOGUE = (
         "death",
     ),
     ActionSpec("segfault", (), "end the process by an invalid memory access", "death"),
+    ActionSpec(
+        "limit",
+        (_bytes("bytes", "how large a file may become", required=True),),
+        "set a real limit on the size of files (EFBIG), until the end of the run",
+        "file",
+        needs=("SIGXFSZ",),
+    ),
+    ActionSpec(
+        "full",
+        (
+            _bytes("bytes", "how much can still be written in all", required=True),
+            Parameter("errno", "errno", "ENOSPC", "what a write then fails with"),
+        ),
+        "accept so many bytes in all, then fail as a full disk does",
+        "file",
+        points=("write",),
+    ),
+    ActionSpec(
+        "short",
+        (_bytes("bytes", "how much (default half)"),),
+        "read or write only a part, and say so",
+        "file",
+        points=("read", "write"),
+    ),
+    ActionSpec(
+        "torn",
+        (
+            _bytes("bytes", "how much reaches the file (default half)"),
+            Parameter("errno", "errno", None, "an error to end with, instead of SIGKILL"),
+        ),
+        "write a part, then end the process, or fail",
+        "file",
+        points=("write",),
+    ),
+    ActionSpec(
+        "lie",
+        (),
+        "report the call as done without doing it, as a lying disk does",
+        "file",
+        points=(
+            "write",
+            "fsync",
+            "flush",
+            "truncate",
+            "rename",
+            "mkdir",
+            "rm_file",
+            "unlink",
+            "link",
+            "rmdir",
+        ),
+    ),
+    ActionSpec(
+        "flip",
+        (
+            _bytes("byte", "which byte (default the middle one)"),
+            Parameter("bit", "integer", 0, "which bit of it", maximum=7),
+        ),
+        "flip one bit of the data",
+        "file",
+        points=_DATA,
+    ),
+    ActionSpec(
+        "zero",
+        (
+            _bytes("bytes", "how many", default=512),
+            _bytes("start", "from which byte on (default around the middle)"),
+        ),
+        "zero a block of the data",
+        "file",
+        points=_DATA,
+    ),
+    ActionSpec(
+        "cut",
+        (_bytes("bytes", "how much is left (default half)"),),
+        "end the file there for who opens it; keep only so much of a write that is reported whole",
+        "file",
+        points=("write", *_VIEWS),
+    ),
+    ActionSpec(
+        "stale",
+        (
+            Parameter(
+                "path", "message", None, "the file that holds it; default what this rank saw there before"
+            ),
+        ),
+        "give an old version of the file to who opens it",
+        "file",
+        points=_VIEWS,
+    ),
+    ActionSpec(
+        "missing",
+        (),
+        "there is no such file: opening it fails, looking it up denies it, a listing leaves it out",
+        "file",
+        points=(*_VIEWS, "exists", "stat", "listdir", "rename", "rm_file", "unlink"),
+    ),
 )
 
 ACTIONS: dict[str, ActionSpec] = {spec.name: spec for spec in _CATALOGUE}
@@ -161,6 +282,7 @@ class Action(msgspec.Struct, frozen=True):
             if parameter.shown or value != parameter.default:
                 kept[parameter.name] = value
         require_errno_fits(kept.get("exception"), kept.get("errno"))
+        kept = _in_place(spec, kept)
         msgspec.structs.force_setattr(self, "parameters", tuple(kept.items()))
 
     def __getitem__(self, name: str) -> Value:
@@ -196,7 +318,7 @@ class Action(msgspec.Struct, frozen=True):
 
     @property
     def family(self) -> str:
-        """``error``, ``time``, ``stop`` or ``death``, see `ActionSpec`; of ``kill``, whatever the signal."""
+        """``error``, ``time``, ``stop``, ``death`` or ``file``, see `ActionSpec`; of ``kill``, whatever the signal."""
         return self.spec.family
 
     @property
@@ -205,11 +327,24 @@ class Action(msgspec.Struct, frozen=True):
         return self.name == "raise"
 
     @property
+    def error(self) -> Action | None:
+        """The raise action that says which error the call fails with by itself; None where it need not fail."""
+        if self.name == "raise":
+            return self
+        number = self.get("errno") if self.name in ("full", "torn") else None
+        return Action("raise", (("exception", "OSError"), ("errno", number))) if number is not None else None
+
+    @property
+    def takes_place(self) -> bool:
+        """Whether it takes the place of a file operation, or changes it, and so is no moment before or after it."""
+        return bool(self.spec.points)
+
+    @property
     def kills(self) -> bool:
-        """Whether the process ends at the point: exit, segfault, and kill by a signal that ends a process."""
+        """Whether the process ends at the point: exit, segfault, torn, and kill by a signal that ends a process."""
         if self.name == "kill":
             return self["signal"] not in _SURVIVED_SIGNALS
-        return self.name in ("exit", "segfault")
+        return self.name in ("exit", "segfault") or (self.name == "torn" and self.error is None)
 
 
 class Argument(msgspec.Struct, frozen=True):
@@ -262,6 +397,23 @@ def require_allowed(action: Action, allow: Iterable[str]) -> None:
     raise PlanError(f"exception type {seen(name)} must be in the allow list ({rule}){hint}", part=0)
 
 
+def _require_file(point: Point, action: Action, moment: str) -> None:
+    names = action.spec.points
+    if point.layer != "fs" or point.name not in names:
+        at = listed(f"fs.{name}" for name in names)
+        special = [name for name in actions_at(point) if ACTIONS[name].points] if point.layer == "fs" else []
+        here = f"; actions of '{point}' are raise, delay, kill, {listed(special)} ..." if special else ""
+        hint = (
+            nearest(f"fs.{point.name}", (f"fs.{name}" for name in names))
+            or f"; did you mean 'fs.{names[0]}'?"
+        )
+        raise PlanError(f"action {action.name!r} cannot happen at '{point}'; it can at {at}{here}{hint}")
+    if moment != "before":
+        raise PlanError(
+            f"action {action.name!r} takes the place of the call, so its only moment is 'before' (got {moment!r})"
+        )
+
+
 def _spec(name: object) -> ActionSpec:
     if not isinstance(name, str):
         raise TypeError(f"the name of an action must be text (got {seen(name)})")
@@ -294,6 +446,20 @@ def _given(spec: ActionSpec, parameters: object) -> dict[str, object]:
     return given
 
 
+def _in_place(spec: ActionSpec, kept: dict[str, Value]) -> dict[str, Value]:
+    """The same, with the default of a number that stands before another one, which would else be taken for it."""
+    numbers = [parameter for parameter in spec.parameters if parameter.type in ("integer", "number")]
+    last = max((place for place, parameter in enumerate(numbers) if parameter.name in kept), default=0)
+    for parameter in numbers[:last]:
+        if parameter.name not in kept:
+            if parameter.default is None:
+                raise PlanError(
+                    f"{numbers[last].name} of {spec.name!r} needs {parameter.name}; it is {spec.usage}"
+                )
+            kept[parameter.name] = parameter.default
+    return {parameter.name: kept[parameter.name] for parameter in spec.parameters if parameter.name in kept}
+
+
 def _taker(waiting: list[Parameter], argument: Argument, spec: ActionSpec) -> Parameter:
     """Takes from `waiting` the parameter that the argument is for, and those that it passes over."""
     while waiting:
@@ -320,12 +486,24 @@ def _takes(parameter: Parameter, argument: Argument, later_words: Sequence[str])
     return argument.shape == "word"
 
 
-def require_actionable(point: Point, action: Action, calls: str) -> None:
+def actions_at(point: Point) -> tuple[str, ...]:
+    """The names of the actions that can happen at `point`."""
+    if point.layer == "clock":
+        return ("exit", "hang", "kill", "segfault", "stop")
+    on_files = point.layer == "fs"
+    return tuple(
+        name for name, spec in ACTIONS.items() if not spec.points or (on_files and point.name in spec.points)
+    )
+
+
+def require_actionable(point: Point, action: Action, calls: str, moment: str = "before") -> None:
     """Raises PlanError where `action` makes no sense at `point`, for the calls in their canonical text.
 
     At a point in time no call of the rank is under way that could raise or wait, so only what happens to the
-    whole process can happen there, and only at one time.
+    whole process can happen there, and only at one time.  What happens to a file can happen where files are.
     """
+    if action.takes_place:
+        _require_file(point, action, moment)
     if point.layer != "clock":
         return
     whole = action.family in ("death", "stop") and (action.name != "hang" or action["how"] == "native")

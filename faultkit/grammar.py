@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from faultkit.actions import Action, Argument, from_arguments, require_actionable, require_allowed
-from faultkit.points import MOMENTS, find, require_moment
+from faultkit.filters import ANY, THREADS, read_path, read_thread
+from faultkit.points import MOMENTS, Point, find, require_filterable, require_moment
 from faultkit.spans import CALL_MAX, RANK_MAX, merged
 from faultkit.wording import PlanError, listed, nearest, seen
 
@@ -47,6 +48,8 @@ class FaultParts(msgspec.Struct, frozen=True):
     ranks: str
     calls: str
     action: Action
+    path: str = ANY
+    thread: str = ANY
 
 
 def read_plan(text: str, allow: Collection[str] = ()) -> list[FaultParts]:
@@ -138,28 +141,60 @@ class _Reader:
 
     def fault(self) -> FaultParts:
         point, start = self.word("a point, such as writer.write_data")
-        try:
-            found = find(point)
-        except PlanError as error:
-            self.fail(str(error), start)
+        found = self.checked(start, find, point)
+        path, thread = self.files(found)
         moment = MOMENTS[0]
         if self.take(":"):
             moment, start = self.word(f"a moment ({listed(MOMENTS)}) after ':'")
-            try:
-                require_moment(found, moment)
-            except PlanError as error:
-                self.fail(str(error), start)
+            self.checked(start, require_moment, found, moment)
         ranks = self.ranks() if self.take("@") else "*"
         calls = self.calls() if self.take("#") else "1-"
         if not self.take("="):
-            self.unexpected("'=' and an action (a fault is point[:moment][@ranks][#calls]=action)")
+            files = "[(files)]" if found.layer == "fs" else ""
+            self.unexpected(f"'=' and an action (a fault is point{files}[:moment][@ranks][#calls]=action)")
         start = self.start
         action = self.action()
+        self.checked(start, require_actionable, found, action, calls, moment)
+        return FaultParts(point, moment, ranks, calls, action, path, thread)
+
+    def files(self, point: Point) -> tuple[str, str]:
+        """The path and the thread that stand behind a point, each ``*`` where it does not."""
+        path, thread, role = ANY, ANY, f"a thread ({' or '.join(THREADS)})"
+        start = self.start
+        if not self.take("("):
+            return path, thread
+        self.checked(start, require_filterable, point, "some", "")
+        if self.kind == "string":
+            path = self.checked(self.start, read_path, self.string())
+            if self.take(","):
+                thread = self.thread(role)
+        else:
+            thread = self.thread(f'a path in double quotes, such as "*.distcp", or {role}')
+        if not self.take(")"):
+            self.unexpected(
+                "')' after the files of a point (they are a path in double quotes, a thread, or both)"
+            )
+        return path, thread
+
+    def thread(self, rule: str) -> str:
+        word, start = self.word(rule)
+        return self.checked(start, read_thread, word)
+
+    def checked(self, start: int, check: Callable[..., _Part], *arguments: Any) -> _Part:
+        """What `check` gives; its PlanError is told with the place `start`."""
         try:
-            require_actionable(found, action, calls)
+            return check(*arguments)
         except PlanError as error:
             self.fail(str(error), start)
-        return FaultParts(point, moment, ranks, calls, action)
+
+    def string(self) -> str:
+        token, start = self.token, self.start
+        self.advance()
+        try:
+            return json.loads(token)
+        except ValueError as error:
+            reason = getattr(error, "msg", "not JSON")
+            self.fail(f"a string must be written as in JSON (got {seen(token)}: {reason})", start)
 
     def ranks(self) -> str:
         if self.take("*"):
@@ -228,22 +263,18 @@ class _Reader:
 
     def argument(self) -> Argument:
         minus = self.take("-")
-        kind, token, start = self.kind, self.token, self.start
+        kind, token = self.kind, self.token
         if kind == "number":
             self.advance()
             return Argument("number", _number(token, minus), "-" * minus + token)
         if minus or kind not in ("word", "string"):
             self.unexpected('an argument (a word, a number or "text")')
+        if kind == "string":
+            return Argument("string", self.string(), token)
         self.advance()
-        if kind == "word":
-            if self.take(":"):
-                token = f"{token}:{self.word('a name after the module and :')[0]}"
-            return Argument("word", token, token)
-        try:
-            return Argument("string", json.loads(token), token)
-        except ValueError as error:
-            reason = getattr(error, "msg", "not JSON")
-            self.fail(f"a string must be written as in JSON (got {seen(token)}: {reason})", start)
+        if self.take(":"):
+            token = f"{token}:{self.word('a name after the module and :')[0]}"
+        return Argument("word", token, token)
 
 
 def _number(token: str, minus: bool) -> int | float:

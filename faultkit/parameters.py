@@ -16,16 +16,17 @@ from __future__ import annotations
 import builtins
 import errno as errno_codes
 import functools
-import json
 import re
 import signal as signals
 from collections.abc import Callable
 
 import msgspec
 
+from faultkit.filters import quoted
 from faultkit.wording import PlanError, nearest, seen
 
 __all__ = [
+    "BYTES_MAX",
     "MEGABYTES_MAX",
     "MESSAGE_LENGTH_MAX",
     "SECONDS_MAX",
@@ -41,6 +42,7 @@ Value = str | int | float
 
 SECONDS_MAX = 3600
 MEGABYTES_MAX = 1_048_576
+BYTES_MAX = MEGABYTES_MAX << 20
 MESSAGE_LENGTH_MAX = 10_000
 TYPE_NAME_LENGTH_MAX = 300
 
@@ -74,7 +76,7 @@ def read_value(parameter: Parameter, value: object) -> Value:
 def print_value(parameter: Parameter, value: Value) -> str:
     """A canonical value as the grammar writes it."""
     if parameter.type == "message":
-        return '"' + "".join(map(_printed_character, str(value))) + '"'
+        return quoted(str(value))
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(value)
     return str(value)
@@ -197,10 +199,6 @@ _READERS: dict[str, Callable[[Parameter, object], Value]] = {
     "integer": _read_integer,
     "number": _read_number,
 }
-
-
-def _printed_character(character: str) -> str:
-    return character if character.isprintable() and character not in '"\\' else json.dumps(character)[1:-1]
 
 
 @functools.cache

@@ -1,15 +1,19 @@
 """What breaks in a run: `Fault` and `FaultPlan`, values with one line of text each.
 
     plan   :=  fault (";" fault)*
-    fault  :=  point [":" moment] ["@" ranks] ["#" calls] "=" action
+    fault  :=  point ["(" files ")"] [":" moment] ["@" ranks] ["#" calls] "=" action
     point  :=  layer "." name                                    see faultkit.points
+    files  :=  path ["," thread] | thread                        layer fs only; default any file, any thread
+    path   :=  string                                            a glob, such as "*.distcp"; see faultkit.filters
+    thread :=  "main" | "helper"
     moment :=  "before" | "after" | "future"                     default before
     ranks  :=  "*" | role | span ("," span)*                     default *; span := int | int "-" int
     role   :=  "coordinator" | "others" | "first" | "last"
-    calls  :=  int | int "-" int | int "-" | "*"                 1-based, counted per rank; default 1-
+    calls  :=  int | int "-" int | int "-" | "*"                 1-based, counted per rank and files; default 1-
     action :=  name ["(" argument ("," argument)* ")"]           see faultkit.actions
 
     writer.write_data:future@3=raise(ValueError, "disk gone"); writer.finish:after@coordinator=kill(SIGKILL)
+    fs.write("*.distcp", helper)@1#2=raise(OSError, ENOSPC)
 
 Values are immutable, hashable and canonical: spans are sorted and merged and defaults left out, so that two
 plans that say the same are equal, and ``FaultPlan.parse(str(plan)) == plan``.  The empty plan is the empty
@@ -26,9 +30,10 @@ from typing import Any
 import msgspec
 
 from faultkit.actions import OWN_EXCEPTIONS, Action, require_actionable, require_allowed
+from faultkit.filters import ANY, filter_text, matches, read_path, read_thread
 from faultkit.grammar import ROLES, FaultParts, read_action, read_calls, read_fault, read_plan, read_ranks
 from faultkit.plan_json import read_faults, write_faults
-from faultkit.points import MOMENTS, catalogue, find, require_moment
+from faultkit.points import MOMENTS, catalogue, find, require_filterable, require_moment
 from faultkit.spans import bounded, call_text, holds, ranks_text, spans_of
 from faultkit.wording import PlanError, listed, nearest, seen, shortened
 
@@ -41,8 +46,9 @@ class Fault(msgspec.Struct, frozen=True):
     """One fault: at `point` and `moment`, on `ranks`, at `calls`, `action` happens.
 
     `action` may be given as text.  `ranks` may be text of the grammar, one rank, or ranks in any order;
-    `calls` text or one number.  Both are kept as canonical text.  Raises PlanError for anything that the
-    grammar does not allow, TypeError for a value of a wrong type.
+    `calls` text or one number.  Both are kept as canonical text.  At a point of layer ``fs``, `path` is a glob of
+    files and `thread` the role ``main`` or ``helper``, ``*`` each for any, and `calls` are counted among those.
+    Raises PlanError for anything that the grammar does not allow, TypeError for a value of a wrong type.
     """
 
     point: str
@@ -50,6 +56,8 @@ class Fault(msgspec.Struct, frozen=True):
     moment: str = "before"
     ranks: str = "*"
     calls: str = "1-"
+    path: str = ANY
+    thread: str = ANY
 
     def __post_init__(self) -> None:
         point = find(self.point)
@@ -61,8 +69,11 @@ class Fault(msgspec.Struct, frozen=True):
             raise TypeError(f"action must be an Action or its text (got {seen(action)})")
         ranks = read_ranks(self.ranks) if isinstance(self.ranks, str) else ranks_text(self.ranks)
         calls = read_calls(self.calls) if isinstance(self.calls, str) else call_text(self.calls)
-        require_actionable(point, action, calls)
-        for name, value in (("action", action), ("ranks", ranks), ("calls", calls)):
+        path, thread = read_path(self.path), read_thread(self.thread)
+        require_filterable(point, path, thread)
+        require_actionable(point, action, calls, self.moment)
+        canonical = {"action": action, "ranks": ranks, "calls": calls, "path": path, "thread": thread}
+        for name, value in canonical.items():
             msgspec.structs.force_setattr(self, name, value)
 
     @classmethod
@@ -74,10 +85,15 @@ class Fault(msgspec.Struct, frozen=True):
         moment = "" if self.moment == "before" else f":{self.moment}"
         ranks = "" if self.ranks == "*" else f"@{self.ranks}"
         calls = "" if self.calls == "1-" else f"#{self.calls}"
-        return f"{self.point}{moment}{ranks}{calls}={self.action}"
+        return f"{self.site}{moment}{ranks}{calls}={self.action}"
 
     def __repr__(self) -> str:
         return f"Fault.parse({_arguments_shown(str(self), [self])})"
+
+    @property
+    def site(self) -> str:
+        """The point with its files, as the grammar writes it: ``fs.write("*.distcp", helper)``."""
+        return f"{self.point}{filter_text(self.path, self.thread)}"
 
     @property
     def layer(self) -> str:
@@ -88,6 +104,11 @@ class Fault(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The part of the point after the dot."""
         return self.point.partition(".")[2]
+
+    @property
+    def reads(self) -> bool:
+        """Whether only opening a file for reading counts: what then happens is seen by who reads it."""
+        return self.point in ("fs.open", "fs.create_stream") and self.action.takes_place
 
     def hits_rank(self, rank: int, world_size: int, coordinator: int = 0) -> bool:
         """Whether `rank` of a world of `world_size` ranks is one of the fault's."""
@@ -103,6 +124,10 @@ class Fault(msgspec.Struct, frozen=True):
             case "last":
                 return rank == world_size - 1
         return holds(self.ranks, rank)
+
+    def hits_path(self, path: str) -> bool:
+        """Whether the file at `path` is one of the fault's, see `faultkit.filters`."""
+        return matches(self.path, path)
 
     def hits_call(self, call: int) -> bool:
         """Whether the `call`-th call (1-based, counted per rank) is one of the fault's."""
@@ -179,7 +204,9 @@ class FaultPlan(msgspec.Struct, frozen=True):
         entries: list[dict[str, Any]] = []
         for fault in self.faults:
             entry = {name: getattr(fault, name) for name in ("point", "moment", "ranks", "calls")}
-            entries.append({**entry, "action": {"name": fault.action.name, **dict(fault.action.parameters)}})
+            files = {name: getattr(fault, name) for name in ("path", "thread") if getattr(fault, name) != ANY}
+            action = {"name": fault.action.name, **dict(fault.action.parameters)}
+            entries.append({**entry, **files, "action": action})
         return write_faults(entries)
 
     def validate_for(self, world_size: int) -> None:
@@ -219,7 +246,7 @@ class FaultPlan(msgspec.Struct, frozen=True):
 
 
 def _fault_of(parts: FaultParts) -> Fault:
-    return Fault(parts.point, parts.action, parts.moment, parts.ranks, parts.calls)
+    return Fault(parts.point, parts.action, parts.moment, parts.ranks, parts.calls, parts.path, parts.thread)
 
 
 def _arguments_shown(text: str, faults: Iterable[Fault]) -> str:

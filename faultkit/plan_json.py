@@ -4,8 +4,9 @@
                  "action": {"name": "raise", "exception": "OSError", "errno": "ENOSPC"}}]}
 
 ``moment``, ``ranks`` and ``calls`` may be left out; ``ranks`` may be an integer or a list of integers,
-``calls`` an integer.  Unknown and repeated keys are errors.  Text is UTF-8; it is written as ASCII, in one
-line.  Left out: whether the values stand for a fault, which `faultkit.plan.Fault` checks.
+``calls`` an integer.  A fault of layer ``fs`` may have ``path`` and ``thread`` as well.  Unknown and repeated
+keys are errors.  Text is UTF-8; it is written as ASCII, in one line.  Left out: whether the values stand for a
+fault, which `faultkit.plan.Fault` checks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = ["read_faults", "write_faults"]
 REASON_LENGTH_MAX = 120
 
 _FAULT_KEYS = ("point", "moment", "ranks", "calls", "action")
+_FILE_KEYS = (*_FAULT_KEYS, "path", "thread")
 
 
 def read_faults(text: str | bytes | bytearray) -> list[dict[str, Any]]:
@@ -32,7 +34,9 @@ def read_faults(text: str | bytes | bytearray) -> list[dict[str, Any]]:
     if not isinstance(faults, list):
         raise PlanError(f"faultkit plan, JSON: 'faults' must be a list (got {seen(faults)})")
     for index, entry in enumerate(faults):
-        fields = _object(entry, f"fault {index}", required=("point", "action"), known=_FAULT_KEYS)
+        on_files = isinstance(entry, dict) and str(entry.get("point", "")).startswith("fs.")
+        known = _FILE_KEYS if on_files else _FAULT_KEYS
+        fields = _object(entry, f"fault {index}", required=("point", "action"), known=known)
         _object(fields["action"], f"the action of fault {index}", required=("name",))
     return faults
 

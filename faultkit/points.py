@@ -3,10 +3,14 @@
 A point is ``layer.name``: a public method of one of the interfaces that torch.distributed.checkpoint defines.
 
     writer    StorageWriter          planner   SavePlanner and LoadPlanner
-    reader    StorageReader          fs        FileSystemBase, the files below the writer
+    reader    StorageReader          fs        FileSystemBase, and the files below: open, read, write, fsync ...
     storage   writer or reader       comm      the object collectives of utils._DistWrapper, and its barrier
     app       the application's own state_dict and load_state_dict, and staging
     clock     the time since the start: call N of ``clock.millisecond`` is the end of millisecond N
+
+Layer ``fs`` has two floors.  The methods of FileSystemBase, and reading, writing, flushing, seeking, truncating
+and closing of the streams that it opens, are there for every file system (local, fsspec, S3 ...); the rest of
+`FILE_POINTS` for real files alone, whoever opens them.  A rename, a mkdir or a listing is one call on both.
 
 The source of those classes is parsed, never run: importing torch costs seconds, parsing costs milliseconds,
 and a method that a later torch adds is a point without a change here.  The moment ``future`` is legal where
@@ -25,9 +29,21 @@ from pathlib import Path
 
 import msgspec
 
+from faultkit.filters import ANY
 from faultkit.wording import PlanError, listed, nearest, seen
 
-__all__ = ["LAYERS", "MOMENTS", "Point", "catalogue", "find", "require_moment", "torch_checkpoint_folder"]
+__all__ = [
+    "FILE_POINTS",
+    "LAYERS",
+    "MOMENTS",
+    "STREAM_POINTS",
+    "Point",
+    "catalogue",
+    "find",
+    "require_filterable",
+    "require_moment",
+    "torch_checkpoint_folder",
+]
 
 LAYERS = ("writer", "reader", "storage", "planner", "fs", "comm", "app", "clock")
 MOMENTS = ("before", "after", "future")
@@ -90,6 +106,23 @@ _APP = (
     Point("app", "load_state_dict", summary="The application takes over the state that was loaded."),
     Point("app", "stage", summary="The state is copied aside before an asynchronous save."),
 )
+STREAM_POINTS = ("read", "write", "seek", "flush", "truncate", "close")  # of any stream that is opened
+FILE_POINTS = {
+    "open": "A real file is opened.",
+    "read": "Data is read from a file.",
+    "write": "Data is written to a file, below Python's buffer where the file is a real one.",
+    "seek": "The place in a stream is set.",
+    "flush": "A stream is asked to write what it holds back.",
+    "truncate": "The size of a file is set.",
+    "fsync": "A real file, or a directory, is made durable (also fdatasync).",
+    "close": "A file is closed.",
+    "listdir": "The names in a directory are asked for (listdir, scandir, ls); a path means those names.",
+    "stat": "A real file is looked up: its size or times, or whether it exists.",
+    "link": "A real file gets another name.",
+    "unlink": "A real file is removed.",
+    "rmdir": "A directory is removed.",
+}
+_FILES = tuple(Point("fs", name, summary=summary) for name, summary in FILE_POINTS.items())
 _CLOCK = (Point("clock", "millisecond", summary="That many milliseconds after the function was called."),)
 
 
@@ -153,6 +186,14 @@ def require_moment(point: Point, moment: str) -> None:
         )
 
 
+def require_filterable(point: Point, path: str, thread: str) -> None:
+    """Raises PlanError where files or threads are chosen at a point that is no operation on files."""
+    if point.layer != "fs" and (path, thread) != (ANY, ANY):
+        raise PlanError(
+            f"'{point}' takes no path and no thread; points of layer 'fs' do, such as 'fs.write(\"*.distcp\")'"
+        )
+
+
 @functools.lru_cache(maxsize=8)
 def _catalogue(folder: Path | None) -> tuple[Point, ...]:
     folder = folder if folder is not None else torch_checkpoint_folder()
@@ -170,6 +211,8 @@ def _catalogue(folder: Path | None) -> tuple[Point, ...]:
                     method.futures or (earlier is not None and earlier.futures),
                     (earlier.summary if earlier else "") or method.summary,
                 )
+        if layer == "fs":
+            merged |= {point.name: point for point in _FILES if point.name not in merged}
         points += merged.values()
     return (*points, *_APP, *_CLOCK)
 

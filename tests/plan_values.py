@@ -70,8 +70,49 @@ times = st.builds(
     ranks,
     st.integers(1, 10_000),
 )
-faults = times | st.builds(
-    lambda place, a, r, c: Fault(place[0], a, place[1], r, c), places, actions, ranks, calls
+globs = st.sampled_from(["*", "*.distcp", ".metadata", "/a/*/b", 'q"uo\\te']) | st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=()), min_size=1, max_size=8
+).filter(lambda text: text not in (".", ".."))
+threads = st.sampled_from(["*", "main", "helper"])
+numbers = st.none() | st.integers(0, 1 << 40)
+file_actions = st.one_of(
+    st.tuples(
+        st.sampled_from(["fs.write"]),
+        st.builds(lambda b, e: Action("torn", {"bytes": b, "errno": e}), numbers, error_numbers)
+        | st.builds(
+            lambda b, e: Action("full", {"bytes": b, "errno": e}), st.integers(0, 1 << 40), error_numbers
+        ),
+    ),
+    st.tuples(
+        st.sampled_from(["fs.write", "fs.read", "fs.open", "fs.create_stream"]),
+        st.builds(
+            lambda b, n: Action("flip", {"byte": b, "bit": 0 if b is None else n}), numbers, st.integers(0, 7)
+        )
+        | st.builds(lambda b, s: Action("zero", {"bytes": b, "start": s}), numbers, numbers),
+    ),
+    st.tuples(
+        st.sampled_from(["fs.open", "fs.create_stream"]),
+        st.builds(lambda p: Action("stale", {"path": p}), messages)
+        | st.builds(lambda b: Action("cut", {"bytes": b}), numbers)
+        | st.just(Action("missing")),
+    ),
+    st.tuples(st.sampled_from(["fs.rename", "fs.fsync", "fs.write", "fs.rm_file"]), st.just(Action("lie"))),
+    st.tuples(
+        st.sampled_from(["fs.read", "fs.write"]), st.builds(lambda b: Action("short", {"bytes": b}), numbers)
+    ),
+)
+of_files = st.builds(
+    lambda chosen, r, c, p, t: Fault(chosen[0], chosen[1], "before", r, c, p, t),
+    file_actions | st.tuples(st.sampled_from(["fs.write", "fs.exists", "fs.seek"]), actions),
+    ranks,
+    calls,
+    globs,
+    threads,
+)
+faults = (
+    times
+    | of_files
+    | st.builds(lambda place, a, r, c: Fault(place[0], a, place[1], r, c), places, actions, ranks, calls)
 )
 plans = st.builds(FaultPlan, st.lists(faults, max_size=4))
 
@@ -124,6 +165,9 @@ PIECES = [
     "[",
     "]",
     "null",
+    "fs.write",
+    "helper",
+    '"*.distcp"',
 ]
 edits = st.lists(
     st.tuples(

@@ -221,7 +221,7 @@ def test_what_an_action_does_to_the_process_is_told():
 
 
 def test_the_catalogue_tells_usage_and_family_of_every_action():
-    assert {spec.family for spec in ACTIONS.values()} == {"error", "time", "stop", "death"}
+    assert {spec.family for spec in ACTIONS.values()} == {"error", "time", "stop", "death", "file"}
     assert [spec.usage for spec in ACTIONS.values()] == [
         'raise(exception[, errno][, "message"][, stay|leave])',
         "memory[(megabytes)]",
@@ -231,6 +231,16 @@ def test_the_catalogue_tells_usage_and_family_of_every_action():
         "exit[(code)]",
         "kill[(signal)]",
         "segfault",
+        "limit(bytes)",
+        "full(bytes[, errno])",
+        "short[(bytes)]",
+        "torn[(bytes[, errno])]",
+        "lie",
+        "flip[(byte[, bit])]",
+        "zero[(bytes[, start])]",
+        "cut[(bytes)]",
+        'stale[("path")]',
+        "missing",
     ]
     for name, spec in ACTIONS.items():
         assert spec.name == name

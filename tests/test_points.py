@@ -9,7 +9,16 @@ import sys
 import pytest
 
 from faultkit.plan import FaultPlan, PlanError
-from faultkit.points import LAYERS, MOMENTS, Point, catalogue, find, require_moment, torch_checkpoint_folder
+from faultkit.points import (
+    FILE_POINTS,
+    LAYERS,
+    MOMENTS,
+    Point,
+    catalogue,
+    find,
+    require_moment,
+    torch_checkpoint_folder,
+)
 
 
 def _methods_by_inspection(*classes):
@@ -41,7 +50,8 @@ def test_the_catalogue_is_what_inspection_of_the_real_classes_says():
     assert _as_mapping("reader", points) == _methods_by_inspection(reader)
     assert _as_mapping("storage", points) == _methods_by_inspection(writer, reader)
     assert _as_mapping("planner", points) == _methods_by_inspection(planner.SavePlanner, planner.LoadPlanner)
-    assert _as_mapping("fs", points) == _methods_by_inspection(filesystem.FileSystemBase)
+    of_files = {name: (False, summary) for name, summary in FILE_POINTS.items()}
+    assert _as_mapping("fs", points) == _methods_by_inspection(filesystem.FileSystemBase) | of_files
 
 
 def test_collectives_are_those_of_the_real_wrapper_and_not_the_steps_built_of_them():

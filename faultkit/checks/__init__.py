@@ -15,7 +15,18 @@ from typing import Any
 
 import msgspec
 
-from faultkit.checks import agreement, attribution, cause, fired, leaks, liveness, recovery
+from faultkit.checks import (
+    agreement,
+    attribution,
+    cause,
+    coverage,
+    durable,
+    fired,
+    intact,
+    leaks,
+    liveness,
+    recovery,
+)
 from faultkit.checks.account import account_of
 from faultkit.checks.expected import Account
 from faultkit.checks.verdict import Verdict, verdict_of
@@ -70,6 +81,25 @@ CATALOGUE: dict[str, Check] = {
             "type, message and errno of the injected error reach every rank",
             (Verdict.MASKED,),
             cause.find,
+        ),
+        Check(
+            "intact",
+            "after a failed save the previous checkpoint still loads bit for bit, or the place is recognisably "
+            "incomplete",
+            (Verdict.SILENT_WRONG, Verdict.LOST_WORK, Verdict.HUNG, Verdict.DIED),
+            intact.find,
+        ),
+        Check(
+            "durable",
+            "a save that reported success loads bit for bit in a fresh process, now and later",
+            (Verdict.SILENT_WRONG, Verdict.LOST_WORK),
+            durable.find,
+        ),
+        Check(
+            "coverage",
+            "a load fills every element that it was asked for, or raises",
+            (Verdict.SILENT_WRONG,),
+            coverage.find,
         ),
         Check(
             "recovery",

@@ -14,7 +14,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from faultkit.checks.effects import DEATH, ERROR, FREEZE, TIME, Injected, duration_seconds, effect_of, leaves
+from faultkit.checks.effects import (
+    DEATH,
+    ERROR,
+    FREEZE,
+    LIMIT,
+    TIME,
+    Injected,
+    duration_seconds,
+    effect_of,
+    leaves,
+)
 from faultkit.checks.expected import Account, Attempt, Observation, Strike
 from faultkit.checks.observed import Place, Timeline, timelines_of
 from faultkit.worlds.outcomes import Died, ErrorRecord, Fired, Hung, Outcome, Raised, Returned
@@ -194,7 +204,11 @@ class _Builder:
         for rank, outcome in self.outcomes.items():
             if not isinstance(outcome, Raised) or self.explained_by_attempt(rank, outcome):
                 continue
-            fired = [fired for fired, _, _ in self.timelines[rank].fired if effect_of(fired.fault) == ERROR]
+            fired = [
+                fired
+                for fired, _, _ in self.timelines[rank].fired
+                if effect_of(fired.fault) in (ERROR, LIMIT)
+            ]
             links = outcome.error.chain()
             if outcome.error.type_name == "AssertionError":
                 links = links[:1] + (outcome.error.cause.chain() if outcome.error.cause else ())

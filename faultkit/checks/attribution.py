@@ -46,11 +46,12 @@ def _told_to_nobody(account: Account, attempt: Attempt) -> Iterator[Violation]:
     hidden = [s for s in attempt.errors if not s.handled and s.rank not in account.downed]
     if not unaware or not hidden:
         return
-    faults = " and ".join(dict.fromkeys(name_fired(strike.fired) for strike in hidden))
+    named = dict.fromkeys(name_fired(strike.fired) for strike in hidden)
+    faults = " and ".join(named)
     yield Violation(
         "attribution",
         Verdict.PARTIAL,
-        f"{faults} {'was' if len(hidden) == 1 else 'were'} reported to nobody: {name_ranks(unaware)} "
+        f"{faults} {'was' if len(named) == 1 else 'were'} reported to nobody: {name_ranks(unaware)} "
         f"{plural(unaware, 'says', 'say')} that {attempt.label} succeeded",
         unaware,
     )

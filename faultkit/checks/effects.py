@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from faultkit.actions import Action
 from faultkit.plan import Fault
 from faultkit.worlds.outcomes import ErrorRecord
 
@@ -23,6 +24,8 @@ __all__ = [
     "DEATH",
     "ERROR",
     "FREEZE",
+    "HARMLESS",
+    "LIMIT",
     "TIME",
     "Injected",
     "duration_seconds",
@@ -35,6 +38,8 @@ DEATH = "death"  # the process ends
 FREEZE = "freeze"  # the rank stands still for ever
 TIME = "time"  # the rank stands still for a while
 DAMAGE = "damage"  # data is changed; an error may or may not follow
+LIMIT = "limit"  # a real limit is set: an error follows where it is reached, and whoever meets it can tell
+HARMLESS = "harmless"  # less was done than asked for, and the call said so: who asked goes on
 
 MESSAGE_CHARACTERS = 500  # of a longer message the rest is not asked for: records cut it
 
@@ -48,13 +53,15 @@ _BY_SIGNAL = {
 
 
 def effect_of(fault: Fault) -> str:
-    """One of `ERROR`, `DEATH`, `FREEZE`, `TIME`, `DAMAGE`."""
+    """One of `ERROR`, `DEATH`, `FREEZE`, `TIME`, `DAMAGE`, `LIMIT`, `HARMLESS`."""
     action = fault.action
     match action.name:
-        case "raise" | "memory":
+        case "raise" | "memory" | "full":
             return ERROR
         case "exit" | "segfault":
             return DEATH
+        case "torn":
+            return ERROR if action.error is not None else DEATH
         case "kill":
             return _BY_SIGNAL.get(str(fault.action.get("signal")), DEATH)
         case "hang":
@@ -63,6 +70,10 @@ def effect_of(fault: Fault) -> str:
             return FREEZE if duration_seconds(fault) is None else TIME
         case "delay":
             return TIME
+        case "limit":
+            return LIMIT
+        case "short":
+            return HARMLESS
     return DAMAGE
 
 
@@ -98,19 +109,22 @@ class Injected(msgspec.Struct, frozen=True):
     @classmethod
     def by(cls, fault: Fault) -> Injected:
         """What `fault` injects; read off its action."""
-        if not fault.action.raises:
+        action = fault.action.error
+        if fault.action.name == "limit":
+            action = Action("raise", (("exception", "OSError"), ("errno", "EFBIG")))
+        if action is None:
             name = "MemoryError" if fault.action.name == "memory" else "KeyboardInterrupt"
             return cls(type_names=(name,), messages=("",))
-        spelt = str(fault.action.get("exception") or "Exception")
+        spelt = str(action.get("exception") or "Exception")
         name = re.split(r"[:.]", spelt)[-1]
         kind = getattr(builtins, name, None)
         type_names = [name]
         if isinstance(kind, type):
             type_names.append(kind.__name__)  # IOError is another name of OSError
-        number = _errno(fault.action.get("errno"))
+        number = _errno(action.get("errno"))
         if number is not None and isinstance(kind, type) and issubclass(kind, OSError):
             type_names.append(type(kind(number, "")).__name__)
-        message = fault.action.get("message")
+        message = action.get("message")
         messages = [f"injected by faultkit: {fault}" if message is None else str(message)]
         if message is None and number is not None:
             messages.append(os.strerror(number))

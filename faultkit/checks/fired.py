@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.checks.effects import DAMAGE, TIME
+from faultkit.checks.effects import DAMAGE, HARMLESS, TIME
 from faultkit.checks.expected import Account, Strike
 from faultkit.checks.naming import clip, name_fired, name_ranks, plural
 from faultkit.checks.verdict import Verdict
@@ -35,7 +35,7 @@ def find(account: Account) -> Iterator[Violation]:
             "fired",
             Verdict.INERT,
             f"'{clip(fault)}' never fired on{others} {name_ranks(idle)}: the run came by no call of "
-            f"{fault.point} that it applies to, and nothing else that fired explains it",
+            f"{fault.site} that it applies to, and nothing else that fired explains it",
             idle,
         )
 
@@ -76,9 +76,9 @@ def _silent(account: Account) -> Iterator[tuple[Fault, tuple[int, ...]]]:
 
 def _preventer(account: Account, fault: Fault, rank: int) -> Strike | None:
     for strike in account.strikes:
-        if strike.effect in (TIME, DAMAGE) or strike.handled:
+        if strike.effect in (TIME, DAMAGE, HARMLESS) or strike.handled:
             continue
-        if strike.rank == rank or strike.fired.fault.point != fault.point:
+        if strike.rank == rank or strike.fired.fault.site != fault.site:
             return strike
         if not fault.hits_call(strike.fired.call):
             return strike

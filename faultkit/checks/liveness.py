@@ -77,6 +77,9 @@ def _hung(account: Account) -> Iterator[Violation]:
 def _never(account: Account) -> str:
     """A hang is proven from who waits for whom where that is possible, else by the deadline."""
     took, deadline = getattr(account.run, "seconds", None), getattr(account.run, "timeout_seconds", None)
+    simulation = getattr(account.run, "simulation", None)
+    if simulation is not None and isinstance(deadline, int | float):  # whose clock is not that of the machine
+        took = simulation.seconds if simulation.is_certain else deadline
     if not isinstance(deadline, int | float) or not isinstance(took, int | float):
         return "never came back"
     if took < deadline:

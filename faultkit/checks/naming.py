@@ -75,9 +75,10 @@ def name_fired(fired: Fired) -> str:
     """``"rank 2's raise(ValueError) at writer.write_data in step 'write'"``."""
     moment = "" if fired.fault.moment == "before" else f":{fired.fault.moment}"
     step = f" in step {fired.step!r}" if fired.step else ""
-    return (
-        f"rank {fired.rank}'s {clip(fired.fault.action)} at {fired.point or fired.fault.point}{moment}{step}"
-    )
+    file = fired.path.rstrip("/").rpartition("/")[2]
+    files = ", ".join(clip(part) for part in (file, "helper thread" * (fired.thread == "helper")) if part)
+    point = f"{fired.point or fired.fault.point}{moment}{f' ({files})' if files else ''}"
+    return f"rank {fired.rank}'s {clip(fired.fault.action)} at {point}{step}"
 
 
 class Frame(msgspec.Struct, frozen=True):

@@ -90,7 +90,7 @@ class _Reader:
         self.gap_steps: list[Step] = []
         self.open_steps: list[Step] = []
         self.placed: list[tuple[Fired, Place]] = []
-        self.good_calls: list[tuple[str, int, Place]] = []
+        self.good_calls: list[tuple[str, int, Place, str]] = []
         self.is_over = False
 
     def read(self, event: Event) -> None:
@@ -121,9 +121,9 @@ class _Reader:
             case "fired":
                 self.place(event, data)
             case "called" if data.get("ok"):
-                self.good_calls.append(
-                    (str(data.get("point", "")), _number(data.get("call"), 0), self.here())
-                )
+                site = str(data.get("site") or data.get("point", ""))
+                path = str(data.get("path", ""))
+                self.good_calls.append((site, _number(data.get("call"), 0), self.here(), path))
 
     def end_attempt(self, event: Event, data: dict[str, Any]) -> None:
         named = [
@@ -159,7 +159,9 @@ class _Reader:
             if fault is None:
                 return
             call = _number(data.get("call"), 1)
-            fired = Fired(fault, self.rank, call, event.seconds, data.get("step"), str(data.get("point", "")))
+            files = str(data.get("path", "")), str(data.get("thread", ""))
+            point = str(data.get("point", ""))
+            fired = Fired(fault, self.rank, call, event.seconds, data.get("step"), point, *files)
         self.placed.append((fired, self.here(fired.step)))
 
     def finish(self) -> Timeline:
@@ -184,12 +186,14 @@ class _Reader:
         return Place(None, begun, 1 if fired.step else 0, fired.step)
 
     def retried(self, fired: Fired, place: Place) -> bool:
-        points = {fired.point, fired.fault.point}
+        # Of a fault on files the calls are counted on its own files, and one on another file makes nothing good.
+        sites = {fired.fault.site} if fired.path else {fired.point, fired.fault.point}
         return any(
-            point in points
+            site in sites
+            and path == fired.path
             and call > fired.call
             and (there.span, there.gap, there.order) == (place.span, place.gap, place.order)
-            for point, call, there in self.good_calls
+            for site, call, there, path in self.good_calls
         )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from faultkit.checks.effects import DAMAGE, Injected
+from faultkit.checks.effects import DAMAGE, LIMIT, Injected
 from faultkit.checks.expected import Account, Attempt, Observation
 from faultkit.checks.liveness import describe_death, is_group_timeout
 from faultkit.checks.naming import clip, name_error, name_ranks
@@ -35,7 +35,8 @@ def find(account: Account) -> Iterator[Violation]:
 
 
 def _failed_unprovoked(account: Account, attempt: Attempt) -> Iterator[Violation]:
-    if any(strike.effect == DAMAGE for strike in attempt.strikes):
+    # a limit lasts, so that it can strike any later attempt as well
+    if any(s.effect == DAMAGE for s in attempt.strikes) or any(s.effect == LIMIT for s in account.strikes):
         return
     failed: dict[str, list[int]] = {}
     for seen in attempt.seen("raised"):
@@ -66,7 +67,7 @@ def _unexplained(account: Account) -> Iterator[Violation]:
         if is_group_timeout(account, rank, error):
             continue
         provoked = any(
-            attempt.failing or attempt.stray
+            attempt.failing or attempt.stray or any(strike.effect == DAMAGE for strike in attempt.strikes)
             for attempt in account.everything
             if rank in attempt.observations and attempt.observations[rank].error is error
         )

@@ -15,8 +15,7 @@ __all__ = ["Verdict", "verdict_of"]
 class Verdict(enum.StrEnum):
     """What a run came to.  A member equals its name: ``Verdict.HUNG == "HUNG"``; `str` order means nothing.
 
-    Compare harm by `severity`.  ``SILENT_WRONG`` and ``LOST_WORK`` belong to promises about what is stored;
-    the checks of this package never give them.
+    Compare harm by `severity`.
     """
 
     SILENT_WRONG = "SILENT_WRONG"

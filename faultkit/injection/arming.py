@@ -11,9 +11,9 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from faultkit.injection import engine
+from faultkit.injection import engine, files_raw
 from faultkit.injection.patches import Patches
-from faultkit.injection.perform import prepare
+from faultkit.injection.perform import prepare, unlimit
 from faultkit.injection.session import Match, Record, Session, lay_down, take_up
 from faultkit.plan import FaultPlan
 
@@ -41,6 +41,7 @@ def arm(
     alarms: list[threading.Timer] = []
     try:
         engine.install(session, patches)
+        files_raw.install(session, patches)
         alarms += _set_alarms(session)
         yield session
     finally:
@@ -51,6 +52,7 @@ def arm(
         try:
             patches.undo()
         finally:
+            unlimit()
             lay_down()
 
 

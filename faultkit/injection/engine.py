@@ -14,6 +14,7 @@ another process, which is an attempt without steps here, and of a save without c
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -31,11 +32,13 @@ from torch.distributed.checkpoint import (
     utils,
 )
 
+from faultkit.injection import content
 from faultkit.injection.errors import describe
 from faultkit.injection.interpose import call_with_faults
 from faultkit.injection.objects import Arguments, Objects
 from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session
+from faultkit.injection.storage import carried
 from faultkit.plan import FaultPlan
 
 __all__ = ["install", "keep_hooks"]
@@ -71,10 +74,13 @@ def keep_hooks() -> None:
 
 def _install_hooks(engine: _Engine, patches: Patches) -> None:
     reroute = functools.partial(patches.reroute, others=_modules_of_torch())
-    for name in ("save", "save_state_dict", "_save_state_dict"):
+    for name in ("save", "save_state_dict"):
         reroute(state_dict_saver, name, functools.partial(engine.entry, "save"))
-    for name in ("load", "load_state_dict", "_load_state_dict", "_load_state_dict_from_keys"):
+    for name in ("load", "load_state_dict", "_load_state_dict_from_keys"):
         reroute(state_dict_loader, name, functools.partial(engine.entry, "load"))
+    # beneath the others, where the engine has asked every element for its state
+    reroute(state_dict_saver, "_save_state_dict", lambda f: engine.entry("save", engine.watched_save(f)))
+    reroute(state_dict_loader, "_load_state_dict", lambda f: engine.entry("load", engine.watched_load(f)))
     reroute(state_dict_saver, "async_save", engine.async_entry)
     reroute(_storage_utils, "_storage_setup", engine.storage_setup)
     reroute(_async_thread_executor, "save_wrapper", engine.async_continuation)
@@ -241,6 +247,51 @@ class _Engine:
                 pass  # the engine will say what is wrong with the group
         self.session.coordinator = in_world
         return in_group
+
+    def watched_save(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Record what the save was given, where somebody wants to compare it with what is then stored."""
+        arguments = Arguments(original)
+
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            attempt = getattr(self.thread, "attempt", None)
+            if attempt is not None and self.session.is_content_wanted and not self.session.closed:
+                writer = arguments.get("storage_writer", args, kwargs)
+                path = getattr(writer, "path", None) if isinstance(writer, dcp.FileSystemWriter) else None
+                self.session.record(
+                    "content",
+                    attempt=attempt.number,
+                    path=os.path.abspath(path) if path is not None else None,
+                    leaves=content.fingerprint(
+                        arguments.get("state_dict", args, kwargs), arguments.get("planner", args, kwargs)
+                    ),
+                )
+            return original(*args, **kwargs)
+
+        return entered
+
+    def watched_load(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Record which elements a load left as they were although it came back well."""
+        arguments = Arguments(original)
+
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            attempt = getattr(self.thread, "attempt", None)
+            if attempt is None or self.session.closed:
+                return original(*args, **kwargs)
+            names = ("state_dict", "planner", "storage_reader")
+            state, planner, reader = (arguments.get(name, args, kwargs) for name in names)
+            own = carried(reader)
+            if own is not None and own.inner is None:  # it promises to read nothing
+                return original(*args, **kwargs)
+            report = functools.partial(self.unfilled, attempt.number)
+            with content.watching_targets(state, planner, report):
+                return original(*args, **kwargs)
+
+        return entered
+
+    def unfilled(self, attempt: int, holes: list[list[Any]]) -> None:
+        self.session.record("unfilled", attempt=attempt, leaves=holes)
 
     def step(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)

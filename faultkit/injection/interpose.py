@@ -8,8 +8,8 @@ pickles, copies and compares as before, and its methods keep their signatures.  
 on the instance and on no class (a duck-typed proxy, a replaced attribute) is the instance attribute wrapped,
 by a callable that pickles as the plain method.
 
-Where a fault of moment ``after`` stands on a context manager, it acts when the block is left without error.
-Left out: slots, properties, and methods that are looked up past the instance by C code.
+Calls of file systems, whose streams are faulted as well, are made in `faultkit.injection.files_streams`.  Left
+out: slots, properties, and methods that are looked up past the instance by C code.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
 from typing import Any
 
+from faultkit.injection.files_streams import call_file_system
 from faultkit.injection.futures import fault_future
 from faultkit.injection.patches import Patches
 from faultkit.injection.reach import innermost
 from faultkit.injection.session import Calls, Session
 
 __all__ = ["Interposer", "call_with_faults"]
-
-_CONTEXT_MANAGERS = frozenset({"create_stream"})
 
 
 def call_with_faults(
@@ -40,6 +39,8 @@ def call_with_faults(
     kwargs: dict[str, Any],
 ) -> Any:
     """``call(*args, **kwargs)`` as one entry of `points`, with what the plan does before, after and in it."""
+    if points[0].startswith("fs."):
+        return call_file_system(session, points[0][3:], call, args, kwargs)
     calls = session.enter(points)
     if not calls:
         return call(*args, **kwargs)
@@ -51,8 +52,6 @@ def call_with_faults(
         raise
     session.came_back(calls, True)
     result = fault_future(session, calls, result)
-    if points[0].partition(".")[2] in _CONTEXT_MANAGERS and session.matching(calls, "after"):
-        return _ActsWhenLeft(session, calls, result)
     _act(session, calls, "after")
     return result
 
@@ -63,25 +62,6 @@ def _act(session: Session, calls: Calls, moment: str) -> None:
     except BaseException as injected:
         # without the frames of the injection: the engine formats every frame of an error, several times over
         raise injected.with_traceback(None)  # noqa: B904
-
-
-class _ActsWhenLeft:
-    """A context manager in the place of another, whose faults of moment ``after`` act when it is left."""
-
-    def __init__(self, session: Session, calls: Calls, inner: Any) -> None:
-        self._session, self._calls, self._inner = session, calls, inner
-
-    def __enter__(self) -> Any:
-        return self._inner.__enter__()
-
-    def __exit__(self, *error: Any) -> Any:
-        result = self._inner.__exit__(*error)
-        if error[0] is None:
-            self._session.act(self._calls, "after")
-        return result
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
 
 class _InstanceWrapper:
@@ -135,7 +115,7 @@ class Interposer:
             for layer in layers:
                 if layer not in known.layers:
                     known.layers.add(layer)
-                    for name in self._session.planned(layer):
+                    for name in self._session.methods(layer):
                         self._attach_method(known, instance, layer, name)
 
     def is_attached(self, instance: Any, layer: str) -> bool:
@@ -152,7 +132,7 @@ class Interposer:
         """
         with self._lock:
             for cls, layers in classes.items() if not self._session.closed else ():
-                for name in {name for layer in layers for name in self._session.planned(layer)}:
+                for name in {name for layer in layers for name in self._session.methods(layer)}:
                     owner = self._innermost(cls, name)
                     if owner is not None:
                         self._patch(owner, name)

@@ -53,6 +53,10 @@ class Patches:
 
         self._undo.append(undo)
 
+    def set_up(self, undo: Callable[[], None]) -> None:
+        """Something else was set up, which `undo` takes down."""
+        self._undo.append(undo)
+
     def reroute(
         self, module: ModuleType, name: str, wrap: Callable[[Any], Any], others: Iterable[ModuleType] = ()
     ) -> bool:

@@ -5,8 +5,9 @@ the process without running a finally block, an exit handler or a flush; ``stop`
 sends SIGCONT.  ``hang(python)`` lets other threads run, ``hang(native)`` keeps the interpreter lock, as a
 wait in an extension module that forgot to release it would.  ``memory(megabytes)`` lowers the limit on the
 address space to that much above what is in use (64 where none is given), allocates until the interpreter
-itself raises MemoryError, and puts the limit back.  No core file is written for a planned death.  Left out:
-recording (the session has done it before) and resuming a stopped rank (the world does it).
+itself raises MemoryError, and puts the limit back.  ``limit(bytes)`` sets RLIMIT_FSIZE, which `unlimit` puts
+back.  No core file is written for a planned death.  Left out: recording (the session has done it before),
+resuming a stopped rank (the world does it), and what is done to files (`faultkit.injection.files_raw`).
 """
 
 from __future__ import annotations
@@ -23,22 +24,23 @@ from typing import NoReturn
 from faultkit.actions import Action
 from faultkit.injection.errors import build
 
-__all__ = ["perform", "prepare"]
+__all__ = ["KILL", "perform", "prepare", "unlimit"]
 
 MEMORY_HEADROOM_MEGABYTES = 64
 MEMORY_CHUNK_BYTES = 4 << 20
 DEATH_SECONDS_MAX = 5.0
+KILL = Action("kill", (("signal", "SIGKILL"),))
 
 
 def prepare(action: Action, fault_text: str) -> None:
     """Raise ValueError now where `perform` could not do its work later."""
-    if action.name not in _PERFORMERS:
+    if action.name not in _PERFORMERS and not action.takes_place:  # those are done where files are
         raise ValueError(
             f"no performer for the action {str(action)!r} of the fault {fault_text!r}: "
             f"known are {', '.join(sorted(_PERFORMERS))}"
         )
-    if action.name == "raise":
-        build(action, fault_text)
+    if action.error is not None:
+        build(action.error, fault_text)
 
 
 def perform(action: Action, fault_text: str) -> None:
@@ -116,6 +118,30 @@ def _memory(action: Action, fault_text: str) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def _limit(action: Action, fault_text: str) -> None:
+    global _limit_before
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    _limit_before = _limit_before or before
+    wanted, hard = int(action["bytes"]), before[1]
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+
+
+_limit_before: tuple[int, int] | None = None
+
+
+def unlimit() -> None:
+    """The limit on the size of files is again what it was before an action set it."""
+    global _limit_before
+    if _limit_before is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, _limit_before)
+        _limit_before = None
+
+
 def _write_no_core_file() -> None:
     try:
         import resource
@@ -131,6 +157,7 @@ _PERFORMERS: dict[str, Callable[[Action, str], None]] = {
     "exit": _exit,
     "hang": _hang,
     "kill": _kill,
+    "limit": _limit,
     "memory": _memory,
     "raise": _raise,
     "segfault": _segfault,

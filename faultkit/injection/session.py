@@ -2,7 +2,8 @@
 
 Promises.  While a plan is armed, `current` gives its session to every thread of the process; a thread that is
 still inside the engine afterwards finds a closed session that lets everything pass.  Calls are counted per
-point, from 1, over the whole armed run.  What fires is recorded before it is performed.  Left out: a child
+site, from 1, over the whole armed run; a site is a point, or a point of files with the files and the thread that
+a fault means.  What fires is recorded before it is performed.  Left out: a child
 process that the rank starts or forks is not armed, and one process holds one session at a time.
 """
 
@@ -12,16 +13,39 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from faultkit.injection.perform import perform
+from faultkit.filters import ANY, matches
+from faultkit.injection.files_data import Budget, Versions
+from faultkit.injection.perform import perform, unlimit
 from faultkit.plan import Fault, FaultPlan
+from faultkit.points import STREAM_POINTS
 
 __all__ = ["Calls", "Match", "Record", "Session", "current", "lay_down", "take_up"]
 
-Calls = tuple[tuple[str, int], ...]  # (point, number of this call of it), of one entry
-Match = tuple[int, Fault, str, int]  # (index in the plan, fault, point, call)
+Calls = tuple[tuple[str, int], ...]  # (site, number of this call of it), of one entry
+Match = tuple[int, Fault, str, int]  # (index in the plan, fault, site, call)
 Record = Callable[[str, dict[str, Any]], Any]
+
+
+class _Site(NamedTuple):
+    """What is counted: calls of a point on these files, by these threads, and maybe only where files are read."""
+
+    key: str
+    path: str
+    thread: str
+    reads: bool
+
+
+class _Failure(NamedTuple):
+    """An error that was injected into an operation on a file, until the same is seen to go well."""
+
+    point: str
+    site: str
+    path: str
+    call: int
+    thread: int
+    again: bool  # the call was interrupted: who calls it again does what is right
 
 
 class Session:
@@ -30,8 +54,8 @@ class Session:
     `rank` and `world_size` are those of the world; `coordinator` is the world's rank of the engine's
     coordinator, set by the engine hooks when an attempt begins.  `leave` becomes true when a fault asked that
     the process end after its function is over.  Once the armed session is `spent` no fault fires any more,
-    also none of a faulty object with a plan of its own, while everything is recorded as before.  `fired` holds
-    the data of every ``fired`` event.
+    also none of a faulty object with a plan of its own, while everything is recorded as before.  Saves record
+    what they were given where `is_content_wanted`.  `fired` holds the data of every ``fired`` event.
     """
 
     def __init__(
@@ -43,7 +67,8 @@ class Session:
         self.coordinator = 0
         self.leave = False
         self.closed = False
-        self.spent = False
+        self._spent = False
+        self.is_content_wanted = False
         self.fired: list[dict[str, Any]] = []
         self._record = record
         self._lock = threading.Lock()
@@ -52,9 +77,29 @@ class Session:
         self._faults: dict[tuple[str, str], list[tuple[int, Fault]]] = {}
         self._open_steps: list[Any] = []
         self._thread = threading.local()
+        self._sites: dict[str, tuple[_Site, ...]] = {}
+        self._main_thread = threading.get_ident()
+        self._failures: list[_Failure] = []
         for index, fault in enumerate(plan):
-            self._faults.setdefault((fault.point, fault.moment), []).append((index, fault))
+            site = _site_of(fault)
+            self._faults.setdefault((site.key, fault.moment), []).append((index, fault))
+            sites = self._sites.get(fault.point, ())
+            self._sites[fault.point] = sites if site in sites else (*sites, site)
         self.points = frozenset(fault.point for fault in plan)
+        # of streams; of real files `faultkit.injection.files_raw` remembers them
+        self.stale = tuple(f for f in plan if f.point == "fs.create_stream" and f.action.name == "stale")
+        self.versions, self.budget = Versions(), Budget()
+
+    @property
+    def spent(self) -> bool:
+        """Whether no fault fires any more; what an action set for good is then put back, too."""
+        return self._spent
+
+    @spent.setter
+    def spent(self, spent: bool) -> None:
+        self._spent = spent
+        if spent:
+            unlimit()
 
     def planned(self, layer: str) -> tuple[str, ...]:
         """The names of the layer's points that have a fault in the plan, sorted."""
@@ -62,21 +107,71 @@ class Session:
             sorted(point.partition(".")[2] for point in self.points if point.startswith(layer + "."))
         )
 
+    def methods(self, layer: str) -> tuple[str, ...]:
+        """The names of the methods that faults of the layer have to be shown: of files, also what opens streams."""
+        names = {"ls" if (layer, name) == ("fs", "listdir") else name for name in self.planned(layer)}
+        if layer == "fs" and not names.isdisjoint(STREAM_POINTS):
+            names.add("create_stream")
+        if layer == "fs" and self.stale:
+            names |= {"create_stream", "rename", "rm_file"}  # what takes an old version away
+        return tuple(sorted(names))
+
+    def adopt_thread(self) -> None:
+        """The calling thread is the one that runs the function."""
+        self._main_thread = threading.get_ident()
+
+    @property
+    def role(self) -> str:
+        """``main`` on the thread of the function, or of a step of the engine, else ``helper``."""
+        is_main = threading.get_ident() == self._main_thread or getattr(self._thread, "steps", None)
+        return "main" if is_main else "helper"
+
+    def raw_opened(self) -> None:
+        """A real file was opened on this thread, whose operations are seen below."""
+        self._thread.raw_opened = self.raw_open_count + 1
+
+    @property
+    def raw_open_count(self) -> int:
+        """How many real files were seen being opened on this thread."""
+        return getattr(self._thread, "raw_opened", 0)
+
+    def is_inside(self, point: str) -> bool:
+        """Whether this thread is inside a method of a file system that counts as a call of `point` already."""
+        return point in getattr(self._thread, "inside", ())
+
+    @contextlib.contextmanager
+    def inside(self, point: str) -> Iterator[None]:
+        """What this thread does meanwhile belongs to one call of `point`."""
+        outer = getattr(self._thread, "inside", ())
+        self._thread.inside = (*outer, point)
+        try:
+            yield
+        finally:
+            self._thread.inside = outer
+
     def record(self, kind: str, /, **data: Any) -> None:
         """Hand one event to the world, unless the run is over."""
         if self._record is not None and not self.closed:
             self._record(kind, data)
 
-    def enter(self, points: tuple[str, ...]) -> Calls:
-        """Count one entry of each of `points`; empty where nothing is planned for them or the run is over."""
+    def enter(self, points: tuple[str, ...], paths: tuple[str, ...] = (), reads: bool = False) -> Calls:
+        """Count one entry of each of `points`; empty where nothing is planned for them or the run is over.
+
+        Where files are concerned, `paths` are those of the call, and `reads` tells whether it gets one to read.
+        """
         if self.closed:
             return ()
         calls = []
         with self._lock:
             for point in points:
-                if point in self.points:
-                    self._counts[point] = number = self._counts.get(point, 0) + 1
-                    calls.append((point, number))
+                for site in self._sites.get(point, ()):
+                    if (
+                        (site.path == ANY or any(matches(site.path, path) for path in paths))
+                        and (site.thread == ANY or site.thread == self.role)
+                        and (reads or not site.reads)
+                    ):
+                        self._counts[site.key] = number = self._counts.get(site.key, 0) + 1
+                        calls.append((site.key, number))
         return tuple(calls)
 
     def matching(self, calls: Calls, moment: str) -> list[Match]:
@@ -92,29 +187,59 @@ class Session:
         ]
         return sorted(found, key=lambda match: match[0]) if len(found) > 1 else found
 
-    def act(self, calls: Calls, moment: str) -> None:
+    def act(self, calls: Calls, moment: str, path: str = "") -> None:
         """Record and perform the faults of `moment`; raises what a raise action raises."""
         for match in self.matching(calls, moment):
-            self.fire(match, self.step)
+            self.fire(match, self.step, path)
 
     def hit(self, point: str, moment: str, call: int) -> None:
         """Record and perform the faults of one point at one moment of its `call`-th call."""
         self.act(((point, call),), moment)
 
-    def fire(self, match: Match, step: str | None) -> None:
+    def fire(self, match: Match, step: str | None, path: str = "") -> None:
         """Record one matching fault as fired in `step`, then perform its action."""
-        index, fault, point, number = match
-        data = {"fault": index, "point": point, "moment": fault.moment, "call": number, "step": step}
+        self.strike(match, step, path)
+        perform(match[1].action, str(match[1]))
+
+    def strike(self, match: Match, step: str | None, path: str = "") -> None:
+        """Record one matching fault as fired in `step`, on the file `path` where it is one of files."""
+        index, fault, site, number = match
+        data = {"fault": index, "point": fault.point, "moment": fault.moment, "call": number, "step": step}
+        if fault.layer == "fs":
+            data |= {"path": path, "thread": self.role, **_named(fault.point, site)}
+            error = fault.action.error
+            if error is not None:
+                again = error.get("errno") == "EINTR"
+                self._failures.append(_Failure(fault.point, site, path, number, threading.get_ident(), again))
         self.fired.append(data)
         self.record("fired", **data)
         if fault.action.get("after") == "leave":
             self.leave = True
-        perform(fault.action, str(fault))
 
-    def came_back(self, calls: Calls, ok: bool) -> None:
+    def came_back(self, calls: Calls, ok: bool, path: str = "") -> None:
         """Record that the real call behind `calls` returned, or raised."""
-        for point, number in calls:
-            self.record("called", point=point, call=number, ok=ok)
+        for site, number in calls:
+            point = site.partition("(")[0].partition(" ")[0]
+            where = {"path": path, **_named(point, site)} if path else {}
+            self.record("called", point=point, call=number, ok=ok, **where)
+
+    def went_well(self, point: str, path: str) -> None:
+        """Record for each error injected before that this call is what makes good for it.
+
+        An error in a stream is made good for by opening the file anew, or, where the call was only interrupted,
+        by the same call; any other by the same call on the same file.
+        """
+        for failure in tuple(self._failures):
+            if failure.path != path:
+                continue
+            is_same = failure.point == point and (
+                point.partition(".")[2] not in STREAM_POINTS
+                or (failure.again and failure.thread == threading.get_ident())
+            )
+            if is_same or point in ("fs.open", "fs.create_stream"):
+                self._failures.remove(failure)
+                where = {"path": path, **_named(failure.point, failure.site)}
+                self.record("called", point=failure.point, call=failure.call + 1, ok=True, **where)
 
     @property
     def step(self) -> str | None:
@@ -145,6 +270,14 @@ class Session:
         if hits is None:
             hits = self._rank_hits[key] = fault.hits_rank(self.rank, self.world_size, self.coordinator)
         return hits
+
+
+def _site_of(fault: Fault) -> _Site:
+    return _Site(f"{fault.site}{' reading' * fault.reads}", fault.path, fault.thread, fault.reads)
+
+
+def _named(point: str, site: str) -> dict[str, str]:
+    return {"site": site} if site != point else {}
 
 
 _current: Session | None = None

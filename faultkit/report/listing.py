@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from faultkit.actions import ACTIONS
+from faultkit.filters import THREADS
 from faultkit.points import LAYERS, MOMENTS, catalogue
-from faultkit.wording import shortened
+from faultkit.wording import listed, shortened
 
 __all__ = ["as_json", "as_text"]
 
@@ -35,28 +36,45 @@ ROLE_MEANING = {
     "first": "rank 0",
     "last": "the highest rank",
 }
+FILES_MEANING = {
+    '("*.distcp")': "files of such a name; with '/' the end of the path (layer fs only)",
+    "(helper)": "on threads that the writer started; main: on the thread of the engine or the function",
+    '("*.distcp", helper)': "both",
+}
 CALL_MEANING = {"1-": "every call (the default)", "2": "the second call on that rank", "2-4": "these calls"}
 
 
 def as_text(width: int | None = None) -> str:
     """The catalogue; no line longer than `width` characters where that is given."""
-    lines = ["A fault is point[:moment][@ranks][#calls]=action; a plan is faults with ';' between them.", ""]
+    lines = [
+        "A fault is point[(files)][:moment][@ranks][#calls]=action; a plan is faults with ';' between them.",
+        "",
+    ]
     lines += ["points"]
     for layer in LAYERS:
         points = [point for point in catalogue() if point.layer == layer]
         lines += [f"  {layer}: {LAYER_MEANING.get(layer, '')}"]
         lines += _columns((f"    {p}", "future" if p.futures else "", p.summary) for p in points)
-    for title, meanings in (("moments", MOMENT_MEANING), ("ranks", ROLE_MEANING), ("calls", CALL_MEANING)):
+    for title, meanings in (
+        ("files", FILES_MEANING),
+        ("moments", MOMENT_MEANING),
+        ("ranks", ROLE_MEANING),
+        ("calls", CALL_MEANING),
+    ):
         lines += ["", title, *_columns((f"  {word}", meaning) for word, meaning in meanings.items())]
     lines += ["", "actions"]
     for spec in ACTIONS.values():
-        lines += [f"  {spec.usage}", f"    {spec.summary}"]
+        at = f"; only at {listed(f'fs.{name}' for name in spec.points)}" if spec.points else ""
+        lines += [f"  {spec.usage}", f"    {spec.summary}{at}"]
         lines += _columns((f"      {p.name}", _about(p)) for p in spec.parameters)
     return "\n".join(line if width is None else shortened(line, max(1, width - 3)) for line in lines)
 
 
 def as_json() -> str:
-    """The catalogue as one JSON object: ``points``, ``moments``, ``ranks`` and ``actions``."""
+    """The catalogue as one JSON object: ``points``, ``moments``, ``threads``, ``ranks`` and ``actions``.
+
+    The ``points`` of an action are those at which alone it can happen, empty where it can anywhere.
+    """
     value: dict[str, Any] = {
         "points": [
             {
@@ -69,6 +87,7 @@ def as_json() -> str:
             for point in catalogue()
         ],
         "moments": list(MOMENTS),
+        "threads": list(THREADS),
         "ranks": list(ROLE_MEANING),
         "actions": [
             {
@@ -76,6 +95,7 @@ def as_json() -> str:
                 "usage": spec.usage,
                 "family": spec.family,
                 "summary": spec.summary,
+                "points": [f"fs.{name}" for name in spec.points],
                 "parameters": [
                     {
                         "name": p.name,

@@ -98,5 +98,5 @@ def _cell(result: PlanResult) -> tuple[str, str, int] | None:
     fault = result.plan.faults[0]
     if not fault.ranks.isdigit() or fault.calls != "1-":
         return None
-    place = fault.point if fault.moment == "before" else f"{fault.point}:{fault.moment}"
+    place = fault.site if fault.moment == "before" else f"{fault.site}:{fault.moment}"
     return place, str(fault.action), int(fault.ranks)

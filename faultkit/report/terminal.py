@@ -20,7 +20,7 @@ from rich.text import Text
 
 from faultkit.checks import Verdict
 from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of
-from faultkit.sweep.journal import Journal
+from faultkit.sweep.journal import Journal, PlanResult, replay_command
 from faultkit.wording import shortened
 
 __all__ = ["STYLES", "as_svg", "counts_text", "print_journal"]
@@ -53,6 +53,7 @@ SHORT = {
     Verdict.UNUSABLE: "UNUS",
 }
 NOT_REACHED = "·"
+DIFFERS = "≠"
 INDENT = "  "
 GAP = 2
 
@@ -70,6 +71,9 @@ def print_journal(journal: Journal, console: Console) -> None:
     if journal.unreached:
         console.print()
         console.print(_unreached(journal), style="dim")
+    for result in journal.differences:
+        console.print()
+        _print_difference(result, journal, console)
     for group in groups_of(journal):
         console.print()
         _print_group(group, journal, console)
@@ -124,11 +128,10 @@ def _tables(matrix: Matrix, width: int) -> Iterator[Table]:
     several = len(matrix.actions) > 1
     labels = [row.place for row in matrix.rows] + [INDENT + row.action for row in matrix.rows if several]
     room = max(1, width - max(map(len, labels)) - GAP)
-    verdicts = {result.verdict for row in matrix.rows for result in row.cells.values()}
-    names = {verdict: str(verdict) for verdict in verdicts}
+    names = {verdict: str(verdict) for verdict in Verdict}
     cell = _cell_width(names, matrix)
     if cell * len(matrix.ranks) > room:
-        names = {verdict: SHORT.get(verdict, str(verdict)) for verdict in verdicts}
+        names |= SHORT
         cell = _cell_width(names, matrix)
     count = max(1, room // cell)
     for start in range(0, len(matrix.ranks), count):
@@ -136,7 +139,17 @@ def _tables(matrix: Matrix, width: int) -> Iterator[Table]:
 
 
 def _cell_width(names: dict[Verdict, str], matrix: Matrix) -> int:
-    return max(map(len, [*names.values(), f"rank {matrix.ranks[-1]}"])) + GAP
+    marks = [_mark(result, names) for row in matrix.rows for result in row.cells.values()]
+    return max(map(len, [*marks, f"rank {matrix.ranks[-1]}"])) + GAP
+
+
+def _mark(result: PlanResult, names: dict[Verdict, str]) -> str:
+    """``HUNG``, and ``HUNG≠HELD`` where simulated ranks held, and processes hung."""
+    mark = names[result.verdict]
+    if result.differs:
+        assert result.simulated is not None
+        mark += DIFFERS + names[result.simulated]
+    return mark
 
 
 def _table(matrix: Matrix, ranks: tuple[int, ...], names: dict[Verdict, str], several: bool) -> Table:
@@ -161,7 +174,7 @@ def _table(matrix: Matrix, ranks: tuple[int, ...], names: dict[Verdict, str], se
         marks = [
             Text(NOT_REACHED, style="dim")
             if cell is None
-            else Text(names[cell.verdict], style=STYLES[cell.verdict])
+            else Text(_mark(cell, names), style=STYLES[cell.verdict])
             for cell in cells
         ]
         table.add_row(label, *marks)
@@ -181,7 +194,8 @@ def _other_plans(matrix: Matrix) -> Table:
     table.add_column("plan", overflow="fold")
     for result in matrix.others:
         table.add_row(
-            Text(str(result.verdict), style=STYLES[result.verdict]), Text(str(result.plan) or "(no fault)")
+            Text(_mark(result, {verdict: str(verdict) for verdict in Verdict}), style=STYLES[result.verdict]),
+            Text(str(result.plan) or "(no fault)"),
         )
     return table
 
@@ -192,6 +206,16 @@ def _unreached(journal: Journal) -> Text:
     return Text(
         f"not reached by this scenario: {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")
     )
+
+
+def _print_difference(result: PlanResult, journal: Journal, console: Console) -> None:
+    title = Text.assemble(("DIFFERENCE", "bold red"), " ", (str(result.plan) or "(no fault)", "bold"))
+    console.print(title)
+    told = f"processes came to {result.verdict}, simulated ranks to {result.simulated}"
+    console.print(Padding(Text(told), (0, 0, 0, len(INDENT))))
+    for kind in (result.kind, "simulated"):
+        command = replay_command(result.plan, journal.scenario, journal.world_size, kind)
+        console.print(f"{INDENT}[dim]{escape(command)}[/dim]", soft_wrap=True, highlight=False)
 
 
 def _print_group(group: Group, journal: Journal, console: Console) -> None:
@@ -211,7 +235,11 @@ def _figures(journal: Journal) -> str:
     fired = sum(len(result.fired) for result in journal.results)
     speed = f", {count / journal.seconds:.1f} plans per second" if journal.seconds > 0 and count else ""
     faults = f"{fired} fault fired" if fired == 1 else f"{fired} faults fired"
-    return f"{_plans(count)}, {faults}, {journal.seconds:.1f} s{speed}"
+    confirmed = sum(result.confirmed for result in journal.results)
+    worlds = f", {confirmed} confirmed on processes" if journal.kind == "auto" else ""
+    if differences := len(journal.differences):
+        worlds += f", {differences} not"
+    return f"{_plans(count)}, {faults}{worlds}, {journal.seconds:.1f} s{speed}"
 
 
 def _totals(journal: Journal) -> Table:

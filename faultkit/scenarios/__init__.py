@@ -11,18 +11,20 @@ them all in the end.  Importing this package imports no torch.
 
 from __future__ import annotations
 
-from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_SAVE
+from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_OVERWRITE, DCP_SAVE
 from faultkit.scenarios.lookup import BUILT_IN, get, scenario_for_plan
-from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
+from faultkit.scenarios.scenario import Scenario, ScenarioError, WrongContent, of_function
 from faultkit.scenarios.stage import Stage
 
 __all__ = [
     "BUILT_IN",
     "DCP_LOAD",
+    "DCP_OVERWRITE",
     "DCP_SAVE",
     "Scenario",
     "ScenarioError",
     "Stage",
+    "WrongContent",
     "get",
     "of_function",
     "scenario_for_plan",

@@ -4,9 +4,10 @@ All ranks share one state: a 20 x 20 matrix in shards over the ranks, a replicat
 an application object that hands its state over itself.  Every value is known, so that a load which comes back
 without an error is compared element by element, and raises where one differs.  Rank 0 coordinates through
 `save` and `load`; any other rank through the deprecated `save_state_dict` and `load_state_dict`, which alone
-take one, and without the application object, which those do not know.
+take one, and without the application object, which those do not know.  ``threads`` is the number of threads with
+which each rank writes its files.
 
-Left out: reading a save back, asynchronous saves, and every storage but files.  torch is imported on the
+Left out: asynchronous saves, and every storage but files.  torch is imported on the
 ranks, not here.
 """
 
@@ -16,26 +17,38 @@ from pathlib import Path
 
 from faultkit.scenarios.scenario import Scenario
 
-__all__ = ["DCP_LOAD", "DCP_SAVE", "load", "save"]
+__all__ = ["DCP_LOAD", "DCP_OVERWRITE", "DCP_SAVE", "load", "save", "save_older"]
+
+OLDER = -1000  # what the values of the older checkpoint are shifted by
 
 
-def save(directory: Path, coordinator: int = 0) -> None:
+def save(directory: Path, coordinator: int = 0, threads: int = 1) -> None:
     """Save the state to `directory`, as one checkpoint.  Raises what the engine raises."""
+    _save(directory, coordinator, threads, 0)
+
+
+def save_older(directory: Path, coordinator: int = 0, threads: int = 1) -> None:
+    """The same with other values everywhere, for a save that overwrites it."""
+    _save(directory, coordinator, threads, OLDER)
+
+
+def _save(directory: Path, coordinator: int, threads: int, shift: int) -> None:
     import torch.distributed.checkpoint as dcp
 
     from faultkit.scenarios import state
 
     state.require_rank(coordinator)
-    writer = dcp.FileSystemWriter(directory)
+    writer = dcp.FileSystemWriter(directory, thread_count=threads)
+    filled = state.filled(application=coordinator == 0, shift=shift)
     with state.deprecations_ignored():
         if coordinator == 0:
-            dcp.save(state.filled(), checkpoint_id=directory, storage_writer=writer)
+            dcp.save(filled, checkpoint_id=directory, storage_writer=writer)
         else:
-            dcp.save_state_dict(state.filled(application=False), writer, coordinator_rank=coordinator)
+            dcp.save_state_dict(filled, writer, coordinator_rank=coordinator)
 
 
 def load(directory: Path, coordinator: int = 0) -> None:
-    """Load the state from `directory` and compare it.  Raises what the engine raises, or AssertionError."""
+    """Load the state from `directory` and compare it.  Raises what the engine raises, or WrongContent."""
     import torch.distributed.checkpoint as dcp
 
     from faultkit.scenarios import state
@@ -55,8 +68,18 @@ DCP_SAVE = Scenario(
     name="dcp-save",
     summary="torch.distributed.checkpoint.save of sharded, replicated and plain state to files",
     function=save,
-    options=(("coordinator", 0),),
+    options=(("coordinator", 0), ("threads", 1)),
     points=("writer.*",),
+    preload=("faultkit.scenarios.state",),
+)
+
+DCP_OVERWRITE = Scenario(
+    name="dcp-overwrite",
+    summary="the same save over an older checkpoint with other values",
+    function=save,
+    prepare=save_older,
+    options=(("coordinator", 0), ("threads", 1)),
+    points=("writer.*", "fs.*"),
     preload=("faultkit.scenarios.state",),
 )
 

@@ -13,18 +13,20 @@ import json
 from typing import Any
 
 from faultkit.plan import FaultPlan
-from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_SAVE
+from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_OVERWRITE, DCP_SAVE
 from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
 from faultkit.wording import listed, nearest, seen
 
 __all__ = ["BUILT_IN", "get", "scenario_for_plan"]
 
-BUILT_IN: dict[str, Scenario] = {scenario.name: scenario for scenario in (DCP_SAVE, DCP_LOAD)}
+BUILT_IN: dict[str, Scenario] = {scenario.name: scenario for scenario in (DCP_SAVE, DCP_LOAD, DCP_OVERWRITE)}
 
 # Points that only a load comes by; all others that are not the reader's, a save comes by.
 LOAD_POINTS = frozenset(
     {
         "app.load_state_dict",
+        "fs.read",
+        "fs.seek",
         "planner.commit_tensor",
         "planner.load_bytes",
         "planner.resolve_bytes",
@@ -63,7 +65,7 @@ def scenario_for_plan(plan: FaultPlan) -> Scenario:
 
     Raises ScenarioError where some points need a save and others a load.
     """
-    loads = [fault for fault in plan if fault.layer == "reader" or fault.point in LOAD_POINTS]
+    loads = [fault for fault in plan if fault.layer == "reader" or fault.point in LOAD_POINTS or fault.reads]
     saves = [fault for fault in plan if fault.layer == "writer"]
     if loads and saves:
         raise ScenarioError(

@@ -16,7 +16,7 @@ import msgspec
 
 from faultkit.wording import listed, nearest, seen
 
-__all__ = ["Scenario", "ScenarioError", "of_function"]
+__all__ = ["Scenario", "ScenarioError", "WrongContent", "of_function"]
 
 Option = str | int | float | bool
 
@@ -34,6 +34,13 @@ class ScenarioError(ValueError):
         self.story = story
 
 
+class WrongContent(AssertionError):
+    """Raised by a scenario where a load came back without an error, with something else than was saved.
+
+    The check ``durable`` knows it: the verdict is SILENT_WRONG.
+    """
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of real work under test.
 
@@ -42,7 +49,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     It must be importable by name on the ranks or picklable by cloudpickle.  `prepare`, called in the same
     way, fills the directory before the first run; every run then gets a copy of its own.  `points` are the
     globs of the points that a sweep breaks unless it is told otherwise; `preload` names modules that ranks
-    need, imported once for all of them.
+    need, imported once for all of them.  What is saved to the directory is read back after each run and compared,
+    unless not `reads_back`; `read` is how to load it where the stock engine does not: a function of the directory
+    that returns the state as a mapping.
     """
 
     name: str
@@ -54,6 +63,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[str, ...] = POINTS_OF_A_FUNCTION
     preload: tuple[str, ...] = ()
     takes_directory: bool = True
+    reads_back: bool = True
+    read: Callable[..., Any] | None = None
 
     def __str__(self) -> str:
         return ",".join([self.name, *(f"{name}={_option_text(value)}" for name, value in self.chosen)])

@@ -62,8 +62,14 @@ class Stage:
         try:
             if self._prepared is not None:
                 shutil.copytree(self._prepared, directory, dirs_exist_ok=True)
+            scenario = self.scenario
             return world.run(
-                self.scenario.function, plan=plan, may_not_fire=may_not_fire, **self._keywords(directory)
+                scenario.function,
+                plan=plan,
+                may_not_fire=may_not_fire,
+                checkpoint_at=directory if scenario.reads_back and scenario.takes_directory else None,
+                read_with=scenario.read,
+                **self._keywords(directory),
             )
         finally:
             shutil.rmtree(directory, ignore_errors=True)

@@ -16,6 +16,8 @@ import torch.distributed as dist
 from torch.distributed._shard import sharded_tensor
 from torch.distributed._shard.sharding_spec import ChunkShardingSpec
 
+from faultkit.scenarios.scenario import WrongContent
+
 __all__ = ["Application", "deprecations_ignored", "empty", "filled", "require_filled", "require_rank"]
 
 SHARDED_SIDE = 20
@@ -37,10 +39,11 @@ class Application:
         self.step = state["step"]
 
 
-def filled(application: bool = True) -> dict[str, Any]:
-    """The state, every element with the value that it has by its place."""
-    state = _state(_matrix(REPLICATED_SIDE), list(NUMBERS), STEP, application)
-    rows = _matrix(SHARDED_SIDE)
+def filled(application: bool = True, shift: int = 0) -> dict[str, Any]:
+    """The state, every element with the value that it has by its place, and `shift` more."""
+    numbers = [number + shift for number in NUMBERS]
+    state = _state(_matrix(REPLICATED_SIDE) + shift, numbers, STEP + shift, application)
+    rows = _matrix(SHARDED_SIDE, _row_count()) + shift
     for shard in state["sharded"].local_shards():
         start = shard.metadata.shard_offsets[0]
         shard.tensor.copy_(rows[start : start + shard.metadata.shard_sizes[0]])
@@ -64,11 +67,11 @@ def deprecations_ignored() -> Iterator[None]:
 
 
 def require_filled(state: dict[str, Any]) -> None:
-    """Raises AssertionError, naming each key of `state` whose value is not that of `filled`."""
+    """Raises WrongContent, naming each key of `state` whose value is not that of `filled`."""
     expected = filled("application" in state)
     wrong = [name for name in expected if not _same(state[name], expected[name])]
     if wrong:
-        raise AssertionError(
+        raise WrongContent(
             f"the load came back without an error, but these are not what was saved: {', '.join(wrong)}"
         )
 
@@ -85,13 +88,25 @@ def require_rank(coordinator: int) -> None:
 def _state(replicated: torch.Tensor, numbers: list[int], step: int, application: bool) -> dict[str, Any]:
     spec = ChunkShardingSpec(dim=0, placements=[f"rank:{rank}/cpu" for rank in range(dist.get_world_size())])
     with deprecations_ignored():
-        sharded = sharded_tensor.empty(spec, SHARDED_SIDE, SHARDED_SIDE)
+        sharded = sharded_tensor.empty(spec, _row_count(), SHARDED_SIDE)
     state = {"sharded": sharded, "replicated": replicated, "numbers": numbers}
     return {**state, "application": Application(step)} if application else state
 
 
-def _matrix(side: int) -> torch.Tensor:
-    return torch.arange(side * side, dtype=torch.float32).reshape(side, side)
+def _matrix(side: int, row_count: int = 0) -> torch.Tensor:
+    row_count = row_count or side
+    return torch.arange(row_count * side, dtype=torch.float32).reshape(row_count, side)
+
+
+def _row_count() -> int:
+    """`SHARDED_SIDE`, or as few more as give each rank a row.
+
+    The engine refuses to save a sharded tensor of which a rank's empty part begins beyond the last row, as it
+    does on 8 ranks with 20 rows: each has 3, so that the last would begin at row 21.
+    """
+    ranks = dist.get_world_size()
+    rows_each = -(-SHARDED_SIDE // ranks)
+    return SHARDED_SIDE if rows_each * (ranks - 1) <= SHARDED_SIDE else rows_each * ranks
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -14,6 +14,7 @@ import contextlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from faultkit.actions import Action
 from faultkit.plan import FaultPlan
@@ -25,6 +26,7 @@ from faultkit.sweep.choice import (
     choose_actions,
     choose_places,
 )
+from faultkit.sweep.escalation import AUTO, Ladder
 from faultkit.sweep.journal import Journal, PlanResult, replay_command
 from faultkit.sweep.reach import Cell, Reach, plans_for, probe
 from faultkit.sweep.runner import run_plans
@@ -73,14 +75,18 @@ def sweep(
     jobs: int = 1,
     may_not_fire: bool = False,
     stories: bool = False,
+    probes: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Journal:
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
 
     `points`, `moments` and `actions` are globs, see `faultkit.sweep.choice`; without `points`, those that the
-    scenario names.  Where `plans` is given, these plans are run instead.  `jobs` worlds run side by side.
-    `timeout` in seconds bounds each run.  `on_progress` is called once before the first plan and
-    after each; what it was called with can still give the journal after an exception, Ctrl-C included.
+    scenario names.  Where `plans` is given, these plans are run instead; without `probes`, also where the scenario
+    does not hold with nothing broken.  `jobs` worlds run side by side.
+    With kind ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on processes, see
+    `faultkit.sweep.escalation`.  `timeout` in seconds bounds each run.  `on_progress` is called once before the
+    first plan and after each; what it was called with can still give the journal after an exception, Ctrl-C
+    included.
 
     Raises ScenarioError for a scenario that is not known or does not hold without a fault, PlanError for a
     glob or a plan that does not fit, ValueError for a number out of range, HarnessError.
@@ -94,11 +100,13 @@ def sweep(
         plan.validate_for(world)
     unreached: tuple[str, ...] = ()
     with contextlib.ExitStack() as stack:
-        first = stack.enter_context(World(world, kind=kind, timeout=timeout, preload=scenario.preload))
+        first: World | Ladder = stack.enter_context(_world(world, kind, timeout, scenario))
         stage = stack.enter_context(Stage(scenario))
-        stage.prepare(first)
-        reach = probe(stage, first, places)
+        cheapest = first.simulated if isinstance(first, Ladder) else first
+        stage.prepare(cheapest)
+        reach = probe(stage, cheapest, places) if probes or plans is None else None
         if plans is None:
+            assert reach is not None
             plans = plans_for(reach, chosen_actions)
             unreached = tuple(
                 f"{point}:{moment}" if moment != "before" else point for point, moment in reach.unreached
@@ -132,12 +140,18 @@ def sweep(
             tell(progress)
 
         tell(progress)
-        others = [
-            stack.enter_context(World(world, kind=kind, timeout=timeout, preload=scenario.preload))
+        others: list[World | Ladder] = [
+            stack.enter_context(_world(world, kind, timeout, scenario))
             for _ in range(min(jobs, len(plans)) - 1)
         ]
         run_plans(stage, [first, *others], plans, keep, may_not_fire=may_not_fire, story=stories)
         return journal()
+
+
+def _world(size: int, kind: str, timeout: float, scenario: Scenario) -> Any:
+    if kind == AUTO:
+        return Ladder(size, timeout=timeout, preload=scenario.preload)
+    return World(size, kind=kind, timeout=timeout, preload=scenario.preload)
 
 
 def torch_version() -> str:

@@ -5,13 +5,15 @@ A result keeps what is told of a run (verdict, evidence, what fired, what became
 
     {"scenario", "world", "kind", "torch",
      "plans": [{"plan", "verdict", "violations": [{"check", "evidence"}],
-                "fired": [{"fault", "point", "rank", "call", "seconds", "step"}],
+                "fired": [{"fault", "point", "rank", "call", "seconds", "step"; of files "path", "thread"}],
                 "outcomes": {rank: {"kind", "type", "message"}}, "seconds",
                 "seconds_to_know": {rank: seconds or null}}],
      "totals": {verdict: count}}
 
 `type` and `message` are those of the exception; of a process that ended, its signal or exit status; of a rank
-that hung, null and what it waits for.  Texts longer than `MESSAGE_CHARACTERS_MAX` are cut.
+that hung, null and what it waits for.  Texts longer than `MESSAGE_CHARACTERS_MAX` are cut.  A sweep of kind
+``auto`` adds to each plan "world", the kind of world whose run is told, and "simulated", the verdict on
+simulated ranks where processes ran the plan again, else null; and "differences" to the whole, their number.
 """
 
 from __future__ import annotations
@@ -42,7 +44,11 @@ class OutcomeNote(msgspec.Struct, frozen=True):
 
 
 class PlanResult(msgspec.Struct, frozen=True):
-    """The result of one plan.  `story` tells a run in full that broke a promise, or that one asked about."""
+    """The result of one plan.  `story` tells a run in full that broke a promise, or that one asked about.
+
+    `kind` is the kind of world that came to it, empty where it is that of the whole journal.  `simulated` is the
+    verdict on simulated ranks, where processes were then asked to confirm it.
+    """
 
     plan: FaultPlan
     verdict: Verdict
@@ -52,8 +58,23 @@ class PlanResult(msgspec.Struct, frozen=True):
     seconds: float
     story: str = ""
     seconds_to_know: dict[int, float | None] = {}
+    kind: str = ""
+    simulated: Verdict | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether processes came to another verdict than simulated ranks."""
+        return self.simulated not in (None, self.verdict)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether processes came to the verdict that simulated ranks had come to."""
+        return self.simulated is not None and not self.differs
 
     def to_builtins(self) -> dict[str, Any]:
+        worlds: dict[str, Any] = {}
+        if self.kind:
+            worlds = {"world": self.kind, "simulated": self.simulated and str(self.simulated)}
         return {
             "plan": str(self.plan),
             "verdict": str(self.verdict),
@@ -66,6 +87,7 @@ class PlanResult(msgspec.Struct, frozen=True):
                     "call": fired.call,
                     "seconds": round(fired.seconds, 6),
                     "step": fired.step,
+                    **({"path": fired.path, "thread": fired.thread} if fired.path else {}),
                 }
                 for fired in self.fired
             ],
@@ -75,6 +97,7 @@ class PlanResult(msgspec.Struct, frozen=True):
                 str(rank): None if seconds is None else round(seconds, 6)
                 for rank, seconds in self.seconds_to_know.items()
             },
+            **worlds,
         }
 
 
@@ -102,19 +125,27 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> bool:
-        """Whether every check held in every run."""
-        return all(result.verdict is Verdict.HELD for result in self.results)
+        """Whether every check held in every run, on simulated ranks, too."""
+        return all(result.verdict is Verdict.HELD and not result.differs for result in self.results)
+
+    @property
+    def differences(self) -> tuple[PlanResult, ...]:
+        """The results in which processes came to another verdict than simulated ranks."""
+        return tuple(result for result in self.results if result.differs)
 
     def to_json(self) -> str:
         """The journal as one JSON object, in ASCII, with a line for each plan."""
         head = {"scenario": self.scenario, "world": self.world_size, "kind": self.kind, "torch": self.torch}
         plans = ",\n  ".join(json.dumps(result.to_builtins()) for result in self.results)
         body = f'"plans": [\n  {plans}\n ]' if plans else '"plans": []'
-        return f'{json.dumps(head)[:-1]},\n {body},\n "totals": {json.dumps(self.totals)}}}\n'
+        tail: dict[str, Any] = {"totals": self.totals}
+        if self.kind == "auto":
+            tail["differences"] = len(self.differences)
+        return f"{json.dumps(head)[:-1]},\n {body},\n {json.dumps(tail)[1:]}\n"
 
     def replay_command(self, result: PlanResult) -> str:
         """The shell command that runs the plan of `result` again as it was run here."""
-        return replay_command(result.plan, self.scenario, self.world_size, self.kind)
+        return replay_command(result.plan, self.scenario, self.world_size, result.kind or self.kind)
 
 
 def result_of(run: Run, scenario: str, *, story: bool = False) -> PlanResult:

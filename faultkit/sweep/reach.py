@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from faultkit.actions import Action
+from faultkit.actions import Action, actions_at
 from faultkit.plan import Fault, FaultPlan
+from faultkit.points import find
 from faultkit.scenarios import ScenarioError, Stage
 from faultkit.sweep.choice import Place
 from faultkit.sweep.journal import story_of
@@ -49,7 +50,7 @@ def probe(stage: Stage, world: World, places: tuple[Place, ...]) -> Reach:
 
 
 def plans_for(reach: Reach, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...]:
-    """One plan with one fault for each reached cell and each action: rows first, then ranks."""
+    """One plan with one fault for each reached cell and each action that can happen there: rows, then ranks."""
     places = dict.fromkeys((cell.point, cell.moment) for cell in reach.cells)
     ranks: dict[Place, list[int]] = {place: [] for place in places}
     for cell in reach.cells:
@@ -58,6 +59,7 @@ def plans_for(reach: Reach, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...
         FaultPlan((Fault(point, action, moment, str(rank)),))
         for point, moment in places
         for action in actions
+        if not action.takes_place or (moment == "before" and action.name in actions_at(find(point)))
         for rank in ranks[point, moment]
     )
 

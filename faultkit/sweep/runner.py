@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Stage
+from faultkit.sweep.escalation import Ladder
 from faultkit.sweep.journal import PlanResult, result_of
 from faultkit.worlds import World
 
@@ -30,7 +31,7 @@ _Message = tuple[int, PlanResult | BaseException]
 
 def run_plans(
     stage: Stage,
-    worlds: Sequence[World],
+    worlds: Sequence[World | Ladder],
     plans: Sequence[FaultPlan],
     on_result: OnResult,
     *,
@@ -38,6 +39,8 @@ def run_plans(
     story: bool = False,
 ) -> None:
     """Run every plan once on one of `worlds`; calls ``on_result(index, result)`` here as each is done.
+
+    A `Ladder` in the place of a world runs a plan as often as it takes.
 
     Raises what `World.run` raises, and KeyboardInterrupt; the worlds are then of no further use.
     """
@@ -47,15 +50,19 @@ def run_plans(
         todo.put(index)
     stopped = threading.Event()
 
-    def work(world: World) -> None:
+    def judge(world: World | Ladder, plan: FaultPlan) -> PlanResult:
+        if isinstance(world, Ladder):
+            return world.judge(stage, plan, may_not_fire=may_not_fire, story=story)
+        return result_of(stage.run(world, plan, may_not_fire=may_not_fire), str(stage.scenario), story=story)
+
+    def work(world: World | Ladder) -> None:
         while not stopped.is_set():
             try:
                 index = todo.get_nowait()
             except queue.Empty:
                 return
             try:
-                run = stage.run(world, plans[index], may_not_fire=may_not_fire)
-                done.put((index, result_of(run, str(stage.scenario), story=story)))
+                done.put((index, judge(world, plans[index])))
             except BaseException as error:
                 done.put((index, error))
                 return
@@ -81,7 +88,7 @@ def run_plans(
         thread.join()
 
 
-def _kill_ranks(worlds: Sequence[World]) -> None:
+def _kill_ranks(worlds: Sequence[World | Ladder]) -> None:
     for world in worlds:
         for pid in world.pids().values():
             with contextlib.suppress(ProcessLookupError, PermissionError):

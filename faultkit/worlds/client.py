@@ -139,41 +139,43 @@ class ForkServer:
 
 
 _lock = threading.Lock()
-_server: ForkServer | None = None
+_servers: dict[str, ForkServer] = {}  # by the libraries that they were started with, see `ld.so`
 _refused: set[str] = set()
 
 
 def server(preload: tuple[str, ...] = ()) -> ForkServer:
-    """The fork server of this process, with `preload` imported.  Raises HarnessError."""
-    global _server
+    """The fork server of this process, with `preload` imported.  Raises HarnessError.
+
+    While LD_PRELOAD is another than before, it is another server: a library is loaded only at a start.
+    """
+    libraries = os.environ.get("LD_PRELOAD", "")
     with _lock:
         for _ in range(3):
-            if _server is None or not _server.alive():
-                if _server is not None and _server._pid == os.getpid():
-                    _server.close()
-                _server = ForkServer()
+            found = _servers.get(libraries)
+            if found is None or not found.alive():
+                if found is not None and found._pid == os.getpid():
+                    found.close()
+                found = _servers[libraries] = ForkServer()
             names = [name for name in preload if name not in _refused]
-            if not names or _server.preload(names):
-                return _server
+            if not names or found.preload(names):
+                return found
             _refused.update(names)
-            _server.close()
-            _server = None
+            found.close()
+            del _servers[libraries]
     raise HarnessError("the fork server could not be started")
 
 
 def warm_up() -> None:
     """Start the server without waiting for it: it imports torch while the caller goes on."""
-    global _server
+    libraries = os.environ.get("LD_PRELOAD", "")
     with _lock:
-        if _server is None or not _server.alive():
-            _server = ForkServer()
+        if libraries not in _servers or not _servers[libraries].alive():
+            _servers[libraries] = ForkServer()
 
 
 @atexit.register
 def shut_down() -> None:
-    """End the server of this process, if any; the next world starts a new one."""
-    global _server
+    """End the servers of this process, if any; the next world starts a new one."""
     with _lock:
-        if _server is not None:
-            _server.close()
-            _server = None
+        while _servers:
+            _servers.popitem()[1].close()

@@ -160,14 +160,19 @@ class Event(msgspec.Struct, frozen=True):
 
     `seconds` counts from the start of the run on the machine's monotonic clock.  `kind` and `data`:
 
-    ``fired``          fault (index in the plan), point, moment, call, step
-    ``called``         point, call, ok: a call of a planned point came back; only points of the plan
+    ``fired``          fault (index in the plan), point, moment, call, step; of files also path, thread, and site,
+                       the point with the files on which calls are counted, where that is more than the point
+    ``called``         point, call, ok: a call of a planned point came back; only points of the plan; of files also
+                       path and site, and beneath FileSystemBase only calls that make good for an injected error
     ``attempt_begin``  op ("save" or "load"), coordinator (rank in the group), attempt (1-based)
     ``attempt_end``    op, attempt, ok, error (an ErrorRecord as a dict without tracebacks, when not ok)
     ``step_begin``     step ("plan", "write", "read", ...), op (the engine's collective step kind), number
     ``ended``          ok (false): the function raised on this rank
     ``step_end``       step, number, ok, failures (ranks reported, when the step reported a failure)
     ``again``          number: from here on the function runs for the number-th time more, without a fault
+    ``content``        attempt, path, leaves: what a save was given, where it is to be compared (see
+                       `faultkit.injection.content`); leaves is None where that cannot be told
+    ``unfilled``       attempt, leaves: [name, elements that a load left unfilled, of how many, first index] each
     ``residue``        threads, descriptors, children, shared_memory, files: what is left, each a list of names
     """
 
@@ -180,7 +185,8 @@ class Event(msgspec.Struct, frozen=True):
 class Fired(msgspec.Struct, frozen=True):
     """A fault whose action really happened: on `rank`, at its `call`-th call of the point (1-based).
 
-    `step` names the engine's step it happened in (``"plan"``), None outside of any step.
+    `step` names the engine's step it happened in (``"plan"``), None outside of any step.  At a point of files,
+    `path` is the file, and `thread` is ``main`` or ``helper``.
     """
 
     fault: Fault
@@ -189,3 +195,5 @@ class Fired(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     step: str | None = None
     point: str = ""
+    path: str = ""
+    thread: str = ""

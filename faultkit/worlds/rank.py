@@ -67,6 +67,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One run, as sent to every rank; `body` is the pickled (function, arguments, keyword arguments).
 
     `attempts_after` is how often the function runs again without a fault; `then` is another body for that.
+    With `is_content_wanted` saves record what they were given.
     """
 
     body: bytes
@@ -78,6 +79,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     modules: dict[str, tuple[str, bool]]
     attempts_after: int = 0
     then: bytes | None = None
+    is_content_wanted: bool = False
 
 
 def main(
@@ -169,6 +171,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
             work = [transport.load_call(call.body)]
             before = residue.snapshot()
             with arm(call.plan, rank=spec.rank, world_size=spec.size, record=memory.append) as session:
+                session.is_content_wanted = call.is_content_wanted
                 result, leave = _attempts(work, call, session, channel)
         except ChannelClosed:
             raise

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from faultkit.plan import FaultPlan
 from faultkit.worlds.memory import records
 from faultkit.worlds.outcomes import Event, Fired, Outcome
+from faultkit.worlds.readback import Readback
 
 if TYPE_CHECKING:
     from faultkit.checks import Verdict, Violation
+    from faultkit.worlds.simulated.orders import Simulation
 
 __all__ = ["Run"]
 
@@ -26,7 +28,7 @@ class Run:
     and 2).  `seconds` is the wall time from the moment the call was sent to the last outcome.  `dropped` counts
     events that did not fit the ranks' memory (normally 0).  `attempts_after` maps each rank to what became of
     it in the attempts that followed without a fault (see `World.run`); what became of it under the plan
-    stands in `outcomes`.  `replay` is the shell command that does this run again, for who knows a better one than
+    stands in `outcomes`.  `readbacks` tells what was stored afterwards, where `World.run` was told where.  `replay` is the shell command that does this run again, for who knows a better one than
     ``faultkit replay``.
     """
 
@@ -56,6 +58,8 @@ class Run:
         self.dropped = dropped
         self.may_not_fire = may_not_fire
         self.attempts_after = attempts_after or {}
+        self.readbacks: tuple[Readback, ...] = ()
+        self.simulation: Simulation | None = None
         self.replay = ""
         self._logs = logs or {}
         self._started_ns = started_ns
@@ -81,6 +85,8 @@ class Run:
                 event.seconds,
                 event.data.get("step"),
                 event.data.get("point", ""),
+                event.data.get("path", ""),
+                event.data.get("thread", ""),
             )
             for event in self.events
             if event.kind == "fired"

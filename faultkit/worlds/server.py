@@ -172,6 +172,10 @@ class _Server:
                         "import sys; from faultkit.worlds import rank; rank.main(*map(int, sys.argv[1:]))"
                     )
                     os.execv(sys.executable, [sys.executable, "-P", "-c", program, *arguments])
+                if how == "simulated":
+                    from faultkit.worlds.simulated import host
+
+                    host.main(*descriptors, server_pid)  # type: ignore[call-arg]
                 from faultkit.worlds import rank
 
                 rank.main(*descriptors, server_pid)  # type: ignore[call-arg]

@@ -10,23 +10,32 @@ from __future__ import annotations
 
 import functools
 import os
+import pathlib
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faultkit.plan import FaultPlan
-from faultkit.worlds import client, interrupted, modules, slots
+from faultkit.worlds import client, interrupted, modules, slots, witness
 from faultkit.worlds.crew import Crew
 from faultkit.worlds.rank import Call
+from faultkit.worlds.readback import Reader
 from faultkit.worlds.run import Run
+from faultkit.worlds.simulated import plans
 from faultkit.worlds.supervision import Supervision
 from faultkit.worlds.transport import dump_call
 
+if TYPE_CHECKING:
+    from faultkit.worlds.simulated.orders import Schedule
+
 __all__ = ["KINDS", "World"]
 
-KINDS = ("warm", "fresh", "spawn")
+KINDS = ("warm", "fresh", "spawn", "simulated", "auto")
 SIZE_MAX = 256
+SIMULATED_SIZE_MAX = 4096
+KEPT_KINDS = ("warm", "simulated")  # ranks, or their host, serve run after run while they are healthy
+READING = ("faultkit.worlds.reading",)
 ATTEMPT_COUNT_MAX = 1000
 TIMEOUT_SECONDS_MAX = 24 * 3600.0
 
@@ -35,7 +44,9 @@ class World:
     """A world of `size` ranks (processes on this machine, numbered from 0) with a formed process group.
 
     `kind`: ``"warm"`` keeps ranks and group from run to run while they are healthy; ``"fresh"`` forks new ranks
-    for every run; ``"spawn"`` starts a new interpreter for every rank of every run.  `timeout` in seconds bounds
+    for every run; ``"spawn"`` starts a new interpreter for every rank of every run; with ``"simulated"`` the ranks
+    are threads of one process under a scheduler, see `faultkit.worlds.simulated`; ``"auto"`` simulates every run
+    whose plan allows it and gives the others to warm ranks (`Run.kind` tells which it was).  `timeout` in seconds bounds
     each run.  `seed` seeds random, torch and numpy on every rank before each run.  `backend` is the process
     group's (``""``: none is formed), `group_timeout` its timeout in seconds (None: torch's own default).
     `preload` names modules to import once in the fork server instead of on every rank.  With `gpus_per_rank`
@@ -60,9 +71,11 @@ class World:
         preload: tuple[str, ...] = (),
         gpus_per_rank: int = 0,
     ) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= SIZE_MAX:
+        size_max = SIMULATED_SIZE_MAX if kind in ("simulated", "auto") else SIZE_MAX
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= size_max:
+            what = "processes" if size_max == SIZE_MAX else "simulated ranks"
             raise ValueError(
-                f"World: size must be a number of ranks from 1 to {SIZE_MAX} for processes (got {size!r})"
+                f"World: size must be a number of ranks from 1 to {size_max} for {what} (got {size!r})"
             )
         if kind not in KINDS:
             import difflib
@@ -83,6 +96,8 @@ class World:
         self.gpus_per_rank = gpus_per_rank
         self._lock = threading.Lock()
         self._crew: Crew | None = None
+        self._worlds: dict[str, World] = {}  # of kind "auto": by kind, those that do its work
+        self._reader = Reader(functools.partial(World, 1, timeout=self.timeout, backend="", preload=READING))
         self._claim = slots.Claim(repr(self))
         self._closed = False
 
@@ -109,6 +124,10 @@ class World:
         may_not_fire: bool = False,
         attempts_after: int = 0,
         then: Callable[..., Any] | None = None,
+        seed: int | None = None,
+        schedule: Schedule | tuple[int, ...] | None = None,
+        checkpoint_at: str | os.PathLike[str] | None = None,
+        read_with: Callable[..., Any] | None = None,
         **kwargs: Any,
     ) -> Run:
         """Run ``fn(*args, **kwargs)`` on every rank under `plan`, and wait for every rank's outcome.
@@ -118,6 +137,13 @@ class World:
         the attempt before came to, and not at all where a rank has ended.  `then` is another function to run
         instead, such as one that also loads and compares what it saved; it is given copies of the arguments.
         The timeout counts for each attempt; see `Run.attempts_after`, which the check ``recovery`` judges.
+        `seed` takes the place of the world's for this run.  Simulated ranks follow `schedule`, the decisions of an
+        earlier run (see `faultkit.worlds.simulated`), in the place of one that the seed draws.
+
+        `checkpoint_at` is the directory to which the function saves, itself or beneath it.  What its saves left
+        there is then loaded by another process and compared, see `Run.readbacks`, which the checks ``durable``
+        and ``intact`` judge.  `read_with` is how to load where the stock engine does not: a function of the
+        directory (a `pathlib.Path`) that returns the state as a mapping.
 
         Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot
         travel, both before any rank starts; HarnessError where ranks cannot be started.  Whatever the function
@@ -127,60 +153,145 @@ class World:
         if not isinstance(plan, FaultPlan):
             raise TypeError(f"World.run: plan must be a FaultPlan or its text (got {plan!r})")
         plan.validate_for(self.size)
+        if self.kind == "auto":
+            return self._world_for(plan).run(
+                fn,
+                *args,
+                plan=plan,
+                timeout=timeout,
+                may_not_fire=may_not_fire,
+                attempts_after=attempts_after,
+                then=then,
+                seed=seed,
+                schedule=schedule,
+                checkpoint_at=checkpoint_at,
+                read_with=read_with,
+                **kwargs,
+            )
+        if self.kind == "simulated":
+            plans.require_carried(plan)
+        elif schedule is not None:
+            raise ValueError(f"{self!r}: only simulated ranks follow a schedule (got {schedule!r})")
         timeout_seconds = self.timeout if timeout is None else _seconds("timeout", timeout)
         _require_attempts(attempts_after, then)
         call = Call(
             body=dump_call(fn, args, kwargs),
             plan=plan,
-            seed=self.seed,
+            seed=self.seed if seed is None else int(seed),
             environment=dict(os.environ),
             directory=_directory(),
             path=list(sys.path),
             modules=modules.table_of_this_process(),
             attempts_after=attempts_after,
             then=dump_call(then, args, kwargs) if then is not None else None,
+            is_content_wanted=checkpoint_at is not None,
         )
+        place = pathlib.Path(checkpoint_at).absolute() if checkpoint_at is not None else None
+        before = self._reader.before(place, read_with) if place is not None else {}
         with self._lock:
             if self._closed:
                 raise ValueError(f"{self!r} is closed")
-            self._claim.take(self.size, gpus=self.size * self.gpus_per_rank)
+            self._claim.take(self._slots, gpus=self.size * self.gpus_per_rank)
             try:
                 crew = self._ready_crew(_module_of(fn))
-                supervision = Supervision(crew, call, timeout_seconds, self.kind)
+                supervision = self._supervision(crew, call, timeout_seconds, schedule)
                 with interrupted.watched(supervision):
                     run = supervision.run(may_not_fire=may_not_fire)
             except BaseException:
                 self._end_crew()
                 raise
             else:
-                if self.kind != "warm" or not crew.healthy:
+                if self.kind not in KEPT_KINDS or not crew.healthy:
                     self._end_crew()
             finally:
                 self._claim.give(gpus=self._crew is None)
-            return run
+        if place is not None:
+            run.readbacks = self._reader.after(run, place, read_with, before)
+        witness.tell(self, run, fn, args, kwargs)
+        return run
 
     def prepare(self) -> None:
         """Start the ranks now rather than at the first run.  Raises HarnessError."""
+        if self.kind == "auto":
+            self._world_for(FaultPlan()).prepare()
+            return
         with self._lock:
             if self._closed:
                 raise ValueError(f"{self!r} is closed")
-            self._claim.take(self.size, gpus=self.size * self.gpus_per_rank)
+            self._claim.take(self._slots, gpus=self.size * self.gpus_per_rank)
             try:
                 self._ready_crew(None).wait_ready()
             finally:
                 self._claim.give(gpus=self._crew is None)
 
     def pids(self) -> dict[int, int]:
-        """The process number of each live rank; empty while none is started."""
+        """The process number of each live rank (of simulated ones that of their host, as rank 0); empty while none is started."""
+        if self.kind == "auto":
+            return {rank: pid for world in self._worlds.values() for rank, pid in world.pids().items()}
         return self._crew.pids() if self._crew is not None else {}
+
+    def renew(self) -> None:
+        """End the ranks, so that the next run has new ones, in which no earlier run left anything behind."""
+        for world in self._worlds.values():
+            world.renew()
+        with self._lock:
+            self._end_crew()
+
+    def like(self, **changes: Any) -> World:
+        """Another world with the arguments of this one, save for `changes`, such as ``kind="fresh"``.
+
+        Raises what `World` raises.
+        """
+        own: dict[str, Any] = {
+            "kind": self.kind,
+            "timeout": self.timeout,
+            "seed": self.seed,
+            "backend": self._backend,
+            "group_timeout": self._group_timeout,
+            "preload": self._preload,
+            "gpus_per_rank": self.gpus_per_rank,
+        }
+        return World(changes.pop("size", self.size), **{**own, **changes})
 
     def close(self) -> None:
         """End the ranks; returns when they are gone.  Closing twice is fine."""
         self._closed = True
+        for world in self._worlds.values():
+            world.close()
+        self._reader.close()
         self._end_crew()
         self._claim.close()
 
     # -- inside ----------------------------------------------------------------------------------
+
+    @property
+    def _slots(self) -> int:
+        """How many processes it keeps busy."""
+        return 1 if self.kind == "simulated" else self.size
+
+    def _supervision(
+        self,
+        crew: Crew,
+        call: Call,
+        timeout_seconds: float,
+        schedule: Schedule | tuple[int, ...] | None,
+    ) -> Any:
+        if self.kind != "simulated":
+            return Supervision(crew, call, timeout_seconds, self.kind)
+        from faultkit.worlds.simulated.supervision import supervise
+
+        return supervise(crew, call, self.size, timeout_seconds, self._backend, self._group_timeout, schedule)
+
+    def _world_for(self, plan: FaultPlan) -> World:
+        """Of a world of kind ``"auto"``: the cheapest that can carry the plan, kept for the next one."""
+        simulated = self._backend in ("gloo", "") and not self.gpus_per_rank and plans.can_carry(plan)
+        kind = "simulated" if simulated else "warm"
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"{self!r} is closed")
+            if kind not in self._worlds:
+                self._worlds[kind] = self.like(kind=kind)
+            return self._worlds[kind]
 
     def _ready_crew(self, module: str | None) -> Crew:
         if self._crew is not None and not self._crew.whole():
@@ -189,8 +300,8 @@ class World:
             preload = self._preload + ((module,) if module is not None else ())
             self._crew = Crew(
                 client.server(preload if self.kind != "spawn" else ()),
-                self.size,
-                how="spawn" if self.kind == "spawn" else "fork",
+                1 if self.kind == "simulated" else self.size,
+                how={"spawn": "spawn", "simulated": "simulated"}.get(self.kind, "fork"),
                 backend=self._backend,
                 group_timeout_seconds=self._group_timeout,
                 gpus=self._claim.gpus,

@@ -40,6 +40,9 @@ def test_the_catalogue_names_each_check_after_its_promise():
         "agreement",
         "attribution",
         "cause",
+        "intact",
+        "durable",
+        "coverage",
         "recovery",
         "leaks",
     ]

@@ -33,7 +33,7 @@ def _status(forked, text, before=lambda: None):
 
 
 def test_every_action_of_the_catalogue_can_be_performed():
-    assert set(_PERFORMERS) == set(ACTIONS)
+    assert set(_PERFORMERS) == {name for name, spec in ACTIONS.items() if not spec.points}
 
 
 @pytest.mark.parametrize(

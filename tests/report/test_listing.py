@@ -30,6 +30,9 @@ def test_the_json_holds_the_moments_of_each_point_and_the_parameters_of_each_act
     assert actions["segfault"] == []
     assert actions["hang"][0]["choices"] == ["python", "native"]
     assert {"coordinator", "others", "first", "last"} <= set(found["ranks"])
+    assert found["threads"] == ["main", "helper"]
+    points = {action["action"]: action["points"] for action in found["actions"]}
+    assert (points["short"], points["limit"]) == (["fs.read", "fs.write"], [])
 
 
 def test_every_listed_point_and_moment_is_one_that_a_plan_may_name():

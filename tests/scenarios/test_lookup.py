@@ -34,7 +34,7 @@ def test_built_in_scenarios_are_found_by_name(name):
 
 def test_options_follow_after_commas_and_stay_in_the_text():
     found = scenarios.get("dcp-save,coordinator=1")
-    assert found.keywords == {"coordinator": 1}
+    assert found.keywords == {"coordinator": 1, "threads": 1}
     assert str(found) == "dcp-save,coordinator=1"
     assert scenarios.get(str(found)) == found
 
@@ -102,6 +102,11 @@ def test_a_module_that_cannot_be_imported_says_why(tmp_path, monkeypatch):
         ("storage.read_metadata=hang", "dcp-load"),
         ("app.load_state_dict=hang", "dcp-load"),
         ("comm.barrier=hang", "dcp-save"),
+        ("fs.write=lie", "dcp-save"),
+        ("fs.open=hang", "dcp-save"),
+        ('fs.open("*.distcp")=stale', "dcp-load"),
+        ("fs.create_stream=cut", "dcp-load"),
+        ("fs.read=flip", "dcp-load"),
         ("", "dcp-save"),
     ],
 )

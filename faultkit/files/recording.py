@@ -1,0 +1,302 @@
+"""`record`: run a function on the ranks of a world, and have every file operation of all of them in one order.
+
+Promised.  The ranks record only while the function runs, each to a spool of its own outside of the recorded
+directory, so that the operations of a killed rank are there up to its death.  Afterwards the operations are held to
+the disk: applied to the tree before, they must give the tree after, else something wrote where the recorder does
+not see it, and the recording is refused.  A recording without any file operation is refused, too.  Left out:
+what a thread does after the function has returned on its rank.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from faultkit.files.merging import merge, with_lines, with_ranks
+from faultkit.files.opening import buffer_size_of
+from faultkit.files.operations import Recording, RecordingError
+from faultkit.files.spool import read_frames
+from faultkit.files.tree import Tree, read_tree, tree_after
+
+if TYPE_CHECKING:
+    from faultkit.plan import FaultPlan
+    from faultkit.worlds import World
+    from faultkit.worlds.run import Run
+
+__all__ = ["BACKENDS", "Recorded", "record"]
+
+BACKENDS = ("python", "preload")
+SHARED_MEMORY = "/dev/shm"
+SHARED_MEMORY_BYTES_MIN = 1 << 30
+TRIAL_BYTES, TRIAL_COUNT = 4 << 20, 3
+NAME_COUNT_MAX = 5  # of files that a message names
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What `record` gives: the run, as `World.run` gives it, and the recording of its file operations."""
+
+    run: Any
+    recording: Recording
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What each rank is told: where its spool goes and what to record."""
+
+    spools: str
+    roots: tuple[str, ...]
+    block_size: int | None
+    library: str = ""  # the preloaded one, where that records
+
+
+def record(
+    world: World,
+    fn: Callable[..., Any],
+    *args: Any,
+    root: str | os.PathLike[str],
+    backend: str = "python",
+    block_size: int | None = None,
+    plan: FaultPlan | str | None = None,
+    timeout: float | None = None,
+    verify: bool = True,
+    **kwargs: Any,
+) -> Recorded:
+    """Run ``fn(*args, **kwargs)`` on every rank of `world` and record what it does to files under `root`.
+
+    `root` is made where it is missing.  `block_size` in bytes forces the buffer of every file that is opened under
+    it; by default it is what `open` chooses.  `plan` and `timeout` are those of `World.run`; faults of layer
+    ``fs`` act above the recorder, so the recording has what the files really got.  With `verify` the operations
+    are held to the disk at the end.
+
+    Raises RecordingError where no file operation was recorded under `root`, or where the operations do not
+    explain the files that are there; ValueError for an unknown backend; and what `World.run` raises.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"record: backend must be one of {', '.join(BACKENDS)} (got {backend!r})")
+    if world.kind == "simulated":
+        raise ValueError(
+            "record: a simulated world has one process for all ranks; use kind 'warm' or 'fresh'"
+        )
+    library = ""
+    if backend == "preload":
+        from faultkit.files import shim
+
+        library = shim.library()
+    roots = names_of_root(root)
+    before = read_tree(roots[0])
+    with Spools() as spools:
+        settings = Settings(spools.directory, roots, require_block_size(block_size), library)
+        with preloaded(world, library) as able:
+            able.prepare()  # which settles on a fork server that then stays
+            spools.hand_to_server()
+            run = able.run(_on_rank, settings, fn, args, kwargs, plan=plan, timeout=timeout)
+        recording = spools.recording(roots, before, block_size, backend, world.size)
+    require_operations(recording, describe_run(run))
+    return Recorded(run, verified(recording, died=_unfinished(run)) if verify else recording)
+
+
+@contextlib.contextmanager
+def preloaded(world: World, library: str) -> Iterator[World]:
+    """`world`, or one like it whose ranks are started with `library` in them."""
+    if not library:
+        yield world
+        return
+    before = os.environ.get("LD_PRELOAD")
+    os.environ["LD_PRELOAD"] = " ".join(filter(None, (library, before)))
+    try:
+        with world.like() as able:
+            yield able
+    finally:
+        if before is None:
+            del os.environ["LD_PRELOAD"]
+        else:
+            os.environ["LD_PRELOAD"] = before
+
+
+def _on_rank(
+    settings: Settings, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    from faultkit.files import commanded
+
+    recorder = commanded.start_on_rank(
+        settings.spools, settings.roots, int(os.environ["RANK"]), settings.block_size, settings.library
+    )
+    try:
+        result = fn(*args, **kwargs)
+        recorder.event("returned")
+        return result
+    finally:
+        recorder.stop()
+
+
+class Spools:
+    """A directory of spools for the length of a block, where writing costs least."""
+
+    def __init__(self) -> None:
+        self.directory = ""
+        self._owner: Any = None
+
+    def __enter__(self) -> Spools:
+        import tempfile  # not at the top: every rank imports this module
+
+        self.directory = tempfile.mkdtemp(prefix="faultkit-recording-", dir=_place())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import shutil
+
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self._owner is not None:
+            self._owner.close()
+
+    def hand_to_server(self) -> None:
+        """Let the fork server remove the directory should this process not come to it."""
+        from faultkit.worlds import client
+        from faultkit.worlds.channel import ChannelClosed
+
+        with contextlib.suppress(ChannelClosed, TimeoutError):
+            self._owner = client.server().open_world()
+            self._owner.send(("own", self.directory))
+
+    def recording(
+        self,
+        roots: tuple[str, ...],
+        before: Tree,
+        block_size: int | None,
+        backend: str,
+        world_size: int | None,
+    ) -> Recording:
+        """What lies in the spools, as one recording; without a `world_size` it is told by the spools."""
+        spools = []
+        for name in sorted(os.listdir(self.directory)):
+            path = os.path.join(self.directory, name)
+            if name.endswith(".failed"):
+                raise RecordingError(
+                    f"record: the spool {path.removesuffix('.failed')} could not be written to its end: there is no "
+                    "space for a copy of all that the run writes; set TMPDIR to a larger place"
+                )
+            spools.append(list(read_frames(path)))
+        processes = with_ranks(with_lines(spools))
+        operations, notes = merge(processes, roots, before)
+        size = world_size or max((rank for rank, _ in processes), default=0) + 1
+        chosen = block_size or buffer_size_of(os.stat(roots[0]).st_blksize)
+        return Recording(roots[0], size, chosen, backend, before.entries, operations, before.links, notes)
+
+
+@functools.cache
+def _place() -> str:
+    """Where a write costs least: shared memory with room for a copy of all that is written, or the usual place.
+
+    It is tried, since it depends on the machine: a file system that keeps large pages beats shared memory.
+    """
+    import tempfile
+    import time
+
+    places = [tempfile.gettempdir()]
+    try:
+        state = os.statvfs(SHARED_MEMORY)
+        if os.access(SHARED_MEMORY, os.W_OK) and state.f_bavail * state.f_frsize >= SHARED_MEMORY_BYTES_MIN:
+            places.append(SHARED_MEMORY)
+    except OSError:
+        pass
+    seconds = dict.fromkeys(places, float("inf"))
+    data = bytes(TRIAL_BYTES)
+    for _ in range(TRIAL_COUNT if len(places) > 1 else 0):
+        for place in places:
+            with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+                began = time.perf_counter()
+                file.write(data)
+                seconds[place] = min(seconds[place], time.perf_counter() - began)
+    return min(places, key=seconds.__getitem__)
+
+
+def names_of_root(root: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The real name of the recorded directory first, then the one given; the directory is made."""
+    given = os.path.abspath(os.fspath(root))
+    os.makedirs(given, exist_ok=True)
+    real = os.path.realpath(given)
+    return (real,) if real == given else (real, given)
+
+
+def require_block_size(block_size: int | None) -> int | None:
+    """`block_size` itself.  Raises ValueError where it is no number of bytes."""
+    if block_size is not None and (
+        isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1
+    ):
+        raise ValueError(f"record: block_size must be a number of bytes from 1 (got {block_size!r})")
+    return block_size
+
+
+def require_operations(recording: Recording, what_ran: str) -> None:
+    """Raise RecordingError where nothing was done to any file."""
+    if not any(operation.path or operation.kind == "fsync_directory" for operation in recording.operations):
+        seen = ", ".join(sorted({operation.kind for operation in recording.operations})) or "nothing"
+        raise RecordingError(
+            f"record: no file operation under {recording.root} was seen by the {recording.backend} backend "
+            f"(looked for open, write, rename and all other changes; seen: {seen}; {what_ran}); "
+            + (
+                "a writer in C++ or Rust needs backend='preload', and root must be the directory that is written to"
+                if recording.backend == "python"
+                else "root must be the directory that is written to"
+            )
+        )
+
+
+def describe_run(run: Run) -> str:
+    """What became of the ranks, for the message of an error."""
+    from faultkit.worlds.outcomes import Raised
+
+    parts = []
+    for rank, outcome in sorted(run.outcomes.items()):
+        error = f" {outcome.type_name}: {outcome.message}" if isinstance(outcome, Raised) else ""
+        parts.append(f"rank {rank} {outcome.kind}{error}")
+    return "; ".join(parts)
+
+
+def _unfinished(run: Run) -> tuple[int, ...]:
+    return tuple(rank for rank, outcome in sorted(run.outcomes.items()) if outcome.kind in ("died", "hung"))
+
+
+def verified(recording: Recording, died: tuple[int, ...] = ()) -> Recording:
+    """Hold the operations to the disk.  Where a rank `died` a difference is a note, since its last call is open."""
+    after = read_tree(recording.root)
+    entries, links = tree_after(recording)
+    wrong = [
+        name
+        for name in sorted({*entries, *after.entries})
+        if (name in entries) != (name in after.entries) or entries.get(name) != after.entries.get(name)
+    ]
+    wrong += [name for name in sorted({*links, *after.links}) if links.get(name) != after.links.get(name)]
+    if not wrong:
+        return recording
+    named = ", ".join(
+        f"{name} ({_difference(name, entries, after.entries)})" for name in wrong[:NAME_COUNT_MAX]
+    )
+    more = f" and {len(wrong) - NAME_COUNT_MAX} more" if len(wrong) > NAME_COUNT_MAX else ""
+    sentence = f"the recorded operations do not explain what is on disk: {named}{more}"
+    if died:
+        ranks = ", ".join(map(str, died))
+        return msgspec.structs.replace(
+            recording, notes=(*recording.notes, f"{sentence}; rank {ranks} ended within an operation")
+        )
+    hint = (
+        "something writes below Python (use backend='preload'), through a memory map, from a child process, "
+        "or after the function has returned"
+    )
+    notes = f"; noted: {'; '.join(recording.notes)}" if recording.notes else ""
+    raise RecordingError(f"record: {sentence}; {hint}{notes}")
+
+
+def _difference(name: str, recorded: dict[str, bytes | None], found: dict[str, bytes | None]) -> str:
+    if name not in recorded:
+        return "on disk, and no operation made it"
+    if name not in found:
+        return "recorded, and not on disk"
+    expected, seen = recorded[name], found[name]
+    if expected is None or seen is None:
+        return "a file in one, a directory in the other"
+    return f"{len(seen)} bytes on disk, {len(expected)} recorded, and they differ"

@@ -1,0 +1,111 @@
+"""The file to which one process appends its operations the moment each is over, and how it is read again.
+
+Promised.  One operation is one frame, written by one system call without any buffer of ours, so that a killed
+process leaves every operation that it had finished; a frame cut short at the end of a file is dropped.  The same
+frames come from the Python recorder and from the preloaded library.  A frame is two lengths of 4 bytes, little
+endian (of the head, of the data), the head (a msgpack array, `RawOperation`) and the data.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+__all__ = ["RawOperation", "Spool", "read_frames"]
+
+_LENGTHS = struct.Struct("<II")
+_writev = os.writev  # the originals: what a recorder writes is not recorded
+_open = os.open
+_close = os.close
+
+
+class RawOperation(msgspec.Struct, array_like=True):
+    """One operation as its process saw it: absolute names, the system's numbers, nanoseconds of CLOCK_MONOTONIC.
+
+    `device` and `inode` tell the file of the call, or that of `path` before a call on names; `links` how many names
+    it had then.  `thread` is the system's number.  `number` is free for the kind: the rank in "begin".
+    """
+
+    kind: str
+    process: int
+    thread: int
+    start_ns: int
+    end_ns: int
+    path: str = ""
+    target: str = ""
+    device: int = 0
+    inode: int = 0
+    handle: int = -1
+    flags: int = 0
+    offset: int = 0
+    error: str = ""
+    where: list[str] = []
+    name: str = ""
+    number: int = 0
+    phase: str = ""
+    group: list[int] = []
+    root: int = -1
+
+
+class Spool:
+    """An open spool file.  Raises OSError where it cannot be made."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.failed: OSError | None = None
+        self._descriptor = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def append(self, operation: tuple[Any, ...], data: Any = b"") -> None:
+        """Write one frame: the first fields of a `RawOperation`, as a tuple, which costs a fraction of one.
+
+        Where it cannot be written, the recording says so and the recorded run goes on.
+        """
+        head = self._encoder.encode(operation)
+        pieces: list[Any] = [_LENGTHS.pack(len(head), len(data)) + head]
+        rest = len(pieces[0]) + len(data)
+        if len(data):
+            pieces.append(data)
+        if self.failed is not None:
+            return
+        try:
+            with _lock:
+                while rest:
+                    written = _writev(self._descriptor, pieces)
+                    rest -= written
+                    if rest:  # as a signal or a full disk can have it
+                        pieces = [memoryview(b"".join(pieces))[written:]]
+        except OSError as error:
+            self.failed = error
+            _close(_open(f"{self.path}.failed", os.O_WRONLY | os.O_CREAT, 0o600))
+
+    def close(self) -> None:
+        _close(self._descriptor)
+
+
+_lock = threading.Lock()  # one for all, so that a child of this process can be given a new one
+
+
+def _new_lock_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_new_lock_in_child)
+
+
+def read_frames(path: str) -> Iterator[tuple[RawOperation, bytes]]:
+    """The whole frames of a spool file, in the order in which they were written."""
+    decoder = msgspec.msgpack.Decoder(RawOperation)
+    with open(path, "rb") as file:
+        while len(lengths := file.read(_LENGTHS.size)) == _LENGTHS.size:
+            head_length, data_length = _LENGTHS.unpack(lengths)
+            head, data = file.read(head_length), file.read(data_length)
+            if len(head) < head_length or len(data) < data_length:
+                return
+            yield decoder.decode(head), data

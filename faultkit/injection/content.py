@@ -1,0 +1,208 @@
+"""What a save was given and what a load left out, seen on the rank: the evidence of `durable` and `coverage`.
+
+A save's state is told as checksums, one for each piece that this rank holds (`fingerprint`), the moment before
+the engine takes it.  A load's targets are filled with random bytes before the engine reads (`watching_targets`);
+elements that still hold them when it says that all is well were never filled.  They get their old values back, so
+that the load leaves what it leaves without the watch.
+
+Left out: tensors that are not in the memory of the CPU; states above `BYTES_MAX`; for a load, values that are no
+tensors, fewer than 8 bytes in a row of a larger tensor and tensors below 4 bytes (chance could make them equal;
+a boolean counts as one bit).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.distributed._shard.sharded_tensor import ShardedTensor
+from torch.distributed.checkpoint import _nested_dict, default_planner
+from torch.distributed.tensor import DTensor
+
+__all__ = ["checksum", "fingerprint", "pieces_of", "random_like", "unfilled", "watching_targets"]
+
+BYTES_MAX = 256 << 20
+RUN_BITS_MIN = 64
+TENSOR_BITS_MIN = 32
+
+Piece = tuple[tuple[int, ...], tuple[int, ...], torch.Tensor]  # offsets and sizes in the whole tensor, values
+_Target = tuple[
+    str, torch.Tensor, torch.Tensor, torch.Tensor
+]  # name, what is loaded into, its values before, pattern
+
+
+def fingerprint(state: Any, planner: Any = None) -> dict[str, list[list[Any]]] | None:
+    """``{name: [[offsets, sizes, checksum], ...]}`` of what this rank holds; None where it cannot be told.
+
+    A value that is no tensor has one entry, ``[None, None, checksum]``.  None for a planner that is not the
+    engine's own, since only the planner knows the names, and for a state above `BYTES_MAX`.
+    """
+    if not isinstance(state, Mapping) or type(planner) not in (
+        type(None),
+        default_planner.DefaultSavePlanner,
+    ):
+        return None
+    with contextlib.suppress(Exception):
+        if getattr(planner, "flatten_state_dict", True):
+            state, _ = _nested_dict.flatten_state_dict(dict(state))
+        found: dict[str, list[list[Any]]] = {}
+        bytes_left = BYTES_MAX
+        for name, value in state.items():
+            if not isinstance(value, torch.Tensor):
+                found[name] = [[None, None, checksum(value)]]
+                continue
+            for offsets, sizes, tensor in pieces_of(value):
+                bytes_left -= tensor.numel() * tensor.element_size()
+                if bytes_left < 0 or tensor.device.type != "cpu":
+                    return None
+                found.setdefault(name, []).append([list(offsets), list(sizes), checksum(tensor)])
+        return found
+    return None
+
+
+def pieces_of(value: Any) -> list[Piece]:
+    """The parts of a tensor that this rank holds, with their place in the whole."""
+    if isinstance(value, ShardedTensor):
+        return [
+            (tuple(s.metadata.shard_offsets), tuple(s.metadata.shard_sizes), s.tensor.detach())
+            for s in value.local_shards()
+        ]
+    if isinstance(value, DTensor):
+        from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+        sizes, offsets = compute_local_shape_and_global_offset(
+            value.shape, value.device_mesh, value.placements
+        )
+        local = value.to_local().detach()
+        return [(tuple(offsets), tuple(sizes), local)] if local.numel() else []
+    return [((0,) * value.dim(), tuple(value.shape), value.detach())]
+
+
+def checksum(value: Any) -> str:
+    """Equal for equal values.  Of objects that are neither containers nor plain values only the type counts."""
+    if isinstance(value, torch.Tensor):
+        if isinstance(value, (ShardedTensor, DTensor)) or value.is_sparse or value.is_quantized:
+            return f"{type(value).__name__}"
+        return f"{value.dtype}{list(value.shape)}:{zlib.crc32(_bytes_of(value).numpy()):08x}"
+    return hashlib.blake2b(_canonical(value).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return checksum(value)
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{_canonical(k)}:{_canonical(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_canonical, value)) + "]"
+    if isinstance(value, (set, frozenset)):
+        return "<" + ",".join(sorted(map(_canonical, value))) + ">"
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+
+
+def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach()
+    if not tensor.is_contiguous() or (
+        tensor.dim() and tensor.stride(-1) != 1
+    ):  # of one element any stride will do
+        tensor = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+    return tensor.reshape(-1).view(torch.uint8)
+
+
+def _item_bits(tensor: torch.Tensor) -> int:
+    return 1 if tensor.dtype == torch.bool else 8 * tensor.element_size()
+
+
+def random_like(tensor: torch.Tensor) -> torch.Tensor:
+    """Random bytes in the shape and type of `tensor`; the generators of the program are left alone."""
+    generator = torch.Generator()
+    generator.manual_seed(0x6661756C746B6974 ^ tensor.numel())
+    count = tensor.numel() * tensor.element_size()
+    padded = torch.randint(-(2**63), 2**63 - 1, ((count + 7) // 8,), generator=generator)
+    random = padded.view(torch.uint8)[:count]
+    random = random & 1 if tensor.dtype == torch.bool else random  # no other byte stays what it is
+    return random.view(tensor.dtype).reshape(tensor.shape)
+
+
+def unfilled(tensor: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor | None:
+    """Which elements still hold `pattern`: a mask in the shape of `tensor`; None where there is none."""
+    item_bytes, item_bits = tensor.element_size(), _item_bits(tensor)
+    same = (_bytes_of(tensor) == _bytes_of(pattern)).view(-1, item_bytes).all(1)
+    if not same.any():
+        return None
+    run = -(-RUN_BITS_MIN // item_bits)
+    if same.numel() < run:
+        is_whole = bool(same.all()) and same.numel() * item_bits >= TENSOR_BITS_MIN
+        return same.reshape(tensor.shape) if is_whole else None
+    starts = same.unfold(0, run, 1).all(1)
+    if not starts.any():
+        return None
+    mask = torch.zeros_like(same)
+    for shift in range(run):
+        mask[shift : shift + starts.numel()] |= starts
+    return mask.reshape(tensor.shape)
+
+
+@contextlib.contextmanager
+def watching_targets(state: Any, planner: Any, report: Callable[[list[list[Any]]], None]) -> Iterator[None]:
+    """Watch a load into `state`; `report` gets ``[name, elements not filled, of how many, first index]`` of each
+    target that was left with holes, once, where the load came back well."""
+    targets: list[_Target] = []
+    if not getattr(planner, "allow_partial_load", False):
+        with contextlib.suppress(Exception):
+            targets = _watched(state)
+    targets = [target for target in targets if _fill(target)]
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        holes = []
+        with torch.no_grad():
+            for name, target, before, pattern in targets:
+                mask = unfilled(target, pattern)
+                if mask is not None:
+                    holes.append(
+                        [name, int(mask.sum()), target.numel(), int(mask.reshape(-1).nonzero()[0, 0])]
+                    )
+                    target[mask] = before[mask]
+        if done and holes:
+            report(holes)
+
+
+def _fill(target: _Target) -> bool:
+    _, tensor, _, pattern = target
+    try:
+        with torch.no_grad():
+            tensor.copy_(pattern)
+    except Exception:
+        return False  # not to be written to: the load will say so
+    return True
+
+
+def _watched(state: Any) -> list[_Target]:
+    if not isinstance(state, Mapping):
+        return []
+    flat, _ = _nested_dict.flatten_state_dict(dict(state))
+    found = []
+    bytes_left = BYTES_MAX
+    seen: set[int] = set()
+    for name, value in flat.items():
+        if not isinstance(value, torch.Tensor):
+            continue
+        for _, _, tensor in pieces_of(value):
+            bytes_left -= tensor.numel() * tensor.element_size()
+            plain = tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_quantized
+            is_small = tensor.numel() * _item_bits(tensor) < TENSOR_BITS_MIN
+            if not plain or is_small or tensor.data_ptr() in seen:
+                continue
+            if bytes_left < 0:
+                return []
+            seen.add(tensor.data_ptr())
+            found.append((name, tensor, tensor.clone(), random_like(tensor)))
+    return found

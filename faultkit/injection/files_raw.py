@@ -1,0 +1,309 @@
+"""Faults of layer ``fs`` on real files: below every buffer of Python, whoever opened the file.
+
+`install` takes up one handler of file operations (`faultkit.files.primitives`), in front of a recorder, which so
+sees what the file really got.  It counts each operation for the faults that mean its file and its thread, records
+what fires before it acts, and lets the rest pass.  A fault that names no path means any file save those of the
+system and of the interpreter (``/proc``, the installation of Python, ``*.py``).
+
+An open file is shown truncated, damaged or old by another file in its place: an anonymous one, under the same
+descriptor.  A write that is lost or cut short in secret writes what stood there before, zeros where nothing
+stood: the file has the length that it should have.  A close that fails has closed the file all the same.
+
+Left out: what C, C++ or Rust code does to files by itself (safetensors reads, ``torch.save`` to a path), memory
+maps, and files that were open before the run.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import posix
+import stat
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from faultkit.files import handles, primitives
+from faultkit.filters import ANY, matches
+from faultkit.injection.errors import build
+from faultkit.injection.files_data import altered, writing
+from faultkit.injection.patches import Patches
+from faultkit.injection.perform import KILL, perform
+from faultkit.injection.session import Calls, Match, Session
+from faultkit.plan import Fault
+from faultkit.points import FILE_POINTS
+
+__all__ = ["PEEKING", "install", "missing", "quietly"]
+
+PEEKING = "peeking"  # inside of this nothing is counted: faultkit itself looks at a file
+
+_STREAMS_ONLY = ("flush", "seek")
+_NAMES = frozenset({*FILE_POINTS, "rename", "mkdir"}.difference(_STREAMS_ONLY))
+_POINT_OF = {
+    "fdatasync": "fs.fsync",
+    "fsync_directory": "fs.fsync",
+    "list": "fs.listdir",
+    "symlink": "fs.link",
+}
+_READS = ("read", "stat", "listdir")
+_PYTHON = tuple(
+    {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, os.path.dirname(os.__file__))}
+)
+_SYSTEM = ("/proc/", "/sys/", "/dev/", "/memfd:", *(f"{path}/" for path in _PYTHON if path != "/usr"))
+_SYSTEM_SHARED = "/dev/shm/"
+
+Proceed = Callable[[primitives.Call], Any]
+
+
+def install(session: Session, patches: Patches) -> None:
+    """Let the faults of `session` strike on real files; `patches` undoes it.  Nothing without such faults."""
+    if _NAMES.isdisjoint(session.planned("fs")):
+        return
+    handler = _Handler(session)
+    primitives.take_up(handler)
+    patches.set_up(lambda: primitives.lay_down(handler))
+
+
+def missing(path: str, target: str | None = None) -> FileNotFoundError:
+    """The error of a file that is not there."""
+    names = (path,) if target is None else (path, None, target)
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), *names)
+
+
+def quietly(act: Callable[[], None]) -> None:
+    """`act`, of whose error the frames are dropped: the engine formats every frame, several times over."""
+    try:
+        act()
+    except BaseException as injected:
+        raise injected.with_traceback(None)  # noqa: B904
+
+
+class _Handler:
+    level = primitives.FAULTS
+    block_size: int | None = None
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.reads = not set(_READS).isdisjoint(session.planned("fs"))
+        self.globs = {fault.path for fault in session.plan if fault.layer == "fs" and fault.name in _NAMES}
+        self.lists = "listdir" in session.planned("fs")  # whose globs mean the names in a directory
+        self.keeps = any(f.name == "open" and f.action.name == "stale" for f in session.plan)
+
+    def wants(self, path: str) -> bool:
+        is_own = path.startswith(_SYSTEM) and not path.startswith(_SYSTEM_SHARED)
+        if any(glob != ANY and matches(glob, path) for glob in self.globs):
+            return True
+        return (ANY in self.globs or self.lists) and not (is_own or path.endswith((".py", ".pyc")))
+
+    def __call__(self, call: primitives.Call, proceed: Proceed) -> Any:
+        session, point = self.session, _POINT_OF.get(call.kind, f"fs.{call.kind}")
+        if session.closed or session.is_inside(PEEKING):
+            return proceed(call)
+        if call.kind == "open":
+            session.raw_opened()
+        if self.keeps:
+            self._keep(call)
+        if point not in session.points or session.is_inside(point):
+            return self._done(call, proceed(call), point)
+        if call.kind == "list":
+            return self._list(call, proceed)
+        reads = call.kind == "open" and _reads_file(call)
+        calls = session.enter((point,), tuple(filter(None, (call.path, call.target))), reads)
+        if not calls:
+            return self._done(call, proceed(call), point)
+        try:
+            changes = self._before(calls, call)
+        except BaseException:
+            if call.kind == "close":
+                proceed(call)
+            raise
+        do = getattr(self, f"_{call.kind}", self._any)
+        result = self._done(call, do(call, proceed, changes), point)
+        quietly(lambda: session.act(calls, "after", call.path))
+        return result
+
+    def _done(self, call: primitives.Call, result: Any, point: str) -> Any:
+        self.session.went_well(point, call.path)
+        return result
+
+    def _before(self, calls: Calls, call: primitives.Call) -> list[Match]:
+        """Perform what happens before the call; gives the faults that take its place, or change it."""
+        session, changes = self.session, []
+        for match in session.matching(calls, "before"):
+            if match[1].action.takes_place:
+                changes.append(match)
+            else:
+                quietly(lambda match=match: session.fire(match, session.step, call.path))  # type: ignore[misc]
+        return changes
+
+    def _strike(self, match: Match, call: primitives.Call) -> None:
+        self.session.strike(match, self.session.step, call.path)
+
+    # -- what takes the place of an operation, by its kind --------------------------------------
+
+    def _any(self, call: primitives.Call, proceed: Proceed, changes: list[Match]) -> Any:
+        for match in changes:
+            if match[1].action.name == "missing":
+                self._strike(match, call)
+                raise missing(call.path, call.target if call.kind == "rename" else None)
+            if match[1].action.name == "lie":
+                self._strike(match, call)
+                return call.offset if call.kind == "truncate" else None
+        return proceed(call)
+
+    def _open(self, call: primitives.Call, proceed: Proceed, changes: list[Match]) -> Any:
+        if any(match[1].action.name == "missing" for match in changes):
+            return self._any(call, proceed, changes)
+        descriptor = proceed(call)
+        for match in changes:
+            content = _content_of(descriptor)
+            seen = self._view(match, call.path, content)
+            if seen is not None:
+                self._strike(match, call)
+                _show(descriptor, seen)
+                handles.register(descriptor, call.path, call.flags, *primitives.chain_of(call.path))
+        return descriptor
+
+    def _view(self, match: Match, path: str, content: bytes) -> bytes | None:
+        action = match[1].action
+        if action.name != "stale":
+            return altered(action, content)
+        given = action.get("path")
+        if given is None:
+            return self.session.versions.older(path, content)
+        old = _content_at(os.path.join(os.path.dirname(path), str(given)))
+        return old if old != content else None
+
+    def _read(self, call: primitives.Call, proceed: Proceed, changes: list[Match]) -> Any:
+        count = proceed(call)
+        for match in changes:
+            if not count:
+                break
+            action = match[1].action
+            if action.name == "short":
+                kept = max(1, min(int(action.get("bytes", (count + 1) // 2)), count))  # type: ignore[arg-type]
+                if kept == count or call.offset < 0:
+                    continue
+                self._strike(match, call)
+                if "pread" not in call.function:
+                    posix.lseek(call.descriptor, call.offset + kept, os.SEEK_SET)
+                count = kept
+            else:
+                seen = altered(action, bytes(call.buffer[:count]))
+                if seen is not None:
+                    self._strike(match, call)
+                    call.buffer[:count] = seen
+        return count
+
+    def _write(self, call: primitives.Call, proceed: Proceed, changes: list[Match]) -> Any:
+        data, reported = memoryview(call.data), None
+        for match in changes:
+            index, fault, _, _ = match
+            made = writing(fault.action, data, functools.partial(self._room, index, fault))
+            if made is None:
+                continue
+            self._strike(match, call)
+            count = made.count
+            if made.lost:
+                before = _content_of(call.descriptor, _place_of(call) + len(made.data), made.lost)
+                data = memoryview(bytes(made.data) + before.ljust(made.lost, b"\0"))
+            else:
+                data = made.data
+            if made.ends:
+                return self._end(fault, call, proceed, data)
+            reported = count if reported is None else min(count, reported)
+        if reported is None:
+            return proceed(call)
+        proceed(call.replace(data=data))
+        return reported
+
+    def _room(self, index: int, fault: Fault, wanted: int) -> int:
+        return self.session.budget.take(index, int(fault.action["bytes"]), wanted)
+
+    def _end(self, fault: Fault, call: primitives.Call, proceed: Proceed, data: memoryview) -> int:
+        """What is left of the data is written; then the write fails, or the process dies."""
+        if len(data):
+            written = proceed(call.replace(data=data))
+            if fault.action.name == "full":
+                return written  # as a real disk does: the next write is the one that fails
+        error = fault.action.error
+        if error is None:
+            perform(KILL, str(fault))
+            raise AssertionError(f"{fault} did not end the process")
+        raise build(error, str(fault)).with_traceback(None)
+
+    def _list(self, call: primitives.Call, proceed: Proceed) -> Any:
+        session, names = self.session, proceed(call)
+        calls = session.enter(("fs.listdir",), tuple(f"{call.path}/{os.fsdecode(name)}" for name in names))
+        for match in self._before(calls, call) if calls else ():
+            hidden = [name for name in names if match[1].hits_path(f"{call.path}/{os.fsdecode(name)}")]
+            if hidden:
+                self._strike(match, call)
+                names = [name for name in names if name not in hidden]
+        quietly(lambda: session.act(calls, "after", call.path))
+        return names
+
+    def _keep(self, call: primitives.Call) -> None:
+        """Remember what is there before it is overwritten, replaced or removed, and what is read."""
+        gone = call.target if call.kind == "rename" else call.path
+        if call.kind in ("open", "rename", "unlink") and any(matches(glob, gone) for glob in self.globs):
+            self.session.versions.remember(gone, _content_at(gone))
+
+
+def _reads_file(call: primitives.Call) -> bool:
+    if call.flags & os.O_ACCMODE != os.O_RDONLY or call.flags & os.O_DIRECTORY:
+        return False
+    try:
+        return stat.S_ISREG(posix.stat(call.path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _place_of(call: primitives.Call) -> int:
+    """Where in the file a write will lie."""
+    if call.handle is not None and call.handle.flags & os.O_APPEND:
+        return posix.fstat(call.descriptor).st_size
+    return call.offset if call.offset >= 0 else posix.lseek(call.descriptor, 0, os.SEEK_CUR)
+
+
+def _content_at(path: str) -> bytes | None:
+    """What the file holds; None where there is none."""
+    try:
+        if not stat.S_ISREG(posix.stat(path).st_mode):
+            return None
+        descriptor = posix.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _content_of(descriptor)
+    finally:
+        posix.close(descriptor)
+
+
+def _content_of(descriptor: int, offset: int = 0, length: int | None = None) -> bytes:
+    """What an open file holds there, also where it is open for writing only; less where it ends before."""
+    descriptor = posix.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        wanted = posix.fstat(descriptor).st_size - offset if length is None else length
+        pieces = []
+        while wanted > 0 and (piece := posix.pread(descriptor, wanted, offset)):
+            pieces.append(piece)
+            offset += len(piece)
+            wanted -= len(piece)
+        return b"".join(pieces)
+    finally:
+        posix.close(descriptor)
+
+
+def _show(descriptor: int, content: bytes) -> None:
+    """From now on `descriptor` stands for an anonymous file that holds `content`."""
+    anonymous = posix.memfd_create("faultkit-view", posix.MFD_CLOEXEC)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[posix.write(anonymous, rest) :]
+        posix.lseek(anonymous, 0, os.SEEK_SET)
+        posix.dup2(anonymous, descriptor, False)
+    finally:
+        posix.close(anonymous)

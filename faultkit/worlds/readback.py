@@ -1,0 +1,219 @@
+"""What is stored after a run, seen by a process that took no part in it: the evidence of `durable` and `intact`.
+
+Promises.  A checkpoint is loaded by a process of its own, which holds nothing of what the ranks had in memory,
+and compared with what the ranks say they saved (`faultkit.injection.content`) and with what was loaded from the
+same place before the run.  It is loaded only where something can follow from it: where a save of the run went to
+the place, or a checkpoint was there before.  Content that was loaded once is not loaded again.  A load that
+raises, hangs or kills its process is a result like any other.
+
+Left out: checkpoints above `BYTES_MAX`, and storage that is no directory of files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from faultkit.worlds.outcomes import Died, Hung, Raised, Returned
+
+if TYPE_CHECKING:
+    from faultkit.worlds.run import Run
+    from faultkit.worlds.world import World
+
+__all__ = ["Readback", "Reader"]
+
+BYTES_MAX = 256 << 20
+KNOWN_COUNT_MAX = 64
+METADATA_NAME = ".metadata"
+
+Read = Callable[[Path], Mapping[str, Any]]
+Content = dict[str, str]  # name of a leaf -> checksum
+
+
+class Readback(msgspec.Struct, frozen=True, kw_only=True):
+    """One checkpoint as it was found after the run.
+
+    `kind` is "loaded", "raised", "hung" or "died": what became of the load.  `attempt` is the number of the last
+    save of the run that went to `path`, 0 where none did; `succeeded` are the ranks to which it reported success,
+    `failed` those to which it did not.  `wrong` names the leaves that are not what that save was given, None
+    where that is not known; `changed` those that are not what was loaded from `path` before the run.  `had_old`
+    tells whether a checkpoint could be loaded from there then.  `unfilled` names the leaves that the load left
+    with holes.
+    """
+
+    path: str
+    kind: str
+    error: str = ""
+    attempt: int = 0
+    succeeded: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
+    wrong: tuple[str, ...] | None = None
+    changed: tuple[str, ...] | None = None
+    had_old: bool = False
+    unfilled: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def is_new(self) -> bool:
+        """Whether exactly what the save was given is there."""
+        return self.kind == "loaded" and self.wrong == () and not self.unfilled
+
+    @property
+    def is_old(self) -> bool:
+        """Whether exactly what was there before the run is there."""
+        return self.kind == "loaded" and self.changed == () and not self.unfilled
+
+
+class Reader:
+    """Reads checkpoints back in a process of its own, which starts with the first that is read."""
+
+    def __init__(self, make_world: Callable[[], World]) -> None:
+        self._make_world = make_world
+        self._world: World | None = None
+        self._known: dict[tuple[str, Any], Content | None] = {}
+
+    def close(self) -> None:
+        world, self._world = self._world, None
+        if world is not None:
+            world.close()
+
+    def before(self, directory: Path, read: Read | None) -> dict[str, Content]:
+        """What can be loaded under `directory` now: of each checkpoint its leaves."""
+        found = {}
+        for path in _checkpoints(directory, read):
+            digest = _digest(path)
+            if digest is None:
+                continue
+            key = (digest, read)
+            if key not in self._known:
+                while len(self._known) >= KNOWN_COUNT_MAX:
+                    del self._known[next(iter(self._known))]
+                self._known[key] = self._load(path, read, None, None)[1]
+            content = self._known[key]
+            if content is not None:
+                found[str(path)] = content
+        return found
+
+    def after(
+        self, run: Run, directory: Path, read: Read | None, before: dict[str, Content]
+    ) -> tuple[Readback, ...]:
+        """What became of each checkpoint under `directory` that was there before or that `run` saved."""
+        saves = _saves(run, directory, any_storage=read is not None)
+        found = []
+        for path in dict.fromkeys([*saves, *before]):
+            save = saves.get(path)
+            if save is None and (not saves or not save_failed(saves)):
+                continue  # it is not what a save went to, and nothing failed: whoever removed it may
+            if _digest(Path(path)) is None:
+                continue
+            expected = save.leaves if save is not None else None
+            report, _ = self._load(Path(path), read, expected, before.get(path))
+            found.append(
+                msgspec.structs.replace(
+                    report,
+                    had_old=path in before,
+                    attempt=save.attempt if save is not None else 0,
+                    succeeded=save.succeeded if save is not None else (),
+                    failed=save.failed if save is not None else (),
+                )
+            )
+        return tuple(found)
+
+    def _load(
+        self, path: Path, read: Read | None, new: dict[str, Any] | None, old: Content | None
+    ) -> tuple[Readback, Content | None]:
+        from faultkit.worlds import reading
+
+        if self._world is None:
+            self._world = self._make_world()
+        run = self._world.run(reading.load_and_compare, str(path), read, new, old)
+        outcome = run.outcomes[0]
+        result = Readback(path=str(path), kind="loaded", seconds=run.seconds)
+        holes = {str(leaf[0]) for e in run.events if e.kind == "unfilled" for leaf in e.data["leaves"]}
+        change = msgspec.structs.replace
+        if isinstance(outcome, Returned) and isinstance(outcome.value, dict):
+            value = outcome.value
+            if value["error"] is not None:
+                return change(result, kind="raised", error=value["error"]), None
+            report = change(
+                result, wrong=value["wrong"], changed=value["changed"], unfilled=tuple(sorted(holes))
+            )
+            return report, value["content"] if not holes else None
+        if isinstance(outcome, Raised):
+            return change(result, kind="raised", error=f"{outcome.type_name}: {outcome.message}"), None
+        if isinstance(outcome, Hung):
+            return change(result, kind="hung", error=outcome.waiting), None
+        if isinstance(outcome, Died):
+            return change(result, kind="died", error=outcome.signal or f"exit({outcome.exitcode})"), None
+        return change(result, kind="raised", error="what was loaded could not be told"), None
+
+
+class _Save(msgspec.Struct, frozen=True):
+    attempt: int
+    leaves: dict[str, list[list[Any]]] | None
+    succeeded: tuple[int, ...]
+    failed: tuple[int, ...]
+
+
+def save_failed(saves: dict[str, _Save]) -> bool:
+    """Whether any of the saves did not succeed on every rank."""
+    return any(save.failed for save in saves.values())
+
+
+def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
+    """The last save to each place under `directory`."""
+    root = os.path.abspath(directory)
+    told: dict[str, dict[int, dict[int, Any]]] = {}  # path -> attempt -> rank -> leaves
+    ends: dict[tuple[int, int], bool] = {}
+    for event in run.events:
+        data = event.data
+        if event.kind == "content":
+            path = data["path"] or (root if any_storage else "")
+            if path == root or path.startswith(root + os.sep):
+                told.setdefault(path, {}).setdefault(data["attempt"], {})[event.rank] = data["leaves"]
+        elif event.kind == "attempt_end":
+            ends[event.rank, data["attempt"]] = bool(data["ok"])
+    found = {}
+    for path, attempts in told.items():
+        number = max(attempts)
+        ranks = attempts[number]
+        merged: dict[str, list[list[Any]]] = {}
+        for leaves in ranks.values():
+            for name, pieces in (leaves or {}).items():
+                merged.setdefault(name, []).extend(pieces)
+        is_known = all(leaves is not None for leaves in ranks.values())
+        good = tuple(sorted(rank for rank in ranks if ends.get((rank, number))))
+        bad = tuple(sorted(rank for rank in ranks if not ends.get((rank, number))))
+        found[path] = _Save(number, merged if is_known else None, good, bad)
+    return found
+
+
+def _checkpoints(directory: Path, read: Read | None) -> list[Path]:
+    try:
+        if read is not None:
+            return [directory] if any(directory.iterdir()) else []
+        return sorted(path.parent for path in directory.rglob(METADATA_NAME))
+    except OSError:
+        return []
+
+
+def _digest(path: Path) -> str | None:
+    """What lies under `path`, as a checksum; None where that is too much or cannot be read."""
+    total = hashlib.blake2b(digest_size=16)
+    bytes_left = BYTES_MAX
+    try:
+        for file in sorted(path.rglob("*")):
+            total.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
+            if file.is_file():
+                bytes_left -= file.stat().st_size
+                if bytes_left < 0:
+                    return None
+                total.update(file.read_bytes())
+    except OSError:
+        return None
+    return total.hexdigest()

@@ -1,0 +1,97 @@
+"""Loads a checkpoint in a process that took no part in saving it, and compares.  Imports torch: for ranks only.
+
+The engine's own format is read without knowing what was saved: the targets are made from what the checkpoint
+says of itself.  Their holes are found by the watch that every load on a rank has.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import _nested_dict
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
+from faultkit.injection.content import checksum
+
+__all__ = ["load_and_compare", "load_everything"]
+
+MESSAGE_CHARACTERS = 300
+
+
+def load_everything(path: Path) -> dict[str, Any]:
+    """All that a checkpoint of the stock engine holds, tensors whole.  Raises what the engine raises."""
+    reader = dcp.FileSystemReader(path)
+    target: dict[str, Any] = {}
+    for name, entry in reader.read_metadata().state_dict_metadata.items():
+        is_tensor = isinstance(entry, TensorStorageMetadata)
+        target[name] = torch.zeros(entry.size, dtype=entry.properties.dtype) if is_tensor else None
+    dcp.load(target, checkpoint_id=path, storage_reader=reader, no_dist=True)
+    return target
+
+
+def load_and_compare(
+    path: str,
+    read: Callable[[Path], Mapping[str, Any]] | None,
+    new: dict[str, list[list[Any]]] | None,
+    old: dict[str, str] | None,
+) -> dict[str, Any]:
+    """``{error, wrong, changed, content}``; see `faultkit.worlds.readback.Readback`."""
+    logging.disable(logging.CRITICAL)  # the engine logs each missing file; it is told once, in the report
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            state, _ = _nested_dict.flatten_state_dict(dict((read or load_everything)(Path(path))))
+        except Exception as error:
+            return {"error": _told(error), "wrong": None, "changed": None, "content": None}
+        finally:
+            logging.disable(logging.NOTSET)
+    content = {name: checksum(value) for name, value in state.items()}
+    return {
+        "error": None,
+        "wrong": None if new is None else _wrong(state, content, new),
+        "changed": None
+        if old is None
+        else tuple(sorted(name for name in {*content, *old} if content.get(name) != old.get(name))),
+        "content": content,
+    }
+
+
+def _wrong(
+    state: dict[str, Any], content: dict[str, str], new: dict[str, list[list[Any]]]
+) -> tuple[str, ...]:
+    found = {name for name in state if name not in new}
+    for name, pieces in new.items():
+        value: Any = state.get(name)
+        allowed: dict[Any, set[str]] = {}
+        for offsets, sizes, told in pieces:
+            place = None if offsets is None else (tuple(offsets), tuple(sizes))
+            allowed.setdefault(place, set()).add(told)
+        for place, checksums in allowed.items():
+            if (place is None) == isinstance(value, torch.Tensor) or name not in state:
+                found.add(name)
+            elif place is None:
+                found |= {name} if content[name] not in checksums else set()
+            else:
+                part: Any = value
+                for dimension, (offset, size) in enumerate(zip(*place, strict=True)):
+                    part = part.narrow(dimension, offset, min(size, max(0, part.shape[dimension] - offset)))
+                found |= {name} if checksum(part) not in checksums else set()
+    return tuple(sorted(found))
+
+
+def _told(error: Exception) -> str:
+    """The innermost error that the engine reports, in one line."""
+    failures = getattr(error, "failures", None)
+    while isinstance(failures, Mapping) and failures:
+        first = next(iter(failures.values()))
+        error = first[0] if isinstance(first, tuple) else first
+        failures = getattr(error, "failures", None)
+    text = " ".join(str(error).split())
+    text = text if len(text) <= MESSAGE_CHARACTERS else text[:MESSAGE_CHARACTERS] + "..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

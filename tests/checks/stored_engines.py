@@ -1,0 +1,138 @@
+"""Saves and loads for the tests of what is stored: sound ones, and engines that lose or damage what they are given.
+
+They run on the ranks.  Each defect shows in no error and on no rank: only what is stored tells it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed._shard import sharded_tensor
+from torch.distributed._shard.sharding_spec import ChunkShardingSpec
+
+
+def state(value):
+    rank, size = dist.get_rank(), dist.get_world_size()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        spec = ChunkShardingSpec(dim=0, placements=[f"rank:{number}/cpu" for number in range(size)])
+        sharded = sharded_tensor.empty(spec, 6, 3)
+    for shard in sharded.local_shards():
+        shard.tensor.fill_(value + rank)
+    return {
+        "weight": torch.full((300,), value),
+        "sharded": sharded,
+        f"own of {rank}": torch.full((4,), value + 10 + rank),
+        "nested": {"numbers": [1, 2, value], "flags": torch.ones(70, dtype=torch.bool)},
+    }
+
+
+def save(directory, value=1.0, writer=dcp.FileSystemWriter, threads=1, under=""):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.save(state(value), storage_writer=writer(Path(directory) / under, thread_count=threads))
+
+
+def save_and_swallow(directory, value=1.0):
+    try:
+        save(directory, value)
+    except dcp.CheckpointException:
+        pass
+
+
+def save_then_corrupt(directory, value=1.0):
+    save(directory, value)
+    dist.barrier()
+    if dist.get_rank() == 0:
+        shard = Path(directory) / "__1_0.distcp"
+        data = shard.read_bytes()
+        shard.write_bytes(data.replace(torch.full((4,), value + 11).numpy().tobytes(), bytes(16)))
+
+
+class Forgetful(dcp.FileSystemWriter):
+    """Reports success and leaves the last of its shards out of the index."""
+
+    def write_data(self, plan, planner):
+        wrote = super().write_data(plan, planner)
+        future = torch.futures.Future()
+        future.set_result(wrote.wait()[:-1] if dist.get_rank() == 1 else wrote.wait())
+        return future
+
+
+class Aliased(dcp.FileSystemWriter):
+    """Writes every tensor from a staging buffer that rank 1 has already zeroed."""
+
+    def write_data(self, plan, planner):
+        resolve = planner.resolve_data
+
+        def resolve_zeroed(item):
+            data = resolve(item)
+            return torch.zeros_like(data) if isinstance(data, torch.Tensor) and dist.get_rank() == 1 else data
+
+        planner.resolve_data = resolve_zeroed
+        return super().write_data(plan, planner)
+
+
+def load(directory, reader=dcp.FileSystemReader, partial=False):
+    target = state(-1.0)
+    if partial:
+        target["never saved"] = torch.zeros(100)
+    planner = dcp.DefaultLoadPlanner(allow_partial_load=partial)
+    dcp.load(target, storage_reader=reader(directory), planner=planner)
+    return target["weight"][-1].item(), target[f"own of {dist.get_rank()}"].sum().item()
+
+
+class Skipping(dcp.FileSystemReader):
+    """Leaves out what rank 1 has of its own."""
+
+    def read_data(self, plan, planner):
+        items = [item for item in plan.items if not item.dest_index.fqn.startswith("own of 1")]
+        return super().read_data(dataclasses.replace(plan, items=items), planner)
+
+
+class Halving(dcp.FileSystemReader):
+    """Copies only the first 100 elements of the weight."""
+
+    def read_data(self, plan, planner):
+        resolve, commit = planner.resolve_tensor, planner.commit_tensor
+
+        def resolve_copy(item):
+            target = resolve(item)
+            return target.clone() if item.dest_index.fqn == "weight" else target
+
+        def commit_part(item, tensor):
+            if item.dest_index.fqn == "weight":
+                resolve(item)[:100].copy_(tensor[:100])
+            commit(item, tensor)
+
+        planner.resolve_tensor, planner.commit_tensor = resolve_copy, commit_part
+        return super().read_data(plan, planner)
+
+
+def write_plainly(directory, value=1.0, torn=False):
+    """An engine of one's own, beneath the entry points of the stock one: no file is what that one writes."""
+    if dist.get_rank() == 0:
+        torch.save({"weight": torch.full((4,), value)}, Path(directory) / "plain.pt")
+    dcp.save({"weight": torch.full((4,), value)}, storage_writer=Plain(directory, torn))
+
+
+class Plain(dcp.FileSystemWriter):
+    def __init__(self, path, torn):
+        super().__init__(path)
+        self.torn = torn
+
+    def finish(self, metadata, results):
+        for file in self.path.glob("*.distcp"):
+            file.unlink()
+        if self.torn:
+            plain = self.path / "plain.pt"
+            torch.save({"weight": torch.zeros(4)}, plain)
+
+
+def read_plainly(directory):
+    return torch.load(directory / "plain.pt")

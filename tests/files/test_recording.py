@@ -1,0 +1,257 @@
+"""What a save of the stock engine does to files, as a recording tells it, and when a recording is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+
+from faultkit.files import Recording, RecordingError, describe, describe_all, edges, record, tree_after
+from faultkit.files.tree import read_tree
+
+
+def save(directory, value=1.0, thread_count=1):
+    state = {"shared": torch.full((50,), value), f"of_{dist.get_rank()}": torch.full((30,), value)}
+    dcp.save(state, storage_writer=dcp.FileSystemWriter(directory, thread_count=thread_count))
+
+
+@pytest.fixture(scope="module")
+def saved_twice(pair, tmp_path_factory):
+    """(recording of a save to a new directory, recording of one over it)."""
+    root = tmp_path_factory.mktemp("saved")
+    first = record(pair, save, root / "step", 1.0, root=root)
+    second = record(pair, save, root / "step", 2.0, 2, root=root)
+    assert first.run.verdict == second.run.verdict == "HELD"
+    return first.recording, second.recording
+
+
+def of(recording, path, *kinds):
+    return [one for one in recording.operations if one.path == path and (not kinds or one.kind in kinds)]
+
+
+def kinds(operations):
+    return [one.kind for one in operations]
+
+
+def test_the_metadata_is_synced_before_its_bytes_are_written(saved_twice):
+    for recording in saved_twice:
+        calls = of(recording, "step/.metadata.tmp")
+        assert kinds(calls) == ["open", "fsync", "write", "close", "rename"]
+        assert calls[-1].target == "step/.metadata"
+        assert {one.file for one in calls} == {calls[0].file}
+
+
+@pytest.mark.parametrize("block_size", [4096, 1 << 20])
+def test_so_it_is_with_buffers_of_any_file_system(pair, tmp_path, block_size):
+    recording = record(pair, save, tmp_path / "step", root=tmp_path, block_size=block_size).recording
+    assert recording.block_size == block_size
+    assert kinds(of(recording, "step/.metadata.tmp"))[:3] == ["open", "fsync", "write"]
+
+
+def test_what_does_not_fit_the_buffer_is_written_before_the_sync(pair, tmp_path):
+    recording = record(pair, save, tmp_path / "step", root=tmp_path, block_size=1000).recording
+    assert kinds(of(recording, "step/.metadata.tmp"))[:3] == ["open", "write", "fsync"]
+
+
+def test_neither_the_directory_nor_its_parent_is_synced(saved_twice):
+    for recording in saved_twice:
+        assert of(recording, "step", "mkdir")
+        assert not [one for one in recording.operations if one.kind == "fsync_directory"]
+
+
+def test_a_save_over_another_rewrites_its_shards_and_unlinks_its_metadata_before_the_rename(saved_twice):
+    _, second = saved_twice
+    [unlinked] = of(second, "step/.metadata", "unlink")
+    [renamed] = of(second, "step/.metadata.tmp", "rename")
+    opened = [one for one in second.operations if one.kind == "open" and one.path.endswith(".distcp")]
+    rewritten = [one for one in opened if one.path in second.before]
+    assert len(rewritten) == 2 and all(one.flags & os.O_TRUNC for one in rewritten)
+    assert max(one.index for one in opened) < unlinked.index < renamed.index
+    assert unlinked.file != renamed.file
+
+
+def test_helper_threads_of_the_writer_are_told_apart_and_joined(saved_twice):
+    _, second = saved_twice
+    for rank in (0, 1):
+        own = [one for one in second.operations if one.rank == rank]
+        assert {one.thread for one in own} == {0, 1}
+        [start] = [one for one in own if one.kind == "thread" and one.phase == "start"]
+        [join] = [one for one in own if one.kind == "thread" and one.phase == "join"]
+        helper = [one for one in own if one.thread == 1]
+        assert start.number == join.number == 1
+        assert start.index < helper[0].index and helper[-1].index < join.index
+        assert {(start.index, helper[0].index), (helper[-1].index, join.index)} <= set(edges(second))
+
+
+def test_collectives_order_the_ranks(saved_twice):
+    first, _ = saved_twice
+    by_rank = [
+        [
+            (one.name, one.number, one.phase)
+            for one in first.operations
+            if one.kind == "collective" and one.rank == rank
+        ]
+        for rank in (0, 1)
+    ]
+    assert by_rank[0] == by_rank[1]
+    assert {name for name, _, _ in by_rank[0]} == {"allgather", "gather", "broadcast", "scatter"}
+    assert all(one.group == (0, 1) for one in first.operations if one.kind == "collective")
+    pairs = edges(first)
+    assert pairs and all(before < after for before, after in pairs)
+    # no rank writes its metadata before the other has written its shard
+    [shard] = of(first, "step/__1_0.distcp", "close")
+    [metadata] = of(first, "step/.metadata.tmp", "open")
+    assert follows(first, shard.index, metadata.index)
+
+
+def follows(recording, before, after):
+    """Whether `after` must happen after `before`: by edges and the order of each thread."""
+    reached, operations, pairs = {before}, recording.operations, edges(recording)
+    for one in operations[before:]:
+        same = any(operations[i].rank == one.rank and operations[i].thread == one.thread for i in reached)
+        if same or any(start in reached and end == one.index for start, end in pairs):
+            reached.add(one.index)
+    return after in reached
+
+
+def test_each_operation_names_the_line_that_issued_it(saved_twice):
+    first, _ = saved_twice
+    [renamed] = of(first, "step/.metadata.tmp", "rename")
+    assert [line.partition(":")[0] for line in renamed.where[:2]] == 2 * [
+        "torch/distributed/checkpoint/filesystem.py"
+    ]
+    assert renamed.where[1].endswith(" in finish")
+    assert 1 < len(renamed.where) <= 6
+    assert not any("faultkit/files" in line for one in first.operations for line in one.where)
+
+
+def test_every_rank_says_when_its_function_returned(saved_twice):
+    for recording in saved_twice:
+        for rank in (0, 1):
+            last = [one for one in recording.operations if one.rank == rank][-1]
+            assert (last.kind, last.thread, last.path) == ("returned", 0, "")
+
+
+def test_the_operations_make_the_tree_that_is_there(saved_twice):
+    first, second = saved_twice
+    assert first.before == {}
+    assert tree_after(first) == (second.before, {})
+    assert tree_after(second)[0] == read_tree(second.root).entries
+
+
+def test_a_recording_survives_a_file_and_tells_itself_in_words(saved_twice):
+    first, _ = saved_twice
+    assert Recording.from_bytes(first.to_bytes()) == first
+    told = describe_all(first, kind="rename")
+    assert told == ("rename(step/.metadata.tmp -> step/.metadata) on rank 0",)
+    assert first.describe(of(first, "step/.metadata.tmp", "rename")[0]) == told[0]
+    with pytest.raises(RecordingError, match="not a recording"):
+        Recording.from_bytes(b"no")
+
+
+def test_a_killed_rank_leaves_its_operations_up_to_its_death(pair, tmp_path):
+    plan = "writer.write_data:after@1=kill"
+    recorded = record(pair, save, tmp_path / "step", root=tmp_path, plan=plan)
+    assert recorded.run.outcomes[1].kind == "died"
+    own = [one for one in recorded.recording.operations if one.rank == 1]
+    assert kinds(of(recorded.recording, "step/__1_0.distcp"))[-2:] == ["fsync", "close"]
+    assert own[-1].kind == "close" and own[-1].path == "step/__1_0.distcp"
+
+
+def nothing():
+    pass
+
+
+def test_a_recording_of_nothing_is_refused_and_says_what_was_looked_for(pair, tmp_path):
+    with pytest.raises(RecordingError) as refused:
+        record(pair, nothing, root=tmp_path)
+    text = str(refused.value)
+    assert str(tmp_path) in text and "python backend" in text and "open, write, rename" in text
+    assert "rank 0 returned; rank 1 returned" in text and "backend='preload'" in text
+
+
+def write_below_python(directory):
+    os.makedirs(directory, exist_ok=True)
+    torch.save(torch.ones(3), os.path.join(directory, f"by_cpp_{dist.get_rank()}"))
+
+
+def test_what_was_written_below_python_is_noticed(pair, tmp_path):
+    with pytest.raises(RecordingError, match=r"new/by_cpp_0 \(on disk, and no operation made it\).*preload"):
+        record(pair, write_below_python, tmp_path / "new", root=tmp_path)
+
+
+def start_a_process(directory):
+    if dist.get_rank() == 1:
+        subprocess.run(
+            [sys.executable, "-c", f"open({str(directory / 'child')!r}, 'w').write('x')"], check=True
+        )
+
+
+def test_python_that_a_rank_starts_is_recorded_with_the_rank(pair, tmp_path):
+    recording = record(pair, start_a_process, tmp_path, root=tmp_path).recording
+    assert [(one.kind, one.rank, one.thread) for one in of(recording, "child")] == [
+        (kind, 1, 1) for kind in ("open", "write", "close")
+    ]
+
+
+def whose(*_):
+    return [os.fsync.__module__, open.__module__, "PYTHONPATH" in os.environ, type(open).__name__]
+
+
+def test_nothing_is_replaced_while_nothing_is_recorded(pair, tmp_path):
+    def seen(path):
+        path.write_text("x")
+        return whose()
+
+    before = pair.run(whose).outcomes[0].value
+    during = record(pair, seen, tmp_path / "x", root=tmp_path, verify=False).run.outcomes[0].value
+    assert pair.run(whose).outcomes[0].value == before != during
+
+
+def test_backend_block_size_and_world_are_checked(pair, tmp_path):
+    with pytest.raises(ValueError, match="backend must be one of python, preload"):
+        record(pair, save, root=tmp_path, backend="strace")
+    with pytest.raises(ValueError, match="block_size must be a number of bytes"):
+        record(pair, save, root=tmp_path, block_size=0)
+
+
+def test_the_preloaded_library_sees_what_cpp_writes(pair, tmp_path):
+    from faultkit.files import shim
+
+    if shim.compiler() is None:
+        pytest.skip("no C compiler builds the preloaded library here")
+
+    def both(directory):
+        save(directory / "step")
+        write_below_python(directory)
+
+    recording = record(pair, both, tmp_path, root=tmp_path, backend="preload", block_size=4096).recording
+    assert kinds(of(recording, "by_cpp_1")) == ["open", "write", "close"]
+    assert kinds(of(recording, "step/.metadata.tmp")) == ["open", "fsync", "write", "close", "rename"]
+    [renamed] = of(recording, "step/.metadata.tmp", "rename")
+    assert renamed.where[1].endswith(" in finish")
+    assert describe(renamed) == "rename(step/.metadata.tmp -> step/.metadata) on rank 0"
+    assert "LD_PRELOAD" not in os.environ
+
+
+def test_methods_of_cpp_are_put_back_as_they_were(pair):
+    def changed():
+        from torch._C._distributed_c10d import ProcessGroup, Work
+
+        from faultkit.files import joining
+
+        before = [dict(vars(ProcessGroup)), dict(vars(Work))]
+        events = []
+        undo = joining.watch_collectives(lambda kind, **fields: events.append(fields.get("name")))
+        dist.barrier()
+        undo()
+        dist.barrier()
+        return before == [dict(vars(ProcessGroup)), dict(vars(Work))], events.count("barrier")
+
+    for outcome in pair.run(changed).outcomes.values():
+        assert outcome.value == (True, 2)

@@ -1,0 +1,36 @@
+"""The page on recording: its examples are tests of this very module; its tables are the code's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+from faultkit.files import Operation, Recording
+from faultkit.files.operations import Kind
+from faultkit.files.recording import BACKENDS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "recording.md").read_text(encoding="utf-8")
+
+# One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.
+EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+exec(compile(EXAMPLES, "docs/recording.md", "exec"))
+
+
+def test_the_page_has_its_examples():
+    assert set(re.findall(r"^def (test_\w+)", EXAMPLES, re.MULTILINE)) == {
+        "test_a_rank_that_is_killed_leaves_its_operations",
+        "test_a_training_script_is_recorded_as_it_is",
+        "test_a_writer_below_python_is_noticed",
+        "test_nobody_writes_metadata_before_every_rank_has_gathered",
+        "test_the_engine_syncs_its_metadata_before_it_is_written",
+        "test_what_two_saves_do_to_a_directory",
+    }
+
+
+def test_every_kind_field_and_backend_is_told():
+    told = set(re.findall(r"`(\w+)`", PAGE))
+    times = {"index", "seconds", "end_seconds"}
+    assert {*get_args(Kind), *BACKENDS} <= told
+    assert {*Operation.__struct_fields__} - times <= told
+    assert {*Recording.__struct_fields__} <= told
