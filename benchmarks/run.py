@@ -20,6 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import workload
+from benchmarks.crash_states import crash_exploration, crash_states
+from benchmarks.recording import recording_large, recording_small
+from benchmarks.simulated import (
+    simulated_deadlock,
+    simulated_plans,
+    simulated_sixty_four,
+    simulated_thousand,
+)
 from faultkit import World
 
 __all__ = ["BENCHMARKS", "main"]
@@ -266,6 +274,53 @@ def watching() -> Row:
     )
 
 
+def examples() -> Row:
+    """Examples per second of ``@given(rank_failures(4))`` over a save, against a plain loop over the same plans."""
+    import hypothesis
+
+    from faultkit import strategies
+
+    count, plans = 40, []
+
+    def judged(plan: object) -> None:
+        assert world.run(workload.save, plan=plan).verdict.value == "HELD"  # type: ignore[arg-type]
+
+    def given() -> float:
+        plans.clear()
+
+        @hypothesis.settings(
+            max_examples=count,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(plan=strategies.rank_failures(4))
+        def examples(plan: object) -> None:
+            plans.append(plan)
+            judged(plan)
+
+        began = time.perf_counter()
+        examples()
+        return (time.perf_counter() - began) / len(plans)
+
+    def loop() -> float:
+        began = time.perf_counter()
+        for plan in plans:
+            judged(plan)
+        return (time.perf_counter() - began) / len(plans)
+
+    with World(4) as world:
+        workload.run_plans(world, 32)
+        given()
+        a, b, ratios = _turns(given, loop, 21)
+    return (
+        "examples/s, world of 4, @given / plain loop over the same plans",
+        f"{1 / a:.1f}/s",
+        f"{1 / b:.1f}/s",
+        _ratio(ratios, 2),
+    )
+
+
 def _die() -> None:
     import torch.distributed as dist
 
@@ -303,6 +358,15 @@ BENCHMARKS = {
         deadlock,
         next_after_death,
         watching,
+        examples,
+        recording_small,
+        recording_large,
+        crash_states,
+        crash_exploration,
+        simulated_plans,
+        simulated_sixty_four,
+        simulated_deadlock,
+        simulated_thousand,
         death_in_torch,
     )
 }

@@ -29,9 +29,9 @@ from faultkit.files.recording import (
     names_of_root,
     require_block_size,
     require_operations,
-    verified,
 )
 from faultkit.files.tree import read_tree
+from faultkit.files.verifying import verified
 
 __all__ = ["CommandRecorded", "record_command"]
 
@@ -81,7 +81,7 @@ def record_command(
     library = _library(backend)
     roots = names_of_root(root)
     before = read_tree(roots[0])
-    with Spools() as spools:
+    with Spools(roots) as spools:
         told = {**os.environ, **(environment or {})}
         told |= commanded.environment(
             spools.directory, roots, require_block_size(block_size), library, told.get("PYTHONPATH")

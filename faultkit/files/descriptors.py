@@ -16,26 +16,27 @@ from typing import Any
 from faultkit.files import handles, opening
 from faultkit.files.primitives import Call, Handle, chain_of, run
 
-__all__ = ["CHANGES", "READS"]
+__all__ = ["CHANGES", "originals"]
 
 COPY_BYTES_MAX = 8 << 20
 
 _real = {name: getattr(os, name) for name in dir(os) if callable(getattr(os, name))}
 
 
-def _handle(descriptor: Any) -> Handle | None:
+def handle_of(descriptor: Any) -> Handle | None:
+    """The open file behind a descriptor that somebody wants to hear of, else None."""
     handle = handles.find(descriptor) if isinstance(descriptor, int) else None
     return handle if handle is not None and handle.chain else None
 
 
-def _call(
+def call_on(
     kind: str, descriptor: int, handle: Handle, name: str, real: Callable[[Call], Any], **also: Any
 ) -> Any:
     call = Call(kind, handle.path, descriptor=descriptor, handle=handle, function=f"os.{name}", **also)
     return run(handle.chain, call, real)
 
 
-def _named(
+def call_by_name(
     kind: str, path: str, name: str, real: Callable[[Call], Any], target: str = "", **also: Any
 ) -> Any:
     """Run a call on a name; `real` gets it whether or not anybody wants it."""
@@ -53,7 +54,7 @@ def open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None)
 
 
 def close(fd: int) -> None:
-    handle = _handle(fd)
+    handle = handle_of(fd)
     handles.forget(fd)
     if handle is None:
         _real["close"](fd)
@@ -65,7 +66,7 @@ def close(fd: int) -> None:
         _real["close"](fd)
 
     try:
-        _call("close", fd, handle, "close", real)
+        call_on("close", fd, handle, "close", real)
     finally:
         if not closed:  # as the system does: after an error the descriptor is gone all the same
             _real["close"](fd)
@@ -81,17 +82,19 @@ def closerange(fd_low: int, fd_high: int, /) -> None:
 
 
 def write(fd: int, data: Any, /) -> int:
-    handle = _handle(fd)
+    handle = handle_of(fd)
     if handle is None:
         return _real["write"](fd, data)
-    return _call("write", fd, handle, "write", lambda call: _real["write"](fd, call.data), data=_bytes(data))
+    return call_on(
+        "write", fd, handle, "write", lambda call: _real["write"](fd, call.data), data=_bytes(data)
+    )
 
 
 def pwrite(fd: int, buffer: Any, offset: int, /) -> int:
-    handle = _handle(fd)
+    handle = handle_of(fd)
     if handle is None or offset < 0:
         return _real["pwrite"](fd, buffer, offset)
-    return _call("write", fd, handle, "pwrite", _pwrite, data=_bytes(buffer), offset=offset)
+    return call_on("write", fd, handle, "pwrite", _pwrite, data=_bytes(buffer), offset=offset)
 
 
 def _pwrite(call: Call) -> int:
@@ -99,19 +102,19 @@ def _pwrite(call: Call) -> int:
 
 
 def writev(fd: int, buffers: Any, /) -> int:
-    handle = _handle(fd)
+    handle = handle_of(fd)
     if handle is None:
         return _real["writev"](fd, buffers)
     data = b"".join(map(_bytes, buffers))
-    return _call("write", fd, handle, "writev", lambda call: _real["write"](fd, call.data), data=data)
+    return call_on("write", fd, handle, "writev", lambda call: _real["write"](fd, call.data), data=data)
 
 
 def pwritev(fd: int, buffers: Any, offset: int, flags: int = 0, /) -> int:
-    handle = _handle(fd)
+    handle = handle_of(fd)
     if handle is None or offset < 0:
         return _real["pwritev"](fd, buffers, offset, flags)
     data = b"".join(map(_bytes, buffers))
-    return _call(
+    return call_on(
         "write",
         fd,
         handle,
@@ -127,10 +130,10 @@ def _bytes(data: Any) -> memoryview:
 
 
 def ftruncate(fd: int, length: int, /) -> None:
-    handle = _handle(fd)
+    handle = handle_of(fd)
     if handle is None:
         return _real["ftruncate"](fd, length)
-    return _call(
+    return call_on(
         "truncate", fd, handle, "ftruncate", lambda call: _real["ftruncate"](fd, call.offset), offset=length
     )
 
@@ -139,13 +142,13 @@ def truncate(path: Any, length: int) -> None:
     if isinstance(path, int):
         return ftruncate(path, length)
     name = handles.absolute(path)
-    return _named(
+    return call_by_name(
         "truncate", name, "truncate", lambda call: _real["truncate"](path, call.offset), offset=length
     )
 
 
 def posix_fallocate(fd: int, offset: int, length: int, /) -> None:
-    handle = _handle(fd)
+    handle = handle_of(fd)
     if handle is None or offset < 0 or length <= 0:
         return _real["posix_fallocate"](fd, offset, length)
     size = os.fstat(fd).st_size
@@ -155,7 +158,7 @@ def posix_fallocate(fd: int, offset: int, length: int, /) -> None:
 
     if offset + length <= size:
         return _real["posix_fallocate"](fd, offset, length)  # blocks, but no content and no size
-    return _call("truncate", fd, handle, "posix_fallocate", real, offset=offset + length)
+    return call_on("truncate", fd, handle, "posix_fallocate", real, offset=offset + length)
 
 
 def fsync(fd: Any) -> None:
@@ -168,11 +171,11 @@ def fdatasync(fd: Any) -> None:
 
 def _sync(name: str, fd: Any) -> None:
     descriptor = fd if isinstance(fd, int) else _descriptor_of(fd)
-    handle = _handle(descriptor)
+    handle = handle_of(descriptor)
     if handle is None:
         return _real[name](fd)
     kind = "fsync_directory" if handle.is_directory else name
-    return _call(kind, descriptor, handle, name, lambda call: _real[name](descriptor))
+    return call_on(kind, descriptor, handle, name, lambda call: _real[name](descriptor))
 
 
 def _descriptor_of(file: Any) -> int:
@@ -192,7 +195,9 @@ def _rename(name: str, src: Any, dst: Any, src_dir_fd: int | None, dst_dir_fd: i
     def real(call: Call) -> None:
         _real[name](src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
-    return _named("rename", handles.absolute(src, src_dir_fd), name, real, handles.absolute(dst, dst_dir_fd))
+    return call_by_name(
+        "rename", handles.absolute(src, src_dir_fd), name, real, handles.absolute(dst, dst_dir_fd)
+    )
 
 
 def link(
@@ -206,14 +211,18 @@ def link(
     def real(call: Call) -> None:
         _real["link"](src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=follow_symlinks)
 
-    return _named("link", handles.absolute(src, src_dir_fd), "link", real, handles.absolute(dst, dst_dir_fd))
+    return call_by_name(
+        "link", handles.absolute(src, src_dir_fd), "link", real, handles.absolute(dst, dst_dir_fd)
+    )
 
 
 def symlink(src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None) -> None:
     def real(call: Call) -> None:
         _real["symlink"](src, dst, target_is_directory, dir_fd=dir_fd)
 
-    return _named("symlink", handles.absolute(dst, dir_fd), "symlink", real, os.fsdecode(os.fspath(src)))
+    return call_by_name(
+        "symlink", handles.absolute(dst, dir_fd), "symlink", real, os.fsdecode(os.fspath(src))
+    )
 
 
 def unlink(path: Any, *, dir_fd: int | None = None) -> None:
@@ -230,12 +239,12 @@ def rmdir(path: Any, *, dir_fd: int | None = None) -> None:
 
 def mkdir(path: Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
     name = handles.absolute(path, dir_fd)
-    return _named("mkdir", name, "mkdir", lambda call: _real["mkdir"](path, mode, dir_fd=dir_fd))
+    return call_by_name("mkdir", name, "mkdir", lambda call: _real["mkdir"](path, mode, dir_fd=dir_fd))
 
 
 def _by_name(kind: str, function: str, path: Any, dir_fd: int | None) -> None:
     name = handles.absolute(path, dir_fd)
-    return _named(kind, name, function, lambda call: _real[function](path, dir_fd=dir_fd))
+    return call_by_name(kind, name, function, lambda call: _real[function](path, dir_fd=dir_fd))
 
 
 def dup(fd: int, /) -> int:
@@ -243,13 +252,13 @@ def dup(fd: int, /) -> int:
 
 
 def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
-    if fd != fd2 and _handle(fd2) is not None and _handle(fd) is not None:
+    if fd != fd2 and handle_of(fd2) is not None and handle_of(fd) is not None:
         close(fd2)
     return _duplicate(fd, _real["dup2"](fd, fd2, inheritable))
 
 
 def _duplicate(descriptor: int, copy: int) -> int:
-    handle = _handle(descriptor)
+    handle = handle_of(descriptor)
     if handle is None:
         handles.forget(copy)
     else:
@@ -258,7 +267,7 @@ def _duplicate(descriptor: int, copy: int) -> int:
 
 
 def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int, *more: Any, **also: Any) -> int:
-    handle = _handle(out_fd)
+    handle = handle_of(out_fd)
     if handle is None or more or also or not _is_regular(in_fd):
         return _real["sendfile"](out_fd, in_fd, offset, count, *more, **also)
     return _copy("sendfile", handle, in_fd, out_fd, count, offset, None)
@@ -267,7 +276,7 @@ def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int, *more: Any
 def copy_file_range(
     src: int, dst: int, count: int, offset_src: int | None = None, offset_dst: int | None = None
 ) -> int:
-    handle = _handle(dst)
+    handle = handle_of(dst)
     if handle is None or not _is_regular(src):
         return _real["copy_file_range"](src, dst, count, offset_src, offset_dst)
     return _copy("copy_file_range", handle, src, dst, count, offset_src, offset_dst)
@@ -292,7 +301,7 @@ def _copy(
             return _real["write"](goal, call.data)
         return _real["pwrite"](goal, call.data, offset)
 
-    written = _call("write", goal, handle, name, real, data=data, offset=-1 if offset is None else offset)
+    written = call_on("write", goal, handle, name, real, data=data, offset=-1 if offset is None else offset)
     if source_offset is None:
         os.lseek(source, place + written, os.SEEK_SET)
     return written
@@ -305,102 +314,6 @@ def _is_regular(descriptor: int) -> bool:
         return False
 
 
-# -- for handlers that want reads ----------------------------------------------------------------
-
-
-def read(fd: int, length: int, /) -> bytes:
-    handle = _handle(fd)
-    if handle is None or not handle.reads or handle.is_directory or length < 0:
-        return _real["read"](fd, length)
-    return _read("read", fd, handle, length, -1)
-
-
-def pread(fd: int, length: int, offset: int, /) -> bytes:
-    handle = _handle(fd)
-    if handle is None or not handle.reads or length < 0:
-        return _real["pread"](fd, length, offset)
-    return _read("pread", fd, handle, length, offset)
-
-
-def _read(name: str, fd: int, handle: Handle, length: int, offset: int) -> bytes:
-    buffer = bytearray(length)
-
-    def real(call: Call) -> int:
-        if offset < 0:
-            return _real["readv"](fd, [call.buffer])
-        return _real["preadv"](fd, [call.buffer], offset)
-
-    place = os.lseek(fd, 0, os.SEEK_CUR) if offset < 0 else offset
-    count = _call("read", fd, handle, name, real, buffer=memoryview(buffer), offset=place)
-    return bytes(buffer[:count])
-
-
-def listdir(path: Any = None) -> list[Any]:
-    if isinstance(path, int):
-        return _real["listdir"](path)
-    name = handles.absolute("." if path is None else path)
-    return _named("list", name, "listdir", lambda call: _real["listdir"](path))
-
-
-def scandir(path: Any = None) -> Any:
-    if isinstance(path, int):
-        return _real["scandir"](path)
-    name = handles.absolute("." if path is None else path)
-    if not chain_of(name)[1]:
-        return _real["scandir"](path)
-    with _real["scandir"](path) as entries:
-        found = {entry.name: entry for entry in entries}
-    kept = _named("list", name, "scandir", lambda call: list(found))
-    return _Entries([found[one] for one in kept if one in found])
-
-
-class _Entries:
-    """What scandir gives: an iterator that is closed, too."""
-
-    def __init__(self, entries: list[Any]) -> None:
-        self._entries = iter(entries)
-
-    def __iter__(self) -> Any:
-        return self
-
-    def __next__(self) -> Any:
-        return next(self._entries)
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._entries = iter(())
-
-
-def stat_(path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
-    if isinstance(path, int):
-        return _real["stat"](path)
-    return _stat(
-        "stat", path, dir_fd, lambda: _real["stat"](path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
-    )
-
-
-def lstat(path: Any, *, dir_fd: int | None = None) -> os.stat_result:
-    return _stat("lstat", path, dir_fd, lambda: _real["lstat"](path, dir_fd=dir_fd))
-
-
-def access(path: Any, mode: int, **also: Any) -> bool:
-    try:
-        return _stat("access", path, also.get("dir_fd"), lambda: _real["access"](path, mode, **also))
-    except OSError:
-        return False
-
-
-def _stat(function: str, path: Any, dir_fd: int | None, real: Callable[[], Any]) -> Any:
-    if isinstance(path, int):
-        return real()
-    return _named("stat", handles.absolute(path, dir_fd), function, lambda call: real())
-
-
 CHANGES: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
@@ -410,15 +323,6 @@ CHANGES: dict[str, Callable[..., Any]] = {
     )
     if function.__name__ in _real
 }  # fmt: skip
-READS: dict[str, Callable[..., Any]] = {
-    "read": read,
-    "pread": pread,
-    "listdir": listdir,
-    "scandir": scandir,
-    "stat": stat_,
-    "lstat": lstat,
-    "access": access,
-}
 
 
 def originals() -> dict[str, Callable[..., Any]]:

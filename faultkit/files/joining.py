@@ -38,7 +38,7 @@ def watch_threads(event: Event) -> Callable[[], None]:
         now = time.monotonic_ns()
         start(self)
         if self.native_id is not None:
-            event("thread", phase="start", number=self.native_id, start_ns=now)
+            event("thread", phase="start", number=self.native_id, start_ns=now, end_ns=now)
 
     @functools.wraps(join)
     def join_seen(self: Any, *args: Any, **kwargs: Any) -> None:

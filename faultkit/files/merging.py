@@ -99,6 +99,8 @@ def with_ranks(spools: Iterable[list[tuple[RawOperation, bytes]]]) -> list[Proce
                     first = firsts.get(frames[0][0].process, raw.start_ns)
                     firsts[frames[0][0].process] = min(first, raw.start_ns)
         told = {process: rank for rank, process in enumerate(sorted(firsts, key=firsts.__getitem__))}
+    # one without a rank of its own, such as a launcher, after the ranks: it has not the first thread of rank 0
+    spools.sort(key=lambda frames: frames[0][0].process not in told)
     return [(told.get(frames[0][0].process, 0), frames) for frames in spools]
 
 

@@ -21,7 +21,8 @@ from faultkit.files.merging import merge, with_lines, with_ranks
 from faultkit.files.opening import buffer_size_of
 from faultkit.files.operations import Recording, RecordingError
 from faultkit.files.spool import read_frames
-from faultkit.files.tree import Tree, read_tree, tree_after
+from faultkit.files.tree import Tree, read_tree
+from faultkit.files.verifying import verified
 
 if TYPE_CHECKING:
     from faultkit.plan import FaultPlan
@@ -34,7 +35,6 @@ BACKENDS = ("python", "preload")
 SHARED_MEMORY = "/dev/shm"
 SHARED_MEMORY_BYTES_MIN = 1 << 30
 TRIAL_BYTES, TRIAL_COUNT = 4 << 20, 3
-NAME_COUNT_MAX = 5  # of files that a message names
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ def record(
         library = shim.library()
     roots = names_of_root(root)
     before = read_tree(roots[0])
-    with Spools() as spools:
+    with Spools(roots) as spools:
         settings = Settings(spools.directory, roots, require_block_size(block_size), library)
         with preloaded(world, library) as able:
             able.prepare()  # which settles on a fork server that then stays
@@ -136,14 +136,15 @@ def _on_rank(
 class Spools:
     """A directory of spools for the length of a block, where writing costs least."""
 
-    def __init__(self) -> None:
+    def __init__(self, roots: tuple[str, ...]) -> None:
         self.directory = ""
+        self._roots = roots
         self._owner: Any = None
 
     def __enter__(self) -> Spools:
         import tempfile  # not at the top: every rank imports this module
 
-        self.directory = tempfile.mkdtemp(prefix="faultkit-recording-", dir=_place())
+        self.directory = tempfile.mkdtemp(prefix="faultkit-recording-", dir=_place(self._roots))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -176,8 +177,9 @@ class Spools:
             path = os.path.join(self.directory, name)
             if name.endswith(".failed"):
                 raise RecordingError(
-                    f"record: the spool {path.removesuffix('.failed')} could not be written to its end: there is no "
-                    "space for a copy of all that the run writes; set TMPDIR to a larger place"
+                    f"record: operations could not be kept ({name.split('.')[-2]}, in {self.directory}): a copy of "
+                    "all that the run writes needs room there, and files as large as that; set TMPDIR to a larger "
+                    "place, or record without a limit on the size of files"
                 )
             spools.append(list(read_frames(path)))
         processes = with_ranks(with_lines(spools))
@@ -187,9 +189,20 @@ class Spools:
         return Recording(roots[0], size, chosen, backend, before.entries, operations, before.links, notes)
 
 
+def _place(roots: tuple[str, ...]) -> str:
+    """A directory for spools outside of the recorded one.  Raises RecordingError where there is none."""
+    for place in _places():
+        if not any(f"{os.path.realpath(place)}/".startswith(f"{root.rstrip('/')}/") for root in roots):
+            return place
+    raise RecordingError(
+        f"record: {roots[0]} holds the temporary directory, where operations are kept while they are recorded; "
+        "record a directory beneath it, or set TMPDIR"
+    )
+
+
 @functools.cache
-def _place() -> str:
-    """Where a write costs least: shared memory with room for a copy of all that is written, or the usual place.
+def _places() -> tuple[str, ...]:
+    """The usual place and, with room for a copy of all that is written, shared memory; where writes cost least first.
 
     It is tried, since it depends on the machine: a file system that keeps large pages beats shared memory.
     """
@@ -211,7 +224,7 @@ def _place() -> str:
                 began = time.perf_counter()
                 file.write(data)
                 seconds[place] = min(seconds[place], time.perf_counter() - began)
-    return min(places, key=seconds.__getitem__)
+    return tuple(sorted(places, key=seconds.__getitem__))
 
 
 def names_of_root(root: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -259,44 +272,3 @@ def describe_run(run: Run) -> str:
 
 def _unfinished(run: Run) -> tuple[int, ...]:
     return tuple(rank for rank, outcome in sorted(run.outcomes.items()) if outcome.kind in ("died", "hung"))
-
-
-def verified(recording: Recording, died: tuple[int, ...] = ()) -> Recording:
-    """Hold the operations to the disk.  Where a rank `died` a difference is a note, since its last call is open."""
-    after = read_tree(recording.root)
-    entries, links = tree_after(recording)
-    wrong = [
-        name
-        for name in sorted({*entries, *after.entries})
-        if (name in entries) != (name in after.entries) or entries.get(name) != after.entries.get(name)
-    ]
-    wrong += [name for name in sorted({*links, *after.links}) if links.get(name) != after.links.get(name)]
-    if not wrong:
-        return recording
-    named = ", ".join(
-        f"{name} ({_difference(name, entries, after.entries)})" for name in wrong[:NAME_COUNT_MAX]
-    )
-    more = f" and {len(wrong) - NAME_COUNT_MAX} more" if len(wrong) > NAME_COUNT_MAX else ""
-    sentence = f"the recorded operations do not explain what is on disk: {named}{more}"
-    if died:
-        ranks = ", ".join(map(str, died))
-        return msgspec.structs.replace(
-            recording, notes=(*recording.notes, f"{sentence}; rank {ranks} ended within an operation")
-        )
-    hint = (
-        "something writes below Python (use backend='preload'), through a memory map, from a child process, "
-        "or after the function has returned"
-    )
-    notes = f"; noted: {'; '.join(recording.notes)}" if recording.notes else ""
-    raise RecordingError(f"record: {sentence}; {hint}{notes}")
-
-
-def _difference(name: str, recorded: dict[str, bytes | None], found: dict[str, bytes | None]) -> str:
-    if name not in recorded:
-        return "on disk, and no operation made it"
-    if name not in found:
-        return "recorded, and not on disk"
-    expected, seen = recorded[name], found[name]
-    if expected is None or seen is None:
-        return "a file in one, a directory in the other"
-    return f"{len(seen)} bytes on disk, {len(expected)} recorded, and they differ"

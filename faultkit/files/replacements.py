@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from faultkit.files import descriptors, handles, mapped, opening
+from faultkit.files import descriptors, handles, mapped, opening, reading
 
 __all__ = ["install", "renew", "uninstall"]
 
@@ -56,7 +56,7 @@ def renew(*, reads: bool) -> None:
     """Handlers came or went: ask for every open file again, and see reads where one wants them."""
     global _reads
     if reads and not _reads:
-        _replace(descriptors.READS)
+        _replace(reading.READS)
         _reads = True
     handles.renew()
 

@@ -125,9 +125,10 @@ static int spool_of_this_process(void) {
     return spool;
 }
 
-static void spool_failed(void) {
-    char path[PATH_MAX + 32];
-    snprintf(path, sizeof path, "%s/preload-%d.failed", spool_directory, (int)owner);
+static void spool_failed(int error) {
+    const char *why = strerrorname_np ? strerrorname_np(error) : NULL;
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/preload-%d.%s.failed", spool_directory, (int)owner, why ? why : "error");
     int made = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT, 0600);
     if (made >= 0) syscall(SYS_close, made);
 }
@@ -179,7 +180,7 @@ static void append(const struct operation *op, const struct iovec *data, int cou
         ssize_t written = syscall(SYS_writev, fd, pieces + first, used - first);
         if (written < 0 && errno == EINTR) continue;
         if (written < 0) {
-            spool_failed();
+            spool_failed(errno);
             break;
         }
         while (first < used && (size_t)written >= pieces[first].iov_len) written -= (ssize_t)pieces[first++].iov_len;

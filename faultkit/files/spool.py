@@ -8,6 +8,7 @@ endian (of the head, of the data), the head (a msgpack array, `RawOperation`) an
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
@@ -82,7 +83,9 @@ class Spool:
                         pieces = [memoryview(b"".join(pieces))[written:]]
         except OSError as error:
             self.failed = error
-            _close(_open(f"{self.path}.failed", os.O_WRONLY | os.O_CREAT, 0o600))
+            # said by a name, since an empty file can be made where nothing can be written any more
+            why = errno.errorcode.get(error.errno or 0, "error")
+            _close(_open(f"{self.path}.{why}.failed", os.O_WRONLY | os.O_CREAT, 0o600))
 
     def close(self) -> None:
         _close(self._descriptor)

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.distributed._shard.sharded_tensor import ShardedTensor
-from torch.distributed.checkpoint import _nested_dict, default_planner
+from torch.distributed.checkpoint import _nested_dict, default_planner, filesystem
 from torch.distributed.tensor import DTensor
 
-__all__ = ["checksum", "fingerprint", "pieces_of", "random_like", "unfilled", "watching_targets"]
+__all__ = ["checksum", "fingerprint", "pieces_of", "place_of", "random_like", "unfilled", "watching_targets"]
 
 BYTES_MAX = 256 << 20
 RUN_BITS_MIN = 64
@@ -62,6 +63,16 @@ def fingerprint(state: Any, planner: Any = None) -> dict[str, list[list[Any]]] |
                 found.setdefault(name, []).append([list(offsets), list(sizes), checksum(tensor)])
         return found
     return None
+
+
+def place_of(writer: Any) -> str | None:
+    """The directory to which `writer` writes, where another process can read it back as the stock engine does."""
+    if not isinstance(writer, filesystem.FileSystemWriter):
+        return None
+    if any(kind.__name__ == "HuggingFaceStorageWriter" for kind in type(writer).__mro__):
+        return None  # another format, which needs a reader of its own
+    path = getattr(writer, "path", None)
+    return os.path.abspath(path) if isinstance(path, (str, os.PathLike)) else None
 
 
 def pieces_of(value: Any) -> list[Piece]:

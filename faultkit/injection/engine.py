@@ -14,7 +14,6 @@ another process, which is an attempt without steps here, and of a save without c
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -257,11 +256,12 @@ class _Engine:
             attempt = getattr(self.thread, "attempt", None)
             if attempt is not None and self.session.is_content_wanted and not self.session.closed:
                 writer = arguments.get("storage_writer", args, kwargs)
-                path = getattr(writer, "path", None) if isinstance(writer, dcp.FileSystemWriter) else None
+                own = carried(writer)
+                path = content.place_of(own.inner if own is not None else writer)
                 self.session.record(
                     "content",
                     attempt=attempt.number,
-                    path=os.path.abspath(path) if path is not None else None,
+                    path=path,
                     leaves=content.fingerprint(
                         arguments.get("state_dict", args, kwargs), arguments.get("planner", args, kwargs)
                     ),

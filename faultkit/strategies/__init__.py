@@ -32,25 +32,34 @@ if TYPE_CHECKING:
     from faultkit.strategies import profiles
     from faultkit.strategies.confirming import confirm
     from faultkit.strategies.errors import ERROR_FAMILIES, actions, exceptions
+    from faultkit.strategies.history import checkpoint_history, replay_history
+    from faultkit.strategies.history_managers import Manager, dcp_manager, renaming_manager
     from faultkit.strategies.plans import fault_plans, faults, rank_failures, ranks, world_sizes
     from faultkit.strategies.recipes import SaveLoadPair, StateRecipe
+    from faultkit.strategies.schedules import schedules
     from faultkit.strategies.states import DTYPES, save_load_pairs, state_dicts
     from faultkit.strategies.steering import steer
 
 __all__ = [
     "DTYPES",
     "ERROR_FAMILIES",
+    "Manager",
     "SaveLoadPair",
     "StateRecipe",
     "actions",
+    "checkpoint_history",
     "confirm",
+    "dcp_manager",
     "exceptions",
     "fault_plans",
     "faults",
     "profiles",
     "rank_failures",
     "ranks",
+    "renaming_manager",
+    "replay_history",
     "save_load_pairs",
+    "schedules",
     "state_dicts",
     "steer",
     "world_sizes",
@@ -59,16 +68,22 @@ __all__ = [
 _HOMES = {
     "DTYPES": "recipes",
     "ERROR_FAMILIES": "errors",
+    "Manager": "history_managers",
     "SaveLoadPair": "recipes",
     "StateRecipe": "recipes",
     "actions": "errors",
+    "checkpoint_history": "history",
     "confirm": "confirming",
+    "dcp_manager": "history_managers",
     "exceptions": "errors",
     "fault_plans": "plans",
     "faults": "plans",
     "rank_failures": "plans",
     "ranks": "plans",
+    "renaming_manager": "history_managers",
+    "replay_history": "history",
     "save_load_pairs": "states",
+    "schedules": "schedules",
     "state_dicts": "states",
     "steer": "steering",
     "world_sizes": "plans",

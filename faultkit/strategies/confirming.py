@@ -1,9 +1,10 @@
-"""A failed example is run again in a fresh world before it counts: `confirm`.
+"""A failed example is run again on new ranks before it counts: `confirm`.
 
 A warm world survives from example to example, and is replaced where it can be seen to be damaged.  If what an
 example reports came from what an earlier one left behind all the same, a world of fresh ranks does not show
-it.  Such a disagreement is an error of its own, told with both stories; it is never taken for a success.
-Left out: an example that fails only now and then in fresh worlds, too; Hypothesis calls that flaky.
+it.  Such a disagreement is an error of its own, told with both stories; it is never taken for a success.  The
+pytest plugin does the same, for the whole test, with every failed example of a ``@given`` test that uses it.
+Left out: an example that fails only now and then on fresh ranks, too; Hypothesis calls that flaky.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from faultkit.worlds import World
 from faultkit.worlds.run import Run
 
-__all__ = ["confirm"]
+__all__ = ["confirm", "disagreement"]
 
 
 def confirm(world: World, run: Run, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Run:
@@ -25,18 +26,17 @@ def confirm(world: World, run: Run, fn: Callable[..., Any], *args: Any, **kwargs
     """
     if not run.violations:
         return run
-    with World(
-        world.size,
-        kind="fresh",
-        timeout=run.timeout_seconds,
-        seed=world.seed,
-        backend=world._backend,
-        group_timeout=world._group_timeout,
-    ) as fresh:
+    kind = "fresh" if world.kind == "warm" else world.kind  # no other kind keeps anything from run to run
+    with world.like(kind=kind, timeout=run.timeout_seconds) as fresh:
         again = fresh.run(fn, *args, plan=run.plan, may_not_fire=run.may_not_fire, **kwargs)
     if again.verdict == run.verdict:
         raise AssertionError(again.story())
-    raise AssertionError(
+    raise AssertionError(disagreement(run, again))
+
+
+def disagreement(run: Run, again: Run) -> str:
+    """What to say where `run` came to another verdict than `again`, the same on fresh ranks."""
+    return (
         f"the worlds disagree: {run.verdict} on {run.kind} ranks, {again.verdict} on fresh ones, for "
         f"{str(run.plan)!r}; an earlier run left something behind, or the outcome is a matter of chance"
         f"\n\n{run.story()}\n\nthe same plan on fresh ranks\n\n{again.story()}"

@@ -31,7 +31,7 @@ from hypothesis.errors import InvalidArgument
 from faultkit.actions import OWN_EXCEPTIONS, Action
 from faultkit.grammar import read_action
 from faultkit.strategies.arguments import checked_choices, described, rejecting
-from faultkit.strategies.swarm import some_of
+from faultkit.strategies.swarm import Choices
 
 __all__ = ["ACTION_FAMILIES", "ERROR_FAMILIES", "actions", "drawn_action", "exceptions"]
 
@@ -52,9 +52,10 @@ _DOINGS = {
     "time": "delay(0.01) delay(0.1)",
     "death": "exit(1) kill(SIGKILL) kill(SIGTERM) segfault",
     "stop": "hang stop",
+    "file": "short lie cut missing stale flip zero full(4096) torn(EIO) torn limit(4096)",
 }
 ERROR_FAMILIES = tuple(_ERRORS)
-ACTION_FAMILIES = (*ERROR_FAMILIES, *_DOINGS)
+ACTION_FAMILIES = (*ERROR_FAMILIES, "time", "death", "stop")  # what can happen anywhere
 
 _TOKENS: st.SearchStrategy[Any] = st.shared(
     st.builds(itertools.count, st.just(1)), key="faultkit.strategies.tokens"
@@ -74,13 +75,15 @@ def exceptions(*, families: str | Iterable[str] | None = None) -> st.SearchStrat
 def actions(*, families: str | Iterable[str] | None = None) -> st.SearchStrategy[Action]:
     """Draws actions: those of `exceptions`, delays (``time``), ends (``death``) and standstills (``stop``).
 
-    All families by default.  Raises InvalidArgument for an unknown one.
+    All of these by default.  The family ``file``, what happens to files, makes sense at points of layer ``fs``
+    alone and is drawn only where it is asked for.  Raises InvalidArgument for an unknown one.
     """
-    return _drawing_from(checked_choices("families", families, ACTION_FAMILIES))
+    known = ACTION_FAMILIES if families is None else (*ACTION_FAMILIES, "file")
+    return _drawing_from(checked_choices("families", families, known))
 
 
-def drawn_action(given: object) -> st.SearchStrategy[Action]:
-    """The strategy that the argument `actions` of a strategy means.
+def drawn_action(given: object) -> st.SearchStrategy[Action] | Action:
+    """The strategy that the argument `actions` of a strategy means; an action where there is only one.
 
     None means errors of the families plain and errno; a strategy is taken as it is and may draw texts; else
     `Action` values or texts of the grammar, simplest first.  Raises InvalidArgument.
@@ -95,7 +98,7 @@ def drawn_action(given: object) -> st.SearchStrategy[Action]:
     known = tuple(rejecting("actions", functools.partial(_as_action, one)) for one in listed)
     if not known:
         raise InvalidArgument("actions must hold at least one action (got none)")
-    return st.sampled_from(known)
+    return st.sampled_from(known) if len(known) > 1 else known[0]
 
 
 def _as_action(one: object) -> Action:
@@ -131,6 +134,7 @@ def _raising(family: str, word: str) -> tuple[tuple[str, str], ...]:
 def _drawing_from(families: tuple[str, ...]) -> st.SearchStrategy[Action]:
     table = _table(families)
     wanted = st.integers(0, len(families))
+    choices = Choices(table, lambda one: one[:1], lambda one, family: family in (None, one[0]))
 
     @st.composite
     def drawing(draw: Any) -> Action:
@@ -138,7 +142,7 @@ def _drawing_from(families: tuple[str, ...]) -> st.SearchStrategy[Action]:
         # in the whole table, which stays the same when shrinking makes the family any.
         number = draw(wanted) if len(families) > 1 else 0
         family = families[number - 1] if number else None
-        _, action = some_of(draw, table, lambda one: one[:1], lambda one: family in (None, one[0]))
+        _, action = choices.drawn(draw, family)
         if not action.raises or action["exception"] == "ValueError":
             return action
         token = f"token-{next(draw(_TOKENS))}"

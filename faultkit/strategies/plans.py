@@ -15,6 +15,7 @@ import hypothesis.strategies as st
 from hypothesis import reject
 
 from faultkit.actions import Action
+from faultkit.filters import ANY
 from faultkit.plan import Fault, FaultPlan, PlanError
 from faultkit.points import Point
 from faultkit.spans import CALL_MAX
@@ -26,12 +27,14 @@ from faultkit.strategies.arguments import (
     described,
 )
 from faultkit.strategies.errors import drawn_action
+from faultkit.strategies.files import Files, file_actions
 from faultkit.strategies.sites import OPERATIONS, Site, sites_of
-from faultkit.strategies.swarm import SWARM, some_of
+from faultkit.strategies.swarm import SWARM, Choices
 
 __all__ = ["fault_plans", "faults", "rank_failures", "ranks", "world_sizes"]
 
 FAULTS_MAX = 1_000
+FAULTS_KEPT_MAX = 4_096
 _Actions = st.SearchStrategy[Any] | Iterable[Action | str] | Action | str | None
 _Points = Iterable[str | Point] | str | Point | None
 
@@ -64,9 +67,12 @@ def faults(
     max_ranks: int | None = None,
     max_call: int | None = None,
     coordinator: int | None = 0,
+    paths: str | Iterable[str] = ANY,
+    threads: str | Iterable[str] = ANY,
 ) -> st.SearchStrategy[Fault]:
     """Draws faults of a world of `world_size`; the arguments are those of `fault_plans`."""
-    return _Drawn(world_size, op, points, moments, actions, max_ranks, max_call, coordinator).faults()
+    files = Files(paths, threads)
+    return _Drawn(world_size, op, points, moments, actions, max_ranks, max_call, coordinator, files).faults()
 
 
 @described
@@ -82,22 +88,28 @@ def fault_plans(
     max_ranks: int | None = None,
     max_call: int | None = None,
     coordinator: int | None = 0,
+    paths: str | Iterable[str] = ANY,
+    threads: str | Iterable[str] = ANY,
 ) -> st.SearchStrategy[FaultPlan]:
     """Draws plans for a world of `world_size` ranks.
 
     `op`, ``"save"`` or ``"load"``, says in which order the engine comes by the points, and what the default
     of `points` is: the storage points whose failure it promises to report to every rank.  `points` may hold
     ``"layer.name"``, bare names of storage points, patterns (``"planner.*"``), each with a ``":moment"``;
-    where they name none, all their `moments` are drawn, or those given.
+    where they name none, all their `moments` are drawn, or those given.  A fault at a point of layer ``fs`` means
+    one of `paths`, globs, and one of `threads` (``"main"``, ``"helper"``, ``"*"`` for any), simplest first, unless
+    the point says so itself: ``'fs.write("*.distcp", helper)'``.
 
     `actions` is a strategy such as `exceptions()`, or actions and texts of the grammar, simplest first; by
-    default errors of the families plain and errno.  A fault names at most `max_ranks` ranks.  With `max_call`
-    it happens at one call of the point, from 1 to that number, else at every call.  `coordinator` is the
-    coordinator's rank; None draws points that only it calls on any rank.
+    default errors of the families plain and errno, and at points of layer ``fs`` errors of the system, then
+    what else can happen to a file there (`faultkit.strategies.files`).  A fault names at most `max_ranks`
+    ranks.  With `max_call` it happens at one call of the point, from 1 to that number, else at every call.
+    `coordinator` is the coordinator's rank; None draws points that only it calls on any rank.
 
     Raises InvalidArgument for anything that is no such value.
     """
-    drawn = _Drawn(world_size, op, points, moments, actions, max_ranks, max_call, coordinator)
+    files = Files(paths, threads)
+    drawn = _Drawn(world_size, op, points, moments, actions, max_ranks, max_call, coordinator, files)
     low, high = checked_range("min_faults", min_faults, "max_faults", max_faults, 0, FAULTS_MAX)
     return drawn.plans(low, high)
 
@@ -136,7 +148,10 @@ class _Drawn:
         max_ranks: int | None,
         max_call: int | None,
         coordinator: int | None,
+        files: Files | None = None,
     ) -> None:
+        self.files = files or Files(ANY, ANY)
+        self.is_default = actions is None
         self.world_size = checked_size("world_size", world_size)
         [self.op] = checked_choices("op", [op], OPERATIONS)
         self.coordinator = coordinator
@@ -159,30 +174,48 @@ class _Drawn:
 
     def plans(self, low: int, high: int) -> st.SearchStrategy[FaultPlan]:
         listed = st.lists(self._placed(), min_size=low, max_size=high, unique_by=_fault_of)
-        # The swarm first: between two faults nothing may stand that shrinking cannot drop to make them one.
-        return st.tuples(SWARM, listed).map(lambda drawn: _plan_of(drawn[1]))
+
+        @st.composite
+        def drawing(draw: Any) -> FaultPlan:
+            # The swarm first: between two faults nothing may stand that shrinking cannot drop to make them one.
+            draw(SWARM)
+            return _plan_of(draw(listed))
+
+        return drawing()
 
     def _placed(self) -> st.SearchStrategy[tuple[int, Fault]]:
         """A fault with the place of its site, drawn in the order in which shrinking shall care."""
-        ranks: st.SearchStrategy[Any] = st.just(
-            (self.coordinator,)
-        )  # where every site is the coordinator's alone
-        if self.everywhere:
-            ranks = _ranks(self.world_size, 1, self.max_ranks)
+        listed = _listed_ranks(self.world_size, 1, self.max_ranks)
+        sites = Choices(
+            tuple(enumerate(self.sites)),
+            lambda one: one[1].families,
+            lambda one, alone: alone or self.on_any_rank(one[1]),
+        )
+        call = st.integers(1, self.max_call) if self.max_call is not None else None
+        only = self.actions if isinstance(self.actions, Action) else None  # no draw costs least
+        made: dict[Any, Fault] = {}  # what a fault is made of is checked once, not for each example
 
         @st.composite
         def drawing(draw: Any) -> tuple[int, Fault]:
-            hit = draw(ranks)
-            alone = hit == (self.coordinator,)
-            site = some_of(
-                draw, self.sites, lambda one: one.families, lambda one: alone or self.on_any_rank(one)
-            )
-            action = draw(self.actions)
-            calls = "1-" if self.max_call is None else draw(st.integers(1, self.max_call))
-            try:
-                return self.sites.index(site), Fault(site.point, action, site.moment, hit, calls)
-            except PlanError:  # an action that cannot happen at this point
-                reject()
+            # where every site is the coordinator's alone, so are all faults
+            hit = _ascending(draw(listed)) if self.everywhere else (self.coordinator,)
+            place, site = sites.drawn(draw, hit == (self.coordinator,))
+            path, thread = self.files.drawn(draw, site)
+            if self.is_default and site.point.startswith("fs."):
+                action = draw(file_actions(site.point, site.moment))
+            else:
+                action = only if only is not None else draw(self.actions)
+            calls: Any = "1-" if call is None else draw(call)
+            parts = (place, action, hit, calls, path, thread)
+            fault = made.get(parts)
+            if fault is None:
+                try:
+                    fault = Fault(site.point, action, site.moment, hit, calls, path, thread)  # type: ignore[arg-type]
+                except PlanError:  # an action that cannot happen at this point
+                    reject()
+                if len(made) < FAULTS_KEPT_MAX:
+                    made[parts] = fault
+            return place, fault
 
         return drawing()
 
@@ -201,14 +234,20 @@ def _plan_of(drawn: list[tuple[int, Fault]]) -> FaultPlan:
 
 
 def _ranks(world_size: int, low: int, high: int) -> st.SearchStrategy[tuple[int, ...]]:
+    return _listed_ranks(world_size, low, high).map(_ascending)
+
+
+def _ascending(ranks: list[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(ranks)))
+
+
+def _listed_ranks(world_size: int, low: int, high: int) -> st.SearchStrategy[list[int]]:
     numbers = st.integers(0, world_size - 1)
     # Hypothesis draws the elements of a unique list of integers as places among those that are left.  Then
     # taking one away changes the others, and {0, 1} does not shrink to {1}.  So where few are needed, the
     # list may hold a rank twice, which costs least; or it is one of mapped integers, which are drawn as such.
     if low <= 1:
-        drawn = st.lists(numbers, min_size=low, max_size=high)
-    elif 2 * low <= world_size + 1:
-        drawn = st.lists(numbers.map(int), min_size=low, max_size=high, unique=True)
-    else:
-        drawn = st.lists(numbers, min_size=low, max_size=high, unique=True)
-    return drawn.map(lambda ranks: tuple(sorted(set(ranks))))
+        return st.lists(numbers, min_size=low, max_size=high)
+    if 2 * low <= world_size + 1:
+        return st.lists(numbers.map(int), min_size=low, max_size=high, unique=True)
+    return st.lists(numbers, min_size=low, max_size=high, unique=True)

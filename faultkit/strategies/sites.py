@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import re
 from collections.abc import Iterable
 
 import msgspec
 from hypothesis.errors import InvalidArgument
 
+from faultkit.filters import ANY, filter_text
+from faultkit.grammar import read_fault
 from faultkit.plan import PlanError
 from faultkit.points import MOMENTS, Point, catalogue, find, require_moment
-from faultkit.strategies.arguments import checked_choices
+from faultkit.strategies.arguments import checked_choices, rejecting
 
 __all__ = ["COORDINATOR_ONLY", "LOAD_ORDER", "OPERATIONS", "SAVE_ORDER", "Site", "promised_sites", "sites_of"]
 
@@ -30,7 +33,8 @@ SAVE_ORDER = tuple(
     "planner.set_up_planner storage.set_up_storage_writer planner.create_local_plan "
     "storage.prepare_local_plan comm.gather_object planner.create_global_plan storage.prepare_global_plan "
     "comm.scatter_object planner.finish_plan storage.write_data fs.concat_path fs.create_stream "
-    "planner.resolve_data storage.finish fs.exists fs.rename fs.rm_file comm.broadcast_object "
+    "fs.open planner.resolve_data fs.write fs.flush fs.fsync fs.close storage.finish fs.exists fs.stat fs.rename "
+    "fs.rm_file fs.unlink comm.broadcast_object "
     "comm.barrier".split()
 )
 LOAD_ORDER = tuple(
@@ -38,9 +42,10 @@ LOAD_ORDER = tuple(
     "planner.set_up_planner storage.set_up_storage_reader planner.create_local_plan "
     "storage.prepare_local_plan comm.gather_object planner.create_global_plan storage.prepare_global_plan "
     "comm.scatter_object planner.finish_plan storage.read_data fs.concat_path fs.create_stream "
-    "planner.load_bytes planner.resolve_bytes planner.resolve_tensor planner.commit_tensor "
-    "comm.all_gather_object comm.barrier app.load_state_dict".split()
+    "fs.open fs.seek fs.read fs.close planner.load_bytes planner.resolve_bytes planner.resolve_tensor "
+    "planner.commit_tensor comm.all_gather_object comm.barrier app.load_state_dict".split()
 )
+_PARTS = re.compile(r"([^(:]*)(\(.*\))?(?::(.*))?", re.DOTALL)
 _ORDERS = {"save": SAVE_ORDER, "load": LOAD_ORDER}
 
 _EARLY = frozenset(
@@ -61,13 +66,16 @@ _PROMISED = {
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A point and a moment at which a fault can stand."""
+    """A point and a moment at which a fault can stand; of files, maybe also which, and on which threads."""
 
     point: str
     moment: str
+    path: str = ANY
+    thread: str = ANY
 
     def __str__(self) -> str:
-        return self.point if self.moment == "before" else f"{self.point}:{self.moment}"
+        point = f"{self.point}{filter_text(self.path, self.thread)}"
+        return point if self.moment == "before" else f"{point}:{self.moment}"
 
     @property
     def coordinator_only(self) -> bool:
@@ -96,7 +104,8 @@ def sites_of(points: object, moments: object, op: str) -> tuple[Site, ...]:
     """The sites that `points` name, in the order of calls.
 
     A point is ``"layer.name"``, the bare name of a storage point, a pattern such as ``"planner.*"``, any of
-    these with ``":moment"`` behind it, or a `Point`.  Raises InvalidArgument.
+    these with ``":moment"`` behind it, or a `Point`.  Behind one of files may stand which files, and the thread,
+    as in the grammar: ``'fs.write("*.distcp", helper):after'``.  Raises InvalidArgument.
     """
     chosen = checked_choices("moments", moments, MOMENTS)
     if points is None:
@@ -118,7 +127,10 @@ def sites_of(points: object, moments: object, op: str) -> tuple[Site, ...]:
 def _sites_of_one(point: object, moments: tuple[str, ...]) -> list[Site]:
     if not isinstance(point, str | Point):
         raise InvalidArgument(f"points must hold texts such as 'writer.write_data' (got {point!r})")
-    text, _, moment = str(point).partition(":")
+    text, files, moment = _PARTS.fullmatch(str(point)).groups(default="")  # type: ignore[union-attr]
+    chosen = _files_of(files) if files else ()
+    if files and not text.startswith("fs."):
+        raise InvalidArgument(f"points: only points of layer 'fs' are of files (got {point!r})")
     if any(mark in text for mark in "*?["):
         # A point in time is no call of anything, so no pattern means it; it can be named.
         known = [p for p in catalogue() if fnmatch.fnmatchcase(str(p), text) and p.layer != "clock"]
@@ -133,7 +145,7 @@ def _sites_of_one(point: object, moments: tuple[str, ...]) -> list[Site]:
     except PlanError as error:
         raise InvalidArgument(f"points: {error}") from None
     sites = [
-        Site(str(one), each)
+        Site(str(one), each, *chosen)
         for one in known
         for each in ((moment,) if moment else one.moments)
         if each in moments
@@ -141,6 +153,12 @@ def _sites_of_one(point: object, moments: tuple[str, ...]) -> list[Site]:
     if not sites:
         raise InvalidArgument(f"points: {str(point)!r} has none of the moments {', '.join(moments)}")
     return sites
+
+
+def _files_of(text: str) -> tuple[str, str]:
+    """The path and the thread that ``("path", thread)`` means."""
+    fault = rejecting("points", lambda: read_fault(f"fs.open{text}=hang"))
+    return fault.path, fault.thread
 
 
 def _found(text: str) -> Point:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import hypothesis.strategies as st
 
-__all__ = ["SWARM", "some_of"]
+__all__ = ["SWARM", "Choices", "some_of"]
 
 SWARM: st.SearchStrategy[int] = st.shared(st.integers(0, 31), key="faultkit.strategies.swarm")
 
@@ -32,13 +32,45 @@ def some_of(
 
     Where the swarm leaves nothing, any for which `among` holds.
     """
-    swarm = draw(SWARM)
+    return draw(_drawing(choices, draw(SWARM), families, among))
 
+
+class Choices(Generic[_Choice]):
+    """The same for choices that are drawn from again and again: what draws from them is made once.
+
+    `among` gets a choice and the `key` that is given with each draw.
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[_Choice],
+        families: Callable[[_Choice], Iterable[str]],
+        among: Callable[[_Choice, Any], bool],
+    ) -> None:
+        self._choices, self._families, self._among = choices, families, among
+        self._made: dict[tuple[int, Any], st.SearchStrategy[_Choice]] = {}
+
+    def drawn(self, draw: Any, key: Any) -> _Choice:
+        """One of the choices, for `key`, a value that can be hashed."""
+        place = (draw(SWARM), key)
+        strategy = self._made.get(place)
+        if strategy is None:
+            strategy = _drawing(self._choices, place[0], self._families, lambda one: self._among(one, key))
+            self._made[place] = strategy
+        return draw(strategy)
+
+
+def _drawing(
+    choices: Sequence[_Choice],
+    swarm: int,
+    families: Callable[[_Choice], Iterable[str]],
+    among: Callable[[_Choice], bool],
+) -> st.SearchStrategy[_Choice]:
     def takes(choice: _Choice) -> bool:
         return among(choice) and all(_is_in(swarm, family) for family in families(choice))
 
     taken = takes if any(map(takes, choices)) else among
-    return draw(st.sampled_from(choices).filter(taken))
+    return st.sampled_from(choices).filter(taken)
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -168,28 +168,31 @@ def save_failed(saves: dict[str, _Save]) -> bool:
 def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
     """The last save to each place under `directory`."""
     root = os.path.abspath(directory)
-    told: dict[str, dict[int, dict[int, Any]]] = {}  # path -> attempt -> rank -> leaves
+    told: dict[str, dict[int, list[tuple[int, Any]]]] = {}  # path -> rank -> each save: attempt, leaves
     ends: dict[tuple[int, int], bool] = {}
     for event in run.events:
         data = event.data
         if event.kind == "content":
             path = data["path"] or (root if any_storage else "")
             if path == root or path.startswith(root + os.sep):
-                told.setdefault(path, {}).setdefault(data["attempt"], {})[event.rank] = data["leaves"]
+                saves = told.setdefault(path, {}).setdefault(event.rank, [])
+                saves.append((data["attempt"], data["leaves"]))
         elif event.kind == "attempt_end":
             ends[event.rank, data["attempt"]] = bool(data["ok"])
     found = {}
-    for path, attempts in told.items():
-        number = max(attempts)
-        ranks = attempts[number]
+    for path, by_rank in told.items():
+        count = max(map(len, by_rank.values()))
+        last = {rank: saves[-1] for rank, saves in by_rank.items() if len(saves) == count}
         merged: dict[str, list[list[Any]]] = {}
-        for leaves in ranks.values():
+        for _, leaves in last.values():
             for name, pieces in (leaves or {}).items():
                 merged.setdefault(name, []).extend(pieces)
-        is_known = all(leaves is not None for leaves in ranks.values())
-        good = tuple(sorted(rank for rank in ranks if ends.get((rank, number))))
-        bad = tuple(sorted(rank for rank in ranks if not ends.get((rank, number))))
-        found[path] = _Save(number, merged if is_known else None, good, bad)
+        # of a rank that never came to its last save nobody knows what it would have saved
+        is_known = len(last) == len(by_rank) and all(leaves is not None for _, leaves in last.values())
+        good = tuple(sorted(rank for rank, (number, _) in last.items() if ends.get((rank, number))))
+        bad = tuple(sorted(set(by_rank) - set(good)))
+        numbers = [number for number, _ in last.values()]
+        found[path] = _Save(min(numbers), merged if is_known else None, good, bad)
     return found
 
 

@@ -24,13 +24,14 @@ __all__ = ["load_and_compare", "load_everything"]
 MESSAGE_CHARACTERS = 300
 
 
-def load_everything(path: Path) -> dict[str, Any]:
-    """All that a checkpoint of the stock engine holds, tensors whole.  Raises what the engine raises."""
+def load_everything(path: Path, fill: float = 0.0) -> dict[str, Any]:
+    """All that a checkpoint of the stock engine holds, tensors whole, loaded into targets that are full of `fill`.
+    Raises what the engine raises."""
     reader = dcp.FileSystemReader(path)
     target: dict[str, Any] = {}
     for name, entry in reader.read_metadata().state_dict_metadata.items():
         is_tensor = isinstance(entry, TensorStorageMetadata)
-        target[name] = torch.zeros(entry.size, dtype=entry.properties.dtype) if is_tensor else None
+        target[name] = torch.full(entry.size, fill, dtype=entry.properties.dtype) if is_tensor else None
     dcp.load(target, checkpoint_id=path, storage_reader=reader, no_dist=True)
     return target
 

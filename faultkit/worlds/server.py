@@ -151,6 +151,8 @@ class _Server:
     def do_launch(self, client: _Client, index: int, how: str, descriptors: tuple[int, ...]) -> None:
         """Start one rank; its channel, memory, output, stack and store come with the message."""
         server_pid = os.getpid()
+        if how == "simulated":
+            importlib.import_module("faultkit.worlds.simulated.host").prepare()
         try:
             pid = os.fork()
         except OSError as error:

@@ -46,8 +46,8 @@ class World:
     `kind`: ``"warm"`` keeps ranks and group from run to run while they are healthy; ``"fresh"`` forks new ranks
     for every run; ``"spawn"`` starts a new interpreter for every rank of every run; with ``"simulated"`` the ranks
     are threads of one process under a scheduler, see `faultkit.worlds.simulated`; ``"auto"`` simulates every run
-    whose plan allows it and gives the others to warm ranks (`Run.kind` tells which it was).  `timeout` in seconds bounds
-    each run.  `seed` seeds random, torch and numpy on every rank before each run.  `backend` is the process
+    whose plan allows it and gives the others to warm ranks (`Run.kind` tells which it was).  `timeout` in seconds
+    bounds each run.  `seed` seeds random, torch and numpy on every rank before each run.  `backend` is the process
     group's (``""``: none is formed), `group_timeout` its timeout in seconds (None: torch's own default).
     `preload` names modules to import once in the fork server instead of on every rank.  With `gpus_per_rank`
     each rank has that many GPUs to itself (``CUDA_VISIBLE_DEVICES``) for as long as it lives; 0 leaves the
@@ -225,7 +225,10 @@ class World:
                 self._claim.give(gpus=self._crew is None)
 
     def pids(self) -> dict[int, int]:
-        """The process number of each live rank (of simulated ones that of their host, as rank 0); empty while none is started."""
+        """The process number of each live rank; empty while none is started.
+
+        Simulated ranks share one process, their host, which stands there as rank 0.
+        """
         if self.kind == "auto":
             return {rank: pid for world in self._worlds.values() for rank, pid in world.pids().items()}
         return self._crew.pids() if self._crew is not None else {}

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faultkit.plan import FaultPlan
-from faultkit.worlds import Run, World
-from pytest_faultkit import timeouts
+from faultkit.plan import FaultPlan, PlanError
+from faultkit.worlds import Run, World, witness
+from pytest_faultkit import options, properties, timeouts
 from pytest_faultkit.ledger import Ledger
 from pytest_faultkit.markers import Settings, WorldSettings, settings_of
 
+if TYPE_CHECKING:
+    from faultkit.worlds.witness import Witnessed
+
 __all__ = ["Case", "RankWorld", "begin", "of"]
+
+RUNS_HELD_MAX = 8
 
 PRELOADED = ("_pytest.assertion.rewrite", "_pytest.outcomes", "pytest")
 _case_key = pytest.StashKey["Case"]()
 _worlds_key = pytest.StashKey[dict[WorldSettings, World]]()
 _UNSET: Any = object()
+PLUGIN = "pytest_faultkit.plugin"
 
 
 def begin(item: pytest.Item) -> None:
@@ -71,6 +78,7 @@ class _CaseWorld(World):
         if plan is _UNSET:
             plan = self._case.hand_out_plan()
         kwargs.setdefault("may_not_fire", self._case.settings.may_not_fire)
+        kwargs.setdefault("checkpoint_at", self._case.checkpoint_dir())
         timeout = self.timeout if timeout is None else timeout
         limit = timeouts.effective_timeout(self._case.item)
         if limit is not None and isinstance(timeout, (int, float)) and timeout > limit:
@@ -85,6 +93,12 @@ class _CaseWorld(World):
 
     def pids(self) -> dict[int, int]:
         return self._world.pids()
+
+    def renew(self) -> None:
+        self._world.renew()
+
+    def like(self, **changes: Any) -> World:
+        return self._world.like(**{"timeout": self.timeout, **changes})
 
     def close(self) -> None:
         """Nothing: the world is the session's."""
@@ -115,6 +129,26 @@ class Case:
         self._is_plan_given = False
         self._storages: list[Any] = []
         self.ledger = Ledger(item.nodeid, keep_rows=item.config.getoption("faultkit_report") is not None)
+        self.runs: deque[Witnessed] = deque(maxlen=RUNS_HELD_MAX)
+        self.property: properties.Property | None = None
+        self.sections: list[str] = []  # to stand below the failure
+        if isinstance(item, pytest.Function) and properties.is_property(item):
+            marker = item.get_closest_marker("faults")
+            allow = marker.kwargs.get("allow", ()) if marker is not None else ()
+            try:
+                replayed = options.replay_plan(item.config, allow)
+            except PlanError as error:
+                raise pytest.fail.Exception(f"{item.name}: {error}", pytrace=False) from None
+            self.property = properties.Property(item, replayed)
+
+    @contextlib.contextmanager
+    def looked_after(self) -> Iterator[None]:
+        """Meanwhile the test's runs are seen, of whatever world, and a ``@given`` test is wired."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(witness.witnessed(self.runs.append))
+            if self.property is not None:
+                stack.enter_context(self.property.wired())
+            yield
 
     def world(self) -> World:
         """The world of this test; it starts with the first run."""
@@ -151,6 +185,17 @@ class Case:
         self._storages.append(_storage(name, self.settings.plan))
         return self._storages[-1]
 
+    def checkpoint_dir(self) -> Any:
+        """The directory of the fixture ``checkpoint_dir`` where the test takes it: what is saved there is read
+        back.  None where it does not, or where a suite has a fixture of its own by that name."""
+        definitions = getattr(getattr(self.item, "_fixtureinfo", None), "name2fixturedefs", {})
+        found = definitions.get("checkpoint_dir")
+        if not found or getattr(found[-1].func, "__module__", "") != PLUGIN:
+            return None
+        if self.property is not None and self.property.directory is not None:
+            return self.property.directory  # each example has its own
+        return getattr(self.item, "funcargs", {}).get("checkpoint_dir")
+
     def rank_world(self) -> RankWorld:
         return RankWorld(self.settings.world.size, self.settings.world.kind)
 
@@ -171,7 +216,7 @@ class Case:
 
     def _is_tried(self) -> bool:
         """Whether the plan may have done its work; what a test does with the fixture ``plan`` is its own."""
-        if self._is_plan_given:
+        if self._is_plan_given or (self.property is not None and self.property.is_replayed):
             return True
         # A storage object that went to ranks with a run has fired there, and not here.
         return any(storage.fired or self.ledger.run_count for storage in self._storages)

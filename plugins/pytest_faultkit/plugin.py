@@ -19,6 +19,10 @@ rank fails in a way that no fault explains; without one, if any rank does not re
 ``world.run`` decides by its own asserts; a planned fault that did not fire fails it all the same, also where
 no run had the plan, unless the test asked that run for its verdict or ``may_not_fire`` is set.
 
+A ``@given`` test that has a marker or takes a fixture of ours gets settings that fit worlds, and what fails in it
+is seen again on new ranks before it counts (`pytest_faultkit.properties`).  Below a failure stand the plan, the
+story and three ways to run it again (`pytest_faultkit.failures`).
+
 Loading this module imports nothing but pytest: the rest comes with the first test that uses it.
 """
 
@@ -33,6 +37,7 @@ from typing import Any
 import pytest
 
 DEFAULT_SIZE = 4
+DEFAULT_CRASH_SIZE = 2
 
 MARKERS = (
     (
@@ -41,9 +46,14 @@ MARKERS = (
     ),
     "faults(plan, *plans, may_not_fire=False, allow=()): what breaks; one test for each plan (faultkit)",
     "spmd: the body of the test runs on every rank of its world (faultkit)",
+    (
+        "crash(scenario, *scenarios, models=..., budget_seconds=60.0, bound=None, ...): what the fixture "
+        "crash_states explores; one test for each scenario (faultkit)"
+    ),
 )
-MARKER_NAMES = ("world", "faults", "spmd")
-FIXTURE_NAMES = ("world", "plan", "faulty_writer", "faulty_reader", "checkpoint_dir")
+MARKER_NAMES = ("world", "faults", "spmd", "crash")
+PROFILE_NAMES = ("dev", "ci", "nightly")  # of faultkit.strategies.profiles
+FIXTURE_NAMES = ("world", "plan", "faulty_writer", "faulty_reader", "checkpoint_dir", "crash_states")
 
 
 # -- setting up ----------------------------------------------------------------------------------
@@ -79,7 +89,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before Hypothesis loads the profile that its option names
 def pytest_configure(config: pytest.Config) -> None:
+    profile = config.getoption("hypothesis_profile", None)
+    if profile in PROFILE_NAMES:
+        _register_profiles(profile)
     for line in MARKERS:
         config.addinivalue_line("markers", line)
     if any(config.getoption(f"faultkit_{name}") is not None for name in ("timeout", "report", "replay")):
@@ -121,21 +135,35 @@ def is_used_by(item: pytest.Item) -> bool:
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if is_marked(metafunc.definition):
-        from pytest_faultkit import markers
+        from pytest_faultkit import crashes, markers
 
         markers.parametrize(metafunc)
+        crashes.parametrize(metafunc)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
     """Start the fork server when a file of tests speaks of us: it imports torch while that file does."""
     config = parent.config
-    if config.option.collectonly or config.__dict__.get("_faultkit_started"):
+    done = config.__dict__
+    if config.option.collectonly or (done.get("_faultkit_started") and done.get("_faultkit_profiles")):
         return
     with contextlib.suppress(OSError):
         text = module_path.read_bytes()
-        if b"faultkit" in text or b"mark.spmd" in text or b"mark.world" in text or b"mark.faults" in text:
-            config.__dict__["_faultkit_started"] = True
-            _start_server(config)
+        if any(word in text for word in (b"faultkit", b"mark.spmd", b"mark.world", b"mark.faults")):
+            if not done.get("_faultkit_started"):
+                done["_faultkit_started"] = True
+                _start_server(config)
+            if b"hypothesis" in text and not done.get("_faultkit_profiles"):
+                done["_faultkit_profiles"] = True
+                _register_profiles(None)
+
+
+def _register_profiles(chosen: str | None) -> None:
+    """Make Hypothesis know our profiles; it is about to be imported all the same."""
+    with contextlib.suppress(ImportError):
+        from faultkit.strategies import profiles
+
+        profiles.register_missing(chosen)
 
 
 def _start_server(config: pytest.Config) -> None:
@@ -188,19 +216,23 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
     return True
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before Hypothesis looks at the settings of the test
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if not is_used_by(item):
         yield
         return
-    from pytest_faultkit import cases
+    from pytest_faultkit import cases, failures
 
     case = cases.of(item)
     try:
-        yield
+        with case.looked_after():
+            yield
         case.require_that_faults_fired()
     except KeyboardInterrupt:
         item.config.__dict__["_faultkit_interrupted"] = item
+        raise
+    except BaseException as error:
+        failures.tell(case, error)
         raise
     finally:
         item.user_properties += case.ledger.properties()
@@ -211,12 +243,16 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.when == "call" and item.config.getoption("faultkit_report") and is_used_by(item):
+    if call.when == "call" and is_used_by(item):
         from pytest_faultkit import cases
 
-        report.__dict__["faultkit_runs"] = cases.of(
-            item
-        ).ledger.rows  # travels with the report, also from an xdist worker
+        case = cases.of(item)
+        if item.config.getoption("faultkit_report"):
+            report.__dict__["faultkit_runs"] = case.ledger.rows  # travels with it, also from an xdist worker
+        if report.failed:
+            add_section = getattr(report.longrepr, "addsection", lambda *told: report.sections.append(told))
+            for text in case.sections:
+                add_section("faultkit", text)
     return report
 
 
@@ -294,6 +330,17 @@ def faulty_reader(request: pytest.FixtureRequest) -> Any:
     from pytest_faultkit import cases
 
     return cases.of(request.node).storage("FaultyStorageReader")
+
+
+@pytest.fixture
+def crash_states(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Loads every state that a crash could leave after a save: called with a scenario, or with functions that save
+    and load, it gives a `faultkit.crash.Exploration` (see `pytest_faultkit.crashes.CrashStates`).
+    """
+    from pytest_faultkit import cases, crashes
+
+    size = cases.of(request.node).settings.world.size if request.node.get_closest_marker("world") else None
+    return crashes.CrashStates(request.node, size, lambda: tmp_path_factory.mktemp("crash"))
 
 
 @pytest.fixture

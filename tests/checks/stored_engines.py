@@ -15,6 +15,8 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed._shard import sharded_tensor
 from torch.distributed._shard.sharding_spec import ChunkShardingSpec
 
+from faultkit import FaultyStorageWriter
+
 
 def state(value):
     rank, size = dist.get_rank(), dist.get_world_size()
@@ -36,6 +38,26 @@ def save(directory, value=1.0, writer=dcp.FileSystemWriter, threads=1, under="")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dcp.save(state(value), storage_writer=writer(Path(directory) / under, thread_count=threads))
+
+
+def save_twice(directory):
+    save(directory, 1.0)
+    save(directory, 2.0)
+
+
+def save_alone_and_together(directory):
+    if dist.get_rank() == 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for value in (1.0, 2.0):
+                dcp.save(
+                    {"mine": torch.full((9,), value)}, checkpoint_id=Path(directory) / "alone", no_dist=True
+                )
+    save(directory, under="together")
+
+
+def save_through_a_faulty_writer(directory):
+    dcp.save(state(1.0), storage_writer=FaultyStorageWriter("", dcp.FileSystemWriter(directory)))
 
 
 def save_and_swallow(directory, value=1.0):

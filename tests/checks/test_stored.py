@@ -134,6 +134,27 @@ def test_a_save_that_fails_after_its_commit_holds(pair, place):
     assert not violations(run, "intact")
 
 
+def test_the_second_save_of_a_run_counts_also_where_it_failed_half_way(pair, place):
+    plan = "writer.write_data@1#2=raise(OSError, EIO)"
+    run = pair.run(engines.save_twice, place, plan=plan, checkpoint_at=place)
+    assert only(run).attempt == 2 and only(run).failed == (0, 1) and not only(run).had_old
+    [(verdict, evidence)] = violations(run, "intact")
+    assert verdict == "SILENT_WRONG" and "not what was to be saved" in evidence
+
+
+def test_each_directory_has_its_own_last_save(pair, place):
+    run = pair.run(engines.save_alone_and_together, place, checkpoint_at=place)
+    told = {found.path.rpartition("/")[2]: found for found in run.readbacks}
+    assert set(told) == {"alone", "together"} and all(found.is_new for found in told.values())
+    assert told["alone"].succeeded == (1,) and told["together"].succeeded == (0, 1)
+    assert run.verdict == "HELD", run.story()
+
+
+def test_a_faulty_writer_around_a_real_one_is_read_back(pair, place):
+    run = pair.run(engines.save_through_a_faulty_writer, place, checkpoint_at=place)
+    assert only(run).is_new
+
+
 def test_an_error_that_the_function_swallows_is_still_a_failed_save(pair, place):
     pair.run(engines.save, place, 1.0)
     plan = "writer.write_data@1=raise(OSError, EIO)"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import platform
 
 import pytest
 
@@ -19,6 +21,13 @@ def pair():
     """A warm world of two ranks."""
     with World(2) as world:
         yield world
+
+
+@pytest.fixture(scope="package")
+def tells_of_raw_calls():
+    """Whether Linux tells a process here of system calls that go past the C library."""
+    off = (59, 0, 0, 0, 0)  # PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF
+    return platform.machine() == "x86_64" and ctypes.CDLL(None).prctl(*off) == 0
 
 
 class Here:

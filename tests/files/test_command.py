@@ -77,6 +77,9 @@ else:
 """
     recording = record_command([*script(tmp_path, text), str(root)], root=root, backend=backend).recording
     assert recording.world_size == 2
+    assert {one.thread for one in recording.operations} == {
+        0
+    }  # the launcher has no rank, and is no thread of one
     assert [(one.rank, one.path) for one in recording.operations if one.kind == "open"] == [
         (1, "of_1"),
         (0, "of_0"),

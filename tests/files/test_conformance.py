@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -132,13 +130,7 @@ def first(forms):
     return forms[0][:3]
 
 
-def tells_of_raw_calls():
-    """Whether Linux tells a process here of system calls that go past the C library."""
-    off = (59, 0, 0, 0, 0)  # PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF
-    return platform.machine() == "x86_64" and ctypes.CDLL(None).prctl(*off) == 0
-
-
-def test_strace_sees_what_the_library_sees_of_a_program_in_c(library, traced, tmp_path):
+def test_strace_sees_what_the_library_sees_of_a_program_in_c(library, traced, tmp_path, tells_of_raw_calls):
     root, spools, log, program = (tmp_path.resolve() / name for name in ("root", "spools", "log", "program"))
     root.mkdir()
     spools.mkdir()
@@ -152,7 +144,7 @@ def test_strace_sees_what_the_library_sees_of_a_program_in_c(library, traced, tm
         "FAULTKIT_RECORD_SPOOLS": str(spools),
         "FAULTKIT_RECORD_ROOTS": str(root),
         "FAULTKIT_RECORD_FILES": "0",
-        **({"RAW": "1"} if tells_of_raw_calls() else {}),
+        **({"RAW": "1"} if tells_of_raw_calls else {}),
     }
     why_not = traced(
         ["env", *(f"{name}={value}" for name, value in told.items()), str(program)], log, cwd=root
@@ -173,6 +165,6 @@ def test_strace_sees_what_the_library_sees_of_a_program_in_c(library, traced, tm
     by_library = by_thread(operations)
     same(by_library[0], parent)
     same([form(one) for one in recorded(child, root)], own_child)
-    if tells_of_raw_calls():
+    if tells_of_raw_calls:
         same(by_library[1], thread[0])
         assert [kind for kind, *_ in thread[0]] == ["open", "write", "fsync", "close", "rename", "rmdir"]

@@ -371,3 +371,15 @@ def test_a_name_that_is_no_text_is_recorded_as_well_as_it_can_be(here):
     with here.recorded():
         os.mkdir(os.fsencode(here.root) + b"/\xff")
     assert here.calls == [("mkdir", "\\udcff")]
+
+
+def test_what_the_system_did_not_accept_is_not_recorded(here):
+    def act(call, proceed):
+        return proceed(call.replace(data=call.data[:3])) if call.kind == "write" else proceed(call)
+
+    system = Handler(here.root, act)
+    system.level = primitives.RECORDER + 1  # below the recorder, as the system is
+    with here.recorded(), handled(system):
+        (here.root / "file").write_bytes(b"12345")
+    writes = [(one.offset, one.data) for one in here.recording.operations if one.kind == "write"]
+    assert writes == [(0, b"123"), (3, b"45")]

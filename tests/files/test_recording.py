@@ -10,9 +10,23 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from safetensors.torch import save_file
 
-from faultkit.files import Recording, RecordingError, describe, describe_all, edges, record, tree_after
+from faultkit import World
+from faultkit.files import (
+    Operation,
+    Recording,
+    RecordingError,
+    describe,
+    describe_all,
+    edges,
+    record,
+    shim,
+    tree_after,
+)
+from faultkit.files import recording as recording_module
 from faultkit.files.tree import read_tree
+from faultkit.files.verifying import verified
 
 
 def save(directory, value=1.0, thread_count=1):
@@ -218,25 +232,66 @@ def test_backend_block_size_and_world_are_checked(pair, tmp_path):
         record(pair, save, root=tmp_path, backend="strace")
     with pytest.raises(ValueError, match="block_size must be a number of bytes"):
         record(pair, save, root=tmp_path, block_size=0)
+    with (
+        World(2, kind="simulated") as simulated,
+        pytest.raises(ValueError, match="use kind 'warm' or 'fresh'"),
+    ):
+        record(simulated, save, root=tmp_path)
 
 
-def test_the_preloaded_library_sees_what_cpp_writes(pair, tmp_path):
-    from faultkit.files import shim
+def test_a_root_that_holds_the_spools_is_refused(pair, tmp_path, monkeypatch):
+    (tmp_path / "inner").mkdir()
+    monkeypatch.setattr(recording_module, "_places", lambda: (str(tmp_path / "inner"),))
+    with pytest.raises(RecordingError, match="holds the temporary directory"):
+        record(pair, save, root=tmp_path)
 
+
+def test_calls_that_overlap_in_time_are_told_in_the_order_of_their_effect(tmp_path):
+    """One unlinks while another makes the file: the unlink started first and came last."""
+    (tmp_path / "kept").write_bytes(b"")
+    made = Operation(
+        index=1,
+        rank=0,
+        thread=0,
+        kind="open",
+        path="x",
+        file=1,
+        handle=0,
+        flags=os.O_CREAT,
+        seconds=2.0,
+        end_seconds=3.0,
+    )
+    gone = Operation(index=0, rank=1, thread=0, kind="unlink", path="x", file=1, seconds=1.0, end_seconds=4.0)
+    recording = Recording(str(tmp_path), 2, 4096, "python", {"kept": b""}, (gone, made))
+    assert [(one.index, one.kind) for one in verified(recording).operations] == [
+        (0, "open"),
+        (1, "unlink"),
+    ]
+
+
+def test_the_preloaded_library_sees_what_cpp_and_rust_write(pair, tmp_path, tells_of_raw_calls):
     if shim.compiler() is None:
         pytest.skip("no C compiler builds the preloaded library here")
 
-    def both(directory):
+    def all_of_them(directory):
         save(directory / "step")
         write_below_python(directory)
+        if tells_of_raw_calls:
+            save_file({"weight": torch.ones(20)}, directory / f"by_rust_{dist.get_rank()}")
 
-    recording = record(pair, both, tmp_path, root=tmp_path, backend="preload", block_size=4096).recording
+    recorded = record(pair, all_of_them, tmp_path, root=tmp_path, backend="preload", block_size=4096)
+    recording = recorded.recording
+    assert "LD_PRELOAD" not in os.environ
     assert kinds(of(recording, "by_cpp_1")) == ["open", "write", "close"]
     assert kinds(of(recording, "step/.metadata.tmp")) == ["open", "fsync", "write", "close", "rename"]
     [renamed] = of(recording, "step/.metadata.tmp", "rename")
     assert renamed.where[1].endswith(" in finish")
     assert describe(renamed) == "rename(step/.metadata.tmp -> step/.metadata) on rank 0"
-    assert "LD_PRELOAD" not in os.environ
+    if not tells_of_raw_calls:
+        pytest.skip("Linux does not tell here of the system calls that Rust code makes by itself")
+    [renamed] = [one for one in recording.operations if one.target == "by_rust_1"]
+    by_rust = [one for one in recording.operations if one.file == renamed.file]
+    assert {"open", "write", "rename", "close"} <= set(kinds(by_rust))
 
 
 def test_methods_of_cpp_are_put_back_as_they_were(pair):
@@ -255,3 +310,21 @@ def test_methods_of_cpp_are_put_back_as_they_were(pair):
 
     for outcome in pair.run(changed).outcomes.values():
         assert outcome.value == (True, 2)
+
+
+def write_more_than_allowed(directory):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        for number in range(3):
+            (directory / f"{dist.get_rank()}_{number}").write_bytes(bytes(1500))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_operations_that_could_not_be_kept_are_no_recording_and_no_failure_of_the_run(pair, tmp_path):
+    with pytest.raises(RecordingError, match=r"operations could not be kept \(EFBIG"):
+        record(pair, write_more_than_allowed, tmp_path, root=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6

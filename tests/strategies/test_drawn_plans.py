@@ -201,6 +201,11 @@ REFUSED = [
     (lambda: strategies.fault_plans(2, min_faults=2, max_faults=1), "min_faults=2 must not be greater"),
     (lambda: strategies.exceptions(families="plian"), "did you mean 'plain'?"),
     (lambda: strategies.actions(families=()), "families must name at least one"),
+    (lambda: strategies.fault_plans(2, points="fs.*", paths="a/.."), "paths: a path must be a glob"),
+    (lambda: strategies.fault_plans(2, points="fs.*", paths=[]), "paths must hold at least one"),
+    (lambda: strategies.fault_plans(2, points="fs.*", threads="hlper"), "did you mean 'helper'?"),
+    (lambda: strategies.fault_plans(2, points="fs.write(mian)"), "did you mean 'main'?"),
+    (lambda: strategies.fault_plans(2, points='app.*("x")'), "only points of layer 'fs' are of files"),
 ]
 
 
@@ -226,3 +231,54 @@ def test_a_name_that_there_is_not_is_an_attribute_error():
     with pytest.raises(AttributeError, match="fault_plan"):
         _ = strategies.fault_plan
     assert set(strategies.__all__) <= set(dir(strategies))
+
+
+def test_faults_on_files_are_drawn_with_what_can_happen_to_a_file():
+    strategy = strategies.fault_plans(
+        2, points="fs.*", paths=["*", "*.distcp", ".metadata"], threads=["*", "helper"], max_call=2
+    )
+    plans = drawn(strategy, 400)
+    faults = [fault for plan in plans for fault in plan]
+    assert all(FaultPlan.parse(str(plan)) == plan for plan in plans)
+    assert {f.layer for f in faults} == {"fs"}
+    assert {f.path for f in faults} == {"*", "*.distcp", ".metadata"}
+    assert {f.thread for f in faults} == {"*", "helper"}
+    assert {f.action.name for f in faults} >= {"raise", "lie", "cut", "missing"}
+    assert not any(f.action.kills for f in faults)
+    writes = drawn(strategies.faults(2, points="fs.write:before"), 200)
+    assert {f.action.name for f in writes} == {"raise", "short", "lie", "cut", "flip", "zero", "full", "torn"}
+
+
+def test_the_smallest_fault_on_files_is_an_error_on_any_file_at_the_first_point():
+    strategy = strategies.fault_plans(2, points="fs.*", paths=["*", "*.distcp"], threads=["*", "helper"])
+    assert str(smallest(strategy)) == "fs.concat_path@0=raise(OSError, EIO)"
+
+    def loses_a_shard_in_a_helper(plan):
+        return any(f.hits_path("/a/__0_0.distcp") and f.path != "*" and f.thread == "helper" for f in plan)
+
+    assert str(smallest(strategy, loses_a_shard_in_a_helper)) == (
+        'fs.concat_path("*.distcp", helper)@0=raise(OSError, EIO)'
+    )
+    assert str(smallest(strategy, lambda plan: any(f.action.takes_place for f in plan))) == (
+        "fs.create_stream@0=cut"
+    )
+
+
+def test_a_site_of_files_may_say_which():
+    sites = sites_of(['fs.write("*.distcp", helper)', "fs.re*(main):after", "fs.fsync"], None, "save")
+    assert [str(site) for site in sites] == [
+        'fs.write("*.distcp", helper)',
+        'fs.write("*.distcp", helper):after',
+        "fs.fsync",
+        "fs.fsync:after",
+        "fs.rename(main):after",
+        "fs.read(main):after",
+    ]
+    chosen = drawn(strategies.faults(2, points='fs.write(":*", helper)', paths="x", actions="lie"), 20)
+    assert {str(fault.site) for fault in chosen} == {'fs.write(":*", helper)'}
+
+
+def test_actions_on_files_are_drawn_where_they_are_asked_for():
+    assert not any(action.takes_place for action in drawn(strategies.actions(), 300))
+    names = {action.name for action in drawn(strategies.actions(families="file"), 200)}
+    assert names == {"short", "lie", "cut", "missing", "stale", "flip", "zero", "full", "torn", "limit"}

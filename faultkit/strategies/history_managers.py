@@ -1,0 +1,169 @@
+"""The protocol of a checkpoint manager, and two managers on the stock engine that follow it.
+
+`dcp_manager` does what most training scripts do: ``dcp.save`` into a folder per step, which is complete when
+it holds the engine's ``.metadata``; a step that is saved again is written over in place.  It loses the old
+checkpoint when that fails half way.  `renaming_manager` is the control: every save goes to a new folder,
+which gets its name when the save is complete, and what it replaces is removed after that.
+
+The functions run on every rank, each with the same arguments.  Left out: asynchronous saves, and fsync of
+folders; a history ends processes, not the machine.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+__all__ = ["Manager", "dcp_manager", "renaming_manager"]
+
+
+class Manager(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint manager as four functions.  Every rank calls them, all with the same arguments.
+
+    ``save(state, step, folder)``: writes the checkpoint of `step`; it is acknowledged once this has returned
+    on every rank.  ``load_latest(state, folder)``: loads the newest checkpoint into `state`, in place or by
+    replacing its leaves, and returns its step; returns None where there is none.  ``list(folder)``: the steps
+    there are, of which `load_latest` loads the newest.  ``prune(folder, keep)``: removes old checkpoints and
+    keeps the `keep` newest, 1 or more; None where the manager has no such thing.
+
+    `state` is a dict of tensors, DTensors, an int and dicts of these; `folder` a `pathlib.Path` that exists.
+    `name` stands in reports.
+    """
+
+    save: Callable[[dict[str, Any], int, Path], Any]
+    load_latest: Callable[[dict[str, Any], Path], int | None]
+    list: Callable[[Path], Iterable[int]]
+    prune: Callable[[Path, int], Any] | None = None
+    name: str = "manager"
+
+    def __repr__(self) -> str:
+        return f"Manager(name={self.name!r})"
+
+
+_STEP = re.compile(r"step-(\d+)")
+_STEP_AND_NUMBER = re.compile(r"step-(\d+)\.(\d+)")
+
+
+# -- the stock engine, a folder per step -------------------------------------------------------------------
+
+
+def _save_in_place(state: dict[str, Any], step: int, folder: Path) -> None:
+    import torch.distributed.checkpoint as dcp
+
+    dcp.save(state, checkpoint_id=folder / f"step-{step}")
+
+
+def _complete_steps(folder: Path) -> list[int]:
+    found = (_STEP.fullmatch(path.name) for path in folder.iterdir() if (path / ".metadata").exists())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _load_latest_in_place(state: dict[str, Any], folder: Path) -> int | None:
+    import torch.distributed.checkpoint as dcp
+
+    step = _told_by_the_first_rank(lambda: max(_complete_steps(folder), default=None))
+    if step is not None:
+        dcp.load(state, checkpoint_id=folder / f"step-{step}")
+    return step
+
+
+def _prune_in_place(folder: Path, keep: int) -> None:
+    def remove() -> None:
+        for step in _complete_steps(folder)[:-keep]:
+            shutil.rmtree(folder / f"step-{step}")
+
+    _told_by_the_first_rank(remove)
+
+
+dcp_manager = Manager(
+    save=_save_in_place,
+    load_latest=_load_latest_in_place,
+    list=_complete_steps,
+    prune=_prune_in_place,
+    name="dcp_manager",
+)
+
+
+# -- a folder per save, named when it is complete ----------------------------------------------------------
+
+
+def _saves(folder: Path) -> list[tuple[int, int]]:
+    """(step, number) of every complete save, oldest first; the higher number of a step is the newer."""
+    found = (_STEP_AND_NUMBER.fullmatch(path.name) for path in folder.iterdir())
+    return sorted((int(match[1]), int(match[2])) for match in found if match)
+
+
+def _renamed_steps(folder: Path) -> list[int]:
+    return sorted({step for step, _ in _saves(folder)})
+
+
+def _save_and_rename(state: dict[str, Any], step: int, folder: Path) -> None:
+    import torch.distributed.checkpoint as dcp
+
+    temporary = folder / "saving"
+
+    def clear() -> int:
+        if temporary.exists():
+            shutil.rmtree(temporary)  # what a save left that did not come to its end
+        return 1 + max((number for one, number in _saves(folder) if one == step), default=0)
+
+    def commit() -> None:
+        temporary.rename(folder / f"step-{step}.{number}")
+        for one, earlier in _saves(folder):
+            if one == step and earlier < number:
+                shutil.rmtree(folder / f"step-{one}.{earlier}")
+
+    number = _told_by_the_first_rank(clear)
+    dcp.save(state, checkpoint_id=temporary)
+    _told_by_the_first_rank(commit)
+
+
+def _load_latest_renamed(state: dict[str, Any], folder: Path) -> int | None:
+    import torch.distributed.checkpoint as dcp
+
+    latest = _told_by_the_first_rank(lambda: max(_saves(folder), default=None))
+    if latest is None:
+        return None
+    step, number = latest
+    dcp.load(state, checkpoint_id=folder / f"step-{step}.{number}")
+    return step
+
+
+def _prune_renamed(folder: Path, keep: int) -> None:
+    def remove() -> None:
+        kept = _renamed_steps(folder)[-keep:]
+        for step, number in _saves(folder):
+            if step not in kept:
+                shutil.rmtree(folder / f"step-{step}.{number}")
+
+    _told_by_the_first_rank(remove)
+
+
+renaming_manager = Manager(
+    save=_save_and_rename,
+    load_latest=_load_latest_renamed,
+    list=_renamed_steps,
+    prune=_prune_renamed,
+    name="renaming_manager",
+)
+
+
+def _told_by_the_first_rank(function: Callable[[], Any]) -> Any:
+    """What `function` gives on rank 0, on every rank.  Raises on every rank what it raises there."""
+    import torch.distributed as dist
+
+    told: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            told[0] = function()
+        except Exception as error:
+            told[1] = f"{type(error).__name__}: {error}"
+    dist.broadcast_object_list(told)
+    if told[1] is not None:
+        raise RuntimeError(f"rank 0 failed: {told[1]}")
+    return told[0]

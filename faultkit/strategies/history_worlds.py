@@ -1,0 +1,114 @@
+"""The worlds and the folders that histories run in: made when first needed, kept from history to history.
+
+Promises.  There is one warm world per number of ranks; a world that a step damaged is replaced before its next
+step.  Each history has a folder of its own, in memory where the machine has a place for that, removed with the
+history.  `Grounds.close` ends the ranks and removes what is left; where nobody calls it, that happens when
+this process ends, and the fork server removes the folder of a process that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from faultkit.worlds import World
+
+__all__ = ["GivenWorlds", "Grounds"]
+
+GivenWorlds = Mapping[int, World] | Callable[[int], World] | None
+
+SHARED_MEMORY = "/dev/shm"
+FREE_BYTES_MIN = 64 << 20
+PRELOADED = (
+    "torch.distributed.checkpoint",
+    "torch.distributed.checkpoint._fsspec_filesystem",
+    "torch.distributed.tensor",
+    "torch._dynamo",  # which making a mesh imports, half a second of each new rank
+    "faultkit.strategies.history_ranks",
+)
+
+
+class Grounds:
+    """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed."""
+
+    def __init__(self, *, timeout: float, worlds: GivenWorlds = None, kind: str = "warm") -> None:
+        self.timeout, self.kind, self.given = timeout, kind, worlds
+        self._made: dict[int, World] = {}
+        self._numbers = itertools.count(1)
+        self._root: Path | None = None
+        self._owner: Any = None
+        self._closing: Any = weakref.finalize(self, _nothing)
+
+    def world(self, size: int) -> World:
+        """The world of `size` ranks."""
+        if self.given is not None:
+            return self.given(size) if callable(self.given) else self.given[size]
+        if size not in self._made:
+            self._made[size] = World(size, kind=self.kind, timeout=self.timeout, preload=PRELOADED)
+            self._rearm()
+        return self._made[size]
+
+    def folder(self) -> Path:
+        """A new empty folder for one history."""
+        if self._root is None:
+            self._root = Path(tempfile.mkdtemp(prefix="faultkit-history-", dir=_place()))
+            self._own(self._root)
+            self._rearm()
+        made = self._root / f"history-{next(self._numbers)}"
+        made.mkdir()
+        return made
+
+    def pids(self) -> set[int]:
+        """The process numbers of the ranks of the worlds made here."""
+        return {pid for world in self._made.values() for pid in world.pids().values()}
+
+    def close(self) -> None:
+        """End the ranks of the worlds made here and remove every folder.  Closing twice is fine."""
+        self._closing()
+        self._made, self._root, self._owner = {}, None, None
+        self._closing = weakref.finalize(self, _nothing)
+
+    def _own(self, root: Path) -> None:
+        from faultkit.worlds import client
+        from faultkit.worlds.channel import ChannelClosed
+
+        with contextlib.suppress(ChannelClosed, TimeoutError):
+            self._owner = client.server(PRELOADED if self.given is None else ()).open_world()
+            self._owner.send(("own", str(root)))
+
+    def _rearm(self) -> None:
+        self._closing.detach()
+        # not a method: what is to be closed must not keep this object
+        self._closing = weakref.finalize(
+            self, functools.partial(_end, tuple(self._made.values()), self._root, self._owner)
+        )
+
+
+def _end(worlds: tuple[World, ...], root: Path | None, owner: Any) -> None:
+    for world in worlds:
+        world.close()
+    if root is not None:
+        shutil.rmtree(root, ignore_errors=True)
+    if owner is not None:
+        owner.close()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _place() -> str | None:
+    """A directory in memory that can be written and has room; None for the system's own place."""
+    with contextlib.suppress(OSError):
+        free = os.statvfs(SHARED_MEMORY)
+        if os.access(SHARED_MEMORY, os.W_OK | os.X_OK) and free.f_bavail * free.f_frsize >= FREE_BYTES_MIN:
+            return SHARED_MEMORY
+    return None

@@ -1,0 +1,145 @@
+"""The marker ``crash`` and the fixture ``crash_states``: every state that a crash could leave, in a test.
+
+Promises.  The marker's scenarios make one test each.  What was found is kept in a file beside the test's other
+files, and a test that fails says how to make a violation's state again.  Left out: judging a test that looks at
+nothing; the marker alone explores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from faultkit.wording import listed, nearest
+from pytest_faultkit.plugin import DEFAULT_CRASH_SIZE
+
+if TYPE_CHECKING:
+    from faultkit.crash import Exploration
+
+__all__ = ["CrashStates", "parametrize"]
+
+PARAMETER = "_faultkit_crash"
+OPTIONS = (
+    "models",
+    "bound",
+    "seed",
+    "budget_seconds",
+    "workers",
+    "pruning",
+    "timeout_seconds",
+    "memory_bytes",
+)
+OF_A_JOB = tuple(name for name in OPTIONS if name != "pruning")
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """One test for each scenario of the marker ``crash``; an error of collection where it is wrong."""
+    marker = metafunc.definition.get_closest_marker("crash")
+    if marker is None:
+        return
+    for name in marker.kwargs:
+        if name not in OPTIONS:
+            raise pytest.fail.Exception(
+                f"{metafunc.definition.name}: the marker crash has no option {name!r}; options are "
+                f"{listed(OPTIONS)}{nearest(name, OPTIONS)}",
+                pytrace=False,
+            )
+    if "crash_states" not in metafunc.fixturenames:
+        raise pytest.fail.Exception(
+            f"{metafunc.definition.name}: the marker crash says what the fixture crash_states explores, and the "
+            "test does not take it",
+            pytrace=False,
+        )
+    for scenario in marker.args:
+        _checked(scenario, metafunc.definition.name)
+    if marker.args:
+        metafunc.fixturenames.append(PARAMETER)
+        metafunc.parametrize(PARAMETER, marker.args, ids=[_id(scenario) for scenario in marker.args])
+
+
+class CrashStates:
+    """What the fixture ``crash_states`` is: called, it explores, and gives a `faultkit.crash.Exploration`.
+
+        crash_states()                              # the scenario of the marker ``crash``
+        crash_states("dcp-overwrite")               # a name, a `faultkit.crash.Scenario`, a `faultkit.scripts.Job`
+        crash_states(save, load, prepare=save_old)  # functions of one's own, as the fields of a Scenario
+        crash_states(save)                          # what it saves is loaded as the stock engine's format
+
+    Keywords are those of `faultkit.crash.explore`, and go before those of the marker; `world` is the marker
+    ``world``'s, else two ranks.  `explored` has all that was found so far.
+    """
+
+    def __init__(self, item: Any, size: int | None, directory: Callable[[], Any]) -> None:
+        self.explored: list[Exploration] = []
+        marker = item.get_closest_marker("crash")
+        self._item = item
+        self._size = size or DEFAULT_CRASH_SIZE
+        self._defaults = dict(marker.kwargs) if marker is not None else {}
+        self._scenario = getattr(getattr(item, "callspec", None), "params", {}).get(PARAMETER)
+        self._directory = directory
+
+    def __call__(self, work: Any = None, load: Any = None, **options: Any) -> Exploration:
+        from faultkit import crash, scripts
+        from faultkit.scenarios import crashing
+
+        work = self._scenario if work is None else work
+        if work is None:
+            raise TypeError("crash_states needs a scenario: give it one, or the marker crash")
+        fields = {name: options.pop(name) for name in ("prepare", "new", "old", "absent") if name in options}
+        for name in options:
+            if name not in OPTIONS and name != "world":
+                raise TypeError(
+                    f"crash_states has no option {name!r}; options are {listed((*OPTIONS, 'world'))}"
+                    f"{nearest(name, OPTIONS)}"
+                )
+        chosen = {**self._defaults, **options}
+        source: dict[str, Any] = {}
+        if isinstance(work, scripts.Job):
+            chosen = {name: value for name, value in chosen.items() if name in OF_A_JOB}
+            source = {"job": work}
+            found = scripts.explore(work, **chosen)
+        else:
+            if isinstance(work, str):
+                source = {"scenario": work}
+            elif not isinstance(work, crash.Scenario):
+                name = str(getattr(work, "__qualname__", "save"))
+                work = crash.Scenario(name=name, save=work, load=load or crashing.load_whole, **fields)
+            chosen.setdefault("world", self._size)
+            found = crash.explore(work, **chosen)
+        self.explored.append(found)
+        if found.findings:
+            self._keep(found, source)
+        return found
+
+    def _keep(self, found: Exploration, source: dict[str, Any]) -> None:
+        import shlex
+
+        from faultkit import crash_file
+
+        path = self._directory() / f"violations-{len(self.explored)}.crash"
+        path.write_bytes(crash_file.keep(found, **source))
+        self._item.add_report_section(
+            "call", "crash states", f"replay: faultkit crash --replay {shlex.quote(str(path))} --into DIR\n"
+        )
+
+
+def _checked(scenario: Any, test: str) -> None:
+    from faultkit import crash, scripts
+    from faultkit.crash.scenario import ScenarioError
+
+    try:
+        if isinstance(scenario, str):
+            crash.get(scenario)
+        elif not isinstance(scenario, (crash.Scenario, scripts.Job)):
+            raise ScenarioError(
+                "the marker crash takes names, faultkit.crash.Scenario and faultkit.scripts.Job "
+                f"(got {scenario!r})"
+            )
+    except ScenarioError as error:
+        raise pytest.fail.Exception(f"{test}: {error}", pytrace=False) from None
+
+
+def _id(scenario: Any) -> str:
+    return str(getattr(scenario, "name", scenario))
