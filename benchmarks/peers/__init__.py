@@ -10,6 +10,7 @@ each would measure the scheduler.
 ``continuous``              torch's `MultiProcContinuousTest`, sixty tests
 ``multiprocess_testcase``   torch's `MultiProcessTestCase`, three tests
 ``death_continuous``        a rank that dies in `MultiProcContinuousTest`: seconds until that is noticed
+``ckpt_chaos``              another job: the tool of that name, which crashes whole scripts (`benchmarks.crash_scripts`)
 
 Each runs alone, too: ``python -m benchmarks.peers.spawn``.
 """

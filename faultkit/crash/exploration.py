@@ -1,0 +1,396 @@
+"""`explore`: record a save, enumerate what crashes could leave, judge each, tell what was found.
+
+Promises.  The counts say what was done: states enumerated, different trees among them, trees judged, loads that
+ran, trees left over for lack of time, and whether all within the stated bound was judged.  Every finding has an
+example that `crash.rebuild` makes again from the recording.  All processes and files are gone at the end,
+whatever happens.  Left out: showing (`text` is plain text for a terminal, `to_json` for programs).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from faultkit.crash.bounds import Bound
+from faultkit.crash.causes import Cause, Causes
+from faultkit.crash.judge import Judge
+from faultkit.crash.materialise import Place
+from faultkit.crash.models import MODELS, Enumeration
+from faultkit.crash.scenario import Scenario, ScenarioError, get
+from faultkit.crash.space import Space
+from faultkit.crash.state import Judgement, State
+from faultkit.crash.telling import at_words, lost_words, where_lines
+from faultkit.crash.world_judge import WorldJudge
+from faultkit.wording import listed, nearest, seen
+
+if TYPE_CHECKING:
+    from faultkit.files import Recording
+    from faultkit.plan import FaultPlan
+    from faultkit.worlds import World
+
+__all__ = ["Exploration", "Finding", "ModelCounts", "explore", "record_save"]
+
+AUDITED_MAX = 2  # for each model
+
+
+class ModelCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one model was explored.
+
+    explored: states enumerated; distinct: different trees among them; judged: distinct trees with a verdict;
+    loaded: loads that really ran for them; audited: trees judged without a load that were then loaded after all,
+    to see whether pruning says the truth; skipped: distinct trees not judged for lack of time;
+    complete: whether all within `bound` (words) was judged; verdicts: word -> number of distinct trees.
+    """
+
+    model: str
+    bound: str
+    explored: int
+    distinct: int
+    judged: int
+    loaded: int
+    audited: int
+    skipped: int
+    complete: bool
+    verdicts: dict[str, int]
+    seconds: float
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One cause, told by its smallest example.
+
+    models: where it was seen.  phase: "during" or "returned".  verdict: what the load made of it, and `allowed`
+    what would have been fine.  at: the crash in words ("power cut after save returned").  lost: what was lost in
+    words, fewest possible.  where: source lines that issued the lost operations (or, where nothing was lost, the
+    last one done), innermost first.  detail: the error's type and message, or which elements are wrong.
+    state_count: how many distinct trees belong to this cause.  state: the smallest example itself.
+    """
+
+    models: tuple[str, ...]
+    phase: str
+    verdict: str
+    allowed: tuple[str, ...]
+    at: str
+    lost: tuple[str, ...]
+    where: tuple[str, ...]
+    detail: str
+    state_count: int
+    state: State
+
+    def text(self) -> str:
+        """The finding in a few lines."""
+        allowed = " or ".join(self.allowed)
+        lines = [f"{self.verdict} (allowed: {allowed}) {self.at}"]
+        lines += [f"  lost: {text}" for text in self.lost]
+        if self.detail:
+            lines.append(f"  the load: {self.detail}")
+        lines += [f"  {line}" for line in self.where]
+        lines.append(f"  {_count(self.state_count, 'state')}, models {', '.join(self.models)}")
+        return "\n".join(lines)
+
+
+class Exploration(msgspec.Struct, frozen=True, kw_only=True):
+    """What an exploration did and found.
+
+    counts: one for each model.  findings: worst first.  recording: what was explored (build a state again with
+    `crash.rebuild(recording, finding.state.witness)`).
+    """
+
+    scenario: str
+    world: int
+    seed: int
+    counts: tuple[ModelCounts, ...]
+    findings: tuple[Finding, ...]
+    recording: Recording
+    seconds: float
+
+    @property
+    def explored(self) -> int:
+        return sum(count.explored for count in self.counts)
+
+    @property
+    def distinct(self) -> int:
+        return sum(count.distinct for count in self.counts)
+
+    @property
+    def loaded(self) -> int:
+        return sum(count.loaded for count in self.counts)
+
+    @property
+    def skipped(self) -> int:
+        return sum(count.skipped for count in self.counts)
+
+    @property
+    def complete(self) -> bool:
+        return all(count.complete for count in self.counts)
+
+    def text(self) -> str:
+        """The whole story for a terminal."""
+        lines = [f"{self.scenario} on {_count(self.world, 'rank')}, seed {self.seed}"]
+        for count in self.counts:
+            verdicts = ", ".join(f"{number} {word}" for word, number in sorted(count.verdicts.items()))
+            state = "complete" if count.complete else f"NOT complete, {count.skipped} skipped"
+            lines.append(
+                f"  {count.model}: {count.explored} explored, {count.distinct} distinct, {count.loaded} loaded, "
+                f"{state} within {count.bound}; {verdicts or 'none judged'}; {count.seconds:.1f} s"
+            )
+        for finding in self.findings:
+            lines += ["", finding.text()]
+        if not self.findings:
+            lines.append("  no violation")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Counts and findings as one object; a finding's tree as its witness, without contents."""
+        findings = []
+        for finding in self.findings:
+            told = msgspec.structs.asdict(finding)
+            told.pop("state")
+            told["witness"] = finding.state.witness
+            told["key"] = finding.state.key
+            findings.append(told)
+        return json.dumps(
+            {
+                "scenario": self.scenario,
+                "world": self.world,
+                "seed": self.seed,
+                "explored": self.explored,
+                "distinct": self.distinct,
+                "loaded": self.loaded,
+                "skipped": self.skipped,
+                "complete": self.complete,
+                "seconds": round(self.seconds, 3),
+                "models": msgspec.to_builtins(self.counts),
+                "findings": msgspec.to_builtins(findings),
+            }
+        )
+
+    def raise_for_findings(self) -> None:
+        """Raises AssertionError that tells the whole story, where anything was found."""
+        if self.findings:
+            raise AssertionError(f"{_count(len(self.findings), 'finding')}\n{self.text()}")
+
+
+def explore(
+    scenario: Scenario | str,
+    models: tuple[str, ...] = ("killed", "ordered", "weak"),
+    *,
+    world: World | int = 2,
+    plan: FaultPlan | str | None = None,
+    backend: str = "python",
+    recording: Recording | None = None,
+    bound: Bound | None = None,
+    seed: int = 0,
+    budget_seconds: float = 60.0,
+    workers: int = 2,
+    pruning: bool = True,
+    timeout_seconds: float = 10.0,
+    memory_bytes: int = 1 << 30,
+    on_progress: Callable[[str, int, int], object] | None = None,
+    judging: Any = None,
+) -> Exploration:
+    """Explore the crashes of a save.
+
+    world: ranks that save (a number, or a World that the caller owns).  recording: explore this one instead of
+    recording anew (then `world` does nothing but for its number).  budget_seconds: for all models together, after
+    recording.  plan: faults of the save that is recorded; it must return on every rank all the same.
+    backend: of the recording, "python" or "preload" (`faultkit.files.record`).  seed: the order in which larger
+    losses come, and which states are audited.  timeout_seconds, memory_bytes: of each load.
+    on_progress(model, explored, judged) is called now and then.  judging: another judge, used as `Judge` is.
+
+    Raises ScenarioError where the save, or the load of the finished save, does not go through without a crash,
+    and where a state audited loads as something else than pruning said; ValueError for a model or number out of
+    range.
+    """
+    started = time.monotonic()
+    scenario = get(scenario) if isinstance(scenario, str) else scenario
+    for model in models:
+        if model not in MODELS:
+            raise ValueError(
+                f"explore: a model must be one of {listed(MODELS)} (got {seen(model)}){nearest(model, MODELS)}"
+            )
+    if isinstance(budget_seconds, bool) or not budget_seconds > 0:
+        raise ValueError(
+            f"explore: budget_seconds must be a number of seconds above 0 (got {seen(budget_seconds)})"
+        )
+    if recording is None:
+        recording = record_save(scenario, world, plan, backend)
+    begun = time.monotonic()
+    space = Space(recording, bound)
+    causes = Causes(space, scenario)
+    counts: list[ModelCounts] = []
+    if judging is not None:
+        pass
+    elif scenario.load_ranks > 1:
+        judging = WorldJudge(scenario, timeout_seconds=timeout_seconds)
+    else:
+        judging = Judge(
+            scenario,
+            workers=workers,
+            pruning=pruning,
+            timeout_seconds=timeout_seconds,
+            memory_bytes=memory_bytes,
+        )
+    with judging as judge:
+        judge.expect(_finished(space), None if scenario.fresh else dict(recording.before))
+        for model in models:
+            left = budget_seconds - (time.monotonic() - begun)
+            counts.append(_explore_model(space, model, judge, causes, seed, left, on_progress))
+        findings = tuple(_finding(space, scenario, cause) for cause in causes.tell(judge))
+    return Exploration(
+        scenario=str(scenario),
+        world=recording.world_size,
+        seed=seed,
+        counts=tuple(counts),
+        findings=findings,
+        recording=recording,
+        seconds=time.monotonic() - started,
+    )
+
+
+def record_save(
+    scenario: Scenario, world: World | int, plan: FaultPlan | str | None = None, backend: str = "python"
+) -> Recording:
+    """Prepare what the scenario needs, then run its save on the ranks, under `plan`, and record it.
+
+    Raises ScenarioError where either does not return on every rank.
+    """
+    import functools
+
+    from faultkit import files
+    from faultkit.worlds import World
+
+    def bound_to(function: Callable[..., Any], directory: Path) -> Callable[..., Any]:
+        return functools.partial(function, directory, **scenario.keywords_of(function))
+
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(Place())
+        if not isinstance(world, World):
+            world = stack.enter_context(World(world, preload=scenario.preload))
+        root = place.path / "root"
+        root.mkdir()
+        directory = root / scenario.directory
+        if scenario.prepare is not None:
+            _require_returned(scenario, "prepare", world.run(bound_to(scenario.prepare, directory)))
+        try:
+            recorded = files.record(
+                world, bound_to(scenario.save, directory), root=root, plan=plan, backend=backend
+            )
+        except files.RecordingError as error:
+            raise ScenarioError(
+                f"scenario {scenario.name!r}: its save cannot be recorded: {error}"
+            ) from error
+        _require_returned(scenario, "save", recorded.run)
+        return recorded.recording
+
+
+def _require_returned(scenario: Scenario, what: str, run: Any) -> None:
+    if any(outcome.kind != "returned" for outcome in run.outcomes.values()):
+        raise ScenarioError(
+            f"scenario {scenario.name!r}: without any crash, its {what} must return on every rank "
+            f"(got {', '.join(sorted({outcome.kind for outcome in run.outcomes.values()}))})",
+            run.story(),
+        )
+
+
+def _finished(space: Space) -> dict[str, Any]:
+    everything = space.done(space.order.full)
+    names, contents = space.forest.parts(everything, 0)
+    return {path: content for (path, _), content in zip(names, contents, strict=True)}
+
+
+def _explore_model(
+    space: Space,
+    model: str,
+    judge: Judge | WorldJudge,
+    causes: Causes,
+    seed: int,
+    budget_seconds: float,
+    on_progress: Callable[[str, int, int], object] | None,
+) -> ModelCounts:
+    started = time.monotonic()
+    enumeration = Enumeration(space, model, seed=seed, budget_seconds=max(0.0, budget_seconds))
+    loaded_before = judge.loaded
+    draw = random.Random(seed)
+    pruned: list[State] = []
+    pruned_count = 0
+    judged: dict[str, str] = {}
+    pairs = judge.judge_many(enumeration)
+    over = False
+    try:
+        for number, (state, judgement) in enumerate(_until(pairs, started + budget_seconds)):
+            judged[state.key] = judgement.verdict
+            if not judgement.loaded:  # a fair sample of all of them, however many there are
+                pruned_count += 1
+                if len(pruned) < AUDITED_MAX:
+                    pruned.append(state)
+                elif (place := draw.randrange(pruned_count)) < AUDITED_MAX:
+                    pruned[place] = state
+            causes.add(state, judgement)
+            if on_progress is not None and number % 100 == 0:
+                on_progress(model, enumeration.explored, len(judged))
+        over = time.monotonic() > started + budget_seconds and len(judged) < enumeration.distinct
+    finally:
+        pairs.close()
+    loaded = judge.loaded - loaded_before
+    audited = _audit(judge, pruned, judged) if isinstance(judge, Judge) and judge.pruning else 0
+    return ModelCounts(
+        model=model,
+        bound=enumeration.words,
+        explored=enumeration.explored,
+        distinct=enumeration.distinct,
+        judged=len(judged),
+        loaded=loaded,
+        audited=audited,
+        skipped=enumeration.distinct - len(judged),
+        complete=enumeration.complete and not over,
+        verdicts=dict(Counter(judged.values())),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _audit(judge: Judge, states: list[State], judged: dict[str, str]) -> int:
+    """Load states that were judged without, and hold the verdicts to it; how many these were."""
+    for state in states:
+        verdict = judge.load(state).verdict
+        if verdict != judged[state.key]:
+            raise ScenarioError(
+                f"scenario {judge.scenario.name!r}: a load must give the same where it reads the same, for pruning "
+                f"to be right (got {verdict} where pruning says {judged[state.key]}); use pruning=False"
+            )
+    return len(states)
+
+
+def _until(pairs: Iterator[tuple[State, Judgement]], deadline: float) -> Iterator[tuple[State, Judgement]]:
+    for pair in pairs:
+        yield pair
+        if time.monotonic() > deadline:
+            return
+
+
+def _finding(space: Space, scenario: Scenario, cause: Cause) -> Finding:
+    witness, judgement = cause.state.witness, cause.judgement
+    error = f"{judgement.type_name}: {judgement.message}" if judgement.type_name else judgement.detail
+    return Finding(
+        models=cause.models,
+        phase=cause.phase,
+        verdict=judgement.verdict,
+        allowed=scenario.allowed(cause.phase),
+        at=at_words(space, witness, scenario.directory),
+        lost=() if witness.model == "killed" else lost_words(space, witness, scenario.directory),
+        where=where_lines(space, witness),
+        detail=error.partition("\n")[0],
+        state_count=cause.state_count,
+        state=cause.state,
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

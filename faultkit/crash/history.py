@@ -1,0 +1,403 @@
+"""What a recording did to files, as units that a crash may keep or lose, one bit each.
+
+A unit is the smallest thing that a model keeps or loses whole: one change of names (a file or directory made,
+renamed, linked, removed), one truncation, or one piece of one write.  Names are followed as the kernel follows
+them: a directory is its own file and an entry of it is (directory, name), so the rename of a directory moves
+what is in it, and a unit still means the same when units before it are lost.
+
+Promises: applying all units in order gives the tree that the recorded run left.  Failed operations are none.
+Left out: times, permissions, holes punched, memory maps, and a symbolic link that leads out of the root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from faultkit.files.operations import Operation, Recording
+
+__all__ = ["BLOCK_BYTES", "DATA", "NAME", "ROOT", "TRUNCATE", "History", "Unit", "read_history"]
+
+NAME, TRUNCATE, DATA = "name", "truncate", "data"
+ROOT = 0
+BLOCK_BYTES = 4096  # of a page and of a block, whatever buffer the recording was made with
+SYMLINKS_MAX = 40
+SYNC_FLAGS = os.O_DSYNC | os.O_SYNC
+
+Key = tuple[int, str]  # an entry: (directory, name)
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """One bit.  `number` is the bit, `operation` the index of the operation in the recording.
+
+    NAME: `inode` is the file concerned, `sets` and `removes` are entries.  TRUNCATE: `stop` is the new size.
+    DATA: bytes `start` to `stop` of the file, `piece` counts the pieces of one stretch of un-synced writes;
+    `grows` where they lie past the size that the file had before the stretch.
+    """
+
+    number: int
+    operation: int
+    kind: str
+    inode: int
+    sets: tuple[tuple[Key, int], ...] = ()
+    removes: tuple[Key, ...] = ()
+    start: int = 0
+    stop: int = 0
+    piece: int = 0
+    stretch: int = 0
+    grows: bool = False
+    data: bytes = b""
+
+    @property
+    def bit(self) -> int:
+        return 1 << self.number
+
+
+class Touch(msgspec.Struct, frozen=True):
+    """What an operation used: entries read and changed on the way, and the file whose content it is about."""
+
+    reads: tuple[Key, ...] = ()
+    writes: tuple[Key, ...] = ()
+    inode: int = -1
+    sync: str = ""  # "file" or "directory" where it waits for the disk
+
+
+class History(msgspec.Struct):
+    """The units of a recording and what they start from.
+
+    units: in order.  of_operation: index of an operation -> mask of its units.  touches: index -> what it used.
+    base: content of each file at the start.  entries: what each entry was at the start.  links: text of symbolic
+    links.  directories: which files are directories.  skipped: indices whose file could not be found out.
+    """
+
+    units: list[Unit]
+    of_operation: dict[int, int]
+    touches: dict[int, Touch]
+    base: dict[int, bytes]
+    entries: dict[Key, int]
+    links: dict[int, str]
+    directories: set[int]
+    skipped: list[int]
+
+    def mask(self, operations: Iterable[int]) -> int:
+        total = 0
+        for index in operations:
+            total |= self.of_operation.get(index, 0)
+        return total
+
+
+def read_history(recording: Recording, pieces: int) -> History:
+    """The history of `recording`, the un-synced data of one file cut in at most `pieces` pieces."""
+    return _Reader(recording, pieces).read()
+
+
+class _Reader:
+    def __init__(self, recording: Recording, pieces: int) -> None:
+        self.recording = recording
+        self.pieces = pieces
+        self.next_inode = ROOT + 1
+        self.entries: dict[Key, int] = {}
+        self.base: dict[int, bytes] = {}
+        self.links: dict[int, str] = {}
+        self.directories = {ROOT}
+        self.sizes: dict[int, int] = {}
+        self.handles: dict[tuple[int, int], tuple[int, int]] = {}  # (rank, handle) -> inode, flags
+        self.files: dict[int, int] = {}  # number in the recording -> inode
+        self.raw: list[tuple[Operation, str, dict]] = []  # units before data is cut in pieces
+        self.touches: dict[int, Touch] = {}
+        self.stretch_of: dict[int, int] = {}  # inode -> current stretch of un-synced writes
+        self.stretch_count = 0
+        self.size_before: dict[int, int] = {}  # stretch -> size of the file at its start
+        self.skipped: list[int] = []
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def new_inode(self) -> int:
+        self.next_inode += 1
+        return self.next_inode - 1
+
+    def lookup(self, path: str, follow: bool = True) -> tuple[Key | None, int | None, list[Key]]:
+        """(entry of the last component, its file or None, every entry passed); (None, ROOT, []) of the root."""
+        passed: list[Key] = []
+        waiting = [part for part in path.split("/") if part not in ("", ".")]
+        at, links = ROOT, 0
+        key: Key | None = None
+        found: int | None = ROOT
+        parents = [ROOT]
+        while waiting:
+            part = waiting.pop(0)
+            if part == "..":
+                parents = parents[:-1] or [ROOT]
+                at, key, found = parents[-1], None, parents[-1]
+                continue
+            key = (at, part)
+            passed.append(key)
+            found = self.entries.get(key)
+            if found in self.links and (waiting or follow) and links < SYMLINKS_MAX:
+                links += 1
+                text = self.links[found]
+                if text.startswith("/"):
+                    inside = os.path.relpath(text, self.recording.root)
+                    text, at, parents = inside, ROOT, [ROOT]
+                waiting = [p for p in text.split("/") if p not in ("", ".")] + waiting
+                key, found = None, at
+                continue
+            if waiting:
+                if found is None or found not in self.directories:
+                    return None, None, passed
+                at = found
+                parents.append(found)
+        return key, found, passed
+
+    # -- one operation ---------------------------------------------------------------------------
+
+    def read(self) -> History:
+        for path, content in sorted(self.recording.before.items()):
+            self._add_before(path, content)
+        for path, text in sorted(self.recording.links.items()):
+            self._add_before(path, b"")
+            inode = self.lookup(path, follow=False)[1]
+            if inode is not None:
+                self.links[inode] = text
+        start = (dict(self.base), dict(self.entries), dict(self.links))
+        for operation in self.recording.operations:
+            if operation.error:
+                continue
+            handler = getattr(self, f"_do_{operation.kind}", None)
+            if handler is not None and handler(operation) is False:
+                self.skipped.append(operation.index)
+        units, of_operation = self._cut()
+        return History(
+            units=units,
+            of_operation=of_operation,
+            touches=self.touches,
+            base=start[0],
+            entries=start[1],
+            links=self.links,
+            directories=self.directories,
+            skipped=self.skipped,
+        )
+
+    def _add_before(self, path: str, content: bytes | None) -> None:
+        at = ROOT
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        for place, part in enumerate(parts):
+            key = (at, part)
+            if key not in self.entries:
+                inode = self.entries[key] = self.new_inode()
+                if place < len(parts) - 1 or content is None:
+                    self.directories.add(inode)
+                else:
+                    self.base[inode] = content
+                    self.sizes[inode] = len(content)
+            at = self.entries[key]
+
+    def _touch(
+        self, operation: Operation, reads: list[Key], writes: list[Key], inode: int, sync: str = ""
+    ) -> None:
+        self.touches[operation.index] = Touch(tuple(reads), tuple(writes), inode, sync)
+
+    def _name(
+        self, operation: Operation, inode: int, sets: list[tuple[Key, int]], removes: list[Key]
+    ) -> None:
+        for key in removes:
+            self.entries.pop(key, None)
+        self.entries.update(sets)
+        self.raw.append((operation, NAME, {"inode": inode, "sets": tuple(sets), "removes": tuple(removes)}))
+
+    def _of_handle(self, operation: Operation) -> tuple[int | None, int]:
+        known = self.handles.get((operation.rank, operation.handle)) if operation.handle >= 0 else None
+        if known is not None:
+            return known
+        if operation.file in self.files:
+            return self.files[operation.file], 0
+        return self.lookup(operation.path)[1], 0
+
+    def _do_open(self, operation: Operation) -> bool | None:
+        key, inode, passed = self.lookup(operation.path)
+        temporary = getattr(os, "O_TMPFILE", 0)
+        unnamed = bool(temporary) and operation.flags & temporary == temporary
+        changed: list[Key] = []
+        if inode is None or unnamed:
+            if not unnamed and (key is None or not operation.flags & os.O_CREAT):
+                return False
+            inode = self.new_inode()
+            self.base[inode], self.sizes[inode] = b"", 0
+            if not unnamed and key is not None:
+                changed = [key]
+                self._name(operation, inode, [(key, inode)], [])
+        elif operation.flags & os.O_TRUNC and self.sizes.get(inode, 0):
+            self._truncate(operation, inode, 0)
+        self.handles[(operation.rank, operation.handle)] = (inode, operation.flags)
+        if operation.file >= 0:
+            self.files[operation.file] = inode
+        self._touch(operation, passed, changed, inode)
+        return None
+
+    def _truncate(self, operation: Operation, inode: int, size: int) -> None:
+        self.sizes[inode] = size
+        self._new_stretch(inode)
+        self.raw.append((operation, TRUNCATE, {"inode": inode, "stop": size}))
+
+    def _new_stretch(self, inode: int) -> None:
+        self.stretch_count += 1
+        self.stretch_of[inode] = self.stretch_count
+        self.size_before[self.stretch_count] = self.sizes.get(inode, 0)
+
+    def _do_truncate(self, operation: Operation) -> bool | None:
+        inode, _ = self._of_handle(operation)
+        if inode is None:
+            return False
+        if self.sizes.get(inode, 0) != operation.offset:
+            self._truncate(operation, inode, operation.offset)
+        self._touch(operation, [], [], inode)
+        return None
+
+    def _do_write(self, operation: Operation) -> bool | None:
+        inode, flags = self._of_handle(operation)
+        if inode is None:
+            return False
+        if operation.data:
+            if inode not in self.stretch_of:
+                self._new_stretch(inode)
+            stop = operation.offset + len(operation.data)
+            self.sizes[inode] = max(self.sizes.get(inode, 0), stop)
+            values = {
+                "inode": inode,
+                "start": operation.offset,
+                "stop": stop,
+                "data": operation.data,
+                "stretch": self.stretch_of[inode],
+            }
+            self.raw.append((operation, DATA, values))
+        synced = bool(flags & SYNC_FLAGS)
+        self._touch(operation, [], [], inode, "file" if synced else "")
+        if synced:
+            self._new_stretch(inode)
+        return None
+
+    def _do_fsync(self, operation: Operation) -> bool | None:
+        inode, _ = self._of_handle(operation)
+        if inode is None:
+            return False
+        self._touch(operation, [], [], inode, "directory" if inode in self.directories else "file")
+        self._new_stretch(inode)
+        return None
+
+    _do_fdatasync = _do_fsync
+
+    def _do_fsync_directory(self, operation: Operation) -> bool | None:
+        _, inode, passed = self.lookup(operation.path)
+        if inode is None:
+            return False
+        self._touch(operation, passed, [], inode, "directory")
+        return None
+
+    def _do_rename(self, operation: Operation) -> bool | None:
+        source, inode, passed = self.lookup(operation.path, follow=False)
+        target, replaced, also = self.lookup(operation.target, follow=False)
+        if source is None or inode is None or target is None:
+            return False
+        if inode == replaced:
+            return None
+        self._name(operation, inode, [(target, inode)], [source])
+        self._touch(operation, passed + also, [source, target], inode)
+        return None
+
+    def _do_link(self, operation: Operation) -> bool | None:
+        _, inode, passed = self.lookup(operation.path, follow=False)
+        target, _, also = self.lookup(operation.target, follow=False)
+        if inode is None:
+            inode = self.files.get(operation.file)
+        if inode is None or target is None:
+            return False
+        self._name(operation, inode, [(target, inode)], [])
+        self._touch(operation, passed + also, [target], inode)
+        return None
+
+    def _do_symlink(self, operation: Operation) -> bool | None:
+        key, _, passed = self.lookup(operation.path, follow=False)
+        if key is None:
+            return False
+        inode = self.new_inode()
+        self.links[inode] = operation.target
+        self._name(operation, inode, [(key, inode)], [])
+        self._touch(operation, passed, [key], inode)
+        return None
+
+    def _do_unlink(self, operation: Operation) -> bool | None:
+        key, inode, passed = self.lookup(operation.path, follow=False)
+        if key is None or inode is None:
+            return False
+        self._name(operation, inode, [], [key])
+        self._touch(operation, passed, [key], inode)
+        return None
+
+    def _do_rmdir(self, operation: Operation) -> bool | None:
+        return self._do_unlink(operation)
+
+    def _do_mkdir(self, operation: Operation) -> bool | None:
+        key, found, passed = self.lookup(operation.path, follow=False)
+        if key is None or found is not None:
+            return False
+        inode = self.new_inode()
+        self.directories.add(inode)
+        self._name(operation, inode, [(key, inode)], [])
+        self._touch(operation, passed, [key], inode)
+        return None
+
+    # -- data in pieces --------------------------------------------------------------------------
+
+    def _cut(self) -> tuple[list[Unit], dict[int, int]]:
+        spans: dict[int, tuple[int, int]] = {}
+        for _, kind, values in self.raw:
+            if kind == DATA:
+                low, high = spans.get(values["stretch"], (values["start"], values["stop"]))
+                spans[values["stretch"]] = (min(low, values["start"]), max(high, values["stop"]))
+        edges = {
+            stretch: piece_edges(low, high, self.pieces, BLOCK_BYTES)
+            for stretch, (low, high) in spans.items()
+        }
+        units: list[Unit] = []
+        of_operation: dict[int, int] = {}
+        for operation, kind, values in self.raw:
+            parts = [values]
+            if kind == DATA:
+                size = self.size_before[values["stretch"]]
+                parts = list(_fragments({**values, "grows": values["stop"] > size}, edges[values["stretch"]]))
+            for part in parts:
+                unit = Unit(number=len(units), operation=operation.index, kind=kind, **part)
+                units.append(unit)
+                of_operation[operation.index] = of_operation.get(operation.index, 0) | unit.bit
+        return units, of_operation
+
+
+def piece_edges(low: int, high: int, pieces: int, block: int) -> list[int]:
+    """Where to cut the bytes from `low` to `high`: at block boundaries, the first and the last block apart.
+
+    Data within one block is still cut once in the middle: a disk writes sectors, not blocks.
+    """
+    if pieces == 1:
+        return []
+    inner = list(range((low // block + 1) * block, high, block))
+    if not inner:
+        middle = (low + high) // 2
+        return [middle] if middle > low else []
+    if len(inner) < pieces:
+        return inner
+    if pieces == 2:
+        return [inner[-1]]
+    between = [inner[round(step * (len(inner) - 1) / (pieces - 2))] for step in range(pieces - 1)]
+    return sorted(set(between))
+
+
+def _fragments(values: dict, edges: list[int]) -> Iterable[dict]:
+    start, stop, data = values["start"], values["stop"], values["data"]
+    inside = [edge for edge in edges if start < edge < stop]
+    for low, high in zip([start, *inside], [*inside, stop], strict=True):
+        piece = sum(1 for edge in edges if edge <= low)
+        yield {**values, "start": low, "stop": high, "data": data[low - start : high - start], "piece": piece}

@@ -1,0 +1,114 @@
+"""Trees as files: each content is written once, each state is made of links to it.
+
+The place is a directory in memory (/dev/shm) where there is room, else the system's temporary directory; it is
+handed to the fork server, which removes it should this process not come to it.  A load that writes to a file
+it was given would damage what other states share: then the content is written anew (`Objects.mend`), and that
+load is never answered for another state.  Left out: permissions and times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Objects", "Place", "link_tree", "write_tree"]
+
+Listing = list[
+    tuple[str, str, str]
+]  # path, "file" | "directory" | "link", name of the object or text of the link
+
+
+def write_tree(tree: dict[str, bytes | str | None], directory: Path) -> None:
+    """Make `tree` in `directory` as plain files.  Raises FileExistsError where a file is in the way."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for path, content in tree.items():
+        target = directory / path
+        if content is None:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            target.symlink_to(content)
+        else:
+            with open(target, "xb") as stream:
+                stream.write(content)
+
+
+def link_tree(listing: Listing, objects: str, directory: str) -> None:
+    """Make a tree of links to `objects` in `directory`, which does not exist yet."""
+    os.mkdir(directory)
+    for path, kind, name in listing:
+        target = f"{directory}/{path}"
+        if kind == "directory":
+            os.mkdir(target)
+        elif kind == "link":
+            os.symlink(name, target)
+        else:
+            os.link(f"{objects}/{name}", target)
+
+
+class Objects:
+    """Contents as files, each written when it is first needed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+        self._names: dict[int, str] = {}
+        self._kept: dict[str, bytes] = {}
+
+    def listing(self, tree: dict[str, bytes | str | None]) -> Listing:
+        """`tree` as what `link_tree` makes, parents first; its contents are there as objects."""
+        found: Listing = []
+        for path, content in sorted(tree.items()):
+            if content is None:
+                found.append((path, "directory", ""))
+            elif isinstance(content, str):
+                found.append((path, "link", content))
+            else:
+                found.append((path, "file", self._name(content)))
+        return found
+
+    def mend(self) -> None:
+        """Write anew every content that a load has changed."""
+        for name, content in self._kept.items():
+            path = self.directory / name
+            if path.stat().st_size != len(content) or path.read_bytes() != content:
+                path.unlink()
+                path.write_bytes(content)
+
+    def _name(self, content: bytes) -> str:
+        name = self._names.get(id(content))
+        if name is None:
+            name = self._names[id(content)] = str(len(self._names))
+            self._kept[name] = content
+            (self.directory / name).write_bytes(content)
+        return name
+
+
+class Place:
+    """A directory of one's own that goes when this ends, or when this process does.  A context manager."""
+
+    def __init__(self) -> None:
+        self.path = Path()
+        self._owner: Any = None
+
+    def __enter__(self) -> Place:
+        from faultkit.scenarios.stage import _place
+        from faultkit.worlds import client
+
+        server = client.server()
+        self._owner = server.open_world()
+        self.path = Path(tempfile.mkdtemp(prefix="faultkit-crash-", dir=_place()))
+        self._owner.send(("own", str(self.path)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            with contextlib.suppress(Exception):
+                owner.close()

@@ -1,0 +1,161 @@
+"""What is saved, loaded and compared: a value of functions, and the built-in ones by name.
+
+Left out: recording and judging.  Importing this imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from faultkit.wording import listed, nearest, seen
+
+__all__ = ["SCENARIOS", "Scenario", "ScenarioError", "get"]
+
+
+class ScenarioError(ValueError):
+    """Raised where a scenario is not known, or does not go through without a crash; `story` tells the run."""
+
+    def __init__(self, message: str, story: str = "") -> None:
+        super().__init__(message)
+        self.story = story
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """A save whose crashes are explored.
+
+    save: called on every rank with `directory`, a `pathlib.Path` that need not exist (its parent does); saves
+        the NEW values.  This is what is recorded.
+    load: called with (`directory`, `fill`) in a fresh process without a process group, and returns the values
+        as nested dicts, lists and tuples of tensors, arrays, numbers and strings, or None where there is no
+        checkpoint.  It fills what it loads into with `fill` first, as often as it has elements, so that what
+        the load left out is seen.  A load that takes one argument is called with `directory` alone.
+    prepare: like `save`, of the OLD values; None means a fresh directory.
+    new, old: functions that return the values expected; None: what `load` gives of the finished save (of the
+        prepared directory).  With `new`, a finished save that loads as something else is a finding; without, it
+        cannot be known.
+    absent: tells whether an exception of `load` is a clean "no checkpoint here"; None: the documented rule
+        (`faultkit.crash.absence`).
+    options: pairs of name and value that the functions get as keywords, each of them those that it takes; `chosen`
+        are the names of those that were set by `with_options`, and are told in reports.
+    load_ranks: with more than 1, `load` runs on that many ranks with a process group; then nothing is pruned.
+    prunable: False where `load` reads in other processes, or otherwise than through files that this process opens.
+    directory: name of the directory under the recorded root.
+    preload: modules that ranks need.
+    """
+
+    name: str
+    save: Callable[..., Any]
+    load: Callable[..., Any]
+    prepare: Callable[..., Any] | None = None
+    new: Callable[..., Any] | None = None
+    old: Callable[..., Any] | None = None
+    absent: Callable[[BaseException], bool] | None = None
+    summary: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
+    chosen: tuple[str, ...] = ()
+    load_ranks: int = 1
+    prunable: bool = True
+    directory: str = "checkpoint"
+    preload: tuple[str, ...] = ()
+
+    def keywords_of(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """The options that `function` takes."""
+        names, anything = parameters_of(function)
+        return {name: value for name, value in self.options if anything or name in names}
+
+    def __str__(self) -> str:
+        values = dict(self.options)
+        return ",".join([self.name, *(f"{name}={values[name]}" for name in self.chosen)])
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the save goes to a directory without a checkpoint."""
+        return self.prepare is None
+
+    def allowed(self, phase: str) -> tuple[str, ...]:
+        """The verdicts that the policy allows in a phase: "before", "during" or "returned"."""
+        if phase == "returned":
+            return ("NEW",)
+        return ("NEW", "ABSENT") if self.fresh else ("OLD", "NEW")
+
+    def with_options(self, **values: Any) -> Scenario:
+        """The same with other options.  Raises ScenarioError for an unknown one."""
+        known = dict(self.options)
+        for name in values:
+            if name not in known:
+                raise ScenarioError(
+                    f"scenario {self.name!r} has no option {seen(name)}; options are {listed(known)}"
+                    f"{nearest(name, known)}"
+                )
+        chosen = tuple(dict.fromkeys((*self.chosen, *values)))
+        return msgspec.structs.replace(self, options=tuple({**known, **values}.items()), chosen=chosen)
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[set[str], bool]:
+    """(names that may be given as keywords, whether any may)."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return set(), False
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+# name -> (module of faultkit.crash, attribute)
+SCENARIOS: dict[str, tuple[str, str]] = {
+    "dcp-fresh": ("stock", "FRESH"),
+    "dcp-overwrite": ("stock", "OVERWRITE"),
+    "control-fresh": ("control", "FRESH"),
+    "control-overwrite": ("control", "OVERWRITE"),
+}
+
+
+def get(text: str) -> Scenario:
+    """The scenario of a name ("dcp-overwrite", "dcp-fresh,threads=2") or of "module:attribute".
+
+    An option's value is JSON (2, 0.5, true) or else plain text.  Raises ScenarioError, naming the nearest that
+    there is.
+    """
+    name, *settings = text.split(",")
+    scenario = _named(name)
+    values = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ScenarioError(
+                f"scenario {seen(text)}: an option is written name=value (got {seen(setting)})"
+            )
+        try:
+            values[key] = json.loads(value)
+        except ValueError:
+            values[key] = value
+    return scenario.with_options(**values)
+
+
+def _named(name: str) -> Scenario:
+    module_name, colon, attribute = name.partition(":")
+    if name in SCENARIOS:
+        module_name, attribute = SCENARIOS[name]
+        module_name = f"faultkit.crash.{module_name}"
+    elif not colon:
+        raise ScenarioError(
+            f"unknown crash scenario {seen(name)}; built-in are {listed(SCENARIOS)}, and module:attribute is one "
+            f"of yours{nearest(name, SCENARIOS)}"
+        )
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ScenarioError(f"crash scenario {seen(name)} cannot be found: {error}") from error
+    if not isinstance(found, Scenario):
+        raise ScenarioError(
+            f"crash scenario {seen(name)} must be a faultkit.crash.Scenario (got {seen(found)})"
+        )
+    return found

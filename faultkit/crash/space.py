@@ -1,0 +1,107 @@
+"""A recording made ready for all models: its units, order, cuts and trees, and what each sync makes durable.
+
+The rules by which a sync persists something are those of `faultkit.crash.models`, which says what they do not cover.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faultkit.crash.bounds import Bound
+from faultkit.crash.history import DATA, NAME, History, Unit, read_history
+from faultkit.crash.order import Clock, Order
+from faultkit.crash.trees import Forest
+
+if TYPE_CHECKING:
+    from faultkit.files.operations import Recording
+
+__all__ = ["Space"]
+
+
+class Space:
+    """A recording made ready: its units, order, cuts and trees, shared by all models."""
+
+    def __init__(self, recording: Recording, bound: Bound | None = None) -> None:
+        self.recording = recording
+        self.bound = bound or Bound()
+        self.history: History = read_history(recording, self.bound.pieces)
+        self.order = Order(recording, self.history)
+        self.forest = Forest(self.history)
+        self.cuts, self.every_cut = self.order.cuts(self.bound.cuts)
+        self.returned = self.order.returned()
+        self.units_of_step = {
+            (thread, number): self.history.mask(step)
+            for thread, chain in enumerate(self.order.chains)
+            for number, step in enumerate(chain)
+        }
+        self._persisted: dict[tuple[str, int], int] = {}
+
+    def done(self, cut: Clock) -> int:
+        """Mask of the units that had been issued at `cut`."""
+        total = 0
+        for thread, count in enumerate(cut):
+            for number in range(count):
+                total |= self.units_of_step[(thread, number)]
+        return total
+
+    def durable(self, model: str, cut: Clock) -> int:
+        """Mask of the units that no crash undoes any more."""
+        if model == "killed":
+            return self.done(cut)
+        total = 0
+        for step in self.order.steps_in(cut):
+            for index in step:
+                touch = self.history.touches.get(index)
+                if touch is not None and touch.sync:
+                    total |= self.persisted_by(model, index)
+        return total
+
+    def persisted_by(self, model: str, index: int) -> int:
+        """Mask of the units that the sync with this index makes durable under a power model."""
+        key = (model, index)
+        if key not in self._persisted:
+            rule = _persisted_ordered if model == "ordered" else _persisted_weak
+            self._persisted[key] = rule(self, index)
+        return self._persisted[key]
+
+    def units_in(self, mask: int) -> list[Unit]:
+        return [unit for unit in self.history.units if unit.bit & mask]
+
+
+def _persisted_weak(space: Space, index: int) -> int:
+    touch = space.history.touches[index]
+    total = 0
+    for unit in space.history.units:
+        if not space.order.before(unit.operation, index):
+            continue
+        if touch.sync == "directory":
+            concerned = unit.kind == NAME and touch.inode in _directories(unit)
+        else:
+            concerned = unit.kind != NAME and unit.inode == touch.inode
+        if concerned:
+            total |= unit.bit
+    return total
+
+
+def _persisted_ordered(space: Space, index: int) -> int:
+    touch = space.history.touches[index]
+    before = [unit for unit in space.history.units if space.order.before(unit.operation, index)]
+    own = [
+        unit
+        for unit in before
+        if unit.inode == touch.inode or (unit.kind == NAME and touch.inode in _directories(unit))
+    ]
+    if not own:
+        return 0
+    last = max(unit.operation for unit in own)
+    total = 0
+    for unit in before:
+        own_data = unit.kind == DATA and unit.inode == touch.inode
+        journaled = unit.kind != DATA and space.order.before(unit.operation, last)
+        if own_data or journaled:
+            total |= unit.bit
+    return total
+
+
+def _directories(unit: Unit) -> set[int]:
+    return {key[0] for key, _ in unit.sets} | {key[0] for key in unit.removes}

@@ -1,0 +1,82 @@
+"""`State`: one tree of files that a crash could leave, and how it came about.
+
+A state is a value: what had been done, what of that was lost, and the tree that follows.  Its `key` is a
+digest of the tree, so equal trees are one state however they came about.  Left out: times, permissions and
+owners of files, which no model speaks of.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+__all__ = ["ABSENT", "DIED", "ERROR", "GARBAGE", "HUNG", "MIX", "NEW", "OLD", "Judgement", "State", "Witness"]
+
+NEW = "NEW"  # every element of every leaf is what the save wrote
+OLD = "OLD"  # every element of every leaf is what the checkpoint before held
+ABSENT = "ABSENT"  # the load says in a clean way that there is no checkpoint
+ERROR = "ERROR"  # the load raises anything else
+MIX = "MIX"  # some elements are new, some old, with no error
+GARBAGE = "GARBAGE"  # some element is neither new nor old (or was never filled), with no error
+HUNG = "HUNG"  # the load did not return in time
+DIED = "DIED"  # the process that loads died: a signal, an exit, out of memory
+
+
+class Witness(msgspec.Struct, frozen=True):
+    """How a state came about, enough to build it again from its recording (`crash.rebuild`).
+
+    done: indices of the operations that had been issued.
+    lost: what of them is lost: (index of the operation, first byte, past the last byte); the bytes are those of
+        the file, and 0, 0 where the operation is not a write.
+    grown: those of `lost` whose bytes are lost although the file is as long as if they were there.
+    phase: "during" the save, or "returned" where save had returned on every rank.
+    loss_count: how many operations are lost, each un-synced stretch of a file counted once.
+    pieces: into how many pieces a stretch of writes was cut.
+    """
+
+    model: str
+    done: tuple[int, ...]
+    lost: tuple[tuple[int, int, int], ...] = ()
+    grown: tuple[tuple[int, int, int], ...] = ()
+    phase: str = "during"
+    loss_count: int = 0
+    pieces: int = 3
+
+
+class State(msgspec.Struct, frozen=True):
+    """One tree that a crash could leave.
+
+    key: digest of the tree.  tree: content by path relative to the recorded root, None for a directory, a text
+    for a symbolic link.
+    """
+
+    key: str
+    witness: Witness
+    tree: dict[str, bytes | str | None]
+
+    def write_to(self, directory: Path | str) -> None:
+        """Make the tree in `directory`, as plain files, for a person to look at or a load to read."""
+        from faultkit.crash.materialise import write_tree
+
+        write_tree(self.tree, Path(directory))
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What a load made of a state.
+
+    verdict: one of the words above.  type_name, message: of the error, if one was raised.  detail: which leaf,
+    how many elements of which kind.  stack: where it hung.  loaded: False where an earlier load that read the
+    same answered for this state.
+    """
+
+    verdict: str
+    type_name: str = ""
+    message: str = ""
+    detail: str = ""
+    stack: str = ""
+    loaded: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value != ""}

@@ -1,0 +1,92 @@
+"""The stock engine as crash scenarios: `torch.distributed.checkpoint.save` to files, fresh and over an old checkpoint.
+
+Ten tensors that every rank has alike, so that the engine spreads them over the ranks, and a number; a load is one
+process without a process group.  Options: `threads` of `FileSystemWriter`, `elements` of each tensor.
+Left out: sharded tensors, whose files are the same.  torch is imported where the functions run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from faultkit.crash.scenario import Scenario
+
+__all__ = ["FRESH", "OVERWRITE", "load", "new_values", "old_values", "prepare", "save", "values"]
+
+TENSOR_COUNT = 10
+OLD_STEP, NEW_STEP = 1, 2
+
+
+def values(step: int, elements: int) -> dict[str, Any]:
+    """The state of a training step: every element of every tensor is another one in another step."""
+    import torch
+
+    return {
+        "step": step,
+        **{
+            f"tensor_{number}": torch.arange(elements, dtype=torch.float32) + 1000.0 * number + 0.25 * step
+            for number in range(TENSOR_COUNT)
+        },
+    }
+
+
+def new_values(elements: int = 64) -> dict[str, Any]:
+    """What `save` saves."""
+    return values(NEW_STEP, elements)
+
+
+def old_values(elements: int = 64) -> dict[str, Any]:
+    """What `prepare` saves."""
+    return values(OLD_STEP, elements)
+
+
+def save(directory: Path, threads: int = 1, elements: int = 64) -> None:
+    """Save the new step."""
+    _save(directory, NEW_STEP, threads, elements)
+
+
+def prepare(directory: Path, threads: int = 1, elements: int = 64) -> None:
+    """Save the old step."""
+    _save(directory, OLD_STEP, threads, elements)
+
+
+def load(directory: Path, fill: float = 0.0, elements: int = 64) -> dict[str, Any]:
+    """Load into tensors full of `fill`.  Raises what the engine raises."""
+    import torch
+    import torch.distributed.checkpoint as dcp
+
+    state: dict[str, Any] = {
+        "step": -1,
+        **{f"tensor_{number}": torch.full((elements,), fill) for number in range(TENSOR_COUNT)},
+    }
+    dcp.load(state, checkpoint_id=directory, no_dist=True)
+    return state
+
+
+def _save(directory: Path, step: int, threads: int, elements: int) -> None:
+    import torch.distributed.checkpoint as dcp
+
+    writer = dcp.FileSystemWriter(directory, thread_count=threads)
+    dcp.save(values(step, elements), checkpoint_id=directory, storage_writer=writer)
+
+
+FRESH = Scenario(
+    name="dcp-fresh",
+    summary="torch.distributed.checkpoint.save to a new directory",
+    save=save,
+    load=load,
+    new=new_values,
+    options=(("threads", 1), ("elements", 64)),
+)
+
+OVERWRITE = Scenario(
+    name="dcp-overwrite",
+    summary="torch.distributed.checkpoint.save over a checkpoint of an earlier step",
+    prepare=prepare,
+    save=save,
+    load=load,
+    new=new_values,
+    old=old_values,
+    options=(("threads", 1), ("elements", 64)),
+)

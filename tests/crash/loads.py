@@ -1,0 +1,100 @@
+"""Loads for tests of the judge: what a load does is written in the file that it reads."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from faultkit import crash
+
+SIZE = 4
+
+
+def load(directory: Path, fill: float) -> dict[str, object] | None:
+    """Read `directory`/value and do as it says: numbers are the elements of the tensor."""
+    text = (directory / "value").read_text()
+    target = torch.full((SIZE,), fill)
+    match text.split():
+        case ["none"]:
+            return None
+        case ["hang"]:
+            while True:
+                time.sleep(60)
+        case ["abort"]:
+            os.abort()
+        case ["exit"]:
+            sys.exit(3)
+        case ["eat"]:
+            return {"target": torch.empty(1 << 29)}
+        case ["raise"]:
+            raise RuntimeError("the file says so")
+        case ["absent", name]:
+            raise FileNotFoundError(2, "No such file or directory", str(directory / name))
+        case ["vandal", *_]:
+            with open(directory / "other", "r+b") as stream:
+                stream.write(b"!")
+            target.fill_(2)
+        case numbers:
+            for place, number in enumerate(numbers):
+                target[place] = float(number)
+    return {"target": target}
+
+
+def load_slyly(directory: Path) -> dict[str, object]:
+    """Look at files in every way that Python has, and return what was seen."""
+    first = Path(directory, "first")
+    descriptor = os.open(directory / "third", os.O_RDONLY) if os.path.exists(directory / "third") else -1
+    third = os.pread(descriptor, 2, 1) if descriptor >= 0 else b""
+    mapped = b""
+    if (directory / "mapped").is_file() and (directory / "mapped").stat().st_size:
+        with open(directory / "mapped", "rb") as stream, mmap.mmap(stream.fileno(), 0, prot=1) as view:
+            mapped = view[:1]
+    lines = first.read_text().splitlines() if first.exists() else ["nothing"]
+    with open(directory / "second", "rb") as stream:
+        stream.seek(2)
+        middle = stream.read(2)
+        stream.seek(-1, os.SEEK_END)
+        last = stream.read(1)
+    folder = directory / "folder"  # listings with kinds and sizes tell so much that they stay in here
+    scanned = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
+    return {
+        "lines": lines,
+        "middle": middle,
+        "last": last,
+        "third": third,
+        "mapped": mapped,
+        "scanned": scanned,
+        "listed": sorted(name for name in os.listdir(directory) if name.endswith(".new")),
+        "size": os.path.getsize(directory / "sized") if os.access(directory / "sized", os.R_OK) else -1,
+        "globbed": sorted(path.name for path in folder.glob("*.part")),
+        "target": os.readlink(directory / "latest") if os.path.lexists(directory / "latest") else "",
+    }
+
+
+def load_beyond_python(directory: Path) -> dict[str, object]:
+    """Read with another program, which nobody can see from here."""
+    import subprocess
+
+    return {"text": subprocess.run(["cat", str(directory / "value")], capture_output=True, check=True).stdout}
+
+
+def nothing(directory: Path) -> None:
+    """A save that is never run."""
+
+
+def scenario(load_function: object = load, **fields: object) -> crash.Scenario:
+    return crash.Scenario(name="written", save=nothing, prepare=nothing, load=load_function, **fields)
+
+
+def tree(**files: object) -> dict[str, object]:
+    """A checkpoint of these files; None is a directory, a text a symbolic link."""
+    return {"checkpoint": None, **{f"checkpoint/{name}": content for name, content in sorted(files.items())}}
+
+
+def state(number: int, files: dict[str, object]) -> crash.State:
+    return crash.State(key=f"state-{number}", witness=crash.Witness("weak", ()), tree=files)

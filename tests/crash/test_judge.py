@@ -1,0 +1,171 @@
+"""Every verdict, from a load that really does it; and that nothing is left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from loads import load_beyond_python, load_slyly, scenario, state, tree
+
+from faultkit.crash import Judge
+from faultkit.crash.scenario import ScenarioError
+
+NEW, OLD = tree(value=b"2 2 2 2", other=b"other"), tree(value=b"1 1 1 1", other=b"other")
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with Judge(scenario(), workers=1, timeout_seconds=1.0, memory_bytes=1 << 28) as judge:
+        judge.expect(NEW, OLD)
+        yield judge
+
+
+def verdicts(judge, *texts):
+    states = [
+        state(f"{number}-{text}", tree(value=text, other=b"other")) for number, text in enumerate(texts)
+    ]
+    return {s.tree["checkpoint/value"]: judgement for s, judgement in judge.judge_many(states)}
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "told"),
+    [
+        (b"2 2 2 2", "NEW", ""),
+        (b"1 1 1 1", "OLD", ""),
+        (b"1 2 2 1", "MIX", "target: 2 elements are new and 2 old"),
+        (b"2 2 3 2", "GARBAGE", "target: 1 of 4 elements are neither new nor old"),
+        (b"2 2", "GARBAGE", "target: 2 of 4 elements were never filled"),
+        (b"none", "ABSENT", "load returned None"),
+        (b"absent .metadata", "ABSENT", ""),
+        (b"absent shard", "ERROR", ""),
+        (b"raise", "ERROR", ""),
+        (b"hang", "HUNG", "no result within 1 s"),
+        (b"abort", "DIED", "signal SIGABRT"),
+        (b"exit", "DIED", "sys.exit(3)"),
+        (b"eat", "ERROR", ""),
+    ],
+)
+def test_every_verdict_comes_from_what_the_load_does(judge, text, verdict, told):
+    judgement = verdicts(judge, text)[text]
+    assert judgement.verdict == verdict
+    assert told in judgement.detail
+    if text == b"hang":
+        assert "in load" in judgement.stack and "loads.py" in judgement.stack
+    if text == b"raise":
+        assert (judgement.type_name, judgement.message) == ("RuntimeError", "the file says so")
+    if text == b"eat":
+        assert "allocate" in judgement.message or judgement.type_name == "MemoryError"
+
+
+def test_a_state_that_looks_the_same_to_the_load_is_not_loaded_again(judge):
+    before = judge.loaded
+    found = verdicts(judge, b"2 2 2 2 ", b"raise ")  # new contents, so each is loaded once
+    assert judge.loaded == before + 2
+    unread = [state(f"unread-{n}", tree(value=b"2 2 2 2 ", other=b"%d" % n)) for n in range(5)]
+    again = [judgement for _, judgement in judge.judge_many(unread)]
+    assert judge.loaded == before + 2
+    assert {(j.verdict, j.loaded) for j in again} == {("NEW", False)}
+    assert found[b"raise "].loaded
+
+
+def test_a_load_that_writes_to_its_files_damages_no_other_state(judge):
+    vandal = tree(value=b"vandal", other=b"precious")
+    assert judge.judge(state("vandal", vandal)).verdict == "NEW"
+    assert judge.wrote == 1
+    assert next(
+        path for path in judge._loaders.objects.directory.iterdir() if path.read_bytes() == b"precious"
+    )
+
+
+def test_a_load_that_does_not_fill_its_target_is_told_before_anything_is_judged():
+    with (
+        Judge(scenario(), workers=1) as judge,
+        pytest.raises(ScenarioError, match=r"the same whatever stood there before .*target"),
+    ):
+        judge.expect(tree(value=b"2 2"), OLD)
+
+
+def test_old_and_new_must_differ():
+    with Judge(scenario(), workers=1) as judge, pytest.raises(ScenarioError, match="must differ"):
+        judge.expect(NEW, NEW)
+
+
+def every_way_to_look():
+    base = {
+        "first": b"one\ntwo",
+        "second": b"abcdefgh",
+        "third": b"0123",
+        "mapped": b"m",
+        "sized": b"12345",
+        "a.new": b"",
+        "latest": "first",
+        "folder": None,
+        "folder/a.part": b"",
+        "folder/deep": None,
+    }
+    yield tree(**base)
+    changes = {
+        "first": [b"one\ntwO", b"", ...],
+        "second": [b"abcxefgh", b"abcdexgh", b"abcdefgx", b"ab", ...],
+        "third": [b"0923", b"9123", b"0129", b"", ...],
+        "mapped": [b"n", b"", ...],
+        "sized": [b"54321", b"1234", ...],
+        "a.new": [...],
+        "b.new": [b""],
+        "latest": ["second", ...],
+        "folder/a.part": [...],
+        "folder/b.part": [b""],
+        "folder/deep": [b"a file", ...],
+    }
+    for name, values in changes.items():
+        for value in values:
+            changed = {**base, name: value}
+            yield tree(**{key: content for key, content in changed.items() if content is not ...})
+
+
+def test_pruning_changes_no_verdict_however_the_load_looks_at_files():
+    trees = list(every_way_to_look())
+    new, old = trees[0], tree(second=b"other")
+    found = {}
+    for pruning in (True, False):
+        with Judge(scenario(load_slyly), workers=1, pruning=pruning) as judge:
+            judge.expect(new, old)
+            loaded = judge.loaded
+            states = [state(number, files) for number, files in enumerate(trees)]
+            found[pruning] = {s.key: (j.verdict, j.detail, j.message) for s, j in judge.judge_many(states)}
+            assert (judge.loaded - loaded < len(trees)) is pruning
+    assert found[True] == found[False]
+    assert len({verdict for verdict, _, _ in found[True].values()}) >= 3
+
+
+def test_a_load_that_reads_where_nobody_can_look_is_not_pruned():
+    with Judge(scenario(load_beyond_python), workers=1) as judge:
+        judge.expect(tree(value=b"new"), tree(value=b"old"))
+        assert not judge.pruning
+        found = [
+            judge.judge(state(n, tree(value=text))).verdict for n, text in enumerate([b"new", b"old", b"x"])
+        ]
+    assert found == ["NEW", "OLD", "GARBAGE"]
+
+
+def test_nothing_is_left(judge):
+    place = judge._loaders.objects.directory.parent
+    with Judge(scenario(), workers=2) as other:
+        left = [other._loaders.objects.directory.parent, *map(Path, _processes_of(other))]
+        assert all(path.exists() for path in left)
+    assert not any(path.exists() for path in left)
+    assert {path.name for path in place.iterdir()} >= {"objects"}
+    assert not list(place.glob("attendant-*/*"))  # the tree of each load is gone
+
+
+def _processes_of(judge):
+    place = judge._loaders.objects.directory.parent
+    return [f"/proc/{path.name.rpartition('-')[2]}" for path in place.glob("attendant-*")]
+
+
+def test_a_caller_that_stops_early_leaves_no_answer_for_the_next(judge):
+    states = [state(f"early-{n}", tree(value=b"1 1 1 1" + b" " * n, other=b"other")) for n in range(6)]
+    pairs = judge.judge_many(states)
+    next(pairs)
+    pairs.close()
+    assert verdicts(judge, b"2 2 2 2  ")[b"2 2 2 2  "].verdict == "NEW"
