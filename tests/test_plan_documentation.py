@@ -77,4 +77,5 @@ def test_every_option_of_a_sweep_is_listed():
     from faultkit.cli import sweep
 
     options = {name for parameter in sweep.params for name in parameter.opts if name.startswith("--")}
-    assert set(re.findall(r"^\| `(--\w+)", COMMANDS, re.MULTILINE)) == options
+    section = COMMANDS.partition("\n## faultkit sweep\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(--[\w-]+)", section, re.MULTILINE)) == options

@@ -7,6 +7,8 @@ Left out: the meaning of the arguments, see `history`.
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from faultkit.strategies.history_worlds import Grounds
 __all__ = ["machine_of", "relive"]
 
 STEPS_MAX = 20
+SHRINKING_SECONDS_MAX = 120.0
 
 
 def relive(
@@ -126,10 +129,11 @@ class _Lived(RuleBasedStateMachine):
         verdict = self.life.finding.verdict
         steps = tuple(told.step for told in self.life.told)
         stories: dict[tuple[Step, ...], str] = {steps: tell(self.life)}
+        deadline = time.monotonic() + SHRINKING_SECONDS_MAX
         held = {steps[:length] for length in range(len(steps))}  # nothing was broken up to there
 
         def fails(history: tuple[Step, ...]) -> bool:
-            if history in held:
+            if history in held or time.monotonic() > deadline:
                 return False
             try:
                 life = relive(self.manager, self.grounds, self.history_rules, history)
@@ -164,7 +168,8 @@ class _Lived(RuleBasedStateMachine):
         self.life.close()
 
     @classmethod
-    def _to_test_case(cls) -> Any:  # type: ignore[override]
+    @functools.cache  # or what a user assigns to its settings would be lost
+    def _to_test_case(cls) -> Any:
         made: Any = super()._to_test_case()
         made.settings = _without_shrinking(settings(made.settings, stateful_step_count=STEPS_MAX))
 

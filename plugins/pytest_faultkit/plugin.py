@@ -64,8 +64,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--faultkit-kind",
         metavar="KIND",
-        choices=("warm", "fresh", "spawn"),
-        help="the kind of all worlds, whatever the markers say: warm, fresh or spawn",
+        choices=("warm", "fresh", "spawn", "simulated", "auto"),
+        help="the kind of all worlds, whatever the markers say: warm, fresh, spawn, simulated or auto",
     )
     group.addoption(
         "--faultkit-timeout",

@@ -147,7 +147,7 @@ def test_the_stock_engine_loads_a_mix_where_overwriting_failed(worlds):
     machine = checkpoint_history(
         dcp_manager, rules=STOCK, min_world=2, max_world=2, points=points, worlds=worlds
     )
-    story = found(machine)
+    story = found(machine, seed=1)
     assert story.startswith("SILENT_WRONG: "), story
     assert history_of(story) == [*MIXED[:-1], ("restart", 2)], story
 
@@ -305,6 +305,8 @@ def test_a_failure_that_fresh_ranks_do_not_show_is_a_disagreement():
 def test_the_test_case_fails_each_time_it_is_run_and_ends_its_worlds():
     machine = checkpoint_history(DEFECTS["loads_a_mix_of_two_steps"], rules=("save", "restart"), max_world=1)
     machine.TestCase.settings = hypothesis.settings(max_examples=200, derandomize=True, database=None)
+    machine.TestCase.settings = hypothesis.settings(machine.TestCase.settings, stateful_step_count=9)
+    assert (machine.TestCase.settings.stateful_step_count, machine.TestCase.settings.max_examples) == (9, 200)
     results = [unittest.TestResult() for _ in range(2)]
     unittest.TestSuite([machine.TestCase()]).run(results[0])
     assert machine.grounds.pids() == set()

@@ -1,0 +1,214 @@
+"""Saves a checkpoint, damages it in one way after the other, and tells which damage a load notices.
+
+Promises.  The checkpoint is whole before it is damaged: a save that does not go through, or whose checkpoint does
+not load, is an error.  Each damaged tree is judged as `faultkit.crash` judges its states: loaded by a process of
+its own with a deadline and a memory limit, every element compared.  Left out: repairing anything, and damage to
+the checkpoint while it is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from faultkit.damage.damages import ACTIONS, WHOLE_FILE, Damage, apply, damages_of
+from faultkit.damage.regions import KINDS
+
+if TYPE_CHECKING:
+    from faultkit.crash import Judgement, Scenario
+    from faultkit.worlds import World
+
+__all__ = ["OUTCOMES", "Case", "Survey", "survey", "trees_of"]
+
+# What a judgement means for damage at rest, worst first: (word, meaning, verdicts).
+OUTCOMES = {
+    "WRONG": ("the load came back without an error, with wrong data", ("GARBAGE", "MIX", "OLD")),
+    "HUNG": ("the load did not come back", ("HUNG",)),
+    "DIED": ("the process that loaded died", ("DIED",)),
+    "noticed": ("the load raised", ("ERROR", "ABSENT")),
+    "harmless": ("the load came back with the right data", ("NEW",)),
+}
+BROKEN = ("WRONG", "HUNG", "DIED")
+BUILT_IN = {"dcp-save": "dcp-overwrite", "dcp-load": "dcp-overwrite"}  # the checkpoint is the same
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One damage and what a load made of it."""
+
+    damage: Damage
+    judgement: Judgement
+
+    @property
+    def outcome(self) -> str:
+        """One of `OUTCOMES`."""
+        return next(word for word, (_, verdicts) in OUTCOMES.items() if self.judgement.verdict in verdicts)
+
+    @property
+    def detail(self) -> str:
+        error = ": ".join(part for part in (self.judgement.type_name, self.judgement.message) if part)
+        return " ".join((error or self.judgement.detail).split())
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of every damage.  `world` is the number of ranks that saved."""
+
+    scenario: str
+    world: int
+    torch: str
+    seed: int
+    cases: tuple[Case, ...]
+    seconds: float
+
+    @property
+    def silent(self) -> tuple[Case, ...]:
+        """The damage that no load noticed although the data is wrong."""
+        return tuple(case for case in self.cases if case.outcome == "WRONG")
+
+    @property
+    def held(self) -> bool:
+        """Whether every load came back with the right data or raised."""
+        return not any(case.outcome in BROKEN for case in self.cases)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        counts = {word: sum(case.outcome == word for case in self.cases) for word in OUTCOMES}
+        return {word: count for word, count in counts.items() if count}
+
+    def cell(self, kind: str, action: str) -> tuple[Case, ...]:
+        """The cases of one place of the table."""
+        return tuple(case for case in self.cases if (case.damage.kind, case.damage.action) == (kind, action))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The rows of the table: kinds of regions in the order of `KINDS`, whole files last."""
+        seen = {case.damage.kind for case in self.cases}
+        return tuple(kind for kind in (*KINDS, WHOLE_FILE) if kind in seen)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        seen = {case.damage.action for case in self.cases}
+        return tuple(action for action in ACTIONS if action in seen)
+
+    def text(self, width: int | None = None) -> str:
+        """The table and the silent damage, for a terminal."""
+        from faultkit.damage.telling import as_text
+
+        return as_text(self, width)
+
+    def to_json(self) -> str:
+        cases = [
+            {
+                "damage": str(case.damage),
+                **msgspec.structs.asdict(case.damage),
+                "outcome": case.outcome,
+                "verdict": case.judgement.verdict,
+                "detail": case.detail,
+            }
+            for case in self.cases
+        ]
+        found = {
+            "scenario": self.scenario,
+            "world": self.world,
+            "torch": self.torch,
+            "seed": self.seed,
+            "cases": cases,
+            "totals": self.totals,
+            "seconds": round(self.seconds, 3),
+        }
+        return json.dumps(found, indent=1) + "\n"
+
+    def raise_for_silent_damage(self) -> None:
+        """Raises AssertionError with the whole table where a load took damaged data for good, hung or died."""
+        __tracebackhide__ = True
+        if not self.held:
+            raise AssertionError(self.text())
+
+
+def survey(
+    scenario: Scenario | str,
+    *,
+    world: World | int = 2,
+    actions: Sequence[str] = ACTIONS,
+    samples: int = 3,
+    seed: int = 0,
+    workers: int = 2,
+    timeout_seconds: float = 10.0,
+    memory_bytes: int = 1 << 30,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Survey:
+    """Damage the checkpoint that `scenario` saves on `world` ranks, and judge each damaged tree.
+
+    `scenario` is a `faultkit.crash.Scenario` or its name; ``dcp-save`` is the checkpoint of ``dcp-overwrite``.
+    At most `samples` damages for each kind of region and each of `actions`, drawn from `seed`.  A file is replaced
+    by an older one where the scenario has a `prepare`.  `on_progress(done, of)` is called after each.
+
+    Raises ScenarioError where the checkpoint cannot be made or loaded, ValueError for an unknown action.
+    """
+    from faultkit import crash
+    from faultkit.crash.state import State, Witness
+    from faultkit.worlds import World
+
+    if isinstance(scenario, str):
+        scenario = crash.get(BUILT_IN.get(scenario, scenario))
+    began = time.monotonic()
+    if isinstance(world, World):
+        size, (new, older) = world.size, trees_of(scenario, world)
+    else:
+        size = world
+        with World(world, preload=scenario.preload) as own:
+            new, older = trees_of(scenario, own)
+    damages = damages_of(new, older, actions=tuple(actions), samples=samples, seed=seed)
+    states = [
+        State(key=str(number), witness=Witness(model="damage", done=()), tree=apply(new, damage, older))
+        for number, damage in enumerate(damages)
+    ]
+    judged: dict[str, Judgement] = {}
+    with crash.Judge(
+        scenario, workers=workers, timeout_seconds=timeout_seconds, memory_bytes=memory_bytes
+    ) as judge:
+        judge.expect(new, older)
+        for state, judgement in judge.judge_many(states):
+            judged[state.key] = judgement
+            if on_progress is not None:
+                on_progress(len(judged), len(states))
+    return Survey(
+        scenario=scenario.name,
+        world=size,
+        torch=importlib.metadata.version("torch"),
+        seed=seed,
+        cases=tuple(Case(damage, judged[str(number)]) for number, damage in enumerate(damages)),
+        seconds=time.monotonic() - began,
+    )
+
+
+Tree = dict[str, bytes | str | None]
+
+
+def trees_of(scenario: Scenario, world: World) -> tuple[Tree, Tree | None]:
+    """What `scenario` saves, and what it saved before (None where it does not), each in a fresh directory."""
+    new = _saved(scenario, scenario.save, world)
+    return new, _saved(scenario, scenario.prepare, world) if scenario.prepare is not None else None
+
+
+def _saved(scenario: Scenario, save: Callable[..., Any], world: World) -> Tree:
+    from faultkit.crash.materialise import Place
+    from faultkit.crash.scenario import ScenarioError
+
+    with Place() as place:
+        root = place.path
+        run = world.run(save, root / scenario.directory, **dict(scenario.options))
+        if any(outcome.kind != "returned" for outcome in run.outcomes.values()):
+            name = getattr(save, "__name__", "save")
+            raise ScenarioError(
+                f"scenario {scenario.name!r}: without any damage, {name} does not return on every rank",
+                run.story().rpartition("\n\nreplay: ")[0],
+            )
+        return {
+            str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
+            for path in sorted(root.rglob("*"))
+        }

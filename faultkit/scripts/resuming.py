@@ -1,0 +1,152 @@
+"""The load of a script: the command that resumes, run on a copy of a state, and what came of it.
+
+Promises.  The command gets a directory of its own, so that what it goes on to write reaches no other state.  It
+fails with `ResumeFailed` where its status is not 0, with `LostWork` where it started from an older step than the
+newest complete checkpoint that it was given.  Else its values are: the content of each result file, and what the
+pattern of values found in its output.  Left out: comparing with a tolerance.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from faultkit.scripts.running import run_ranks
+
+__all__ = [
+    "LostWork",
+    "ResumeFailed",
+    "Resumption",
+    "contents_of",
+    "digest_of",
+    "step_of",
+    "with_directory",
+]
+
+LINE_CHARACTERS = 300
+Contents = dict[str, bytes]  # of a checkpoint: its files by their path in it; "" where it is itself a file
+
+
+class ResumeFailed(RuntimeError):
+    """The command that resumes ended with another status than 0."""
+
+
+class LostWork(RuntimeError):
+    """The command started from an older step than the newest complete checkpoint."""
+
+
+class Resumption(msgspec.Struct, frozen=True):
+    """Everything that one run of the command needs; called with the directory, it returns the values.
+
+    `complete` has, for each checkpoint of the run without a crash, its step and its content.  `finished` is the
+    digest of what that run left: there nothing is asked of the step, or a script that always starts over could
+    not be explored at all.
+    """
+
+    argv: tuple[str, ...]
+    ranks: int = 1
+    results: tuple[str, ...] = ()
+    values: str = ""
+    step: str = ""
+    checkpoints: str = ""
+    complete: tuple[tuple[str, int, dict[str, bytes]], ...] = ()
+    in_process: bool = True
+    finished: str = ""
+
+    def __call__(self, directory: Path) -> dict[str, Any]:
+        newest = self.newest_complete(directory)
+        _detach(directory)
+        status, output = run_ranks(
+            with_directory(self.argv, directory), self.ranks, in_process=self.in_process
+        )
+        if status:
+            raise ResumeFailed(_how(status, output).replace(str(directory), "."))
+        if self.step:
+            match = re.search(self.step, output)
+            step = int(match.group(1)) if match else 0
+            if step < newest:
+                raise LostWork(
+                    f"resumed from step {step}, although the checkpoint of step {newest} is complete"
+                )
+        found: dict[str, Any] = {}
+        for path in with_directory(self.results, directory):
+            name = os.path.relpath(path, directory)
+            try:
+                found[name] = Path(path).read_bytes()
+            except OSError as error:
+                raise ResumeFailed(f"the command left no {name}: {error.strerror}") from None
+        if self.values:
+            found["values"] = [list(match) for match in _groups(self.values, output)]
+        return found or {"status": 0}
+
+    def newest_complete(self, directory: Path) -> int:
+        """The step of the newest checkpoint that lies in `directory` as the run without a crash left it; else 0."""
+        if not self.complete or digest_of(directory) == self.finished:
+            return 0
+        present = contents_of(self.checkpoints, directory)
+        steps = [step for name, step, content in self.complete if present.get(name) == content]
+        return max(steps, default=0)
+
+
+def with_directory(parts: Sequence[str], directory: Path | str) -> list[str]:
+    """`parts` with the directory in the place of ``{out}`` and ``{dir}``."""
+    return [part.replace("{out}", str(directory)).replace("{dir}", str(directory)) for part in parts]
+
+
+def contents_of(pattern: str, directory: Path | str) -> dict[str, Contents]:
+    """The checkpoints in `directory` that match `pattern`, each with its files, by their name in it."""
+    escaped = glob.escape(str(directory))
+    (place,) = with_directory((pattern,), escaped)
+    if not os.path.isabs(place):
+        place = os.path.join(escaped, place)
+    found = {}
+    for path in map(Path, glob.glob(place)):
+        files = {"": path} if path.is_file() else {
+            str(file.relative_to(path)): file for file in path.rglob("*") if file.is_file()
+        }  # fmt: skip
+        found[os.path.relpath(path, directory)] = {name: file.read_bytes() for name, file in files.items()}
+    return found
+
+
+def digest_of(directory: Path) -> str:
+    """What lies in `directory`, as a checksum."""
+    total = hashlib.blake2b(digest_size=16)
+    for path in sorted(directory.rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        total.update(f"{path.relative_to(directory)}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+        total.update(content)
+    return total.hexdigest()
+
+
+def step_of(name: str) -> int | None:
+    """The last number in the name of a checkpoint."""
+    numbers = re.findall(r"\d+", os.path.basename(name))
+    return int(numbers[-1]) if numbers else None
+
+
+def _detach(directory: Path) -> None:
+    """Give every file a content of its own: they are links to what other states have, too."""
+    for path in list(directory.rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.stat().st_nlink > 1:
+            copy = path.with_name(f"{path.name}.faultkit-copy")
+            shutil.copyfile(path, copy)
+            os.replace(copy, path)
+
+
+def _groups(pattern: str, output: str) -> list[tuple[str, ...]]:
+    return [match.groups() or (match.group(0),) for match in re.finditer(pattern, output)]
+
+
+def _how(status: int, output: str) -> str:
+    ended = f"exit status {status}" if status > 0 else f"signal {-status}"
+    lines = [line for line in output.splitlines() if line.strip()]
+    last = lines[-1].strip()[:LINE_CHARACTERS] if lines else ""
+    return f"{ended}: {last}" if last else ended

@@ -1,0 +1,26 @@
+"""The one survey that the tests of damage share: it is that of the first example of the page."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "damage.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture(scope="session")
+def page():
+    return PAGE
+
+
+@pytest.fixture(scope="session")
+def blocks():
+    return BLOCKS
+
+
+@pytest.fixture(scope="session")
+def found():
+    names = {}
+    exec(BLOCKS[0], names)
+    return names["found"]

@@ -1,0 +1,96 @@
+"""The marker ``crash`` and the fixture ``crash_states``, in a session of their own as a user has it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pytest_runs import SUITES, once, run_pytest
+
+from faultkit import crash_file
+
+PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+TRAIN = """
+import json, os, sys
+out = sys.argv[sys.argv.index("--out") + 1]
+os.makedirs(out, exist_ok=True)
+path, step = os.path.join(out, "state.json"), 0
+if os.path.exists(path):
+    with open(path) as stream:
+        step = json.load(stream)
+while step < 2:
+    step += 1
+    with open(path + ".new", "w") as stream:
+        json.dump(step, stream)
+    os.replace(path + ".new", path)
+"""
+
+
+@pytest.fixture(scope="session")
+def crashes(tmp_path_factory):
+    [example] = re.findall(r"^```python\n(import pytest\n.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    files = {
+        "test_crashes.py": (SUITES / "crashes.py").read_text(),
+        "test_page.py": example,
+        "train.py": TRAIN,
+    }
+    return once(tmp_path_factory, "crashes", files, "--basetemp=files", "-rf")
+
+
+def test_each_scenario_of_the_marker_is_a_test(crashes):
+    assert crashes.cases["test_no_kill_costs_a_checkpoint[dcp-overwrite]"].outcome == "failed"
+
+
+def test_a_failure_tells_the_story_and_how_to_look_at_it(crashes):
+    failed = crashes.cases["test_no_kill_costs_a_checkpoint[dcp-overwrite]"]
+    assert "MIX (allowed: OLD or NEW) killed after" in failed.text
+    assert "torch/distributed/checkpoint/filesystem.py" in failed.text
+    [path] = re.findall(r"faultkit crash --replay (\S+) --into DIR", crashes.output)
+    kept = crash_file.read((crashes.folder / path).read_bytes())
+    assert kept.scenario == "dcp-overwrite"
+    assert next(finding.verdict for finding in kept.findings) == "MIX"
+    assert "checkpoint/.metadata" in kept.findings[0].state().tree
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_functions_of_ones_own",
+        "test_a_script_of_ones_own",
+        "test_it_says_what_it_needs",
+        "test_no_kill_costs_a_checkpoint[control-fresh]",  # the example of the page
+        "test_the_training_survives_being_killed",
+    ],
+)
+def test_functions_and_scripts_of_ones_own_are_explored(crashes, name):
+    assert crashes.cases[name].outcome == "passed", crashes.cases[name].text
+
+
+def test_what_is_saved_to_the_checkpoint_dir_is_read_back(crashes):
+    failed = crashes.cases[
+        "test_an_error_that_a_helper_thread_swallows[fs.create_stream@0#1=raise(OSError, EIO)]"
+    ]
+    assert failed.outcome == "failed"
+    assert "LOST_WORK (durable): ranks 0, 1 were told that save 1 succeeded" in failed.text
+
+
+def test_nothing_is_left(crashes):
+    assert crashes.left == ()
+
+
+WRONG = {
+    "name": ('"dcp-overwrit"', "crash_states", "did you mean 'dcp-overwrite'"),
+    "option": ("modles=()", "crash_states", "the marker crash has no option 'modles'"),
+    "fixture": ('"dcp-fresh"', "", "the test does not take it"),
+    "value": ("3", "crash_states", "takes names"),
+}
+
+
+def test_a_wrong_marker_is_one_line_at_collection(tmp_path):
+    for name, (marker, taken, _) in WRONG.items():
+        (tmp_path / f"test_{name}.py").write_text(
+            f"import pytest\n\n\n@pytest.mark.crash({marker})\ndef test_it({taken}):\n    pass\n"
+        )
+    run = run_pytest(tmp_path, "--collect-only", "-q")
+    assert run.status == 2 and "Traceback" not in run.output
+    for _, _, told in WRONG.values():
+        assert told in run.output

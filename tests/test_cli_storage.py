@@ -1,0 +1,160 @@
+"""``faultkit crash`` and ``faultkit damage``, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from faultkit.cli import command, main
+
+TRAIN = """
+import json, os, sys
+out = sys.argv[1]
+os.makedirs(out, exist_ok=True)
+path, state = os.path.join(out, "state.json"), {"step": 0, "sum": 0}
+if os.path.exists(path):
+    with open(path) as stream:
+        state = json.load(stream)
+print("resumed from step", state["step"])
+while state["step"] < 3:
+    state["step"] += 1
+    state["sum"] += state["step"]
+    with open(path, "w") as stream:
+        json.dump(state, stream)
+"""
+
+
+@pytest.fixture
+def faultkit(capsys):
+    """Runs the command in this process; gives (status, stdout, stderr)."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def train(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text(TRAIN)
+    return path
+
+
+def test_the_crashes_of_a_scenario_are_told_written_and_made_again(faultkit, tmp_path):
+    kept, page = tmp_path / "found.crash", tmp_path / "found.html"
+    status, out, err = faultkit(
+        *("crash", "dcp-overwrite,elements=8", "--model", "killed", "--jobs", 1),
+        *("--keep", kept, "--report", page, "--json", "-"),
+    )
+    found = json.loads(out)
+    assert status == 1 and "MIX (allowed: OLD or NEW) killed after" in err
+    assert found["complete"] and found["scenario"].startswith("dcp-overwrite")
+    assert "MIX" in page.read_text() and "src=" not in page.read_text()
+    look = tmp_path / "look"
+    status, out, err = faultkit("crash", "--replay", kept, "--into", look)
+    assert (status, err) == (1, "")
+    assert "loaded again: MIX" in out
+    assert (look / "checkpoint" / ".metadata").is_file()
+    status, _, err = faultkit("crash", "--replay", kept, "--into", look)
+    assert status == 2 and "must name a directory that is empty or not there" in err
+    status, _, err = faultkit("crash", "--replay", kept, "--into", tmp_path / "b", "--finding", 99)
+    assert status == 2 and "--finding must be from 1 to" in err
+
+
+def test_a_script_is_crashed_and_resumed_as_it_is(faultkit, train, tmp_path):
+    kept = tmp_path / "found.crash"
+    status, out, err = faultkit(
+        *("crash", "--models", "killed", "--jobs", 1, "--result", "{out}/state.json", "--keep", kept),
+        *("--", "python", train, "{out}"),
+    )
+    assert status == 1, err
+    assert "ResumeFailed: exit status 1: json.decoder.JSONDecodeError" in out
+    assert "train.py:13 in <module>" in out  # the line that opened the file
+    status, out, _ = faultkit("crash", "--replay", kept, "--into", tmp_path / "look")
+    assert status == 1 and "loaded again: ERROR" in out
+
+
+def test_a_script_that_cannot_run_says_so(faultkit, tmp_path):
+    script = tmp_path / "broken.py"
+    script.write_text("import sys; open(sys.argv[1], 'w'); raise SystemExit('out of luck')")
+    status, _, err = faultkit("crash", "--", sys.executable, script, "{out}")
+    assert status == 2 and "ended with status 1 before anything was crashed" in err and "out of luck" in err
+
+
+def test_damage_is_a_table_json_and_a_page(faultkit, tmp_path):
+    page, told = tmp_path / "damage.html", tmp_path / "damage.json"
+    status, out, err = faultkit(
+        *("damage", "dcp-fresh,elements=8", "--world", 1, "--actions", "del*", "--actions", "flip"),
+        *("--samples", 1, "--jobs", 1, "--json", told, "--report", page),
+    )
+    assert (status, err) == (1, "")
+    assert "tensor bytes" in out and "WRONG" in out
+    cases = json.loads(told.read_text())["cases"]
+    assert {case["action"] for case in cases} == {"flip", "delete"}
+    assert "tensor bytes" in page.read_text()
+
+
+def test_damage_that_every_load_notices_exits_with_zero(faultkit):
+    status, out, _ = faultkit(
+        "damage", "dcp-fresh,elements=8", "--world", 1, "--actions", "delete", "--jobs", 1
+    )
+    assert status == 0 and "noticed" in out and "WRONG" not in out
+
+
+WRONG = [
+    (("crash",), "crash needs a scenario, or a command after --"),
+    (("crash", "dcp-overwrit"), "did you mean 'dcp-overwrite'"),
+    (("crash", "dcp-fresh", "--models", "kiled"), "did you mean 'killed'"),
+    (("crash", "dcp-fresh", "--resume", "x"), "--resume is for a command"),
+    (("crash", "dcp-fresh", "--checkpoints", "x"), "--checkpoints is for a command"),
+    (("crash", "dcp-fresh", "--report", "x.svg"), "--report must end with .html"),
+    (("crash", "dcp-fresh", "--budget", "0"), "--budget must be a number of seconds above 0"),
+    (("crash", "dcp-fresh", "--pieces", "0"), "pieces must be a number from 1"),
+    (("crash", "dcp-fresh", "--world", "0"), "size must be a number of ranks"),
+    (("crash", "dcp-fresh", "--keep", "/no/such/place"), "--keep must lie in a directory"),
+    (("crash", "--", "python", "x.py"), "must hold {out}"),
+    (("crash", "--into", "x"), "--into belongs to --replay"),
+    (("crash", "--replay", "x"), "--replay needs --into"),
+    (("crash", "--replay", "/no/file", "--into", "x"), "cannot be read"),
+    (("crash", "--replay", __file__, "--into", "x"), "holds no kept violations"),
+    (("damage", "dcp-sav"), "unknown crash scenario"),
+    (("damage", "dcp-save", "--actions", "flipp"), "did you mean 'flip'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_bad_usage_is_one_line(faultkit, arguments, told):
+    status, out, err = faultkit(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("faultkit: ") and err.count("\n") == 1 and told in err
+
+
+@pytest.mark.parametrize("name", ["crash", "damage"])
+def test_the_page_tells_every_option(name):
+    page = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    section = page.partition(f"## faultkit {name}\n")[2].partition("\n## ")[0]
+    for option in command.commands[name].params:
+        if option.opts[0].startswith("--") and option.opts[0] not in ("--programs", "--model"):
+            assert f"`{option.opts[0]}" in section, option.opts[0]
+
+
+def test_a_function_of_a_sweep_is_a_scenario_too(faultkit, tmp_path, monkeypatch):
+    (tmp_path / "of_a_user.py").write_text(
+        "import torch\nimport torch.distributed.checkpoint as dcp\n\n\n"
+        "def save(directory):\n    dcp.save({'weight': torch.ones(8)}, checkpoint_id=directory)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    status, out, err = faultkit("crash", "of_a_user:save", "--models", "weak", "--world", 1, "--jobs", 1)
+    assert status == 1, err
+    assert "lost: rename(.metadata.tmp -> .metadata) on rank 0" in out
+    status, _, err = faultkit("crash", "of_a_user:svae")
+    assert status == 2 and "did you mean 'save'" in err
