@@ -54,7 +54,8 @@ def attended_sweep(
     if refusal := output.refusal(json_path, report_path):
         raise Mistake(refusal)
     try:
-        World(world_size, kind=kind, timeout=timeout)  # starts nothing, and says what is wrong
+        # starts nothing, and says what is wrong; kind auto needs processes, too, for what it confirms
+        World(world_size, kind="fresh" if kind == "auto" else kind, timeout=timeout)
     except ValueError as error:
         raise Mistake(str(error).removeprefix("World: ")) from None
     for plan in plans or ():

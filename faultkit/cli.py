@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from faultkit.attended import BROKEN, HELD, INTERRUPTED, USAGE, Mistake, attended_sweep, fail, say
+from faultkit.cli_scale import scale
+from faultkit.cli_storage import crash, damage
 
 if TYPE_CHECKING:
     pass
@@ -104,6 +107,8 @@ def command(ctx: click.Context) -> None:
       faultkit points                       what can break, where and how
       faultkit sweep dcp-save --world 4     break each point on each rank
       faultkit replay 'writer.write_data@2=raise(ValueError)'
+      faultkit crash dcp-overwrite          load every state that a crash could leave
+      faultkit damage dcp-save              damage a finished checkpoint, see what a load notices
 
     Exit status: 0 every check held, 1 a promise was broken, 2 bad usage or bad input, 3 the harness itself
     failed, 130 interrupted.
@@ -123,7 +128,12 @@ def points(as_json: bool) -> None:
 
 _WORLD_OPTIONS = (
     click.option("--world", "world_size", type=int, metavar="N", help="Ranks of the world.  [default: 4]"),
-    click.option("--kind", metavar="KIND", help="World: warm, fresh or spawn.  [default: warm]"),
+    click.option(
+        "--kind",
+        metavar="KIND",
+        help="World: warm, fresh, spawn, simulated, or auto: simulated, and what breaks there again on fresh."
+        "  [default: warm]",
+    ),
     click.option(
         "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Bound of each run."
     ),
@@ -177,6 +187,9 @@ def _world_options(function: Any) -> Any:
     metavar="N",
     help="Worlds side by side.",
 )
+@click.option(
+    "--every-rank", is_flag=True, help="Break each rank of a world of more than 64, not four that stand for all."
+)
 def sweep(
     scenario: str,
     world_size: int | None,
@@ -190,6 +203,7 @@ def sweep(
     actions: tuple[str, ...],
     plan_texts: tuple[str, ...],
     jobs: int,
+    every_rank: bool,
 ) -> int:
     """Break SCENARIO at each point it comes by, on each rank, one fault at a time.
 
@@ -223,6 +237,7 @@ def sweep(
         plans=plans,
         allow=allow,
         jobs=jobs,
+        every_rank=every_rank,
     )
 
 
@@ -233,10 +248,17 @@ def sweep(
     metavar="SCENARIO",
     help="What to break.  [default: as in the file, else by the plan's points]",
 )
+@click.option(
+    "--script",
+    "script_path",
+    metavar="FILE",
+    help="Write the run as a plain script that needs torch alone.",
+)
 @_world_options
 def replay(
     plan_or_file: str,
     scenario: str | None,
+    script_path: str | None,
     world_size: int | None,
     kind: str | None,
     timeout: float,
@@ -250,26 +272,60 @@ def replay(
     a sweep's --json output, or that output as a whole; - reads standard input. The scenario, the world and
     its kind come from the options, else from the file. Else a plan that breaks a point of a load (reader.*,
     planner.load_bytes and the like) is run on dcp-load, any other on dcp-save, on 4 ranks.
+
+    --script writes the run as a script that any Python with torch runs, for a report to who maintains the engine.
     """
     from faultkit.scenarios import scenario_for_plan
     from faultkit.sweep.recipe import read_recipe
+    from faultkit.worlds import witness
 
     recipe = read_recipe(plan_or_file, allow)
     name = scenario or recipe.scenario
     if name is None:
         joined = sum(recipe.plans, start=type(recipe.plans[0])())
         name = scenario_for_plan(joined).name
-    return attended_sweep(
-        name,
-        world_size=world_size or recipe.world_size or 4,
-        kind=kind or recipe.kind or "warm",
-        timeout=timeout,
-        json_path=json_path,
-        report_path=report_path,
-        plans=list(recipe.plans),
-        allow=allow,
-        stories=True,
-    )
+    if script_path is not None and len(recipe.plans) > 1:
+        raise Mistake(f"--script is of one plan (got {len(recipe.plans)})")
+    seen: list[witness.Witnessed] = []
+    with witness.witnessed(seen.append if script_path is not None else lambda _: None):
+        status = attended_sweep(
+            name,
+            world_size=world_size or recipe.world_size or 4,
+            kind=kind or recipe.kind or "warm",
+            timeout=timeout,
+            json_path=json_path,
+            report_path=report_path,
+            plans=list(recipe.plans),
+            allow=allow,
+            stories=True,
+            probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
+        )
+    if script_path is not None:
+        _write_script(script_path, [one for one in seen if one.run.plan == recipe.plans[0]], name)
+    return status
+
+
+def _write_script(path: str, seen: list[Any], scenario: str) -> None:
+    """Write the plain script of the last of `seen`, a run of `scenario`."""
+    from faultkit.report.script import ScriptError, plain_script
+    from faultkit.scenarios import get
+
+    if not seen:
+        return  # it was interrupted
+    *_, one = seen
+    try:
+        text = plain_script(one.run, one.function, one.args, one.kwargs, prepare=get(scenario).prepare)
+        pathlib.Path(path).write_text(text, encoding="utf-8")
+    except ScriptError as error:
+        raise Mistake(f"this run has no plain script: {error}") from None
+    except OSError as error:
+        raise Mistake(f"{path} cannot be written: {error.strerror}") from None
+    click.echo(f"the plain script is in {path}", err=True)
+
+
+command.add_command(crash)
+command.add_command(damage)
+command.add_command(scale)
 
 
 def _width() -> int | None:

@@ -17,6 +17,9 @@ from faultkit.sweep.journal import Journal, PlanResult
 __all__ = ["Group", "Matrix", "Row", "groups_of", "matrix_of"]
 
 
+RANK_COUNT_MAX = 64
+
+
 class Row(msgspec.Struct, frozen=True):
     """One place and action; `cells` holds the result for each rank that comes by the place."""
 
@@ -26,7 +29,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Matrix(msgspec.Struct, frozen=True):
-    """`rows` in the order of the plans, `ranks` of the world, `others` with what does not fit a row."""
+    """`rows` in the order of the plans, `ranks` of the world, `others` with what does not fit a row.
+
+    Of a world of more than `RANK_COUNT_MAX` ranks, `ranks` are those on which something was broken.
+    """
 
     rows: tuple[Row, ...]
     ranks: tuple[int, ...]
@@ -64,9 +70,10 @@ def matrix_of(journal: Journal) -> Matrix:
             others.append(result)
         else:
             rows.setdefault(key[:2], {})[key[2]] = result
+    reached = {rank for cells in rows.values() for rank in cells}
     return Matrix(
         tuple(Row(place, action, cells) for (place, action), cells in rows.items()),
-        tuple(range(journal.world_size)),
+        tuple(sorted(reached)) if journal.world_size > RANK_COUNT_MAX else tuple(range(journal.world_size)),
         tuple(others),
     )
 

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from faultkit.actions import Action
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Scenario, ScenarioError, Stage, get
@@ -28,7 +30,7 @@ from faultkit.sweep.choice import (
 )
 from faultkit.sweep.escalation import AUTO, Ladder
 from faultkit.sweep.journal import Journal, PlanResult, replay_command
-from faultkit.sweep.reach import Cell, Reach, plans_for, probe
+from faultkit.sweep.reach import WIDE_SIZE_MIN, Cell, Reach, plans_for, probe, representatives
 from faultkit.sweep.runner import run_plans
 from faultkit.wording import listed
 from faultkit.worlds import World
@@ -47,6 +49,7 @@ __all__ = [
     "plans_for",
     "probe",
     "replay_command",
+    "representatives",
     "sweep",
     "torch_version",
 ]
@@ -76,13 +79,15 @@ def sweep(
     may_not_fire: bool = False,
     stories: bool = False,
     probes: bool = True,
+    every_rank: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Journal:
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
 
     `points`, `moments` and `actions` are globs, see `faultkit.sweep.choice`; without `points`, those that the
     scenario names.  Where `plans` is given, these plans are run instead; without `probes`, also where the scenario
-    does not hold with nothing broken.  `jobs` worlds run side by side.
+    does not hold with nothing broken.  On a world of more than 64 ranks a place is broken on four of them, see
+    `representatives`, or with `every_rank` on each.  `jobs` worlds run side by side.
     With kind ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on processes, see
     `faultkit.sweep.escalation`.  `timeout` in seconds bounds each run.  `on_progress` is called once before the
     first plan and after each; what it was called with can still give the journal after an exception, Ctrl-C
@@ -99,6 +104,7 @@ def sweep(
     for plan in plans or ():
         plan.validate_for(world)
     unreached: tuple[str, ...] = ()
+    left_out_count = 0
     with contextlib.ExitStack() as stack:
         first: World | Ladder = stack.enter_context(_world(world, kind, timeout, scenario))
         stage = stack.enter_context(Stage(scenario))
@@ -107,6 +113,11 @@ def sweep(
         reach = probe(stage, cheapest, places) if probes or plans is None else None
         if plans is None:
             assert reach is not None
+            if world >= WIDE_SIZE_MIN and not every_rank:
+                standing = representatives(world)
+                left_out_count = world - len(standing)
+                cells = tuple(cell for cell in reach.cells if cell.rank in standing)
+                reach = msgspec.structs.replace(reach, cells=cells)
             plans = plans_for(reach, chosen_actions)
             unreached = tuple(
                 f"{point}:{moment}" if moment != "before" else point for point, moment in reach.unreached
@@ -129,6 +140,7 @@ def sweep(
                 planned_count=len(plans),
                 seconds=time.monotonic() - began,
                 unreached=unreached,
+                left_out_count=left_out_count,
             )
 
         progress = Progress(len(plans), journal)

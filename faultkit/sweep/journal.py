@@ -105,7 +105,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """A whole sweep: `results` in the order of the plans, `seconds` of wall time without start and probe.
 
     `planned_count` is larger than the number of results where the sweep was cut off.  `unreached` are the
-    places, as text, that were asked for and that no rank came by.
+    places, as text, that were asked for and that no rank came by.  `left_out_count` ranks of a wide world were not
+    broken, since others stand for them.
     """
 
     scenario: str
@@ -116,6 +117,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     planned_count: int
     seconds: float = 0.0
     unreached: tuple[str, ...] = ()
+    left_out_count: int = 0
 
     @property
     def totals(self) -> dict[str, int]:

@@ -16,7 +16,9 @@ from faultkit.sweep.choice import Place
 from faultkit.sweep.journal import story_of
 from faultkit.worlds import Run, World
 
-__all__ = ["Cell", "Reach", "plans_for", "probe"]
+__all__ = ["WIDE_SIZE_MIN", "Cell", "Reach", "plans_for", "probe", "representatives"]
+
+WIDE_SIZE_MIN = 65  # from here on breaking each place on each rank takes days
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -47,6 +49,11 @@ def probe(stage: Stage, world: World, places: tuple[Place, ...]) -> Reach:
         ranks.setdefault((fired.fault.point, fired.fault.moment), set()).add(fired.rank)
     cells = [Cell(*place, rank) for place in places for rank in sorted(ranks.get(place, ()))]
     return Reach(tuple(cells), tuple(place for place in places if place not in ranks))
+
+
+def representatives(world_size: int) -> tuple[int, ...]:
+    """The ranks that stand for all of a wide world: the coordinator, its neighbour, one in the middle, the last."""
+    return tuple(sorted({0, 1, world_size // 2, world_size - 1}))
 
 
 def plans_for(reach: Reach, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...]:

@@ -45,6 +45,8 @@ class ForkServer:
             "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
+            # forked ranks share it anyway; a simulated run is the same in another session, too
+            "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
         }
         with theirs:
             self._process = subprocess.Popen(

@@ -28,7 +28,8 @@ class Run:
     and 2).  `seconds` is the wall time from the moment the call was sent to the last outcome.  `dropped` counts
     events that did not fit the ranks' memory (normally 0).  `attempts_after` maps each rank to what became of
     it in the attempts that followed without a fault (see `World.run`); what became of it under the plan
-    stands in `outcomes`.  `readbacks` tells what was stored afterwards, where `World.run` was told where.  `replay` is the shell command that does this run again, for who knows a better one than
+    stands in `outcomes`.  `readbacks` tells what was stored afterwards, where `World.run` was told where the
+    function saves.  `replay` is the shell command that does this run again, for who knows a better one than
     ``faultkit replay``.
     """
 

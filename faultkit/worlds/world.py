@@ -93,6 +93,14 @@ class World:
         self._preload = tuple(preload)
         if isinstance(gpus_per_rank, bool) or not isinstance(gpus_per_rank, int) or gpus_per_rank < 0:
             raise ValueError(f"World: gpus_per_rank must be a number of GPUs from 0 (got {gpus_per_rank!r})")
+        if kind == "simulated" and (backend not in ("gloo", "") or gpus_per_rank):
+            what = (
+                f"backend={backend!r}" if backend not in ("gloo", "") else f"gpus_per_rank={gpus_per_rank!r}"
+            )
+            raise ValueError(
+                f"World: simulated ranks talk as gloo does, or not at all, and have no GPUs (got {what}); "
+                "nearest is kind='fresh'"
+            )
         self.gpus_per_rank = gpus_per_rank
         self._lock = threading.Lock()
         self._crew: Crew | None = None

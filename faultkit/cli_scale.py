@@ -1,0 +1,121 @@
+"""The command ``faultkit scale``: how a failing save grows with the number of ranks.
+
+Exit status: 0 measured, 2 bad usage or bad input, 3 the harness itself failed, 130 interrupted; what was
+measured by then is told all the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from faultkit.attended import HELD, INTERRUPTED, Mistake, say
+
+__all__ = ["scale"]
+
+
+@click.command()
+@click.argument("scenario", required=False)
+@click.option("--plan", "plan_text", metavar="TEXT", help="What breaks.  [default: rank 1 cannot write]")
+@click.option(
+    "--from", "low", type=int, default=2, show_default=True, metavar="N", help="The smallest world."
+)
+@click.option(
+    "--to",
+    "high",
+    type=int,
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="The largest world; sizes double.",
+)
+@click.option(
+    "--budget", type=float, metavar="SECONDS", help="Begin no size that is likely to end later than that."
+)
+@click.option(
+    "--at", type=int, default=100_000, show_default=True, metavar="N", help="Ranks to predict the costs for."
+)
+@click.option("--json", "json_path", metavar="PATH", help="Write it all as one JSON object; - is stdout.")
+@click.option("--report", "report_path", metavar="PATH", help="Write a page (.html) with drawings.")
+def scale(
+    scenario: str | None,
+    plan_text: str | None,
+    low: int,
+    high: int,
+    budget: float | None,
+    at: int,
+    json_path: str | None,
+    report_path: str | None,
+) -> int:
+    """Measure how the costs of a failing save grow with ranks, and predict them for many.
+
+    SCENARIO runs on simulated worlds of more and more ranks; by default it is a save in which each rank has one
+    tensor of its own. Messages and bytes of each collective are counted, CPU time is measured.
+
+    \b
+      faultkit scale --to 1024 --budget 120 --report growth.html
+      faultkit scale dcp-save --plan 'writer.write_data@*=raise(OSError, EIO)'
+    """
+    from faultkit.plan import FaultPlan
+    from faultkit.report.output import refusal
+    from faultkit.scale import DEFAULT_PLAN, Growth, Point, doubled, measure
+    from faultkit.scale.telling import tell
+    from faultkit.scale.work import SAVE
+    from faultkit.scenarios import ScenarioError, get
+    from faultkit.sweep import torch_version
+
+    if why := refusal(json_path, report_path):
+        raise Mistake(why)
+    if report_path is not None and not report_path.lower().endswith(".html"):
+        raise Mistake(f"--report must end with .html (got {report_path!r})")
+    if budget is not None and not budget > 0:
+        raise Mistake(f"--budget must be a number of seconds above 0 (got {budget:g})")
+    plan = FaultPlan.parse(plan_text if plan_text is not None else DEFAULT_PLAN)
+    try:
+        sizes = doubled(low, high)
+        if at < 2:
+            raise ValueError(f"scale: 'at' must be a number of ranks from 2 (got {at})")
+        if scenario is not None and ":" in scenario:
+            sys.path.insert(0, str(Path.cwd()))
+        chosen = SAVE if scenario is None else get(scenario)
+    except ScenarioError as error:
+        raise Mistake(str(error)) from None
+    except ValueError as error:
+        raise Mistake(str(error).removeprefix("scale: ")) from None
+    plan.validate_for(low)
+    points: list[Point] = []
+
+    def note(point: Point) -> None:
+        points.append(point)
+        if sys.stderr.isatty():
+            click.echo(f"{point.ranks} ranks in {point.seconds:.1f} s", err=True)
+
+    status = HELD
+    try:
+        growth = measure(chosen, plan=plan, sizes=sizes, at=at, budget_seconds=budget, on_point=note)
+    except KeyboardInterrupt:
+        status = say("interrupted", INTERRUPTED)
+        if not points:
+            return status
+        growth = Growth(
+            scenario=str(chosen), plan=str(plan), torch=torch_version(), points=tuple(points), at=at
+        )
+    click.echo(tell(growth), err=json_path == "-")
+    if status == HELD and (left := [size for size in sizes if size > growth.points[-1].ranks]):
+        click.echo(
+            f"\nthe budget of {budget:g} s left out {', '.join(map(str, left))} ranks", err=json_path == "-"
+        )
+    try:
+        if json_path == "-":
+            sys.stdout.write(growth.to_json())
+        elif json_path is not None:
+            Path(json_path).write_text(growth.to_json(), encoding="utf-8")
+        if report_path is not None:
+            from faultkit.scale.page import write_page
+
+            write_page(growth, report_path)
+    except OSError as error:
+        raise Mistake(f"{error.filename} cannot be written: {error.strerror}") from None
+    return status

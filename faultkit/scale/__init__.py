@@ -1,0 +1,29 @@
+"""How the engine's handling of a failure grows with the number of ranks.
+
+    growth = scale.measure("dcp-save", sizes=scale.doubled(2, 256))
+    growth.points[-1].costs          # what each collective of the failing save cost on 256 ranks
+    growth.blamed("bytes")           # the one that will move most through the coordinator on 100,000
+
+A failing save runs on simulated worlds of more and more ranks.  Each rank counts what its collectives send, and
+what they cost in CPU time; a line through the logarithms says how that grows, and what it comes to on a world
+that nobody can run here.  What is measured and what is worked out: see `faultkit.scale.meter`.
+"""
+
+from __future__ import annotations
+
+from faultkit.scale.growth import AT_RANKS, Cost, Growth, Point
+from faultkit.scale.lines import Line, line_through
+from faultkit.scale.measuring import DEFAULT_PLAN, SIZE_MAX, doubled, measure
+
+__all__ = [
+    "AT_RANKS",
+    "DEFAULT_PLAN",
+    "SIZE_MAX",
+    "Cost",
+    "Growth",
+    "Line",
+    "Point",
+    "doubled",
+    "line_through",
+    "measure",
+]

@@ -1,0 +1,121 @@
+"""The page of a growth: one HTML file without anything from outside, with drawings as SVG.
+
+Each drawing has logarithmic axes, the measured points, the line through the largest sizes, drawn on to the
+number of ranks that is asked for, and the interval around it.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import math
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from faultkit.scale.growth import MEASURES, WHOLE, Growth
+from faultkit.scale.telling import SHOWN, amount, conclusion, row_of
+
+__all__ = ["as_html", "write_page"]
+
+TEMPLATE = "page.html"
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 380, 90, 190, 16, 40
+COLOURS = ("#4f5bd5", "#b3261e", "#2e7d32", "#8e3a9d", "#9a6200", "#006a78", "#5f6068", "#c2185b")
+STEP_COUNT = 24
+
+
+def as_html(growth: Growth) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = importlib.resources.files("faultkit.scale").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        growth=growth,
+        measures={measure: MEASURES[measure] for measure in SHOWN},
+        all_measures=MEASURES,
+        drawings={measure: _drawing(growth, measure) for measure in SHOWN},
+        rows={
+            measure: [
+                (collective, row)
+                for collective in (*growth.collectives, WHOLE)
+                if (row := row_of(growth, collective, measure)) is not None
+            ]
+            for measure in SHOWN
+        },
+        conclusion=conclusion(growth),
+        amount=amount,
+        size=(WIDTH, HEIGHT),
+    )
+
+
+def write_page(growth: Growth, path: str | Path) -> None:
+    """Write the page.  Raises OSError."""
+    Path(path).write_text(as_html(growth), encoding="utf-8")
+
+
+def _drawing(growth: Growth, measure: str) -> dict[str, Any]:
+    """Places of marks, lines and labels in one drawing; empty where nothing was measured."""
+    collectives = [c for c in growth.collectives if any(p.value(c, measure) > 0 for p in growth.points)]
+    series = [*collectives[: len(COLOURS) - 1], WHOLE]
+    values = [p.value(c, measure) for c in series for p in growth.points if p.value(c, measure) > 0]
+    if not values:
+        return {}
+    values += [growth.predicted(c, measure)[0] for c in series if growth.predicted(c, measure)[0] > 0]
+    low_x, high_x = math.log10(growth.points[0].ranks), math.log10(max(growth.at, growth.points[-1].ranks))
+    low_y, high_y = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    high_x, high_y = max(high_x, low_x + 1e-9), max(high_y, low_y + 1)
+
+    def place(ranks: float, value: float) -> tuple[float, float]:
+        across = (math.log10(ranks) - low_x) / (high_x - low_x)
+        up = (math.log10(value) - low_y) / (high_y - low_y)
+        up = min(1.0, max(0.0, up))
+        return (
+            round(LEFT + across * (WIDTH - LEFT - RIGHT), 1),
+            round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1),
+        )
+
+    drawn = []
+    for number, collective in enumerate(series):
+        points = [(p.ranks, p.value(collective, measure)) for p in growth.points]
+        drawn.append(
+            {
+                "name": collective,
+                "colour": COLOURS[number],
+                "marks": [
+                    (*place(ranks, value), f"{collective}: {amount(measure, value)} on {ranks} ranks")
+                    for ranks, value in points
+                    if value > 0
+                ],
+                **_continued(growth, collective, measure, place),
+            }
+        )
+    return {
+        "series": sorted(drawn, key=lambda one: one["end"]),
+        "across": [
+            (place(10**power, 10**low_y)[0], f"{10**power:,}")
+            for power in range(math.ceil(low_x), math.floor(high_x) + 1)
+        ],
+        "up": [
+            (place(growth.points[0].ranks, 10**power)[1], amount(measure, 10**power))
+            for power in range(low_y, high_y + 1)
+        ],
+        "frame": (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM),
+    }
+
+
+def _continued(growth: Growth, collective: str, measure: str, place: Any) -> dict[str, Any]:
+    line = growth.line(collective, measure)
+    if line is None:
+        return {"line": "", "band": "", "end": HEIGHT}
+    first = math.log(growth.points[max(0, len(growth.points) - line.count)].ranks)
+    last = math.log(max(growth.at, growth.points[-1].ranks))
+    sizes = [math.exp(first + (last - first) * step / STEP_COUNT) for step in range(STEP_COUNT + 1)]
+    middle = [place(size, line.at(size)[0]) for size in sizes]
+    band = [place(size, line.at(size)[1]) for size in sizes]
+    band += [place(size, line.at(size)[2]) for size in reversed(sizes)]
+    return {"line": _path(middle), "band": _path(band) if collective == WHOLE else "", "end": middle[-1][1]}
+
+
+def _path(points: list[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in points)

@@ -1,0 +1,39 @@
+"""The simulated world: every rank is a thread of one process, exactly one runs, and who goes next is decided.
+
+The real engine runs unmodified.  Where a rank enters a collective, touches the store, waits for a lock, sleeps or
+starts a thread, the scheduler (`scheduler`) decides from a seed who goes on (`policies`); time is the scheduler's
+(`patching`); messages follow gloo's own algorithms (`gloo`, `network`), so who waits for whom and who hears of a
+member that is gone come out as with processes.  A hang is no timeout: nobody can run.  All of it happens in a host
+process (`host`, `runs`) forked from the same server as ranks are, so the caller's process is never touched.
+
+`compare` runs the same twice and finds the first difference; `explore` walks all schedules of a small case.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faultkit.worlds.simulated.determinism import Comparison, compare, first_difference
+    from faultkit.worlds.simulated.exploration import Exploration, explore
+    from faultkit.worlds.simulated.orders import Schedule, Simulation
+
+__all__ = ["Comparison", "Exploration", "Schedule", "Simulation", "compare", "explore", "first_difference"]
+
+_MODULES = {
+    "Comparison": "determinism",
+    "Exploration": "exploration",
+    "Schedule": "orders",
+    "Simulation": "orders",
+    "compare": "determinism",
+    "explore": "exploration",
+    "first_difference": "determinism",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,91 @@
+"""The process in which all ranks of a simulated world live: it runs one call after the other.
+
+Promises.  Whatever the ranks do, the parent gets one message with the outcome of every rank, or sees the process
+end.  Nothing that a rank's thread does while it is abandoned (its rank has ended, hangs, or the run is over) is
+ever executed.  Left out: cleaning up after such threads; the parent replaces the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+from faultkit.worlds import modules
+from faultkit.worlds import rank as process
+from faultkit.worlds.channel import Channel, ChannelClosed
+from faultkit.worlds.rank import RankSpec
+
+__all__ = ["main", "prepare"]
+
+
+def prepare() -> None:
+    """Import, in the fork server, what every host needs; nothing is changed there yet."""
+    from faultkit.worlds.simulated import patching, runs
+
+    assert patching and runs
+
+
+def main(
+    channel_fd: int, memory_fd: int, output_fd: int, stack_fd: int, store_fd: int, server_pid: int
+) -> None:
+    """Be the host until the parent says end or goes away.  Does not return."""
+    status = 70
+    try:
+        process._die_with(server_pid)
+        os.setpgid(0, 0)
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(output_fd, 1)
+        os.dup2(output_fd, 2)
+        os.close(output_fd)
+        os.close(memory_fd)
+        os.close(store_fd)
+        process._write_c_output_by_line()
+        process._open_streams()
+        faulthandler.enable(file=stack_fd, all_threads=True)
+        faulthandler.register(process.STACK_SIGNAL, file=stack_fd, all_threads=True, chain=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        channel = Channel(socket.socket(fileno=channel_fd))
+        spec: RankSpec = channel.receive(timeout_seconds=60.0)
+        status = _serve(spec, channel)
+    except (ChannelClosed, TimeoutError):
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _serve(spec: RankSpec, channel: Channel) -> int:
+    from faultkit.worlds.simulated import patching, runs
+
+    modules.install(spec.modules)
+    sys.path[:] = spec.path
+    process._set_environment(spec.environment, spec)
+    with contextlib.suppress(OSError):
+        os.chdir(spec.directory)
+    patching.install()
+    runs.install()
+    gc.disable()  # finalizers run at fixed places, or two runs would differ
+    gc.freeze()
+    channel.send(("ready", None))
+    while True:
+        message = channel.receive(timeout_seconds=None)
+        if message[0] == "end":
+            return 0
+        answer: tuple[str, Any]
+        try:
+            answer = "result", runs.carry_out(message[1])
+        except Exception:
+            answer = "failed", traceback.format_exc()
+        channel.send(answer, timeout_seconds=60.0)

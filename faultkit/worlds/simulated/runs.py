@@ -1,0 +1,208 @@
+"""One run of all ranks in the host: set them up, let the scheduler go, say what became of each.
+
+The order of things is that of a run on processes (`faultkit.worlds.rank`): each rank starts from the same state,
+runs the function, and, where attempts after were asked for, waits for the others before it runs it again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import sys
+import threading
+import time
+from typing import Any
+
+from faultkit.injection.errors import describe
+from faultkit.worlds import collectives, modules, transport
+from faultkit.worlds import rank as process
+from faultkit.worlds.simulated import group, hooks, isolation, residue, torch_state, views
+from faultkit.worlds.simulated.network import Network
+from faultkit.worlds.simulated.orders import SimulatedCall, Simulation
+from faultkit.worlds.simulated.policies import Choices, Priorities
+from faultkit.worlds.simulated.ranks import Rank
+from faultkit.worlds.simulated.scheduler import OVER, Scheduler
+from faultkit.worlds.simulated.store import Values
+
+__all__ = ["carry_out", "install"]
+
+TICK_NS = 1_000_000  # what a step of one rank costs, shared by all ranks, since they would step side by side
+GRACE_NS = 50_000_000  # for threads that end by themselves, on the simulated clock
+GARBAGE_COUNT = 100_000  # objects that may have become garbage, before it is looked for
+STACK_BYTES, SMALL_STACK_BYTES, SMALL_FROM = 16 << 20, 2 << 20, 17
+
+
+def install() -> None:
+    """Once, in the host: torch.distributed and the injection learn to tell ranks apart."""
+    torch_state.install()
+    collectives.attach(_Labels())  # type: ignore[arg-type]
+    hooks.install()
+    isolation.install()
+    residue.install()
+
+
+class _Labels:
+    """Has `collectives` note which operation of the engine a thread is in, and nothing else."""
+
+    def append(self, *_: Any) -> None:
+        pass
+
+    count = thread_enters = thread_leaves = append
+
+
+def carry_out(order: SimulatedCall) -> dict[str, Any]:
+    """Run the call on all ranks; the message for the parent."""
+    cpu_seconds = time.process_time()
+    call, size = order.call, order.size
+    modules.install(call.modules)
+    policy: Any = Priorities(call.seed, size) if order.schedule is None else Choices(order.schedule)
+    scheduler = Scheduler(policy, limit_ns=int(order.limit_seconds * 1e9), tick_ns=max(1, TICK_NS // size))
+    network = Network(lambda rank, name: hooks.bury(rank, name, None))
+    group.use(network)
+    values = Values()
+    ranks = [Rank(number, size, scheduler) for number in range(size)]
+    for rank in ranks:
+        rank.network, rank.values, rank.world = network, values, torch_state.RankWorld()
+    scheduler.on_switch = isolation.switch
+    threading.stack_size(SMALL_STACK_BYTES if size >= SMALL_FROM else STACK_BYTES)
+    path = list(sys.path)
+    sys.path[:] = call.path
+    state = isolation.State(call, ranks)
+    armed = hooks.Armed(call.plan, ranks, is_content_wanted=call.is_content_wanted)
+    try:
+        shared = _Shared(order, values, tuple(range(size)))
+        for rank in ranks:
+            rank.main = scheduler.spawn(rank, _Body(rank, shared), "MainThread", is_main=True)
+        began = time.process_time()
+        finished = _attempts(order, scheduler, ranks)
+        program_seconds = time.process_time() - began - scheduler.own_seconds
+        if finished:
+            residue.record_left(ranks, scheduler)
+        simulation = Simulation(
+            seed=call.seed,
+            seconds=scheduler.now_ns / 1e9,
+            steps=scheduler.steps,
+            switches=scheduler.switches,
+            cpu_seconds=time.process_time() - cpu_seconds,
+            program_seconds=program_seconds,
+            is_certain=finished and not scheduler.reached_limit,
+            decisions=tuple(policy.decisions) if order.schedule is not None else (),
+        )
+        return _result(ranks, scheduler, simulation)
+    finally:
+        armed.disarm()
+        state.restore()
+        sys.path[:] = path
+        threading.stack_size(0)
+        if gc.get_count()[0] > GARBAGE_COUNT:
+            gc.collect()  # here, where nobody is under way, and not in the middle of a run
+
+
+def _attempts(order: SimulatedCall, scheduler: Scheduler, ranks: list[Rank]) -> bool:
+    """Let the ranks run, as often as asked for; False where that took too long in real time."""
+    real_deadline = time.monotonic() + order.real_seconds
+    for number in range(order.call.attempts_after + 1):
+        if number:
+            rank_states = {rank.state for rank in ranks}
+            if "paused" not in rank_states:
+                break
+            for rank in ranks:
+                if rank.state == "paused" and rank.main is not None:
+                    rank.may_go_on = rank_states == {"paused"}
+                    rank.state = "running"
+                    scheduler.wake(rank.main)
+            scheduler.limit_ns = scheduler.now_ns + int(order.limit_seconds * 1e9)
+            real_deadline = time.monotonic() + order.real_seconds
+        if not scheduler.go(real_deadline - time.monotonic()):
+            return False
+    return True
+
+
+class _Shared:
+    """What the ranks of one run have in common."""
+
+    def __init__(self, order: SimulatedCall, values: Values, numbers: tuple[int, ...]) -> None:
+        self.order, self.values, self.numbers = order, values, numbers
+        self.places = dict(zip(numbers, numbers, strict=True))
+        seconds = order.group_timeout_seconds
+        self.timeout = datetime.timedelta(seconds=seconds) if seconds is not None else None
+        self._open = len(numbers)
+
+    def is_through(self, scheduler: Scheduler) -> None:
+        """Another rank's function is over; when all are, their helper threads have a moment to end."""
+        self._open -= 1
+        if not self._open:
+            scheduler.close_soon(GRACE_NS)
+
+
+class _Body:
+    """What the main thread of one rank does."""
+
+    def __init__(self, rank: Rank, shared: _Shared) -> None:
+        self._rank, self._shared = rank, shared
+
+    def __call__(self) -> None:
+        rank, call = self._rank, self._shared.order.call
+        isolation.adopt_main_thread(rank)
+        session = rank.session
+        assert session is not None
+        session.adopt_thread()
+        leave: int | None = None
+        try:
+            hooks.set_alarms(rank)
+            if self._shared.order.backend:
+                torch_state.form_default_group(
+                    rank, self._shared.values, self._shared.timeout, self._shared.numbers, self._shared.places
+                )
+            work = [transport.load_call(call.body)]
+            leave = self._attempt(work)
+            for number in range(1, call.attempts_after + 1):
+                if leave is not None or not self._pause():
+                    break
+                if number == 1 and call.then is not None:
+                    work[0] = transport.load_call(call.then)
+                session.spent = True
+                session.record("again", number=number)
+                leave = self._attempt(work)
+            work.clear()
+        except BaseException as error:
+            rank.results.append(("raised", transport.encode_exception(error, describe(error))))
+        session.closed = True
+        rank.state, rank.is_through = "finished", True
+        self._shared.is_through(rank.scheduler)
+        if leave is not None:
+            hooks.end_rank(rank, None, leave)
+
+    def _attempt(self, work: list[Any]) -> int | None:
+        rank = self._rank
+        assert rank.session is not None
+        result, leave = process._attempt(work[0], rank.session)
+        rank.results.append(result)
+        return leave
+
+    def _pause(self) -> bool:
+        rank = self._rank
+        rank.state = "paused"
+        rank.scheduler.block(("pause",))
+        return rank.may_go_on
+
+
+def _result(ranks: list[Rank], scheduler: Scheduler, simulation: Simulation) -> dict[str, Any]:
+    frames = sys._current_frames()
+    texts = views.texts_of(ranks)
+    attempts: dict[int, list[tuple[str, Any]]] = {}
+    for rank in ranks:
+        ends = attempts[rank.number] = list(rank.results)
+        if rank.is_through or rank.state == "paused":
+            continue
+        if rank.exit is not None:
+            ends.append(("died", rank.exit))
+        else:
+            ends.append(("hung", (views.stack_of(rank, frames), texts.get(rank.number, ""))))
+    return {
+        "attempts": attempts,
+        "logs": {rank.number: bytes(rank.log) for rank in ranks},
+        "output": {rank.number: "".join(rank.output) for rank in ranks},
+        "whole": all(task.state is OVER for task in scheduler.tasks),
+        "simulation": simulation,
+    }

@@ -1,0 +1,134 @@
+"""The parent's side of a simulated run: send the call to the host, wait for the one message, make a run of it."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from typing import Any
+
+from faultkit.worlds import transport
+from faultkit.worlds.channel import ChannelClosed
+from faultkit.worlds.client import HarnessError
+from faultkit.worlds.crew import Crew, exit_words
+from faultkit.worlds.outcomes import Died, Hung, Outcome
+from faultkit.worlds.rank import Call
+from faultkit.worlds.run import Run
+from faultkit.worlds.simulated.orders import Schedule, SimulatedCall, Simulation
+from faultkit.worlds.stacks import shorten
+
+__all__ = ["SimulatedSupervision", "supervise"]
+
+WIDE_SIZE = 64
+WIDE_SECONDS_PER_RANK = 0.3  # of real time: that a world is wide and the machine slow makes no rank hang
+GRACE_SECONDS = 8.0  # for the host to say itself that the time is over
+
+
+def supervise(
+    crew: Crew,
+    call: Call,
+    size: int,
+    timeout_seconds: float,
+    backend: str,
+    group_timeout: float | None,
+    schedule: Schedule | tuple[int, ...] | None = None,
+) -> SimulatedSupervision:
+    """What follows one run of `call` on the host that is the only process of `crew`."""
+    order = SimulatedCall(
+        call=call,
+        size=size,
+        backend=backend,
+        limit_seconds=timeout_seconds,
+        real_seconds=max(timeout_seconds, WIDE_SECONDS_PER_RANK * size if size > WIDE_SIZE else 0.0),
+        group_timeout_seconds=group_timeout,
+        schedule=Schedule(schedule) if isinstance(schedule, tuple) else schedule,
+    )
+    return SimulatedSupervision(crew, order, timeout_seconds)
+
+
+class SimulatedSupervision:
+    """One run on the host of a simulated world."""
+
+    def __init__(self, crew: Crew, order: SimulatedCall, timeout_seconds: float) -> None:
+        self.crew, self.order, self.timeout_seconds = crew, order, timeout_seconds
+        self.call: Call = order.call
+        self.outcomes: dict[int, Outcome] = {}
+
+    def run(self, *, may_not_fire: bool = False) -> Run:
+        crew = self.crew
+        crew.wait_ready()
+        host = crew.ranks[0]
+        host.clear()
+        started = time.monotonic()
+        with contextlib.suppress(ChannelClosed):
+            host.channel.send(("call", self.order))
+        attempts = self.call.attempts_after + 1
+        result = self._follow(started + attempts * self.order.real_seconds + GRACE_SECONDS)
+        seconds = time.monotonic() - started
+        if result is None:
+            result = self._lost()
+        ends = {rank: [_outcome(end) for end in attempts] for rank, attempts in result["attempts"].items()}
+        outcomes = {rank: attempts[0] for rank, attempts in ends.items()}
+        crew.healthy = bool(result["whole"])
+        run = Run(
+            plan=self.call.plan,
+            world_size=self.order.size,
+            kind="simulated",
+            outcomes=outcomes,
+            logs=result["logs"],
+            started_ns=0,
+            output=result["output"],
+            seconds=seconds,
+            timeout_seconds=self.timeout_seconds,
+            may_not_fire=may_not_fire,
+            attempts_after={rank: tuple(attempts[1:]) for rank, attempts in ends.items() if attempts[1:]},
+        )
+        run.simulation = result["simulation"]
+        return run
+
+    def _follow(self, deadline: float) -> dict[str, Any] | None:
+        crew, host = self.crew, self.crew.ranks[0]
+        poller = select.poll()
+        poller.register(host.channel.fileno(), select.POLLIN)
+        poller.register(crew.channel.fileno(), select.POLLIN)
+        while (remaining := deadline - time.monotonic()) > 0:
+            for descriptor, _ in poller.poll(remaining * 1000):
+                if descriptor == host.channel.fileno():
+                    try:
+                        for verb, content in host.channel.receive_ready():
+                            if verb == "failed":
+                                raise HarnessError(f"the host of the simulated ranks failed:\n{content}")
+                            return content
+                    except ChannelClosed:
+                        poller.unregister(descriptor)
+                else:
+                    crew.poll_server()
+                    if host.exitcode is not None:
+                        return None
+        return None
+
+    def _lost(self) -> dict[str, Any]:
+        """The host did not answer: it ended, or a rank keeps the interpreter to itself."""
+        host = self.crew.ranks[0]
+        ranks = range(self.order.size)
+        end: tuple[str, Any]
+        if host.exitcode is not None:
+            end = ("died", exit_words(host.exitcode))
+        else:
+            end = ("hung", (shorten(self.crew.dump_stacks([0]).get(0, "")), ""))
+        return {
+            "attempts": {rank: [end] for rank in ranks},
+            "logs": dict.fromkeys(ranks, b""),
+            "output": dict.fromkeys(ranks, host.output()),
+            "whole": False,
+            "simulation": Simulation(seed=self.call.seed, is_certain=False),
+        }
+
+
+def _outcome(message: tuple[str, Any]) -> Outcome:
+    kind, content = message
+    if kind == "hung":
+        return Hung(*content)
+    if kind == "died":
+        return Died(*content)
+    return transport.decode_outcome(message)

@@ -1,0 +1,93 @@
+"""What torch.distributed keeps for a process, kept for each rank.
+
+`torch.distributed.distributed_c10d` looks everything up in one object; each rank has its own, and the scheduler puts
+it in place when it goes to the rank.  The default group is made as `init_process_group` would leave it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.distributed import distributed_c10d
+
+from faultkit.worlds.simulated.group import SimulatedGroup
+from faultkit.worlds.simulated.ranks import Rank, current_rank
+from faultkit.worlds.simulated.store import (
+    SimulatedFileStore,
+    SimulatedPrefixStore,
+    SimulatedStore,
+    SimulatedTCPStore,
+    Values,
+)
+
+__all__ = ["RankWorld", "form_default_group", "install", "register_groups"]
+
+BACKEND_CONFIG = "cpu:gloo,cuda:gloo"
+
+
+class RankWorld:
+    """The attributes of `distributed_c10d._World`."""
+
+    def __init__(self) -> None:
+        self.default_pg: Any = None
+        self.pg_map: dict[Any, Any] = {}
+        self.pg_names: dict[Any, Any] = {}
+        self.pg_group_ranks: dict[Any, Any] = {}
+        self.pg_backend_config: dict[Any, Any] = {}
+        self.group_count = 0
+        self.tags_to_pg: dict[str, Any] = {}
+        self.pg_to_tag: dict[Any, str] = {}
+        self.pg_coalesce_state: dict[Any, Any] = {}
+        self.comms: list[Any] = []
+
+    pg_config_info = distributed_c10d._World.pg_config_info
+
+
+def install() -> None:
+    """Once, in the host."""
+    distributed_c10d.ProcessGroupGloo = SimulatedGroup
+    distributed_c10d.PrefixStore = torch.distributed.PrefixStore = SimulatedPrefixStore
+    torch.distributed.FileStore = SimulatedFileStore
+    torch.distributed.TCPStore = SimulatedTCPStore
+    distributed_c10d.rendezvous = _rendezvous
+    torch._C._distributed_c10d._set_thread_isolation_mode(True)  # groups by name are looked up by thread
+
+
+def form_default_group(
+    rank: Rank, values: Values, timeout: Any, ranks: tuple[int, ...], places: dict[int, int]
+) -> None:
+    """Make the group of all ranks, known to be complete.  On the rank's own thread."""
+    store = SimulatedPrefixStore("0/", SimulatedStore(values))
+    group = SimulatedGroup(store, rank.number, rank.size, timeout or distributed_c10d.default_pg_timeout)
+    group.options.global_ranks_in_group = list(ranks)
+    torch.distributed.ProcessGroup._set_group_name(group, "0")
+    group._set_group_desc("default_pg")
+    group.join("0", ranks, is_formed=True)
+    world = rank.world
+    distributed_c10d._register_pg_in_world(
+        group,
+        backend_name=distributed_c10d.Backend("gloo"),
+        store=store,
+        group_name="0",
+        backend_config=BACKEND_CONFIG,
+        add_to_default_tag=True,
+    )
+    world.group_count = 1
+    world.default_pg = group
+    world.pg_group_ranks[group] = places
+
+
+def register_groups(rank: Rank) -> None:
+    """Make the rank's groups known by name to the calling thread, which is a new one of the rank."""
+    for group, name in rank.world.pg_names.items():
+        distributed_c10d._register_process_group(name, group)
+
+
+def _rendezvous(url: str, rank: int = -1, world_size: int = -1, **_: Any) -> Any:
+    """In the place of the rendezvous by address or file: all simulated ranks share one store."""
+    here = current_rank()
+    if here is None:
+        raise RuntimeError("only simulated ranks meet in the host of a simulated world")
+    store = SimulatedStore(here.values)
+    yield store, rank if rank >= 0 else here.number, world_size if world_size >= 0 else here.size

@@ -1,0 +1,81 @@
+"""Small SPMD programs come to the same on simulated ranks as on processes that talk through gloo, rank by rank.
+
+Compared are the kind of each outcome, the value, the exception's type, its message unless the transport made it
+of addresses, and what the engine reports of each rank.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import pytest
+from disagreements import PROGRAMS as LISTED
+from disagreements import SEVERAL
+from outcomes_compared import run_all
+from spmd_program import PROGRAMS
+
+FAMILIES = "collectives endings engine groups operations point_to_point store threads timeouts".split()
+for _family in FAMILIES:
+    importlib.import_module(f"programs_{_family}")
+
+CHUNK_COUNT_MAX = 24
+THREADS = 3  # a world whose ranks hang costs waiting, and no work
+AGAIN_COUNT = 2
+CHUNKS = {}
+for _often in (True, False):
+    for _family in FAMILIES:
+        _names = [n for n, p in PROGRAMS.items() if p.family == _family and p.often is _often]
+        for _start in range(0, len(_names), CHUNK_COUNT_MAX):
+            _id = f"{_family}-{_start // CHUNK_COUNT_MAX + 1}"
+            CHUNKS[_often, _id] = _names[_start : _start + CHUNK_COUNT_MAX]
+
+
+def test_there_are_enough_of_them():
+    assert sum(len(names) for (often, _), names in CHUNKS.items() if often) >= 150
+
+
+def test_what_is_listed_exists():
+    assert not (set(LISTED) | set(SEVERAL)) - set(PROGRAMS)
+    assert not set(LISTED) & set(SEVERAL)
+
+
+@pytest.mark.parametrize("chunk", [chunk for often, chunk in CHUNKS if often])
+def test_programs_agree(chunk):
+    compare(CHUNKS[True, chunk])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("chunk", [chunk for often, chunk in CHUNKS if not often])
+def test_more_programs_agree(chunk):
+    compare(CHUNKS[False, chunk])
+
+
+def compare(names):
+    programs = [PROGRAMS[name] for name in names]
+    simulated = run_all(programs, "simulated")
+    real = run_all(programs, "fresh", THREADS)
+    differ = [name for name in names if not agree(name, simulated[name], real[name])]
+    for name in [name for name in differ if name not in LISTED]:
+        # a machine that is busy may have kept a rank from what it would have done in time
+        again = [run_all([PROGRAMS[name]], "fresh")[name] for _ in range(AGAIN_COUNT)]
+        if any(agree(name, simulated[name], other) for other in again):
+            differ.remove(name)
+    unlisted = [name for name in differ if name not in LISTED]
+    assert not unlisted, "\n".join(
+        f"{name}\n  simulated {simulated[name]}\n  processes {real[name]}" for name in unlisted
+    )
+    gone = [name for name in names if name in LISTED and name not in differ]
+    assert not gone, f"these programs agree, and are still listed as disagreements: {gone}"
+
+
+def agree(name, simulated, real):
+    if name not in SEVERAL:
+        return simulated == real
+    _, patterns = SEVERAL[name]
+    return all(
+        re.fullmatch(pattern, line)
+        for world in (simulated, real)
+        for pattern, line in zip(patterns, world, strict=True)
+    )

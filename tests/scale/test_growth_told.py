@@ -1,0 +1,119 @@
+"""Growth in a terminal, on a page and by the command."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from faultkit.cli import command
+from faultkit.scale import Cost, Growth, Point
+from faultkit.scale.page import as_html
+from faultkit.scale.telling import amount, conclusion, tell
+
+
+def point(ranks):
+    costs = (
+        Cost(
+            collective="plan: gather_object",
+            messages=ranks**2,
+            coordinator_bytes=100 * ranks,
+            bytes=200 * ranks,
+        ),
+        Cost(collective="plan: work", coordinator_seconds=0.001 * ranks, engine_seconds=0.002 * ranks),
+    )
+    return Point(ranks=ranks, verdict="HELD", seconds=0.5, costs=costs)
+
+
+GROWTH = Growth(
+    scenario="a <save>", plan="", torch="9.9", points=tuple(map(point, (2, 4, 8, 16))), at=100_000
+)
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "text"),
+    [
+        ("bytes", 0, "0 B"),
+        ("bytes", 1023, "1023 B"),
+        ("coordinator_bytes", 3 * 1024**2, "3.0 MiB"),
+        ("messages", 9999, "9999"),
+        ("messages", 12_340, "12.3k"),
+        ("messages", 2.5e9, "2.5G"),
+        ("engine_seconds", 0.0123, "12.30 ms"),
+        ("engine_seconds", 2.5, "2.50 s"),
+        ("engine_seconds", 250.4, "250 s"),
+        ("engine_seconds", 7200, "2.0 h"),
+    ],
+)
+def test_amounts_have_a_unit(measure, value, text):
+    assert amount(measure, value) == text
+
+
+def test_the_terminal_shows_sizes_exponents_predictions_and_whom_to_blame():
+    text = tell(GROWTH)
+    assert re.search(r"^ +16 HELD +256 ", text, re.MULTILINE)
+    assert re.search(r"plan: gather_object +2\.00 \(2\.00 to 2\.00\) +2\.00 +10\.0G", text)
+    assert "messages: 10.0G on 100,000 ranks (10.0G to 10.0G), 100 % of it in 'plan: gather_object'" in text
+    assert all(len(line) <= 140 for line in text.splitlines())
+
+
+def test_the_drawing_of_a_power_is_a_straight_row_of_marks():
+    lines = tell(GROWTH).splitlines()
+    start = lines.index("messages, logarithmic") + 1
+    places = [line.index("●") for line in lines[start : start + 4]]
+    assert [b - a for a, b in itertools.pairwise(places)] == [21, 21, 21]
+
+
+def test_one_size_alone_predicts_nothing():
+    alone = Growth(scenario="s", plan="", torch="", points=(point(2),))
+    assert "measure at least two" in tell(alone)
+    assert conclusion(alone) == ()
+
+
+def test_the_page_is_complete_in_itself_and_draws_each_measure():
+    page = as_html(GROWTH)
+    assert "a &lt;save&gt;" in page and "<save>" not in page
+    assert page.count("<svg") == 3 and page.count("<circle") >= 3 * 4
+    assert "10.0G" in page
+    assert not re.search(r'(?:src|href)="', page)
+
+
+def test_the_page_of_one_size_has_no_line():
+    page = as_html(Growth(scenario="s", plan="", torch="", points=(point(2),)))
+    assert "<circle" in page and "<polyline" not in page
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def scale(*arguments):
+    return CliRunner().invoke(command, ["scale", *arguments], standalone_mode=False)
+
+
+def test_the_command_measures_prints_and_writes(tmp_path):
+    done = scale("--to", "4", "--json", str(tmp_path / "g.json"), "--report", str(tmp_path / "g.html"))
+    assert done.return_value == 0, done.output
+    assert [p["ranks"] for p in json.loads((tmp_path / "g.json").read_text())["points"]] == [2, 4]
+    assert "<svg" in (tmp_path / "g.html").read_text()
+    assert "write: gather_object" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--from", "1"], "'from' must be a number of ranks from 2"),
+        (["--from", "8", "--to", "4"], "must not be above"),
+        (["--report", "x.svg"], "must end with .html"),
+        (["--budget", "0"], "above 0"),
+        (["--at", "1"], "'at' must be"),
+        (["nothing"], "unknown scenario"),
+        (["--plan", "writer.wite_data=hang"], "write_data"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_starts(arguments, words):
+    done = scale(*arguments)
+    assert done.exception is not None
+    assert words in str(getattr(done.exception, "message", done.exception))

@@ -1,0 +1,36 @@
+"""The page about growth: its code runs, its commands can be given, its options are those there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from faultkit import cli
+
+PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^\$ (faultkit scale.*)$", PAGE, re.MULTILINE)
+[CODE] = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_code_prints_what_it_says(capsys):
+    exec(CODE, {})
+    printed = capsys.readouterr().out.splitlines()
+    said = re.findall(r"^print.*#  ?(.*)$", CODE, re.MULTILINE)
+    assert printed[:2] == said[:2]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_can_be_given(line):
+    _, name, *arguments = shlex.split(line)
+    context = cli.command.commands[name].make_context(name, arguments)
+    assert context.params["high"] in (64, 1024, 2048)
+
+
+def test_every_option_is_on_the_page():
+    options = {option for parameter in cli.command.commands["scale"].params for option in parameter.opts}
+    assert {option for option in options if option.startswith("--")} == set(
+        re.findall(r"`(--[a-z]+)", PAGE.partition("In Python:")[0])
+    )
