@@ -188,7 +188,9 @@ def _world_options(function: Any) -> Any:
     help="Worlds side by side.",
 )
 @click.option(
-    "--every-rank", is_flag=True, help="Break each rank of a world of more than 64, not four that stand for all."
+    "--every-rank",
+    is_flag=True,
+    help="Break each rank of a world of more than 64, not four that stand for all.",
 )
 def sweep(
     scenario: str,

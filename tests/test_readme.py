@@ -73,7 +73,8 @@ def lines_that_begin_with(program):
 def test_a_command_shown_is_one_that_can_be_given(line):
     _, name, *arguments = shlex.split(line)
     context = cli.command.commands[name].make_context(name, list(arguments))
-    assert context.params["world_size"] in (2, 4)
+    if name in ("sweep", "replay"):
+        assert context.params["world_size"] in (2, 4)
     if name == "replay":
         assert FaultPlan.parse(arguments[0])
 

@@ -20,12 +20,15 @@ for _family in FAMILIES:
     importlib.import_module(f"programs_{_family}")
 
 CHUNK_COUNT_MAX = 24
+OFTEN_COUNT_MAX = 22  # of a family; the others run with the long forms
 THREADS = 3  # a world whose ranks hang costs waiting, and no work
 AGAIN_COUNT = 2
 CHUNKS = {}
 for _often in (True, False):
     for _family in FAMILIES:
-        _names = [n for n, p in PROGRAMS.items() if p.family == _family and p.often is _often]
+        _of_family = [name for name, program in PROGRAMS.items() if program.family == _family]
+        _chosen = [name for name in _of_family if PROGRAMS[name].often][:OFTEN_COUNT_MAX]
+        _names = _chosen if _often else [name for name in _of_family if name not in _chosen]
         for _start in range(0, len(_names), CHUNK_COUNT_MAX):
             _id = f"{_family}-{_start // CHUNK_COUNT_MAX + 1}"
             CHUNKS[_often, _id] = _names[_start : _start + CHUNK_COUNT_MAX]

@@ -10,7 +10,7 @@ from faultkit import Verdict, strategies
 from tests.quality import engines
 
 quickly = hypothesis.settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -99,8 +99,8 @@ def test_a_hang_shrinks_to_the_fewest_ranks_that_hang(search, worlds):
 def test_a_defect_of_one_kind_of_error_shrinks_to_the_simplest_such_error(
     search, worlds, name, verdict, families, plan
 ):
-    drawn = strategies.fault_plans(3, actions=strategies.exceptions(families=families))
-    assert look(search, worlds(3), drawn, engines.save, name, verdict) == plan
+    drawn = strategies.fault_plans(2, actions=strategies.exceptions(families=families))
+    assert look(search, worlds(2), drawn, engines.save, name, verdict) == plan
 
 
 def test_a_defect_of_loading_shrinks_to_the_first_step_that_has_it(search, worlds):
