@@ -117,8 +117,10 @@ def _prepare() -> None:
 
     from faultkit.crash import absence, reading, values
     from faultkit.injection import errors
+    from faultkit.worlds.server import import_what_checkpoints_import
 
     assert torch and absence and reading and values and errors  # imported once, not in every process
+    import_what_checkpoints_import()
     gc.collect()
     gc.freeze()
 

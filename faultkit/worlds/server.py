@@ -240,6 +240,17 @@ def main(control_fd: int, client_pid: int) -> None:
         _kill_orphans()
 
 
+def import_what_checkpoints_import() -> None:
+    """What a save or a load would import when it first runs: once here, not on every rank."""
+    for name in (
+        "numpy.random",
+        "torch.distributed.checkpoint._fsspec_filesystem",
+        "torch.utils.serialization.config",
+    ):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
 def _prepare() -> dict[str, Any]:
     import gc
 
@@ -250,10 +261,7 @@ def _prepare() -> dict[str, Any]:
     from faultkit.injection import engine
     from faultkit.worlds import collectives, rank
 
-    with contextlib.suppress(ImportError):
-        importlib.import_module(
-            "numpy.random"
-        )  # numpy loads it when it is first used: once here, not on every rank
+    import_what_checkpoints_import()
     collectives.install()
     engine.keep_hooks()
     assert rank and threading.active_count() == 1
