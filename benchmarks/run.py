@@ -280,7 +280,7 @@ def examples() -> Row:
 
     from faultkit import strategies
 
-    count, plans = 40, []
+    count, plans = 100, []  # as many as Hypothesis tries by default
 
     def judged(plan: object) -> None:
         assert world.run(workload.save, plan=plan).verdict.value == "HELD"  # type: ignore[arg-type]
@@ -312,7 +312,7 @@ def examples() -> Row:
     with World(4) as world:
         workload.run_plans(world, 32)
         given()
-        a, b, ratios = _turns(given, loop, 21)
+        a, b, ratios = _turns(given, loop, 11)
     return (
         "examples/s, world of 4, @given / plain loop over the same plans",
         f"{1 / a:.1f}/s",

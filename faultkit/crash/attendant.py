@@ -37,7 +37,6 @@ PR_SET_PDEATHSIG = 1
 FILL = 77.0
 SIZE = struct.Struct("!Q")
 MESSAGE_LENGTH_MAX = 2000
-LOADS_BEFORE_COLLAPSE = 100
 MADV_COLLAPSE = 25
 LARGE_PAGE_BYTES = 2 << 20
 
@@ -90,7 +89,6 @@ def serve(socket_path: str, call: LoadCall) -> None:
     channel = Channel(connection)
     _prepare()
     expected: tuple[Any, ...] = (None, None)
-    load_count = 0
     own = os.path.join(place, f"attendant-{os.getpid()}")
     os.mkdir(own)
     try:
@@ -99,9 +97,6 @@ def serve(socket_path: str, call: LoadCall) -> None:
             if message[0] == "expected":
                 expected = tuple(None if one is None else pickle.loads(one) for one in message[1:])
             elif message[0] == "job":
-                load_count += 1
-                if load_count == LOADS_BEFORE_COLLAPSE:
-                    _use_large_pages()
                 channel.send(("done", _attend(message[1], call, expected, place, own)))
             else:
                 return
@@ -123,13 +118,14 @@ def _prepare() -> None:
     import_what_checkpoints_import()
     gc.collect()
     gc.freeze()
+    _use_large_pages()
 
 
 def _use_large_pages() -> None:
     """Put this process's memory on large pages, where the kernel can (Linux 6.1 and later).
 
-    A fork copies a table entry for every page; with large ones a load costs two thirds.  It takes as long as it
-    saves in some fifty loads, so only who loads much does it.
+    A fork copies a table entry for every page; with large ones a load costs two thirds.  It takes half a second,
+    what it saves in some fifty loads.
     """
     library = ctypes.CDLL(None)
     library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
