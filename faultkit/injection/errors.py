@@ -207,6 +207,8 @@ def _text(error: Any) -> str:
 
 def _clean(text: str) -> str:
     """An exact str that can be encoded: lone surrogates become escapes."""
+    if type(text) is str and text.isascii():
+        return text
     return str.encode(text, "utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -226,6 +228,8 @@ def _members(group: BaseExceptionGroup[Any]) -> tuple[Any, ...]:
 def _frames(error: BaseException, summary: Any) -> tuple[Frame, ...]:
     try:
         found = frames_of(summary if summary is not None else _read(_TRACEBACK, error))
+        if all(file.isascii() and function.isascii() for file, _, function in found):
+            return found
         return tuple((_clean(file), line, _clean(function)) for file, line, function in found)
     except BaseException:
         return ()

@@ -52,7 +52,7 @@ class Carried:
         if armed is not None and armed.plan == self.plan:
             self.armed = armed
             return armed
-        if dist.is_available() and dist.is_initialized():
+        if self.plan and dist.is_available() and dist.is_initialized():
             self.session.rank, self.session.world_size = dist.get_rank(), dist.get_world_size()
         return self.session
 
@@ -103,8 +103,17 @@ class _Point:
 class _BoundPoint:
     def __init__(self, instance: Any, point: _Point, method: Any) -> None:
         self.__self__ = instance
+        self.__wrapped__ = method
         self._point = point
-        functools.update_wrapper(self, method, updated=())
+
+    # What `functools.update_wrapper` would copy, looked up where somebody asks: one is made for each call.
+    __doc__ = property(lambda self: self.__wrapped__.__doc__)  # type: ignore[assignment]
+    __module__ = property(lambda self: self.__wrapped__.__module__)  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("__name__", "__qualname__"):
+            return getattr(self.__wrapped__, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         state = _state(self.__self__)
@@ -112,7 +121,7 @@ class _BoundPoint:
         if self._point.name.startswith("set_up_storage_"):
             values = [*args, kwargs.get("is_coordinator")]
             state.learn_coordinator(next((value for value in values if isinstance(value, bool)), None))
-        call = self.__wrapped__  # type: ignore[attr-defined]
+        call = self.__wrapped__
         armed = current()
         if state.inner is None and armed is not None and armed is not session:
             # It stands for no other object that the armed plan could be shown, so both plans meet here.
@@ -229,7 +238,7 @@ def _equip(instance: Any, plan: FaultPlan | str, inner: Any, metadata: Any = Non
         prepare(fault.action, str(fault))
     namespace = object.__getattribute__(instance, "__dict__")
     namespace[_OWN] = Carried(plan, inner, metadata)
-    if isinstance(inner, AsyncStager) and not isinstance(instance, AsyncStager):
+    if inner is not None and isinstance(inner, AsyncStager) and not isinstance(instance, AsyncStager):
         # A stager by the attributes of its instance: the protocol looks at those of this one.
         for name in ("_synchronize_after_execute", "should_synchronize_after_execute"):
             namespace[name] = getattr(inner, name)

@@ -19,7 +19,7 @@ from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session, lay_down, take_up
 from faultkit.plan import FaultPlan
 from faultkit.worlds.simulated.ranks import Rank, current_rank
-from faultkit.worlds.simulated.scheduler import current_task
+from faultkit.worlds.simulated.scheduler import _get_ident, _tasks, current_task
 
 __all__ = ["Armed", "bury", "end_rank", "install", "set_alarms", "signal_rank"]
 
@@ -35,8 +35,8 @@ class _Sessions:
         object.__setattr__(self, "_idle", idle)
 
     def __getattr__(self, name: str) -> Any:
-        rank = current_rank()
-        return getattr(self._idle if rank is None else rank.session, name)
+        task = _tasks.get(_get_ident())  # `current_rank`, without the call: this is asked all the time
+        return getattr(self._idle if task is None else task.rank.session, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         rank = current_rank()
@@ -89,7 +89,6 @@ class Armed:
         take_up(sessions)
         try:
             engine.install(sessions, self._patches)
-            files_raw.install(sessions, self._patches)
             files_raw.install(sessions, self._patches)
         except BaseException:
             self.disarm()

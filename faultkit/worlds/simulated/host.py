@@ -83,9 +83,17 @@ def _serve(spec: RankSpec, channel: Channel) -> int:
         message = channel.receive(timeout_seconds=None)
         if message[0] == "end":
             return 0
-        answer: tuple[str, Any]
+        order, answered = message[1], False
+        del message
+
+        def answer(result: dict[str, Any]) -> None:
+            nonlocal answered
+            answered = True
+            channel.send(("result", result), timeout_seconds=60.0)
+
         try:
-            answer = "result", runs.carry_out(message[1])
+            runs.carry_out(order, answer)
         except Exception:
-            answer = "failed", traceback.format_exc()
-        channel.send(answer, timeout_seconds=60.0)
+            if answered:
+                raise  # the parent will find this host gone, and start another one
+            channel.send(("failed", traceback.format_exc()), timeout_seconds=60.0)

@@ -13,6 +13,7 @@ host's, and so is what it reads from the environment.
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import os
 import random
 import signal
@@ -122,18 +123,27 @@ def adopt_main_thread(rank: Rank) -> None:
     """Make the calling thread the main thread of its rank, as far as Python code can see."""
     main = rank.main
     assert main is not None
-    thread = threading.Thread(name="MainThread")
+    thread = threading.Thread.__new__(threading.Thread)
+    thread.__dict__.update(_main_thread().__dict__)
     thread._ident = main.ident  # type: ignore[attr-defined]
     thread._native_id = threading.get_native_id()  # type: ignore[attr-defined]
-    thread._started.set()  # type: ignore[attr-defined]
-    thread._daemonic = False  # type: ignore[attr-defined]
     threading._active[main.ident] = thread  # type: ignore[attr-defined]
     main.thread = thread
+
+
+@functools.cache
+def _main_thread() -> threading.Thread:
+    """What the main threads of all ranks and runs are copies of, which are cheaper than new ones."""
+    thread = threading.Thread(name="MainThread")
+    thread._started.set()  # type: ignore[attr-defined]
+    thread._daemonic = False  # type: ignore[attr-defined]
+    return thread
 
 
 def install() -> None:
     """Once, in the host."""
     os.environ.__class__ = _Environment
+    _main_thread()
     for name in ("chdir", "fchdir"):
         setattr(os, name, _changing_directory(getattr(os, name)))
     _install_random()

@@ -195,11 +195,9 @@ class Group:
 
     def complete(self, op: Operation) -> None:
         if op.kind == "gather" and op.member == op.root:
-            with torch.no_grad():
-                op.data.outputs[0][op.member].detach().copy_(op.data.inputs[0])
+            op.data.outputs[0][op.member].detach().copy_(op.data.inputs[0].detach())
         elif op.kind == "scatter" and op.member == op.root:
-            with torch.no_grad():
-                op.data.outputs[0].detach().copy_(op.data.inputs[0][op.member])
+            op.data.outputs[0].detach().copy_(op.data.inputs[0][op.member].detach())
         elif op.kind == "reduce":
             self.reduced(op)
         op.finish()
@@ -276,8 +274,7 @@ class Group:
             self.network.abort(rank)
             return
         if sent.tensor is not None and received.tensor is not None:
-            with torch.no_grad():
-                _copy(sent.tensor, received.tensor)
+            _copy(sent.tensor, received.tensor)
         self.arrive(sent, True)
         self.arrive(received, False)
         if sent.op.kind == "monitored_barrier":

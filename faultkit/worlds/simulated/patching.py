@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from faultkit.worlds.simulated.primitives import SimulatedLock, SimulatedRLock
-from faultkit.worlds.simulated.scheduler import current_task
+from faultkit.worlds.simulated.scheduler import _get_ident, _tasks, current_task
 
 __all__ = ["install"]
 
@@ -115,7 +115,7 @@ def _making(original: Callable[..., Any], simulated: Callable[[], Any]) -> Calla
 
 def _clock(original: Callable[[], Any], offset_ns: int, *, in_seconds: bool) -> Callable[[], Any]:
     def read() -> Any:
-        task = current_task()
+        task = _tasks.get(_get_ident())
         if task is None:
             return original()
         scheduler = task.scheduler

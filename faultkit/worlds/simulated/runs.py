@@ -11,12 +11,13 @@ import gc
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from faultkit.injection.errors import describe
 from faultkit.worlds import collectives, modules, transport
 from faultkit.worlds import rank as process
-from faultkit.worlds.simulated import group, hooks, isolation, residue, torch_state, views
+from faultkit.worlds.simulated import group, hooks, isolation, processor, residue, torch_state, views
 from faultkit.worlds.simulated.network import Network
 from faultkit.worlds.simulated.orders import SimulatedCall, Simulation
 from faultkit.worlds.simulated.policies import Choices, Priorities
@@ -28,8 +29,8 @@ __all__ = ["carry_out", "install"]
 
 TICK_NS = 1_000_000  # what a step of one rank costs, shared by all ranks, since they would step side by side
 GRACE_NS = 50_000_000  # for threads that end by themselves, on the simulated clock
-GARBAGE_COUNT = 100_000  # objects that may have become garbage, before it is looked for
-STACK_BYTES, SMALL_STACK_BYTES, SMALL_FROM = 16 << 20, 2 << 20, 17
+YOUNG_COUNT = 64  # collections of what the last run left, before one of all that lives
+STACK_BYTES, SMALL_STACK_BYTES, SMALL_FROM = 8 << 20, 2 << 20, 17
 
 
 def install() -> None:
@@ -39,6 +40,7 @@ def install() -> None:
     hooks.install()
     isolation.install()
     residue.install()
+    processor.install()
 
 
 class _Labels:
@@ -50,8 +52,14 @@ class _Labels:
     count = thread_enters = thread_leaves = append
 
 
-def carry_out(order: SimulatedCall) -> dict[str, Any]:
-    """Run the call on all ranks; the message for the parent."""
+def carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -> None:
+    """Run the call on all ranks, answer, and then clear up, while the parent judges what it got."""
+    with processor.kept():
+        _carry_out(order, answer)
+    gc.collect(2 if gc.get_count()[1] >= YOUNG_COUNT else 0)  # nobody is under way here
+
+
+def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -> None:
     cpu_seconds = time.process_time()
     call, size = order.call, order.size
     modules.install(call.modules)
@@ -88,14 +96,12 @@ def carry_out(order: SimulatedCall) -> dict[str, Any]:
             is_certain=finished and not scheduler.reached_limit,
             decisions=tuple(policy.decisions) if order.schedule is not None else (),
         )
-        return _result(ranks, scheduler, simulation)
+        answer(_result(ranks, scheduler, simulation))
     finally:
         armed.disarm()
         state.restore()
         sys.path[:] = path
         threading.stack_size(0)
-        if gc.get_count()[0] > GARBAGE_COUNT:
-            gc.collect()  # here, where nobody is under way, and not in the middle of a run
 
 
 def _attempts(order: SimulatedCall, scheduler: Scheduler, ranks: list[Rank]) -> bool:
