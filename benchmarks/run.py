@@ -24,6 +24,7 @@ from benchmarks.crash_states import crash_exploration, crash_states
 from benchmarks.recording import recording_large, recording_small
 from benchmarks.simulated import (
     simulated_deadlock,
+    simulated_jobs,
     simulated_plans,
     simulated_sixty_four,
     simulated_thousand,
@@ -364,6 +365,7 @@ BENCHMARKS = {
         crash_states,
         crash_exploration,
         simulated_plans,
+        simulated_jobs,
         simulated_sixty_four,
         simulated_deadlock,
         simulated_thousand,

@@ -10,7 +10,13 @@ import time
 from benchmarks import workload
 from faultkit import World
 
-__all__ = ["simulated_deadlock", "simulated_plans", "simulated_sixty_four", "simulated_thousand"]
+__all__ = [
+    "simulated_deadlock",
+    "simulated_jobs",
+    "simulated_plans",
+    "simulated_sixty_four",
+    "simulated_thousand",
+]
 
 Row = tuple[str, str, str, str]
 
@@ -30,6 +36,26 @@ def simulated_plans() -> Row:
         f"{ours * 1000:.1f} ms",
         f"{theirs * 1000:.1f} ms",
         f"{ratio:.2f}x (1 at least)",
+    )
+
+
+def simulated_jobs() -> Row:
+    """A sweep of faulted saves on two simulated worlds of 4 ranks side by side against one on a warm world."""
+    from faultkit.sweep import sweep
+
+    plans = [workload.plan_number(index) for index in range(16)] * 12
+    rates: dict[str, list[float]] = {"warm": [], "simulated": []}
+    for _ in range(5):
+        for kind, jobs in (("warm", 1), ("simulated", 2)):
+            journal = sweep("benchmarks.workload:save", kind=kind, jobs=jobs, plans=plans)
+            assert {result.verdict.value for result in journal.results} == {"HELD"}
+            rates[kind].append(len(plans) / journal.seconds)
+    ratios = sorted(ours / theirs for ours, theirs in zip(rates["simulated"], rates["warm"], strict=True))
+    return (
+        "sweep of faulted saves: simulated, --jobs 2 / warm, --jobs 1",
+        f"{statistics.median(rates['simulated']):.0f} plans/s",
+        f"{statistics.median(rates['warm']):.0f} plans/s",
+        f"{statistics.median(ratios):.2f}x (2 wanted; {ratios[0]:.2f} to {ratios[-1]:.2f})",
     )
 
 
