@@ -1,6 +1,6 @@
 """The side of the judge that loads: a rank that forks a fresh process for every state.
 
-Promises.  Each load runs in a process that has loaded nothing before, with a deadline and a limit on its memory,
+Promises.  Each load runs in a process that has loaded no state before, with a deadline and a limit on its memory,
 in a tree of its own that is removed after it.  Whatever the load does (hang, crash, exit, print, leave threads),
 the answer is one message, and the process is gone before it is sent.  Left out: processes that a load starts
 and that leave its process group.
@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import faulthandler
 import gc
+import logging
 import os
 import pickle
 import resource
@@ -21,6 +22,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -39,6 +41,8 @@ SIZE = struct.Struct("!Q")
 MESSAGE_LENGTH_MAX = 2000
 MADV_COLLAPSE = 25
 LARGE_PAGE_BYTES = 2 << 20
+
+_library = ctypes.CDLL(None)
 
 
 class LoadCall(msgspec.Struct, frozen=True):
@@ -116,9 +120,26 @@ def _prepare() -> None:
 
     assert torch and absence and reading and values and errors  # imported once, not in every process
     import_what_checkpoints_import()
+    _warm_up()
+    logging.disable(
+        logging.CRITICAL
+    )  # here, as it touches every logger, which in a new process copies its page
     gc.collect()
     gc.freeze()
     _use_large_pages()
+
+
+def _warm_up() -> None:
+    """Have the engine fill what it keeps for all loads: a new process would do it each time, and copy more pages."""
+    import torch
+    import torch.distributed.checkpoint as dcp
+
+    state = {"tensor": torch.ones(2), "object": [1]}
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(Exception, dcp.CheckpointException):
+            dcp.save(state, checkpoint_id=directory, no_dist=True)
+            dcp.load(state, checkpoint_id=directory, no_dist=True)
 
 
 def _use_large_pages() -> None:
@@ -127,8 +148,7 @@ def _use_large_pages() -> None:
     A fork copies a table entry for every page; with large ones a load costs two thirds.  It takes half a second,
     what it saves in some fifty loads.
     """
-    library = ctypes.CDLL(None)
-    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    _library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     with open("/proc/self/maps") as table:
         lines = table.readlines()
     for line in lines:
@@ -139,7 +159,7 @@ def _use_large_pages() -> None:
         start = -(-start // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
         stop = stop // LARGE_PAGE_BYTES * LARGE_PAGE_BYTES
         if stop > start:
-            library.madvise(start, stop - start, MADV_COLLAPSE)
+            _library.madvise(start, stop - start, MADV_COLLAPSE)
 
 
 def _attend(job: Job, call: LoadCall, expected: tuple[Any, ...], place: str, own: str) -> Answer:
@@ -200,7 +220,7 @@ def _be_the_load(
     """Never returns."""
     try:
         gc.disable()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         os.setpgid(0, 0)
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
@@ -226,12 +246,9 @@ def _limit_memory(more_bytes: int) -> None:
 
 
 def _answer(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -> Answer:
-    import logging
-
     from faultkit.crash import reading
     from faultkit.crash.values import portable
 
-    logging.disable(logging.CRITICAL)
     if job.want == "call":
         try:
             return Answer(job.number, "VALUES", values=pickle.dumps(portable(pickle.loads(job.body)())))

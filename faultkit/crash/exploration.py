@@ -358,8 +358,8 @@ def _explore_model(
 
 def _audit(judge: Judge, states: list[State], judged: dict[str, str]) -> int:
     """Load states that were judged without, and hold the verdicts to it; how many these were."""
-    for state in states:
-        verdict = judge.load(state).verdict
+    for state, judgement in judge.load_many(states):
+        verdict = judgement.verdict
         if verdict != judged[state.key]:
             raise ScenarioError(
                 f"scenario {judge.scenario.name!r}: a load must give the same where it reads the same, for pruning "

@@ -154,10 +154,20 @@ class Judge:
         """What a load makes of `state`."""
         return next(judgement for _, judgement in self.judge_many([state]))
 
-    def load(self, state: State) -> Judgement:
-        """What a load makes of `state`, loaded for sure, whatever is known."""
-        answer = self._loaders.ask(Job(self._loaders.number(), self._loaders.objects.listing(state.tree)))
-        return self._remember(state, answer)
+    def load_many(self, states: Iterable[State]) -> Generator[tuple[State, Judgement], None, None]:
+        """Each of `states` with what a load makes of it, loaded for sure, whatever is known."""
+        todo = deque(states)
+        flying: dict[int, State] = {}
+        try:
+            while todo or flying:
+                while todo and self._loaders.free():
+                    state = todo.popleft()
+                    flying[self._send(state)] = state
+                for answer in self._loaders.answers(wait=True):
+                    state = flying.pop(answer.number)
+                    yield state, self._remember(state, answer)
+        finally:
+            self._loaders.abandon(flying)
 
     def judge_many(self, states: Iterable[State]) -> Generator[tuple[State, Judgement], None, None]:
         """Each of `states` with its judgement, in the order in which they come to be known."""
@@ -171,9 +181,7 @@ class Judge:
             while True:
                 while ready and self._loaders.free():
                     state, end = ready.popleft()
-                    job = Job(self._loaders.number(), self._loaders.objects.listing(state.tree))
-                    self._loaders.send(job)
-                    flying[job.number] = (state, end)
+                    flying[self._send(state)] = (state, end)
                 if not exhausted and len(ready) < self._loaders.count and standing < WAITING_MAX:
                     state_or_none = next(source, None)
                     if state_or_none is None:
@@ -197,11 +205,25 @@ class Judge:
                     if exhausted and not ready:
                         return
                     continue
+                if waiting and len(flying) < self._loaders.count:
+                    # Nobody knows yet what this one needs, but a process would stand idle until that is known.
+                    others = max(waiting.values(), key=len)
+                    if others:
+                        state = others.pop()
+                        flying[self._send(state)] = (state, object())
+                        standing -= 1
+                        continue
                 for answer in self._loaders.answers(wait=True):
                     yield from self._settle(answer, flying, waiting, ready)
                     standing = sum(map(len, waiting.values()))
         finally:
             self._loaders.abandon(flying)  # the caller left: nobody waits for what is under way
+
+    def _send(self, state: State) -> int:
+        """Have it loaded; the number of the job."""
+        job = Job(self._loaders.number(), self._loaders.objects.listing(state.tree))
+        self._loaders.send(job)
+        return job.number
 
     def _settle(
         self,
