@@ -340,7 +340,7 @@ def _explore_model(
     finally:
         pairs.close()
     loaded = judge.loaded - loaded_before
-    audited = _audit(judge, pruned, judged) if isinstance(judge, Judge) and judge.pruning else 0
+    audited = 0 if isinstance(judge, WorldJudge) or not judge.pruning else _audit(judge, pruned, judged)
     return ModelCounts(
         model=model,
         bound=enumeration.words,

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from faultkit.crash.attendant import FILL, Answer, Job, LoadCall
 from faultkit.crash.knowledge import Knowledge
 from faultkit.crash.loaders import Loaders
+from faultkit.crash.pruned import load_all, settle_all
 from faultkit.crash.scenario import Scenario, ScenarioError, parameters_of
 from faultkit.crash.state import Judgement, State
 
 __all__ = ["Judge"]
 
 OTHER_FILL = 99.0
-WAITING_MAX = 2000
 WORKER_COUNT_MAX = 64
 
 
@@ -156,93 +155,13 @@ class Judge:
 
     def load_many(self, states: Iterable[State]) -> Generator[tuple[State, Judgement], None, None]:
         """Each of `states` with what a load makes of it, loaded for sure, whatever is known."""
-        todo = deque(states)
-        flying: dict[int, State] = {}
-        try:
-            while todo or flying:
-                while todo and self._loaders.free():
-                    state = todo.popleft()
-                    flying[self._send(state)] = state
-                for answer in self._loaders.answers(wait=True):
-                    state = flying.pop(answer.number)
-                    yield state, self._remember(state, answer)
-        finally:
-            self._loaders.abandon(flying)
+        return load_all(states, self._loaders, self._remember)
 
     def judge_many(self, states: Iterable[State]) -> Generator[tuple[State, Judgement], None, None]:
         """Each of `states` with its judgement, in the order in which they come to be known."""
-        waiting: dict[Any, deque[State]] = {}  # where knowledge ends -> states that stand there
-        flying: dict[int, tuple[State, Any]] = {}  # number of a job -> its state, where it stood
-        ready: deque[tuple[State, Any]] = deque()  # to be loaded
-        standing = 0
-        source = iter(states)
-        exhausted = False
-        try:
-            while True:
-                while ready and self._loaders.free():
-                    state, end = ready.popleft()
-                    flying[self._send(state)] = (state, end)
-                if not exhausted and len(ready) < self._loaders.count and standing < WAITING_MAX:
-                    state_or_none = next(source, None)
-                    if state_or_none is None:
-                        exhausted = True
-                        continue
-                    known, end = self._known(state_or_none)
-                    if known is not None:
-                        yield state_or_none, known
-                    elif end in waiting:
-                        waiting[end].append(state_or_none)
-                        standing += 1
-                    else:
-                        waiting[end] = deque()
-                        ready.append((state_or_none, end))
-                    if flying:
-                        for answer in self._loaders.answers(wait=False):
-                            yield from self._settle(answer, flying, waiting, ready)
-                            standing = sum(map(len, waiting.values()))
-                    continue
-                if not flying:
-                    if exhausted and not ready:
-                        return
-                    continue
-                if waiting and len(flying) < self._loaders.count:
-                    # Nobody knows yet what this one needs, but a process would stand idle until that is known.
-                    others = max(waiting.values(), key=len)
-                    if others:
-                        state = others.pop()
-                        flying[self._send(state)] = (state, object())
-                        standing -= 1
-                        continue
-                for answer in self._loaders.answers(wait=True):
-                    yield from self._settle(answer, flying, waiting, ready)
-                    standing = sum(map(len, waiting.values()))
-        finally:
-            self._loaders.abandon(flying)  # the caller left: nobody waits for what is under way
+        return settle_all(states, self._loaders, self._known, self._remember)
 
-    def _send(self, state: State) -> int:
-        """Have it loaded; the number of the job."""
-        job = Job(self._loaders.number(), self._loaders.objects.listing(state.tree))
-        self._loaders.send(job)
-        return job.number
-
-    def _settle(
-        self,
-        answer: Answer,
-        flying: dict[int, tuple[State, Any]],
-        waiting: dict[Any, deque[State]],
-        ready: deque[tuple[State, Any]],
-    ) -> Iterator[tuple[State, Judgement]]:
-        state, end = flying.pop(answer.number)
-        yield state, self._remember(state, answer)
-        for other in waiting.pop(end, ()):
-            known, its_end = self._known(other)
-            if known is not None:
-                yield other, known
-            elif its_end in waiting:
-                waiting[its_end].append(other)
-            else:
-                waiting[its_end] = deque()
-                ready.append((other, its_end))
+    # -- inside ----------------------------------------------------------------------------------
 
     def _known(self, state: State) -> tuple[Judgement | None, Any]:
         by_key = self._by_key.get(state.key)

@@ -7,6 +7,7 @@ answers so far; a load that asks in another order (threads) makes a node with se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from faultkit.crash.state import Judgement, State
@@ -16,11 +17,17 @@ __all__ = ["Answers", "Knowledge"]
 LINKS_MAX = 40
 _MISSING = object()
 
+Tree = dict[str, "bytes | str | None"]
+
 
 class Answers:
-    """The answers that trees give.  Contents are known by identity, so a tree must keep its objects alive."""
+    """The answers that trees give.  Contents are known by identity, so a tree must keep its objects alive.
 
-    def __init__(self) -> None:
+    derive: the answer to the question ("derived",), of the whole tree.
+    """
+
+    def __init__(self, derive: Callable[[Tree], Any] | None = None) -> None:
+        self._derive = derive or (lambda tree: None)
         self._slices: dict[tuple[int, int, int], bytes] = {}
         self._same: dict[bytes, bytes] = {}
         self._kept: dict[int, bytes] = {}
@@ -29,11 +36,15 @@ class Answers:
         kind = question[0]
         if kind == "tree":
             return state.key
+        if kind == "derived":
+            return self._derive(state.tree)
         found = _find(state.tree, question[1])
         if kind == "read":
             return self._slice(found, question[2], question[3]) if isinstance(found, bytes) else None
         if kind == "open":
             return "file" if isinstance(found, bytes) else "directory" if found is None else "nothing"
+        if kind == "under":
+            return _below(state.tree, question[1])
         if kind == "stat":
             return len(found) if isinstance(found, bytes) else -1 if found is None else "nothing"
         return _listing(state.tree, question[1], sizes=kind == "scan")
@@ -48,7 +59,7 @@ class Answers:
         return known
 
 
-def _find(tree: dict[str, bytes | str | None], path: str) -> Any:
+def _find(tree: Tree, path: str) -> Any:
     """What stands at `path`: bytes, None for a directory, _MISSING; symbolic links are followed."""
     if path == "":
         return None
@@ -77,7 +88,7 @@ def _find(tree: dict[str, bytes | str | None], path: str) -> Any:
     return None if at == "" else tree.get(at, _MISSING)
 
 
-def _listing(tree: dict[str, bytes | str | None], path: str, sizes: bool) -> Any:
+def _listing(tree: Tree, path: str, sizes: bool) -> Any:
     found = _find(tree, path)
     if found is not None:
         return "nothing" if found is _MISSING else "file"
@@ -88,6 +99,16 @@ def _listing(tree: dict[str, bytes | str | None], path: str, sizes: bool) -> Any
             size = (len(content) if isinstance(content, bytes) else content) if sizes else 0
             names.append((name[len(prefix) :], size))
     return tuple(names)
+
+
+def _below(tree: Tree, path: str) -> Any:
+    """What a removal of `path` meets: all names at and beneath it, with the kind of each."""
+    found = {
+        name: "link" if isinstance(content, str) else "directory" if content is None else "file"
+        for name, content in tree.items()
+        if name == path or name.startswith(f"{path}/")
+    }
+    return tuple(sorted(found.items()))
 
 
 class _Node:
@@ -101,8 +122,8 @@ class _Node:
 class Knowledge:
     """The tree of questions of one scenario."""
 
-    def __init__(self) -> None:
-        self.answers = Answers()
+    def __init__(self, derive: Callable[[Tree], Any] | None = None) -> None:
+        self.answers = Answers(derive)
         self._root = _Node()
 
     def look_up(self, state: State) -> tuple[Judgement | None, Any]:

@@ -19,6 +19,7 @@ from faultkit.crash.attendant import Answer, Job, LoadCall, serve
 from faultkit.crash.materialise import Objects, Place
 
 if TYPE_CHECKING:
+    from faultkit.crash.state import State
     from faultkit.worlds.channel import Channel
 
 __all__ = ["Loaders"]
@@ -71,6 +72,16 @@ class Loaders:
         worker = min(range(self.count), key=lambda place: len(self._busy[place]))
         self._busy[worker].append(job.number)
         self._channels[worker].send(("job", job))
+
+    def begin(self, state: State) -> int:
+        """Have the tree of `state` loaded; the number of the job."""
+        job = Job(self.number(), self.objects.listing(state.tree))
+        self.send(job)
+        return job.number
+
+    def finished(self, wait: bool) -> list[tuple[int, Answer]]:
+        """Answers that have come, with the numbers of their jobs; see `answers`."""
+        return [(answer.number, answer) for answer in self.answers(wait)]
 
     def tell(self, *message: Any) -> None:
         """Say something to all of them."""

@@ -1,118 +1,29 @@
-"""Records what a load asks of the files under a directory: names looked up, listings, bytes read.
+"""Notes what a load asks of the files under a directory: names looked up, listings, bytes read, and what it writes.
 
-For a process that loads once and then ends: nothing is put back.  A question is one of
+For a process that loads once and then ends: nothing is put back.  Reads are noted where the load takes bytes from a
+file, so what a buffer reads ahead does not count.  What a question is, and what becomes of one: `faultkit.crash.trace`.
 
-    ("open", path)  ("stat", path)  ("list", path)  ("read", path, offset, length)  ("tree",)
-
-and its answer follows from the tree alone, so two trees that answer all questions of a load alike give the
-same load.  Reads are
-seen where the load takes bytes from a file.  What is not seen in Python is seen by the kernel (inotify): a
-file or directory opened by C++, Rust or another process, which nobody here noted, adds ("tree",), and so does
-anything that moves or rewrites files: the answer to that is the whole tree.
-
-Left out: a name that C++ alone looked up and did not find; see `Trace.opaque`, which the judge asks of a load
-that finds everything.
+Left out: calls that take a directory by descriptor; they ask for the whole tree.
 """
 
 from __future__ import annotations
 
 import builtins
-import ctypes
+import functools
 import io
 import os
-import struct
+import shutil
+import sys
 from typing import Any
+
+from faultkit.crash.trace import Trace
 
 __all__ = ["Trace", "install"]
 
-IN_OPEN = 0x20
-IN_ISDIR = 0x40000000
-EVENT = struct.Struct("iIII")
-
-Question = tuple[Any, ...]
-
-
-class Trace:
-    """The questions so far, in order, each once."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.questions: dict[Question, None] = {}
-        self.opaque = False
-        self.wrote = False
-        self._last: Question | None = None
-        self._seen: set[str] = set()
-        self._watch, self._watched = _watch(root)
-
-    def inside(self, path: Any) -> str | None:
-        """`path` relative to the root, "" for the root itself; None where it lies elsewhere."""
-        if isinstance(path, int) or path is None:
-            return None
-        try:
-            text = os.path.abspath(os.fsdecode(path))
-        except (TypeError, ValueError):
-            return None
-        if text == self.root:
-            return ""
-        return text[len(self.root) + 1 :] if text.startswith(self.root + "/") else None
-
-    def note(self, *question: Any) -> None:
-        self._seen.add(question[1] if len(question) > 1 else "")
-        last = self._last
-        if (
-            question[0] == "read"
-            and last is not None
-            and last[:2] == question[:2]
-            and last[3] >= 0
-            and question[3] >= 0
-            and last[2] + last[3] == question[2]
-        ):  # reading on: one question
-            self.questions.pop(last, None)
-            question = ("read", question[1], last[2], last[3] + question[3])
-        self._last = question if question[0] == "read" else None
-        self.questions.setdefault(question)
-
-    def unknown(self) -> None:
-        """Something happened whose outcome hangs on more than can be said."""
-        self.questions.setdefault(("tree",))
-
-    def finish(self) -> list[Question]:
-        """All questions, after a last look at what the kernel saw."""
-        for name in _opened(self._watch, self._watched):
-            if name not in self._seen:
-                self.opaque = True
-        if self.opaque:
-            self.unknown()
-        return list(self.questions)
-
-
-def _watch(root: str) -> tuple[int, dict[int, str]]:
-    library = ctypes.CDLL(None, use_errno=True)
-    descriptor = library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    watched: dict[int, str] = {}
-    if descriptor >= 0:
-        for directory in [directory for directory, _, _ in os.walk(root)]:  # walking opens, too
-            number = library.inotify_add_watch(descriptor, os.fsencode(directory), IN_OPEN)
-            watched[number] = os.path.relpath(directory, root) if directory != root else ""
-    return descriptor, watched
-
-
-def _opened(descriptor: int, watched: dict[int, str]) -> set[str]:
-    """Names that were opened by whomever; of directories too."""
-    names: set[str] = set()
-    while descriptor >= 0:
-        try:
-            events = os.read(descriptor, 1 << 16)
-        except BlockingIOError:
-            break
-        place = 0
-        while place < len(events):
-            number, _, _, length = EVENT.unpack_from(events, place)
-            name = events[place + EVENT.size : place + EVENT.size + length].rstrip(b"\0").decode()
-            directory = watched.get(number, "")
-            names.add("/".join(part for part in (directory, name) if part))
-            place += EVENT.size + length
-    return names
+# What other processes ask is not seen, above all not the names that they look up and do not find.
+PROCESSES = frozenset(
+    ("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen")
+)
 
 
 class _Read(io.BufferedReader):
@@ -191,6 +102,7 @@ def install(root: str) -> Trace:
     _open_files(trace)
     _look_up_names(trace)
     _move_files(trace)
+    sys.addaudithook(lambda event, _: trace.cannot_follow() if event in PROCESSES else None)
     return trace
 
 
@@ -210,18 +122,24 @@ def _open_files(trace: Trace) -> None:
         name = trace.inside(file)
         if name is None:
             return original_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
-        trace.note("open", name)
-        if set(mode) & set("wax+"):
-            trace.wrote = True
-            trace.unknown()
-            return original_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
-        if opener is not None:
-            trace.note("read", name, 0, -1)
-            return original_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
+        writes, is_plain = (
+            bool(set(mode) & set("wax+")),
+            opener is None and (buffering != 0 or "b" not in mode),
+        )
+        if writes:
+            _before_writing(trace, name, file, keeps="a" in mode or "r" in mode)
+        else:
+            trace.note("open", name)
+            if not is_plain:
+                trace.note("read", name, 0, -1)
+        if writes or not is_plain or trace.owns(name):
+            found = original_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
+            trace.opens(name)
+            if writes:
+                trace.own(name)
+            return found
         raw = io.FileIO(file, "r")
-        if buffering == 0 and "b" in mode:
-            trace.note("read", name, 0, -1)
-            return raw
+        trace.opens(name)
         buffered = _Read(raw, buffering if buffering > 1 else max(os.fstat(raw.fileno()).st_blksize, 1))
         buffered._trace, buffered._name = trace, name
         if "b" in mode:
@@ -234,56 +152,151 @@ def _open_files(trace: Trace) -> None:
         name = trace.inside(path) if dir_fd is None else None
         if dir_fd is not None:
             trace.unknown()
-        elif name is not None:
+        if name is None:
+            return original_os_open(path, flags, mode, dir_fd=dir_fd)
+        writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+        if writes:
+            _before_writing(trace, name, path, keeps=not flags & (os.O_TRUNC | os.O_EXCL))
+        else:
             trace.note("open", name)
-            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
-                trace.wrote = True
-                trace.unknown()
-            else:
+            if not flags & os.O_DIRECTORY:
                 trace.note("read", name, 0, -1)
-        return original_os_open(path, flags, mode, dir_fd=dir_fd)
+        found = original_os_open(path, flags, mode, dir_fd=dir_fd)
+        trace.opens(name)
+        if writes:
+            trace.own(name)
+        return found
 
     builtins.open = io.open = open_  # type: ignore[assignment]
     os.open = os_open
 
 
+def _before_writing(trace: Trace, name: str, path: Any, *, keeps: bool) -> None:
+    """Note what decides whether `name` can be written, and, where it keeps what was there, that."""
+    trace.wrote = True
+    trace.place(name)
+    if keeps:
+        trace.note("read", name, 0, -1)
+    with trace.silent():
+        if os.path.islink(path):
+            trace.unknown()  # what is written has another name, too
+
+
 def _look_up_names(trace: Trace) -> None:
-    def noting(kind: str, original: Any) -> Any:
+    def noting(kind: str, original: Any, is_opened: bool = False) -> Any:
         def call(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
             if kwargs.get("dir_fd") is not None:
                 trace.unknown()
             elif (name := trace.inside(path)) is not None:
                 trace.note(kind, name)
-            elif isinstance(path, int) and kind == "list":
+                if is_opened:
+                    trace.opens(name)
+            elif isinstance(path, int) and is_opened:
                 trace.unknown()
             return original(path, *args, **kwargs)
 
         return call
 
-    for name in ("stat", "lstat", "access", "readlink"):
+    def asking(original: Any) -> Any:
+        def call(path: Any) -> Any:
+            if (name := trace.inside(path)) is not None:
+                trace.note("open", name)
+            with trace.silent():
+                return original(path)
+
+        return call
+
+    for name in ("stat", "lstat", "access", "readlink", "chmod", "utime"):
         setattr(os, name, noting("stat", getattr(os, name)))
-    os.listdir = noting("list", os.listdir)
+    os.listdir = noting("list", os.listdir, is_opened=True)
     # an entry of a listing tells its kind and size without asking again: sizes count as listed
-    os.scandir = noting("scan", os.scandir)
+    os.scandir = noting("scan", os.scandir, is_opened=True)
+    for name in ("exists", "lexists", "isfile", "isdir"):  # which tell no size
+        setattr(os.path, name, asking(getattr(os.path, name)))
+
+
+def _take_along(trace: Trace, name: str, path: Any) -> None:
+    """Note all that moves with `name`: its content, or that of all files beneath it."""
+    trace.note("under", name)
+    with trace.silent(opens=True):
+        below = [os.path.join(at, file) for at, _, files in os.walk(path) for file in files]
+        if os.path.islink(path) or any(map(os.path.islink, below)):
+            below = []
+            trace.cannot_follow()
+    for file in below or [path]:
+        inside = trace.inside(file)
+        if inside is not None:
+            trace.note("read", inside, 0, -1)
 
 
 def _move_files(trace: Trace) -> None:
-    def moving(original: Any, mutates: bool) -> Any:
-        def call(path: Any, *args: Any, **kwargs: Any) -> Any:
-            if kwargs.get("dir_fd") is not None or kwargs.get("src_dir_fd") is not None:
-                trace.unknown()
-            for one in (path, *args[:1]):
-                name = trace.inside(one) if isinstance(one, (str, bytes, os.PathLike)) else None
-                if name is not None:
-                    trace.note("stat", name)
-                    trace.wrote = trace.wrote or mutates
-                    if mutates:
-                        trace.unknown()
-            return original(path, *args, **kwargs)
+    def named(path: Any, kwargs: dict[str, Any]) -> str | None:
+        if any(kwargs.get(key) is not None for key in ("dir_fd", "src_dir_fd", "dst_dir_fd")):
+            trace.unknown()
+            return None
+        return trace.inside(path)
+
+    def moving(original: Any) -> Any:
+        """rename, replace and link: two names, the first of which may be a directory."""
+
+        def call(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+            names = [named(source, kwargs), named(target, kwargs)]
+            trace.wrote = trace.wrote or names != [None, None]
+            for name in filter(None, names):
+                trace.place(name)
+            if names[0] is not None and not trace.owns(names[0]):
+                _take_along(trace, names[0], source)
+            if names[1] is not None:
+                trace.note("list", names[1])  # over a directory it goes only where that is empty
+            found = original(source, target, *args, **kwargs)
+            trace.own(*filter(None, names))
+            return found
 
         return call
 
-    for name in ("rename", "replace", "link", "symlink", "truncate"):
-        setattr(os, name, moving(getattr(os, name), True))
-    for name in ("unlink", "remove", "rmdir", "mkdir"):
-        setattr(os, name, moving(getattr(os, name), False))
+    def placing(original: Any, kind: str) -> Any:
+        """One name, which is there or not there afterwards."""
+
+        def call(path: Any, *args: Any, **kwargs: Any) -> Any:
+            name = named(path, kwargs)
+            if name is not None:
+                trace.place(name)
+                if kind:
+                    trace.note(kind, name, *((0, -1) if kind == "read" else ()))
+            if kind == "read":
+                trace.wrote = trace.wrote or name is not None
+            found = original(path, *args, **kwargs)
+            if name is not None:
+                trace.own(name)
+            return found
+
+        return call
+
+    def symlink(source: Any, target: Any, *args: Any, **kwargs: Any) -> None:
+        if named(target, kwargs) is not None:
+            trace.unknown()
+        original_symlink(source, target, *args, **kwargs)
+
+    @functools.wraps(shutil.rmtree)
+    def rmtree(path: Any, *args: Any, **kwargs: Any) -> Any:
+        name = named(path, kwargs)
+        if name is None:
+            return original_rmtree(path, *args, **kwargs)
+        trace.note("under", name)
+        with trace.silent(opens=True):
+            original_rmtree(path, *args, **kwargs)
+        trace.own(name)
+        return None
+
+    for name in ("rename", "replace", "link"):
+        setattr(os, name, moving(getattr(os, name)))
+    for name, kind in (
+        ("unlink", ""),
+        ("remove", ""),
+        ("mkdir", ""),
+        ("rmdir", "list"),
+        ("truncate", "read"),
+    ):
+        setattr(os, name, placing(getattr(os, name), kind))
+    original_symlink, os.symlink = os.symlink, symlink  # type: ignore[assignment]
+    original_rmtree, shutil.rmtree = shutil.rmtree, rmtree  # type: ignore[assignment]

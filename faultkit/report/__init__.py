@@ -1,7 +1,8 @@
 """How a run and a sweep are told: the story of a run, the matrix of a sweep in a terminal, a page, a picture.
 
 `story` is plain text and needs nothing else; `terminal` needs rich and `page` jinja2, so neither is imported
-before it is used.  Nothing here judges: every word comes from the journal.
+before it is used.  `crash_file` keeps the violations of an exploration, to be made and loaded again.  Nothing
+here judges: every word comes from the journal.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from faultkit.scripts.resuming import Resumption, contents_of, digest_of, step_of, with_directory
+from faultkit.scripts.running import imports_of
 
 if TYPE_CHECKING:
     from faultkit.crash import Bound, Exploration, Scenario
@@ -221,45 +222,41 @@ def explore(
     needs_torch = _mentions_torch(job.resume or job.train)
     if needs_torch:
         client.warm_up()  # it imports torch while the job is recorded
-    recording, resumption = record_job(job, timeout_seconds=10 * timeout_seconds)
-    options: dict[str, Any] = {"on_progress": on_progress} if on_progress is not None else {}
-    scenario = scenario_of(job, resumption)
-    if not needs_torch:
-        from faultkit.scripts.judging import ScriptJudge
+    with contextlib.ExitStack() as stack:
+        if not needs_torch:
+            from faultkit.scripts.judging import ScriptJudge
+            from faultkit.scripts.pool import Workers
 
-        options["judging"] = ScriptJudge(scenario, workers=workers, timeout_seconds=timeout_seconds)
-    return crash.explore(
-        scenario,
-        tuple(models),
-        world=job.ranks,
-        recording=recording,
-        bound=bound or crash.Bound(lost=1, pieces=2),
-        seed=seed,
-        budget_seconds=budget_seconds,
-        workers=workers,
-        pruning=False,
-        timeout_seconds=timeout_seconds,
-        memory_bytes=memory_bytes,
-        **options,
-    )
+            pool = stack.enter_context(Workers(workers))  # they come up while the job is recorded
+        recording, resumption = record_job(job, timeout_seconds=10 * timeout_seconds)
+        options: dict[str, Any] = {"on_progress": on_progress} if on_progress is not None else {}
+        scenario = scenario_of(job, resumption)
+        if not needs_torch:
+            options["judging"] = ScriptJudge(scenario, workers=pool, timeout_seconds=timeout_seconds)
+        return crash.explore(
+            scenario,
+            tuple(models),
+            world=job.ranks,
+            recording=recording,
+            bound=bound or crash.Bound(lost=1, pieces=2),
+            seed=seed,
+            budget_seconds=budget_seconds,
+            workers=workers,
+            pruning=False,
+            timeout_seconds=timeout_seconds,
+            memory_bytes=memory_bytes,
+            **options,
+        )
 
 
 def _mentions_torch(argv: Sequence[str]) -> bool:
     """Whether the command may import torch, for all that its text says: only time hangs on it."""
     from faultkit.scripts.running import python_work
 
-    work = python_work(argv)
-    if work is None:
+    if python_work(argv) is None:
         return False  # a program of its own: what is imported here is of no use to it
-    form, what, _ = work
-    if form == "module":
-        return True
-    try:
-        text = Path(what).read_text(errors="replace") if form == "path" else what
-    except OSError:
-        return True
-    own = set(re.findall(r"^\s*(?:import|from)\s+(\w+)", text, re.MULTILINE))
-    return not own <= sys.stdlib_module_names
+    names = imports_of(argv)
+    return names is None or not names <= sys.stdlib_module_names
 
 
 def _never(directory: Path) -> None:

@@ -3,78 +3,57 @@
 For scripts that do not need torch either: a start of it would cost more than all their resumptions.  Used as
 `faultkit.crash.Judge` is.  Workers are interpreters of their own that fork for every state, so each resumption is a
 fresh process with a directory of its own, which ends at its deadline with all it started.  What a script imports,
-it imports in each of them.  Left out: a limit on memory beyond that of the system, pruning, and OLD: a training that
-is resumed has one right result.
+it imports in each of them.  A state that answers alike all that an earlier resumption asked of its files is judged by
+that one; resumptions by several ranks, or by programs of another language, are not followed.  Left out: a limit on
+memory beyond that of the system, and OLD: a training that is resumed has one right result.
 """
 
 from __future__ import annotations
 
-import contextlib
-import pickle
-import select
-import struct
-import subprocess
-import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from collections.abc import Generator, Iterable
+from typing import Any
 
+from faultkit.crash.knowledge import Knowledge
+from faultkit.crash.pruned import load_all, settle_all
 from faultkit.crash.scenario import Scenario, ScenarioError
 from faultkit.crash.state import Judgement, State
+from faultkit.scripts.pool import Tree, Workers
 
-__all__ = ["ScriptJudge", "receive", "send"]
-
-SIZE = struct.Struct("!Q")
-END_SECONDS_MAX = 10.0
-
-Tree = dict[str, "bytes | str | None"]
-
-
-def send(stream: IO[bytes], message: Any) -> None:
-    """Write one message."""
-    body = pickle.dumps(message, protocol=5)
-    stream.write(SIZE.pack(len(body)) + body)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> Any:
-    """Read one message.  Raises EOFError where the other end is gone."""
-    head = stream.read(SIZE.size)
-    if len(head) < SIZE.size:
-        raise EOFError
-    return pickle.loads(stream.read(SIZE.unpack(head)[0]))
+__all__ = ["ScriptJudge"]
 
 
 class ScriptJudge:
     """Resumes the script of `scenario`, whose load is a `faultkit.scripts.resuming.Resumption`, on `workers` states
     at a time, each for at most `timeout_seconds`.  A context manager.
 
+    workers: how many, or those that have been started already, which `close` ends as well.
+
     loaded: how many resumptions have run.
     """
 
-    pruning = False
-
-    def __init__(self, scenario: Scenario, *, workers: int = 2, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        workers: int | Workers = 2,
+        pruning: bool = True,
+        timeout_seconds: float = 60.0,
+    ) -> None:
         self.scenario = scenario
+        self.pruning = pruning
         self.loaded = 0
         self.wrote = 0
-        self._count = workers
+        self._workers = workers
         self._timeout_seconds = timeout_seconds
-        self._workers: list[subprocess.Popen[bytes]] = []
         self._expected: Any = None
-        self._known: dict[str, Judgement] = {}
+        self._by_key: dict[str, Judgement] = {}
+        resumption: Any = scenario.load
+        self._knowledge = Knowledge(lambda tree: resumption.newest_in(tree, scenario.directory))
 
     def __enter__(self) -> ScriptJudge:
+        self._pool = Workers(self._workers) if isinstance(self._workers, int) else self._workers
         try:
-            for _ in range(self._count):
-                worker = subprocess.Popen(
-                    [sys.executable, "-m", "faultkit.scripts.worker"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    start_new_session=True,  # Ctrl-C goes to this process alone, which then ends them
-                )
-                self._workers.append(worker)
-                send(_in(worker), (self.scenario.load, self.scenario.directory, self._timeout_seconds))
+            self._pool.tell(self.scenario.load, self.scenario.directory, self._timeout_seconds)
         except BaseException:
             self.close()
             raise
@@ -85,23 +64,12 @@ class ScriptJudge:
 
     def close(self) -> None:
         """End the workers and what they resume; they remove their files.  Closing twice is fine."""
-        for worker in self._workers:
-            with contextlib.suppress(OSError):
-                _in(worker).close()
-        while self._workers:
-            worker = self._workers.pop()
-            try:
-                worker.wait(timeout=END_SECONDS_MAX)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
-            if worker.stdout is not None:
-                worker.stdout.close()
+        self._pool.close()
 
     def expect(self, new: Tree, old: Tree | None = None) -> None:
         """Learn the right result from the finished save.  Raises ScenarioError where it cannot be resumed, or comes to
         another result each time."""
-        first, second = (self._one(new) for _ in range(2))
+        first, second = self._twice(new)
         if first[0] != "VALUES":
             told = " ".join(part for part in first[1:4] if part)
             raise ScenarioError(
@@ -114,77 +82,51 @@ class ScriptJudge:
                 f"(got differences in {', '.join(wrong)})"
             )
         self._expected = first[4]
+        if first[5] is None or ("tree",) in first[5]:
+            self.pruning = False  # it reads where nobody can look on
 
     def judge(self, state: State) -> Judgement:
         """What the resumption makes of `state`."""
         return next(judgement for _, judgement in self.judge_many([state]))
 
-    def judge_many(self, states: Iterable[State]) -> Iterator[tuple[State, Judgement]]:
+    def load_many(self, states: Iterable[State]) -> Generator[tuple[State, Judgement], None, None]:
+        """Each of `states` with what its resumption came to, resumed for sure, whatever is known."""
+        return load_all(states, self._pool, self._remember)
+
+    def judge_many(self, states: Iterable[State]) -> Generator[tuple[State, Judgement], None, None]:
         """Each of `states` with its judgement, in the order in which they come to be known."""
-        from faultkit.worlds.client import HarnessError
+        return settle_all(states, self._pool, self._known, self._remember)
 
-        source = iter(states)
-        idle = deque(self._workers)
-        flying: dict[int, tuple[subprocess.Popen[bytes], State]] = {}
-        poller = select.poll()
-        exhausted = False
-        try:
-            while flying or not exhausted:
-                while idle and not exhausted:
-                    state = next(source, None)
-                    if state is None:
-                        exhausted = True
-                    elif state.key in self._known:
-                        yield state, self._known[state.key]
-                    else:
-                        worker = idle.popleft()
-                        send(_in(worker), state.tree)
-                        flying[_out(worker).fileno()] = (worker, state)
-                        poller.register(_out(worker), select.POLLIN | select.POLLHUP)
-                if not flying:
-                    continue
-                for descriptor, _ in poller.poll():
-                    worker, state = flying.pop(descriptor)
-                    poller.unregister(descriptor)
-                    try:
-                        answer = receive(_out(worker))
-                    except EOFError:
-                        raise HarnessError("a process that resumes scripts is gone") from None
-                    idle.append(worker)
-                    yield state, self._remember(state, answer)
-        finally:
-            for (
-                worker,
-                _,
-            ) in flying.values():  # the caller left: what is under way must not answer later states
-                with contextlib.suppress(EOFError):
-                    receive(_out(worker))
+    # -- inside ----------------------------------------------------------------------------------
 
-    def _one(self, tree: Tree) -> Any:
-        worker = self._workers[0]
-        send(_in(worker), tree)
-        return receive(_out(worker))
+    def _twice(self, tree: Tree) -> list[Any]:
+        answers: list[Any] = []
+        begun = 0
+        while len(answers) < 2:
+            while begun < 2 and self._pool.free():
+                self._pool.resume(tree)
+                begun += 1
+            answers += [answer for _, answer in self._pool.finished(wait=True)]
+        return answers
+
+    def _known(self, state: State) -> tuple[Judgement | None, Any]:
+        by_key = self._by_key.get(state.key)
+        if by_key is not None or not self.pruning:
+            return by_key, state.key
+        return self._knowledge.look_up(state)
 
     def _remember(self, state: State, answer: Any) -> Judgement:
         self.loaded += 1
-        verdict, type_name, message, detail, values = answer
+        verdict, type_name, message, detail, values, questions = answer
         if verdict == "VALUES":
             wrong = _differences(values, self._expected)
             verdict = "GARBAGE" if wrong else "NEW"
             detail = f"another {', another '.join(wrong)} than without a crash" if wrong else ""
-        self._known[state.key] = Judgement(verdict, type_name, message, detail, loaded=False)
+        answered = self._by_key[state.key] = Judgement(verdict, type_name, message, detail, loaded=False)
+        if self.pruning and questions is not None:
+            self._knowledge.learn(state, questions, answered)
         return Judgement(verdict, type_name, message, detail)
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]
-
-
-def _in(worker: subprocess.Popen[bytes]) -> IO[bytes]:
-    assert worker.stdin is not None
-    return worker.stdin
-
-
-def _out(worker: subprocess.Popen[bytes]) -> IO[bytes]:
-    assert worker.stdout is not None
-    return worker.stdout

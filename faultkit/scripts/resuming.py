@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.scripts.running import run_ranks
+from faultkit.scripts.running import Asked, Limit, run_ranks
 
 __all__ = [
     "LostWork",
@@ -62,11 +62,26 @@ class Resumption(msgspec.Struct, frozen=True):
     finished: str = ""
 
     def __call__(self, directory: Path) -> dict[str, Any]:
+        return self.resumed(directory)
+
+    def resumed(
+        self, directory: Path, asked: Asked | None = None, limit: Limit | None = None
+    ) -> dict[str, Any]:
+        """The values; `asked` tells afterwards what they follow from, whether they came or an exception did.
+
+        Raises ResumeFailed and LostWork, and TimeoutError where `limit` is reached.
+        """
         newest = self.newest_complete(directory)
         _detach(directory)
         status, output = run_ranks(
-            with_directory(self.argv, directory), self.ranks, in_process=self.in_process
+            with_directory(self.argv, directory),
+            self.ranks,
+            in_process=self.in_process,
+            asked=asked,
+            limit=limit,
         )
+        if asked is not None and asked.questions is not None:
+            asked.questions += self._questions_after(directory, asked)
         if status:
             raise ResumeFailed(_how(status, output).replace(str(directory), "."))
         if self.step:
@@ -86,6 +101,27 @@ class Resumption(msgspec.Struct, frozen=True):
         if self.values:
             found["values"] = [list(match) for match in _groups(self.values, output)]
         return found or {"status": 0}
+
+    def _questions_after(self, directory: Path, asked: Asked) -> list[tuple[Any, ...]]:
+        """What is asked of the tree besides: results that the command left as they were, and what it could use."""
+        questions: list[tuple[Any, ...]] = [("derived",)] if self.complete else []
+        for path in with_directory(self.results, directory):
+            name = os.path.relpath(path, asked.root)
+            above = {
+                name[: place + 1] for place in range(len(name)) if name[place + 1 : place + 2] in ("/", "")
+            }
+            if not above & asked.own:
+                questions += [("open", name), ("read", name, 0, -1)]
+        return questions
+
+    def newest_in(self, tree: dict[str, bytes | str | None], directory: str) -> int:
+        """As `newest_complete`, of a tree that is not on any disk; `directory` is the name of the directory there."""
+        if digest_of_tree(tree, directory) == self.finished:
+            return 0
+        steps = [
+            step for name, step, content in self.complete if _lies_in(tree, f"{directory}/{name}", content)
+        ]
+        return max(steps, default=0)
 
     def newest_complete(self, directory: Path) -> int:
         """The step of the newest checkpoint that lies in `directory` as the run without a crash left it; else 0."""
@@ -124,6 +160,26 @@ def digest_of(directory: Path) -> str:
         total.update(f"{path.relative_to(directory)}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
         total.update(content)
     return total.hexdigest()
+
+
+def digest_of_tree(tree: dict[str, bytes | str | None], directory: str) -> str:
+    """As `digest_of`, of a tree that is not on any disk."""
+    total = hashlib.blake2b(digest_size=16)
+    names = [name for name in tree if name.startswith(f"{directory}/")]
+    for name in sorted(names, key=lambda name: name.split("/")):
+        found = tree[name]
+        content = found if isinstance(found, bytes) else b""
+        total.update(f"{name[len(directory) + 1 :]}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+        total.update(content)
+    return total.hexdigest()
+
+
+def _lies_in(tree: dict[str, bytes | str | None], name: str, content: Contents) -> bool:
+    if "" in content:
+        return tree.get(name) == content[""]
+    start = len(name) + 1
+    files = {path[start:]: found for path, found in tree.items() if path.startswith(f"{name}/")}
+    return tree.get(name, b"") is None and {p: f for p, f in files.items() if f is not None} == content
 
 
 def step_of(name: str) -> int | None:

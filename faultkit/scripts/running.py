@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pickle
+import re
 import select
 import shutil
 import signal
@@ -19,9 +21,12 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["environment_of_rank", "free_port", "python_work", "run_ranks"]
+import msgspec
+
+__all__ = ["Asked", "environment_of_rank", "free_port", "imports_of", "python_work", "run_ranks"]
 
 GRACE_SECONDS = 3.0
 PR_SET_PDEATHSIG = 1
@@ -30,48 +35,89 @@ STATUS_OF_AN_EXCEPTION = 1
 HERE = os.path.dirname(sys.executable)  # of two environments with one interpreter only this one will do
 
 
-def run_ranks(argv: Sequence[str], ranks: int, *, in_process: bool = True) -> tuple[int, str]:
+class Asked(msgspec.Struct):
+    """What a command asks of the files under `root`, see `faultkit.crash.trace`; `own` are names that it made.
+
+    None where it was not followed to its end, or could not be.
+    """
+
+    root: str
+    questions: list[tuple[Any, ...]] | None = None
+    own: frozenset[str] = frozenset()
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """Until when a command may run: a time of `time.monotonic`, or until the other end of a descriptor is gone."""
+
+    deadline: float
+    client: int
+
+
+def run_ranks(
+    argv: Sequence[str],
+    ranks: int,
+    *,
+    in_process: bool = True,
+    asked: Asked | None = None,
+    limit: Limit | None = None,
+) -> tuple[int, str]:
     """Run `argv` as `ranks` ranks at once: the first status that is not 0, else 0, and what rank 0 printed.
 
-    Does not return before every rank has ended, and bounds no time: the caller does.  A rank that is ended by a
-    signal has the negative number of the signal as its status.
+    Does not return before every rank has ended.  A rank that is ended by a signal has the negative number of the
+    signal as its status.  `asked` is filled where a single rank runs Python in a fork of this process.  With
+    `limit`, each rank has a process group of its own, which is ended with it, and TimeoutError is raised where the
+    limit is reached; without, the caller bounds the time.
     """
     port = free_port() if ranks > 1 else 0
     outputs = [os.memfd_create(f"rank {rank}") for rank in range(ranks)]
     work = python_work(argv) if in_process else None
+    notes = os.memfd_create("asked") if asked is not None and ranks == 1 and work is not None else -1
+    trace = (asked.root, notes) if asked is not None and notes >= 0 else None
     pids: dict[int, int] = {}
-    first_bad = 0
+    groups: list[int] = []
     try:
         for rank in range(ranks):
             pid = os.fork()
             if pid == 0:
-                _be_a_rank(argv, work, environment_of_rank(rank, ranks, port), outputs[rank])
+                _be_a_rank(argv, work, environment_of_rank(rank, ranks, port), outputs[rank], trace, limit)
             pids[pid] = rank
-        first_bad = _wait(pids)
+        groups = list(pids) if limit is not None else []
+        first_bad = _wait(pids, limit)
         text = os.pread(outputs[0], OUTPUT_BYTES_MAX, 0).decode(errors="backslashreplace")
+        if asked is not None and notes >= 0:
+            told = os.pread(notes, os.fstat(notes).st_size, 0)
+            if told:
+                asked.questions, asked.own = pickle.loads(told)
         return first_bad, text
     finally:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for pid in groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
         for pid in pids:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-        for output in outputs:
+        for output in (*outputs, *([notes] if notes >= 0 else [])):
             os.close(output)
 
 
-def _wait(pids: dict[int, int]) -> int:
-    """Wait for every rank; empties `pids`."""
+def _wait(pids: dict[int, int], limit: Limit | None) -> int:
+    """Wait for every rank; empties `pids`.  Raises TimeoutError at the limit."""
     watched = {os.pidfd_open(pid): pid for pid in pids}
     poller = select.poll()
     for descriptor in watched:
         poller.register(descriptor, select.POLLIN)
+    if limit is not None:
+        poller.register(limit.client, 0)  # says only when the other end is gone
     first_bad, ends_at = 0, None
     try:
         while watched:
-            left = None if ends_at is None else max(0.0, ends_at - time.monotonic()) * 1000
-            ready = poller.poll(left)
+            times = [end for end in (ends_at, limit.deadline if limit is not None else None) if end is not None]
+            ready = poller.poll(max(0.0, min(times) - time.monotonic()) * 1000 if times else None)
+            if limit is not None and (limit.client in dict(ready) or time.monotonic() > limit.deadline):
+                raise TimeoutError
             if not ready:
                 break  # the others wait for one that is gone: the caller ends them
             for descriptor, _ in ready:
@@ -131,13 +177,36 @@ def python_work(argv: Sequence[str]) -> tuple[str, str, list[str]] | None:
     return "path", argv[place], list(argv[place + 1 :])
 
 
+def imports_of(argv: Sequence[str]) -> set[str] | None:
+    """The top-level modules that a Python command names in its text; None where that cannot be told."""
+    work = python_work(argv)
+    if work is None or work[0] == "module":
+        return None
+    form, what, _ = work
+    try:
+        text = Path(what).read_text(errors="replace") if form == "path" else what
+    except OSError:
+        return None
+    lines = re.findall(r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+(\w+))", text, re.MULTILINE)
+    names = (name for several, one in lines for name in (one or several).split(","))
+    return {name.split(".")[0].split()[0] for name in names if name.strip()}
+
+
 def _be_a_rank(
-    argv: Sequence[str], work: tuple[str, str, list[str]] | None, environment: dict[str, str], output: int
+    argv: Sequence[str],
+    work: tuple[str, str, list[str]] | None,
+    environment: dict[str, str],
+    output: int,
+    trace: tuple[str, int] | None,
+    limit: Limit | None,
 ) -> None:
     """Never returns."""
     status = 70
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if limit is not None:
+            os.setpgid(0, 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
@@ -146,12 +215,23 @@ def _be_a_rank(
         os.environ.pop("FAULTKIT_SLOTS", None)
         if work is None:
             os.execvp(sys.executable if argv[0] in ("python", "python3") else argv[0], list(argv))
-        status = _run_python(*work)
+        status = _run_python(*work) if trace is None else _run_traced(work, *trace)
     except OSError as error:
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
         status = 127
     finally:
         os._exit(status)
+
+
+def _run_traced(work: tuple[str, str, list[str]], root: str, notes: int) -> int:
+    from faultkit.crash import reading
+
+    trace = reading.install(root)
+    status = _run_python(*work)
+    told = memoryview(pickle.dumps((trace.finish(), trace.owned)))
+    while told:
+        told = told[os.write(notes, told) :]
+    return status
 
 
 def _run_python(form: str, what: str, arguments: list[str]) -> int:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from faultkit.strategies.confirming import confirm
     from faultkit.strategies.errors import ERROR_FAMILIES, actions, exceptions
     from faultkit.strategies.history import checkpoint_history, replay_history
-    from faultkit.strategies.history_managers import Manager, dcp_manager, renaming_manager
+    from faultkit.strategies.history.managers import Manager, dcp_manager, renaming_manager
     from faultkit.strategies.plans import fault_plans, faults, rank_failures, ranks, world_sizes
     from faultkit.strategies.recipes import SaveLoadPair, StateRecipe
     from faultkit.strategies.schedules import schedules
@@ -68,20 +68,20 @@ __all__ = [
 _HOMES = {
     "DTYPES": "recipes",
     "ERROR_FAMILIES": "errors",
-    "Manager": "history_managers",
+    "Manager": "history.managers",
     "SaveLoadPair": "recipes",
     "StateRecipe": "recipes",
     "actions": "errors",
-    "checkpoint_history": "history",
+    "checkpoint_history": "history.entry",
     "confirm": "confirming",
-    "dcp_manager": "history_managers",
+    "dcp_manager": "history.managers",
     "exceptions": "errors",
     "fault_plans": "plans",
     "faults": "plans",
     "rank_failures": "plans",
     "ranks": "plans",
-    "renaming_manager": "history_managers",
-    "replay_history": "history",
+    "renaming_manager": "history.managers",
+    "replay_history": "history.entry",
     "save_load_pairs": "states",
     "schedules": "schedules",
     "state_dicts": "states",

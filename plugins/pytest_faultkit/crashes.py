@@ -116,7 +116,7 @@ class CrashStates:
     def _keep(self, found: Exploration, source: dict[str, Any]) -> None:
         import shlex
 
-        from faultkit import crash_file
+        from faultkit.report import crash_file
 
         path = self._directory() / f"violations-{len(self.explored)}.crash"
         path.write_bytes(crash_file.keep(found, **source))

@@ -66,7 +66,7 @@ def test_a_judge_that_is_left_early_leaves_nothing():
 
 def test_a_worker_that_is_killed_takes_what_it_resumes_with_it():
     with ScriptJudge(scenario(), workers=1, timeout_seconds=60) as judge:
-        worker = psutil.Process(judge._workers[0].pid)
+        worker = psutil.Process(judge._pool._workers[0].pid)
         answers = judge.judge_many([state("wait")])
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(Exception, match=r"is gone|Broken pipe"):

@@ -10,11 +10,11 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from faultkit.checks import Verdict
-from faultkit.strategies.history_judge import name_version
-from faultkit.strategies.history_life import Life, Rules, Told
-from faultkit.strategies.history_managers import Manager
-from faultkit.strategies.history_model import Model, Refusal, allowed
-from faultkit.strategies.history_steps import Step
+from faultkit.strategies.history.judge import name_version
+from faultkit.strategies.history.life import Life, Rules, Told
+from faultkit.strategies.history.managers import Manager
+from faultkit.strategies.history.model import Model, Refusal, allowed
+from faultkit.strategies.history.steps import Step
 
 __all__ = ["snippet", "tell"]
 
@@ -62,7 +62,7 @@ def snippet(manager: Manager, steps: Iterable[Step], rules: Rules) -> str:
 
 def _home(manager: Manager) -> tuple[str, str]:
     """The module and the name under which the manager can be imported; ("", "manager") where none is found."""
-    own = sys.modules["faultkit.strategies.history_managers"]
+    own = sys.modules["faultkit.strategies.history.managers"]
     modules = [own, *(sys.modules.get(getattr(function, "__module__", "") or "") for function in
                       (manager.save, manager.load_latest, manager.list))]  # fmt: skip
     for module in filter(None, modules):

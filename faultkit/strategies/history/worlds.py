@@ -32,7 +32,7 @@ PRELOADED = (
     "torch.distributed.checkpoint._fsspec_filesystem",
     "torch.distributed.tensor",
     "torch._dynamo",  # which making a mesh imports, half a second of each new rank
-    "faultkit.strategies.history_ranks",
+    "faultkit.strategies.history.ranks",
 )
 
 

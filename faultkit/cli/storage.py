@@ -1,6 +1,6 @@
 """The commands about what is stored: ``faultkit crash`` and ``faultkit damage``.
 
-Left out: how they carry out what they are told (`faultkit.attended_storage`).
+Left out: how they carry out what they are told (`faultkit.cli.attended_storage`).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def crash(work: tuple[str, ...], **options: Any) -> int:
       faultkit crash dcp-overwrite --keep found.crash
       faultkit crash --replay found.crash --into /tmp/look
     """
-    from faultkit import attended_storage
+    from faultkit.cli import attended_storage
 
     if options["replayed"] is not None:
         if work:
@@ -134,6 +134,6 @@ def damage(scenario: str, **options: Any) -> int:
       faultkit damage dcp-save
       faultkit damage dcp-save --actions flip --samples 50 --report damage.html
     """
-    from faultkit import attended_storage
+    from faultkit.cli import attended_storage
 
     return attended_storage.attended_damage(scenario, options)

@@ -1,14 +1,7 @@
-"""The life of a job as a state machine of Hypothesis: `checkpoint_history`; one life again: `replay_history`.
+"""What a test calls: `checkpoint_history`, a state machine over the life of a job; one life again: `replay_history`.
 
-    from faultkit import strategies
-
-    TestHistory = strategies.checkpoint_history(strategies.dcp_manager).TestCase
-
-A job starts, saves, saves a step once more, fails while it saves, is killed while it saves, restarts on another
-number of ranks, and prunes, all with the real engine, real ranks and real files.  After each restart, what was
-loaded must be what `history_model` allows.  The falsifying example is the shortest history that breaks that.
-
-Left out: asynchronous saves, faults while pruning, and failures of the machine (see crash states).
+Promises.  A wrong argument is refused before anything runs, with what was seen and what is nearest to it.  Left
+out: how steps are drawn (`draw`), lived (`life`), judged (`judge`) and told (`story`).
 """
 
 from __future__ import annotations
@@ -23,14 +16,14 @@ from hypothesis.errors import InvalidArgument
 from hypothesis.stateful import RuleBasedStateMachine
 
 from faultkit.strategies.arguments import checked_choices, checked_range, checked_size
-from faultkit.strategies.history_draw import HISTORY_RULES, Drawn
-from faultkit.strategies.history_life import Rules
-from faultkit.strategies.history_machine import machine_of, relive
-from faultkit.strategies.history_managers import Manager
-from faultkit.strategies.history_model import Refusal
-from faultkit.strategies.history_steps import read_history
-from faultkit.strategies.history_story import tell
-from faultkit.strategies.history_worlds import GivenWorlds, Grounds
+from faultkit.strategies.history.draw import HISTORY_RULES, Drawn
+from faultkit.strategies.history.life import Rules
+from faultkit.strategies.history.machine import machine_of, relive
+from faultkit.strategies.history.managers import Manager
+from faultkit.strategies.history.model import Refusal
+from faultkit.strategies.history.steps import read_history
+from faultkit.strategies.history.story import tell
+from faultkit.strategies.history.worlds import GivenWorlds, Grounds
 from faultkit.strategies.plans import fault_plans
 from faultkit.strategies.sites import sites_of
 
@@ -125,7 +118,7 @@ def replay_history(
 ) -> str:
     """Run one history again, on fresh ranks, and return its story; `history` is a list of steps as it is printed.
 
-    The steps are those of `faultkit.strategies.history_steps`; the other arguments those of
+    The steps are those of `faultkit.strategies.history.steps`; the other arguments those of
     `checkpoint_history`.  With `folder`, an empty or new folder, the files stay there to be looked at.
 
     Raises AssertionError with the story where a promise is broken, ValueError for a history that cannot be run.

@@ -2,7 +2,7 @@
 
 Promises.  What can be known to be wrong is said before anything starts.  Exit status: 0 nothing was found, 1 a
 violation (or damage that no load notices), 2 bad input, 3 the harness failed, 130 interrupted.  Left out: the
-arguments (`faultkit.cli_storage`).
+arguments (`faultkit.cli.storage`).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
 
         _write(options["report_path"], as_html(found))
     if options["keep"] and found.findings:
-        from faultkit.crash_file import keep
+        from faultkit.report.crash_file import keep
 
         _write(options["keep"], keep(found, **source))
         print(f"replay: faultkit crash --replay {shlex.quote(options['keep'])} --into DIR", file=stream)
@@ -153,7 +153,7 @@ def attended_damage(scenario_text: str, options: dict[str, Any]) -> int:
 def replay_crash(path: str, number: int, into: str) -> int:
     """Make the finding `number` (from 1) of the file at `path` in the directory `into`, and judge it again."""
     from faultkit import crash
-    from faultkit.crash_file import Kept, read
+    from faultkit.report.crash_file import Kept, read
 
     try:
         kept: Kept = read(Path(path).read_bytes())
@@ -238,7 +238,7 @@ def _scenario_text(text: str, aliases: dict[str, str] = ALIASES) -> str:
 
 def _scenario(text: str) -> Any:
     from faultkit.crash.scenario import ScenarioError
-    from faultkit.crash_file import scenario_of_text
+    from faultkit.report.crash_file import scenario_of_text
 
     try:
         return scenario_of_text(text)

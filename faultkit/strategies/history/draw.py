@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 import msgspec
 
 from faultkit.plan import FaultPlan
-from faultkit.strategies.history_steps import Step
+from faultkit.strategies.history.steps import Step
 
 __all__ = ["HISTORY_RULES", "Drawn", "next_steps"]
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from faultkit.strategies import dcp_manager, renaming_manager
-from faultkit.strategies import history_managers as shipped
+from faultkit.strategies.history import managers as shipped
 
 __all__ = ["DEFECTS", "forgetful", "refusing"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from faultkit.strategies import history_state
-from faultkit.strategies.history_managers import Manager
-from faultkit.strategies.history_model import Version
+from faultkit.strategies.history.managers import Manager
+from faultkit.strategies.history.model import Version
+from faultkit.strategies.history.state import Part, blank, filled, read
 
 __all__ = ["Came", "RankCall", "prune", "restart", "save"]
 
@@ -25,7 +25,7 @@ class Came(msgspec.Struct, frozen=True):
 
     listed: tuple[int, ...] | str
     step: int | str | None
-    parts: dict[str, history_state.Part]
+    parts: dict[str, Part]
 
 
 class RankCall:
@@ -43,7 +43,7 @@ class RankCall:
 
 def save(manager: Manager, folder: str, version: Version) -> None:
     """Save the state of `version` through the manager."""
-    manager.save(history_state.filled(version), version.step, Path(folder))
+    manager.save(filled(version), version.step, Path(folder))
 
 
 def prune(manager: Manager, folder: str, keep: int) -> None:
@@ -58,13 +58,13 @@ def restart(manager: Manager, folder: str) -> Came:
 
     listed = _listed(manager, Path(folder))
     dist.barrier()  # what load_latest clears away must not be what another rank still lists
-    state = history_state.blank()
+    state = blank()
     step = manager.load_latest(state, Path(folder))
     if step is None:
         return Came(listed, None, {})
     if type(step) is not int:
         return Came(listed, f"a {type(step).__name__}", {})
-    return Came(listed, step, history_state.read(state))
+    return Came(listed, step, read(state))
 
 
 def _listed(manager: Manager, folder: Path) -> tuple[int, ...] | str:

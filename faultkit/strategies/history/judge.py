@@ -14,9 +14,9 @@ import msgspec
 
 from faultkit.checks import Verdict
 from faultkit.checks.naming import name_ranks, plural
-from faultkit.strategies.history_model import Model, Refusal, Version, allowed, may_refuse
-from faultkit.strategies.history_ranks import Came
-from faultkit.strategies.history_state import BLANK, LEAVES, STEP, Leaf, Part, content, spans
+from faultkit.strategies.history.model import Model, Refusal, Version, allowed, may_refuse
+from faultkit.strategies.history.ranks import Came
+from faultkit.strategies.history.state import BLANK, LEAVES, STEP, Leaf, Part, content, spans
 from faultkit.worlds.outcomes import Died, Hung, Outcome, Raised, Returned
 
 __all__ = ["Finding", "Judged", "judge_restart", "name_version", "unprovoked"]

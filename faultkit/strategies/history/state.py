@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.strategies.history_model import Version
+from faultkit.strategies.history.model import Version
 
 __all__ = ["LEAVES", "Leaf", "Part", "blank", "content", "filled", "read", "spans"]
 

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from faultkit.strategies.history_draw import HISTORY_RULES
-from faultkit.strategies.history_managers import Manager
-from faultkit.strategies.history_model import Refusal
-from faultkit.strategies.history_steps import WORDS
+from faultkit.strategies.history.draw import HISTORY_RULES
+from faultkit.strategies.history.managers import Manager
+from faultkit.strategies.history.model import Refusal
+from faultkit.strategies.history.steps import WORDS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "checkpoint-history.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "checkpoint-history.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 

@@ -2,7 +2,7 @@
 
 Promises.  Once a history breaks a promise, it is made as small as it can be, and that is what is told; what
 Hypothesis tries after that costs no run.  Before it is told, the smallest history is run again on fresh ranks.
-Left out: the meaning of the arguments, see `history`.
+Left out: the meaning of the arguments, see `entry`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import msgspec
 from hypothesis import Phase, reject, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from faultkit.strategies.history_draw import Drawn, next_steps
-from faultkit.strategies.history_life import Life, Rules
-from faultkit.strategies.history_managers import Manager
-from faultkit.strategies.history_shrink import Points, smallest
-from faultkit.strategies.history_steps import Step
-from faultkit.strategies.history_story import tell
-from faultkit.strategies.history_worlds import Grounds
+from faultkit.strategies.history.draw import Drawn, next_steps
+from faultkit.strategies.history.life import Life, Rules
+from faultkit.strategies.history.managers import Manager
+from faultkit.strategies.history.shrink import Points, smallest
+from faultkit.strategies.history.steps import Step
+from faultkit.strategies.history.story import tell
+from faultkit.strategies.history.worlds import Grounds
 
 __all__ = ["machine_of", "relive"]
 

@@ -139,7 +139,7 @@ def test_bad_usage_is_one_line(faultkit, arguments, told):
 
 @pytest.mark.parametrize("name", ["crash", "damage"])
 def test_the_page_tells_every_option(name):
-    page = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
     section = page.partition(f"## faultkit {name}\n")[2].partition("\n## ")[0]
     for option in command.commands[name].params:
         if option.opts[0].startswith("--") and option.opts[0] not in ("--programs", "--model"):

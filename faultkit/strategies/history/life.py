@@ -16,12 +16,12 @@ import msgspec
 
 from faultkit.checks import Verdict
 from faultkit.checks.naming import clip, name_ranks
-from faultkit.strategies import history_ranks
-from faultkit.strategies.history_judge import Finding, judge_restart, name_version, unprovoked
-from faultkit.strategies.history_managers import Manager
-from faultkit.strategies.history_model import Model, Refusal, Version, acknowledge, attempt, disturb, settle
-from faultkit.strategies.history_steps import Step
-from faultkit.strategies.history_worlds import Grounds
+from faultkit.strategies.history.judge import Finding, judge_restart, name_version, unprovoked
+from faultkit.strategies.history.managers import Manager
+from faultkit.strategies.history.model import Model, Refusal, Version, acknowledge, attempt, disturb, settle
+from faultkit.strategies.history.ranks import RankCall, prune, restart, save
+from faultkit.strategies.history.steps import Step
+from faultkit.strategies.history.worlds import Grounds
 from faultkit.worlds.outcomes import Died, ErrorRecord, Outcome, Raised, Returned
 from faultkit.worlds.run import Run
 
@@ -116,7 +116,7 @@ class Life:
             self.step += 1
         version = Version(self.step, len(self.versions) + 1)
         self.versions.append(version)
-        run = self._run(history_ranks.save, version, step=step)
+        run = self._run(save, version, step=step)
         is_acknowledged = _all_returned(run)
         self.model = (acknowledge if is_acknowledged else attempt)(self.model, version)
         self.is_up = _all_alive(run)
@@ -131,7 +131,7 @@ class Life:
         return f"{what}; {_ends(run.outcomes)}: it is not acknowledged{ended}"
 
     def _prune(self, step: Step) -> str:
-        run = self._run(history_ranks.prune, step.number, step=step)
+        run = self._run(prune, step.number, step=step)
         self.finding = unprovoked("prune", run.outcomes)
         self.is_up = _all_alive(run)
         if self.finding is not None:
@@ -141,7 +141,7 @@ class Life:
 
     def _restart(self, step: Step) -> str:
         self.world_size = step.number
-        run = self._run(history_ranks.restart, step=step)
+        run = self._run(restart, step=step)
         judged = judge_restart(
             self.model, self.rules.refusal, run.outcomes, self.versions, is_excused=bool(run.fired)
         )
@@ -170,7 +170,7 @@ class Life:
 
     def _run(self, function: Any, *arguments: Any, step: Step) -> Run:
         world = self.grounds.world(self.world_size)
-        call = history_ranks.RankCall(function, self.manager)
+        call = RankCall(function, self.manager)
         return world.run(call, str(self.folder), *arguments, plan=step.plan, may_not_fire=True)
 
     def _inert(self, step: Step) -> Finding | None:

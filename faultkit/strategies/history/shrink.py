@@ -21,7 +21,7 @@ import msgspec
 
 from faultkit.actions import Action
 from faultkit.plan import Fault, FaultPlan, PlanError
-from faultkit.strategies.history_steps import Step
+from faultkit.strategies.history.steps import Step
 
 __all__ = ["smallest"]
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from faultkit.attended import BROKEN, HELD, INTERRUPTED, USAGE, Mistake, attended_sweep, fail, say
-from faultkit.cli_scale import scale
-from faultkit.cli_storage import crash, damage
+from faultkit.cli.scale import scale
+from faultkit.cli.storage import crash, damage
 
 if TYPE_CHECKING:
     pass
@@ -333,7 +333,3 @@ command.add_command(scale)
 def _width() -> int | None:
     """The terminal's width; None where lines may be as long as they are."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-if __name__ == "__main__":
-    main()

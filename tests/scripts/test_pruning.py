@@ -1,0 +1,107 @@
+"""A resumption is spared only where an earlier one would have met the same, also of scripts that write and move."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+
+import pytest
+
+from faultkit.crash import State, Witness
+from faultkit.scripts import Job, exploring
+from faultkit.scripts.judging import ScriptJudge
+from faultkit.scripts.resuming import Resumption
+
+# Each script reads some files of {a, b, c, d/e, d/f} and writes "result"; what it writes there follows from them.
+SCRIPTS = {
+    "reads one": "put(get('a'))",
+    "appends": "open('a', 'a').write('x'); put(get('a'))",
+    "overwrites, then reads": "open('a', 'w').write('x'); put(get('a'))",
+    "updates in place": """
+        f = open('a', 'r+') if os.path.isfile('a') else open('b', 'w+')
+        f.write('x')
+        f.seek(0)
+        put(f.read())
+    """,
+    "moves what it reads": "os.path.exists('b') and os.replace('b', 'a'); put(get('a'))",
+    "moves a directory": "os.path.isdir('d') and os.rename('d', 'g'); put(get('g/e'))",
+    "links": "os.path.isfile('a') and os.link('a', 'z'); put(get('z'))",
+    "lists": "put(','.join(sorted(os.listdir('.'))))",
+    "lists after a removal": "os.path.exists('a') and os.remove('a'); put(','.join(sorted(os.listdir('.'))))",
+    "removes a tree": "shutil.rmtree('d', ignore_errors=True); put(get('d/e') + get('a'))",
+    "makes a directory": """
+        os.makedirs('d', exist_ok=True)
+        open('d/e', 'w').write('n')
+        put(get('d/e') + str(len(os.listdir('d'))))
+    """,
+    "opens by number": """
+        number = os.open('a', os.O_RDWR | os.O_CREAT)
+        put(os.read(number, 2).decode())
+        os.write(number, b'y')
+    """,
+    "cuts off": "os.path.isfile('a') and os.truncate('a', 1); put(get('a'))",
+    "asks another program": "put(cat('a'))",
+    "looks, then asks another program": "os.path.exists('a'); put(cat('a'))",
+    "opens, and asks another program": "f = open('a') if os.path.exists('a') else None; put(cat('a'))",
+    "asks another program, then overwrites": "t = cat('a'); open('a', 'w').write('n'); put(t)",
+    "leaves the result": "os.path.exists('result') or put('new')",
+    "fails by content": "put('x' if get('a') != '22' else str(1 // 0))",
+}
+FRAME = """
+import os, shutil, subprocess, sys
+os.chdir(sys.argv[1])
+def put(text):
+    with open('result.tmp', 'w') as stream:
+        stream.write(text)
+    os.replace('result.tmp', 'result')
+def get(path):
+    if os.path.exists(path):
+        with open(path) as stream:
+            return stream.read()
+    return '-'
+def cat(path):
+    return subprocess.run(['cat', path], capture_output=True, text=True).stdout
+"""
+
+
+def trees():
+    """Directories in which each file is missing, or has one of two contents; and one with an old result."""
+    choices = {"a": (None, "1", "22"), "b": (None, "3"), "d/e": (None, "4")}
+    for contents in itertools.product(*choices.values()):
+        files = {name: text for name, text in zip(choices, contents, strict=True) if text is not None}
+        tree = {"out": None, **({"out/d": None} if any(name.startswith("d/") for name in files) else {})}
+        yield tree | {f"out/{name}": text.encode() for name, text in files.items()}
+    yield {"out": None, "out/a": b"1", "out/result": b"old"}
+
+
+def judged(judge, states):
+    return {
+        state.key: (judgement.verdict, judgement.message) for state, judgement in judge.judge_many(states)
+    }
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_pruning_changes_no_judgement(name):
+    code = FRAME + textwrap.dedent(SCRIPTS[name])
+    command = ("python", "-c", code, "{out}")
+    job = Job(command, results=("{out}/result",))
+    scenario = exploring.scenario_of(job, Resumption(command, results=job.results))
+    states = [
+        State(key=str(number), witness=Witness(model="killed", done=()), tree=tree)
+        for number, tree in enumerate(trees())
+    ]
+    with ScriptJudge(scenario, workers=2, timeout_seconds=20) as judge:
+        judge.expect(states[7].tree)
+        assert judge.pruning or "another program" in name
+        loaded_before = judge.loaded
+        pruned = judged(judge, states)
+        loaded = judge.loaded - loaded_before
+        everything = {
+            state.key: (judgement.verdict, judgement.message) for state, judgement in judge.load_many(states)
+        }
+    assert pruned == everything
+    assert len(set(everything.values())) > 1 or "overwrites" in name or "makes" in name
+    if "another program" in name:
+        assert loaded == len(states)  # nobody saw what it read
+    else:
+        assert loaded < len(states)
