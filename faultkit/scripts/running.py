@@ -114,7 +114,9 @@ def _wait(pids: dict[int, int], limit: Limit | None) -> int:
     first_bad, ends_at = 0, None
     try:
         while watched:
-            times = [end for end in (ends_at, limit.deadline if limit is not None else None) if end is not None]
+            times = [
+                end for end in (ends_at, limit.deadline if limit is not None else None) if end is not None
+            ]
             ready = poller.poll(max(0.0, min(times) - time.monotonic()) * 1000 if times else None)
             if limit is not None and (limit.client in dict(ready) or time.monotonic() > limit.deadline):
                 raise TimeoutError
