@@ -22,7 +22,6 @@ import signal
 import socket
 import struct
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -116,30 +115,16 @@ def _prepare() -> None:
 
     from faultkit.crash import absence, reading, values
     from faultkit.injection import errors
-    from faultkit.worlds.server import import_what_checkpoints_import
+    from faultkit.worlds.server import warm_up_engine
 
     assert torch and absence and reading and values and errors  # imported once, not in every process
-    import_what_checkpoints_import()
-    _warm_up()
+    warm_up_engine()
     logging.disable(
         logging.CRITICAL
     )  # here, as it touches every logger, which in a new process copies its page
     gc.collect()
     gc.freeze()
     _use_large_pages()
-
-
-def _warm_up() -> None:
-    """Have the engine fill what it keeps for all loads: a new process would do it each time, and copy more pages."""
-    import torch
-    import torch.distributed.checkpoint as dcp
-
-    state = {"tensor": torch.ones(2), "object": [1]}
-    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with contextlib.suppress(Exception, dcp.CheckpointException):
-            dcp.save(state, checkpoint_id=directory, no_dist=True)
-            dcp.load(state, checkpoint_id=directory, no_dist=True)
 
 
 def _use_large_pages() -> None:

@@ -25,8 +25,10 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
+import warnings
 from typing import Any
 
 from faultkit.worlds.channel import Channel, ChannelClosed
@@ -240,8 +242,15 @@ def main(control_fd: int, client_pid: int) -> None:
         _kill_orphans()
 
 
-def import_what_checkpoints_import() -> None:
-    """What a save or a load would import when it first runs: once here, not on every rank."""
+def warm_up_engine() -> None:
+    """What the first save and load of a process import, and fill with what all of them use: here, not on every rank.
+
+    In a forked process each page that is written to for the first time is copied; a third of those of a save are
+    written to by its first run alone.
+    """
+    import torch
+    import torch.distributed.checkpoint as dcp
+
     for name in (
         "numpy.random",
         "torch.distributed.checkpoint._fsspec_filesystem",
@@ -249,6 +258,12 @@ def import_what_checkpoints_import() -> None:
     ):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    state = {"tensor": torch.ones(2), "object": [1]}
+    with contextlib.suppress(Exception, dcp.CheckpointException), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with tempfile.TemporaryDirectory() as directory:
+            dcp.save(state, checkpoint_id=directory, no_dist=True)
+            dcp.load(state, checkpoint_id=directory, no_dist=True)
 
 
 def _prepare() -> dict[str, Any]:
@@ -261,7 +276,7 @@ def _prepare() -> dict[str, Any]:
     from faultkit.injection import engine
     from faultkit.worlds import collectives, rank
 
-    import_what_checkpoints_import()
+    warm_up_engine()
     collectives.install()
     engine.keep_hooks()
     assert rank and threading.active_count() == 1
