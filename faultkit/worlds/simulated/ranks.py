@@ -57,6 +57,7 @@ class Rank:
         self.results: list[tuple[str, Any]] = []  # of its attempts
         self.exit: tuple[str | None, int | None] | None = None
         self.made_files: list[str] = []
+        self.made_memory: list[str] = []
 
     def record(self, kind: str, data: dict[str, Any]) -> None:
         """Add an event to the log, at the simulated time."""

@@ -1,38 +1,54 @@
-"""What a simulated rank leaves behind: threads, and temporary files.
+"""What a simulated rank leaves behind: threads, descriptors, child processes, shared memory, temporary files.
 
 As on a process (`faultkit.worlds.residue`), what ends by itself has a moment to do so, and garbage is collected
-first.  Left out: descriptors, child processes and shared memory, of which the ranks share one set and nobody can
-tell whose one is.
+first.  Left out: descriptors that C code opened by itself, of which nobody can tell whose they are.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 from typing import Any
 
 from faultkit.worlds import residue
+from faultkit.worlds.simulated import ownership
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.scheduler import OVER, Scheduler
 
-__all__ = ["install", "record_left"]
+__all__ = ["begin", "install", "record_left"]
 
 GRACE_NS = 50_000_000
 GRACE_REAL_SECONDS = 5.0
 
+_before: frozenset[str] = frozenset()  # the descriptors that the host had
+
 
 class _ByRank(list[str]):
-    """Notes each path with the rank that makes the file."""
+    """Notes each name with the rank that makes what it names."""
 
-    def append(self, path: Any) -> None:
+    def __init__(self, attribute: str) -> None:
+        super().__init__()
+        self._attribute = attribute
+
+    def append(self, name: Any) -> None:
         rank = current_rank()
         if rank is not None:
-            rank.made_files.append(path)
+            getattr(rank, self._attribute).append(name)
 
 
 def install() -> None:
     """Once, in the host."""
     residue.install()
-    residue._made_files = _ByRank()
+    residue._made_files = _ByRank("made_files")
+    residue._made_memory = _ByRank("made_memory")
+    ownership.install()
+
+
+def begin() -> None:
+    """A run begins: what there is now is nobody's."""
+    global _before
+    ownership.forget()
+    _before = residue._descriptors()
 
 
 def record_left(ranks: list[Rank], scheduler: Scheduler) -> None:
@@ -44,14 +60,38 @@ def record_left(ranks: list[Rank], scheduler: Scheduler) -> None:
         scheduler.close_soon(0)
         scheduler.limit_ns += GRACE_NS
         scheduler.go(GRACE_REAL_SECONDS)
+    descriptors = _descriptors()
     for rank in ended:
+        own = ownership.descriptors(rank.number)
+        memory = {
+            name for name in rank.made_memory if os.path.lexists(os.path.join(residue.SHARED_MEMORY, name))
+        }
         left = {
+            "children": _children(rank.number),
+            "descriptors": [],
             "files": [path for path in rank.made_files if residue._is_left(path)],
             "threads": sorted(task.name for task in rank.live_tasks() if task.state is not OVER),
         }
+        for number, target in descriptors.items():
+            place, _, name = target.rpartition("/")
+            if number in own and place == residue.SHARED_MEMORY:
+                memory.add(name.removesuffix(" (deleted)"))
+            elif number in own:
+                left["descriptors"].append(f"{number} -> {target}")
+        left["shared_memory"] = sorted(os.path.join(residue.SHARED_MEMORY, name) for name in memory)
         if any(left.values()):
-            rank.record(
-                "residue",
-                {"children": [], "descriptors": [], "shared_memory": []}
-                | {name: residue._bounded(names) for name, names in left.items()},
-            )
+            rank.record("residue", {name: residue._bounded(names) for name, names in left.items()})
+
+
+def _descriptors() -> dict[int, str]:
+    """Those that are new and the ranks' own, with what they lead to."""
+    new = residue._descriptors() - _before
+    if new:
+        gc.collect()
+        new = residue._descriptors() - _before
+    return residue._counted(residue._links(new), is_served=False) if new else {}
+
+
+def _children(rank: int) -> list[str]:
+    described = residue._described(ownership.children(rank))
+    return [f"{pid} {words}" for pid, words in sorted(described.items()) if words is not None]

@@ -76,6 +76,7 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
     path = list(sys.path)
     sys.path[:] = call.path
     state = isolation.State(call, ranks)
+    residue.begin()
     armed = hooks.Armed(call.plan, ranks, is_content_wanted=call.is_content_wanted)
     try:
         shared = _Shared(order, values, tuple(range(size)))

@@ -51,7 +51,24 @@ def install() -> None:
     torch.distributed.FileStore = SimulatedFileStore
     torch.distributed.TCPStore = SimulatedTCPStore
     distributed_c10d.rendezvous = _rendezvous
+    _refuse_saves_by_process()
     torch._C._distributed_c10d._set_thread_isolation_mode(True)  # groups by name are looked up by thread
+
+
+def _refuse_saves_by_process() -> None:
+    """The process would wait for ranks that are none; older versions of torch do not have it."""
+    try:
+        from torch.distributed.checkpoint._async_process_executor import _ProcessBasedAsyncCheckpointExecutor
+    except ImportError:
+        return
+
+    def execute_save(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(
+            "simulated ranks are threads, and a process that they start is not simulated: an asynchronous save by "
+            "process needs a world of kind 'warm' or 'fresh' (or AsyncCheckpointerType.THREAD here)"
+        )
+
+    _ProcessBasedAsyncCheckpointExecutor.execute_save = execute_save  # type: ignore[method-assign]
 
 
 def form_default_group(
