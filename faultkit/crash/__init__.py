@@ -26,7 +26,8 @@ import importlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from faultkit.crash.bounds import Bound
-    from faultkit.crash.exploration import Exploration, Finding, ModelCounts, explore, record_save
+    from faultkit.crash.exploration import explore, record_save
+    from faultkit.crash.found import Exploration, Finding, ModelCounts
     from faultkit.crash.judge import Judge
     from faultkit.crash.models import MODELS, rebuild, states
     from faultkit.crash.scenario import SCENARIOS, Scenario, ScenarioError, get
@@ -56,11 +57,11 @@ _HOMES = {
     "MODELS": "models",
     "SCENARIOS": "scenario",
     "Bound": "bounds",
-    "Exploration": "exploration",
-    "Finding": "exploration",
+    "Exploration": "found",
+    "Finding": "found",
     "Judge": "judge",
     "Judgement": "state",
-    "ModelCounts": "exploration",
+    "ModelCounts": "found",
     "Scenario": "scenario",
     "ScenarioError": "scenario",
     "State": "state",

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from faultkit.crash.history import DATA
 from faultkit.crash.judge import Judge
 from faultkit.crash.scenario import Scenario
 from faultkit.crash.space import Space
 from faultkit.crash.state import Judgement, State
 from faultkit.crash.telling import lost_groups, roles
+from faultkit.crash.units import DATA
 from faultkit.crash.witnesses import make_witness, masks_of
 from faultkit.crash.world_judge import WorldJudge
 

@@ -3,13 +3,12 @@
 Promises.  The counts say what was done: states enumerated, different trees among them, trees judged, loads that
 ran, trees left over for lack of time, and whether all within the stated bound was judged.  Every finding has an
 example that `crash.rebuild` makes again from the recording.  All processes and files are gone at the end,
-whatever happens.  Left out: showing (`text` is plain text for a terminal, `to_json` for programs).
+whatever happens.  Left out: showing what was found, see `faultkit.crash.found`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import time
 from collections import Counter
@@ -17,10 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from faultkit.crash.bounds import Bound
 from faultkit.crash.causes import Cause, Causes
+from faultkit.crash.found import Exploration, Finding, ModelCounts
 from faultkit.crash.judge import Judge
 from faultkit.crash.materialise import Place
 from faultkit.crash.models import MODELS, Enumeration
@@ -36,146 +34,9 @@ if TYPE_CHECKING:
     from faultkit.plan import FaultPlan
     from faultkit.worlds import World
 
-__all__ = ["Exploration", "Finding", "ModelCounts", "explore", "record_save"]
+__all__ = ["explore", "record_save"]
 
 AUDITED_MAX = 2  # for each model
-
-
-class ModelCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one model was explored.
-
-    explored: states enumerated; distinct: different trees among them; judged: distinct trees with a verdict;
-    loaded: loads that really ran for them; audited: trees judged without a load that were then loaded after all,
-    to see whether pruning says the truth; skipped: distinct trees not judged for lack of time;
-    complete: whether all within `bound` (words) was judged; verdicts: word -> number of distinct trees.
-    """
-
-    model: str
-    bound: str
-    explored: int
-    distinct: int
-    judged: int
-    loaded: int
-    audited: int
-    skipped: int
-    complete: bool
-    verdicts: dict[str, int]
-    seconds: float
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One cause, told by its smallest example.
-
-    models: where it was seen.  phase: "during" or "returned".  verdict: what the load made of it, and `allowed`
-    what would have been fine.  at: the crash in words ("power cut after save returned").  lost: what was lost in
-    words, fewest possible.  where: source lines that issued the lost operations (or, where nothing was lost, the
-    last one done), innermost first.  detail: the error's type and message, or which elements are wrong.
-    state_count: how many distinct trees belong to this cause.  state: the smallest example itself.
-    """
-
-    models: tuple[str, ...]
-    phase: str
-    verdict: str
-    allowed: tuple[str, ...]
-    at: str
-    lost: tuple[str, ...]
-    where: tuple[str, ...]
-    detail: str
-    state_count: int
-    state: State
-
-    def text(self) -> str:
-        """The finding in a few lines."""
-        allowed = " or ".join(self.allowed)
-        lines = [f"{self.verdict} (allowed: {allowed}) {self.at}"]
-        lines += [f"  lost: {text}" for text in self.lost]
-        if self.detail:
-            lines.append(f"  the load: {self.detail}")
-        lines += [f"  {line}" for line in self.where]
-        lines.append(f"  {_count(self.state_count, 'state')}, models {', '.join(self.models)}")
-        return "\n".join(lines)
-
-
-class Exploration(msgspec.Struct, frozen=True, kw_only=True):
-    """What an exploration did and found.
-
-    counts: one for each model.  findings: worst first.  recording: what was explored (build a state again with
-    `crash.rebuild(recording, finding.state.witness)`).
-    """
-
-    scenario: str
-    world: int
-    seed: int
-    counts: tuple[ModelCounts, ...]
-    findings: tuple[Finding, ...]
-    recording: Recording
-    seconds: float
-
-    @property
-    def explored(self) -> int:
-        return sum(count.explored for count in self.counts)
-
-    @property
-    def distinct(self) -> int:
-        return sum(count.distinct for count in self.counts)
-
-    @property
-    def loaded(self) -> int:
-        return sum(count.loaded for count in self.counts)
-
-    @property
-    def skipped(self) -> int:
-        return sum(count.skipped for count in self.counts)
-
-    @property
-    def complete(self) -> bool:
-        return all(count.complete for count in self.counts)
-
-    def text(self) -> str:
-        """The whole story for a terminal."""
-        lines = [f"{self.scenario} on {_count(self.world, 'rank')}, seed {self.seed}"]
-        for count in self.counts:
-            verdicts = ", ".join(f"{number} {word}" for word, number in sorted(count.verdicts.items()))
-            state = "complete" if count.complete else f"NOT complete, {count.skipped} skipped"
-            lines.append(
-                f"  {count.model}: {count.explored} explored, {count.distinct} distinct, {count.loaded} loaded, "
-                f"{state} within {count.bound}; {verdicts or 'none judged'}; {count.seconds:.1f} s"
-            )
-        for finding in self.findings:
-            lines += ["", finding.text()]
-        if not self.findings:
-            lines.append("  no violation")
-        return "\n".join(lines)
-
-    def to_json(self) -> str:
-        """Counts and findings as one object; a finding's tree as its witness, without contents."""
-        findings = []
-        for finding in self.findings:
-            told = msgspec.structs.asdict(finding)
-            told.pop("state")
-            told["witness"] = finding.state.witness
-            told["key"] = finding.state.key
-            findings.append(told)
-        return json.dumps(
-            {
-                "scenario": self.scenario,
-                "world": self.world,
-                "seed": self.seed,
-                "explored": self.explored,
-                "distinct": self.distinct,
-                "loaded": self.loaded,
-                "skipped": self.skipped,
-                "complete": self.complete,
-                "seconds": round(self.seconds, 3),
-                "models": msgspec.to_builtins(self.counts),
-                "findings": msgspec.to_builtins(findings),
-            }
-        )
-
-    def raise_for_findings(self) -> None:
-        """Raises AssertionError that tells the whole story, where anything was found."""
-        if self.findings:
-            raise AssertionError(f"{_count(len(self.findings), 'finding')}\n{self.text()}")
 
 
 def explore(
@@ -390,7 +251,3 @@ def _finding(space: Space, scenario: Scenario, cause: Cause) -> Finding:
         state_count=cause.state_count,
         state=cause.state,
     )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 
-from faultkit.crash.history import BLOCK_BYTES, DATA, NAME, TRUNCATE, Unit
+from faultkit.crash.units import BLOCK_BYTES, DATA, NAME, TRUNCATE, Unit
 
 __all__ = [
     "Loss",

@@ -33,10 +33,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from faultkit.crash.bounds import Bound
-from faultkit.crash.history import DATA, NAME, TRUNCATE
 from faultkit.crash.losses import Loss, ordered_losses, places, stretches, together, weak_choices, weak_losses
 from faultkit.crash.space import Space
 from faultkit.crash.state import State, Witness
+from faultkit.crash.units import DATA, NAME, TRUNCATE
 from faultkit.crash.witnesses import make_witness, masks_of
 from faultkit.wording import listed, nearest, seen
 

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from faultkit.crash.history import History
+from faultkit.crash.units import History
 
 if TYPE_CHECKING:
     from faultkit.files.operations import Operation, Recording

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from faultkit.crash.bounds import Bound
-from faultkit.crash.history import DATA, NAME, History, Unit, read_history
+from faultkit.crash.history import read_history
 from faultkit.crash.order import Clock, Order
 from faultkit.crash.trees import Forest
+from faultkit.crash.units import DATA, NAME, History, Unit
 
 if TYPE_CHECKING:
     from faultkit.files.operations import Recording

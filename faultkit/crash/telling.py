@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from faultkit.crash.history import DATA, TRUNCATE, Unit
 from faultkit.crash.space import Space
 from faultkit.crash.state import Witness
+from faultkit.crash.units import DATA, TRUNCATE, Unit
 from faultkit.crash.witnesses import masks_of
 
 __all__ = ["at_words", "lost_groups", "lost_words", "roles", "where_lines"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 
-from faultkit.crash.history import DATA, NAME, ROOT, TRUNCATE, History, Unit
 from faultkit.crash.state import State, Witness
+from faultkit.crash.units import DATA, NAME, ROOT, TRUNCATE, History, Unit
 
 __all__ = ["Forest"]
 

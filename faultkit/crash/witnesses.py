@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from faultkit.crash.history import DATA, Unit
 from faultkit.crash.space import Space
 from faultkit.crash.state import Witness
+from faultkit.crash.units import DATA, Unit
 
 __all__ = ["make_witness", "masks_of"]
 
