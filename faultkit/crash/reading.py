@@ -133,13 +133,13 @@ def _open_files(trace: Trace) -> None:
             if not is_plain:
                 trace.note("read", name, 0, -1)
         if writes or not is_plain or trace.owns(name):
-            found = original_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
-            trace.opens(name)
+            with trace.opening(name):
+                found = original_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
             if writes:
                 trace.own(name)
             return found
-        raw = io.FileIO(file, "r")
-        trace.opens(name)
+        with trace.opening(name):
+            raw = io.FileIO(file, "r")
         buffered = _Read(raw, buffering if buffering > 1 else max(os.fstat(raw.fileno()).st_blksize, 1))
         buffered._trace, buffered._name = trace, name
         if "b" in mode:
@@ -161,8 +161,8 @@ def _open_files(trace: Trace) -> None:
             trace.note("open", name)
             if not flags & os.O_DIRECTORY:
                 trace.note("read", name, 0, -1)
-        found = original_os_open(path, flags, mode, dir_fd=dir_fd)
-        trace.opens(name)
+        with trace.opening(name):
+            found = original_os_open(path, flags, mode, dir_fd=dir_fd)
         if writes:
             trace.own(name)
         return found
@@ -190,7 +190,8 @@ def _look_up_names(trace: Trace) -> None:
             elif (name := trace.inside(path)) is not None:
                 trace.note(kind, name)
                 if is_opened:
-                    trace.opens(name)
+                    with trace.opening(name):
+                        return original(path, *args, **kwargs)
             elif isinstance(path, int) and is_opened:
                 trace.unknown()
             return original(path, *args, **kwargs)

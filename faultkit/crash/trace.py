@@ -116,9 +116,13 @@ class Trace:
         self._last = question if question[0] == "read" else None
         self.questions.setdefault(question)
 
-    def opens(self, name: str) -> None:
-        """It opens `name` here, which the kernel will tell of, too."""
+    @contextlib.contextmanager
+    def opening(self, name: str) -> Iterator[None]:
+        """Meanwhile `name` is opened here, which the kernel tells of, too."""
+        self._look()  # before and after: the kernel tells of two opens in a row as of one
+        yield
         self._opened[name] += 1
+        self._look()
 
     def place(self, name: str) -> None:
         """It makes or replaces what stands at `name`: whether it can follows from what stands there and above."""
