@@ -1,7 +1,7 @@
 """Draws the next step of a history, from what can come where the job is.
 
-What is likely to show a defect comes more often: saves that fail, and a restart after them; a killed rank costs
-a new world, and comes less often.  Left out: what a step comes to.
+What is likely to show a defect comes more often: saves that fail, and a restart after them or after pruning; a
+killed rank costs a new world, and comes less often.  Left out: what a step comes to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["HISTORY_RULES", "Drawn", "next_steps"]
 HISTORY_RULES = ("save", "overwrite", "fail", "kill", "restart", "fail_restart", "prune")
 KEEP_MAX = 2
 _WEIGHTS = {"save": 3, "overwrite": 1, "fail": 4, "kill": 1, "restart": 2, "fail_restart": 1, "prune": 1}
-_RESTARTS_AFTER_A_FAILURE = 8
+_RESTARTS_WHEN_DISTURBED = 8
 _NEEDS_A_STEP = frozenset({"overwrite", "fail_restart", "prune"})
 
 _Plans = Callable[[int], st.SearchStrategy[FaultPlan]]
@@ -69,6 +69,6 @@ def _words(rules: tuple[str, ...], life: Any) -> list[str]:
     for word in rules:
         weight = _WEIGHTS[word]
         if word == "restart" and life.is_disturbed:
-            weight = _RESTARTS_AFTER_A_FAILURE
+            weight = _RESTARTS_WHEN_DISTURBED
         words += [word] * (weight if life.step or word not in _NEEDS_A_STEP else 0)
     return words

@@ -57,11 +57,13 @@ class Life:
         self.world_size = 0
         self.step = 0
         self.is_up = False
+        self._is_pruned = False
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether a save has failed since the last one that was acknowledged."""
-        return self.model.is_disturbed
+        """Whether a restart is worth most now: a save has failed since the last one that was acknowledged, or steps
+        were pruned since the last restart."""
+        return self.model.is_disturbed or self._is_pruned
 
     def close(self) -> None:
         if self._is_own:
@@ -132,6 +134,7 @@ class Life:
 
     def _prune(self, step: Step) -> str:
         run = self._run(prune, step.number, step=step)
+        self._is_pruned = True
         self.finding = unprovoked("prune", run.outcomes)
         self.is_up = _all_alive(run)
         if self.finding is not None:
@@ -140,7 +143,7 @@ class Life:
         return f"all but the newest {step.number} are pruned; every rank returned"
 
     def _restart(self, step: Step) -> str:
-        self.world_size = step.number
+        self.world_size, self._is_pruned = step.number, False
         run = self._run(restart, step=step)
         judged = judge_restart(
             self.model, self.rules.refusal, run.outcomes, self.versions, is_excused=bool(run.fired)
