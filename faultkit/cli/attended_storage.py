@@ -85,7 +85,7 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
         source = {"job": job}
 
         def explore() -> Exploration:
-            return scripts.explore(job, tuple(models), **chosen)
+            return scripts.explore(job, tuple(models), pruning=not options["no_pruning"], **chosen)
 
     with _terminated_as_interrupted():
         found = _carried_out(explore)

@@ -207,14 +207,17 @@ def explore(
     seed: int = 0,
     budget_seconds: float = 60.0,
     workers: int = 2,
+    pruning: bool = True,
     timeout_seconds: float = 60.0,
     memory_bytes: int = 1 << 32,
     on_progress: Callable[[str, int, int], object] | None = None,
 ) -> Exploration:
     """Record `job` and explore its crashes, see `faultkit.crash.explore`.
 
-    `timeout_seconds` bounds each resumption, and ten times that the recorded run.  Raises ScenarioError where the
-    job does not go through without a crash, RecordingError where it wrote nothing.
+    `timeout_seconds` bounds each resumption, and ten times that the recorded run.  Without `pruning` each distinct
+    state is resumed; with it, those of a single rank that imports nothing but the standard library are spared where
+    an earlier resumption met the same.  Raises ScenarioError where the job does not go through without a crash,
+    RecordingError where it wrote nothing.
     """
     from faultkit import crash
     from faultkit.worlds import client
@@ -232,7 +235,9 @@ def explore(
         options: dict[str, Any] = {"on_progress": on_progress} if on_progress is not None else {}
         scenario = scenario_of(job, resumption)
         if not needs_torch:
-            options["judging"] = ScriptJudge(scenario, workers=pool, timeout_seconds=timeout_seconds)
+            options["judging"] = ScriptJudge(
+                scenario, workers=pool, pruning=pruning, timeout_seconds=timeout_seconds
+            )
         return crash.explore(
             scenario,
             tuple(models),

@@ -31,7 +31,6 @@ OPTIONS = (
     "timeout_seconds",
     "memory_bytes",
 )
-OF_A_JOB = tuple(name for name in OPTIONS if name != "pruning")
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
@@ -97,8 +96,8 @@ class CrashStates:
         chosen = {**self._defaults, **options}
         source: dict[str, Any] = {}
         if isinstance(work, scripts.Job):
-            chosen = {name: value for name, value in chosen.items() if name in OF_A_JOB}
             source = {"job": work}
+            chosen = {name: value for name, value in chosen.items() if name in OPTIONS}
             found = scripts.explore(work, **chosen)
         else:
             if isinstance(work, str):

@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 
+from faultkit import scripts
 from faultkit.crash import State, Witness
 from faultkit.scripts import Job, exploring
 from faultkit.scripts.judging import ScriptJudge
@@ -115,3 +116,31 @@ def test_pruning_changes_no_judgement(name):
     assert pruned == everything
     assert len(set(everything.values())) > 1 or "overwrites" in name or "makes" in name
     assert (loaded < len(states)) is is_seen
+
+
+TRAINING = """
+import json, os, sys
+folder, step = sys.argv[1], 0
+os.makedirs(folder, exist_ok=True)
+done = [name for name in os.listdir(folder) if name.endswith('.json')]
+if done:
+    step = json.load(open(os.path.join(folder, max(done))))
+for step in range(step + 1, 4):
+    path = os.path.join(folder, f'{step}.json')
+    with open(path + '.tmp', 'w') as stream:
+        json.dump(step, stream)
+    os.replace(path + '.tmp', path)
+open(os.path.join(folder, 'result'), 'w').write(str(step))
+"""
+
+
+def test_a_whole_exploration_comes_to_the_same_in_a_fraction_of_the_loads(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(TRAINING)
+    job = Job(("python", str(script), "{out}"), results=("{out}/result",))
+    pruned, everything = (scripts.explore(job, pruning=pruning) for pruning in (True, False))
+    assert pruned.complete and everything.complete
+    assert [count.verdicts for count in pruned.counts] == [count.verdicts for count in everything.counts]
+    assert pruned.text().partition("\n\n")[2] == everything.text().partition("\n\n")[2]
+    assert pruned.findings and pruned.loaded < everything.loaded / 2
+    assert all(count.audited for count in pruned.counts)
