@@ -20,7 +20,7 @@ for _family in FAMILIES:
     importlib.import_module(f"programs_{_family}")
 
 CHUNK_COUNT_MAX = 24
-OFTEN_COUNT_MAX = 18  # of a family; the others run with the long forms
+OFTEN_COUNT_MAX = 17  # of a family; the others run with the long forms
 THREADS = 3  # a world whose ranks hang costs waiting, and no work
 AGAIN_COUNT = 2
 CHUNKS = {}

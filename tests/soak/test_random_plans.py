@@ -18,7 +18,7 @@ import torch.distributed.checkpoint as dcp
 from faultkit import FaultPlan, FaultyStorageWriter, Returned, Verdict, World
 
 SIZE = 4
-SHORT_COUNT = 12
+SHORT_COUNT = 8
 LONG_COUNT = 500
 DEADLINE_SECONDS = 60.0
 GONE_SECONDS_MAX = 15.0

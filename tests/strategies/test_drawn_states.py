@@ -54,7 +54,7 @@ def folders(tmp_path):
 
 
 @hypothesis.settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(pair=strategies.save_load_pairs(max_world=3))
 def test_the_stock_engine_loads_bit_for_bit_what_it_saved_in_another_world(worlds, folders, pair):

@@ -17,7 +17,7 @@ import torch.distributed.checkpoint as dcp
 
 from faultkit import FaultPlan, FaultyStorageWriter, Returned, World
 
-SHORT_COUNT = 15
+SHORT_COUNT = 8
 LONG_COUNT = 2000
 
 
