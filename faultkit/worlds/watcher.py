@@ -125,6 +125,20 @@ class Watcher:
         return self._settled.seconds(settled, now) >= SETTLED_SECONDS or held
 
 
+def frozen_inside(view: RankView, views: dict[int, RankView]) -> list[RankView]:
+    """Ranks that a planned fault holds for ever between entering the call in which `view` is blocked and its end."""
+    call = view.blocked
+    if call is None or call.sequence == 0:
+        return []
+    return [
+        views[m]
+        for m in view.members.get(call.group) or tuple(views)
+        if m in views
+        and views[m].state == "frozen"
+        and any(g.name == call.group and g.left < call.sequence <= g.entered for g in views[m].groups)
+    ]
+
+
 def waiting_texts(views: dict[int, RankView]) -> dict[int, str]:
     """For each blocked rank, where it waits and for whom: "in barrier, for rank 2, which ..."."""
     texts = {}
@@ -149,5 +163,9 @@ def waiting_texts(views: dict[int, RankView]) -> dict[int, str]:
             else:
                 why = other.ending + (" before it" if call.sequence else "")
             reasons.append(f"rank {rank}, which {why}")
+        if not missing:
+            reasons = [
+                f"rank {other.rank}, which {other.ending} inside it" for other in frozen_inside(view, views)
+            ]
         texts[view.rank] = text + (", for " + "; ".join(reasons) if reasons else "")
     return texts

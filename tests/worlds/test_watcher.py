@@ -173,6 +173,15 @@ def test_the_text_names_the_earlier_call_in_which_another_waits():
     assert waiting_texts(views)[1] == "in allreduce"
 
 
+def test_the_text_names_a_rank_that_is_held_inside_the_same_call():
+    held = RankView(1, "frozen", "hangs by plan at clock.millisecond", None, (GroupState("0", 3, 2, 0, 0),))
+    through = gone(2, "frozen", 3, "hangs by plan at clock.millisecond")
+
+    assert waiting_texts(by_rank(blocked(0, "barrier", 3), held, through))[0] == (
+        "in barrier, for rank 1, which hangs by plan at clock.millisecond inside it"
+    )
+
+
 # -- against a simulator -------------------------------------------------------------------------
 
 
