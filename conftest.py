@@ -45,6 +45,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("faultkit")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    # xdist's own choice deals tests out one by one, so that both workers set up what a file's tests share
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
 @pytest.fixture(autouse=True)
 def _no_process_group_is_left():
     yield

@@ -258,21 +258,32 @@ def _described(pids: frozenset[int]) -> dict[int, str | None]:
     found: dict[int, str | None] = {}
     for pid in pids:
         try:
-            with open(f"/proc/{pid}/stat") as file:
-                name, state = file.read().partition("(")[2].rpartition(")")[::2]
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+            name, state, command = _told_by_the_kernel(pid)
         except OSError:
             continue
         if pid == kept_by_torch:
             found[pid] = None
         elif any(part in command for part in LIBRARY_CHILDREN):
             continue
-        elif state.split()[0] == "Z":
+        elif state == "Z":
             found[pid] = f"{name} (ended, not waited for)"
         else:
             found[pid] = command[:200] or name
     return found
+
+
+def _told_by_the_kernel(pid: int) -> tuple[str, str, str]:
+    """The name, state and command line of a process.  Raises OSError where there is none of that number."""
+    deadline = time.monotonic() + GRACE_SECONDS_MAX
+    while True:
+        with open(f"/proc/{pid}/stat") as file:
+            name, state = file.read().partition("(")[2].rpartition(")")[::2]
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+        # a program that has just been started has its name some microseconds before its arguments
+        if command or state.split()[0] == "Z" or time.monotonic() >= deadline:
+            return name, state.split()[0], command
+        time.sleep(0.001)
 
 
 def _process_of_async_saves() -> int | None:

@@ -100,6 +100,20 @@ def let_go():
     KEPT.clear()
 
 
+def test_a_child_that_was_started_this_moment_has_its_arguments():
+    found, processors = [], os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})  # there nine of ten are seen before the kernel has set them
+    try:
+        for _ in range(20):
+            with subprocess.Popen(["sleep", "60"]) as child:
+                found += residue._described(frozenset([child.pid])).values()
+                child.kill()
+    finally:
+        os.sched_setaffinity(0, processors)
+
+    assert found == ["sleep 60"] * 20
+
+
 def test_temporary_files_are_those_of_the_rank_that_made_them(pair, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = pair.run(leave_temporary_files_of_rank_1, str(tmp_path))
