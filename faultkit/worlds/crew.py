@@ -183,8 +183,9 @@ class Crew:
                 try:
                     waiting[descriptor].ready = bool(waiting[descriptor].channel.receive_ready())
                 except ChannelClosed:
-                    _readable([self.channel.fileno()], END_SECONDS_MAX)  # the server says how it ended
-                    self.poll_server()
+                    if waiting[descriptor].exitcode is None:  # else the server has said already how it ended
+                        _readable([self.channel.fileno()], END_SECONDS_MAX)
+                        self.poll_server()
             for handle in waiting.values():
                 if handle.exitcode is not None and not handle.ready:
                     name, status = exit_words(handle.exitcode)

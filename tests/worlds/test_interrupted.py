@@ -1,4 +1,4 @@
-"""A test's own time limit, or Ctrl-C, ends a run: where the ranks stood is told, and none is left."""
+"""A test's own time limit ends a run: where the ranks stood is told, and none is left."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def suite(pytester):
     return run
 
 
-def test_stacks_are_told_where_pytest_timeout_fails_the_test(suite):
+def test_stacks_are_told_where_pytest_timeout_fails_the_test_and_a_run_of_the_fixture_ends_before(suite):
     result = suite(
         """
 @pytest.mark.timeout(0.5, method="signal", func_only=True)
@@ -61,10 +61,23 @@ def test_it(own):
 
 def test_the_world_goes_on(own):
     assert own.run(int).outcomes[1].value == 0
+
+@pytest.mark.world(2, backend="")
+@pytest.mark.timeout(60)
+def test_nothing_is_shortened_without_need(world, own):
+    world.prepare()
+    assert world.run(int).timeout_seconds == 30.0
+
+@pytest.mark.world(2, backend="")
+@pytest.mark.timeout(2, func_only=True)
+def test_a_run_of_the_fixture(world):
+    run = world.run(only_rank_1)
+    assert isinstance(run.outcomes[1], Hung) and "a_long_computation" in run.outcomes[1].stack
+    assert run.timeout_seconds < 2
 """
     )
 
-    result.assert_outcomes(passed=1, failed=1)
+    result.assert_outcomes(passed=3, failed=1)
     assert "faultkit: a run was ended from outside (Failed); 1 of 2 ranks had not finished" in result.text
     assert re.search(r"--- rank 1, pid \d+, innermost call first\n.*\n.*in a_long_computation", result.text)
     assert "--- rank 0" not in result.text
@@ -85,42 +98,6 @@ def test_it(own):
         "faultkit: pytest-timeout ends this process after 1 s; 1 of 2 ranks had not finished" in result.text
     )
     assert "in a_long_computation" in result.text
-    assert result.left == []
-
-
-def test_a_run_of_the_fixture_ends_before_pytest_timeout_does_it(suite):
-    result = suite(
-        """
-@pytest.mark.world(2, backend="")
-@pytest.mark.timeout(60)
-def test_nothing_is_shortened_without_need(world, own):
-    world.prepare()
-    assert world.run(int).timeout_seconds == 30.0
-
-@pytest.mark.world(2, backend="")
-@pytest.mark.timeout(2, func_only=True)
-def test_it(world):
-    run = world.run(only_rank_1)
-    assert isinstance(run.outcomes[1], Hung) and "a_long_computation" in run.outcomes[1].stack
-    assert run.timeout_seconds < 2
-"""
-    )
-
-    result.assert_outcomes(passed=2)
-    assert result.left == []
-
-
-def test_control_c_tells_where_the_ranks_stood(suite):
-    result = suite(
-        """
-def test_it(own):
-    import signal, threading
-    threading.Timer(0.5, signal.raise_signal, (signal.SIGINT,)).start()
-    own.run(a_long_computation)
-"""
-    )
-
-    assert "faultkit: a run was ended from outside (KeyboardInterrupt); 2 of 2 ranks" in result.text
     assert result.left == []
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch.distributed as dist
 
 from faultkit import Returned, World
-from faultkit.worlds import HarnessError, client
+from faultkit.worlds import HarnessError, client, crew
 
 RUNNING = """
     import os, subprocess, sys, threading, time
@@ -226,12 +226,12 @@ def _descriptors(pid):
     return [fd for fd in os.listdir(f"/proc/{pid}/fd") if os.path.lexists(f"/proc/{pid}/fd/{fd}")]
 
 
-def test_64_worlds_one_after_another_leave_nothing_behind():
+def test_worlds_one_after_another_leave_nothing_behind():
     with World(2) as world:
         world.run(dist.get_rank)
     before = held()
 
-    for number in range(64):
+    for number in range(16):
         with World(2, kind="fresh" if number % 2 else "warm") as world:
             if number % 4 == 3:
                 world.run(os._exit, 1)
@@ -268,3 +268,16 @@ def test_a_world_whose_ranks_cannot_start_says_why_and_leaves_nothing():
     text = str(refusal.value)
     assert "before it had joined the process group" in text and "no such backend" in text
     assert held() == before
+
+
+@pytest.mark.timeout(60)
+def test_ranks_that_have_ended_are_not_waited_for_again(monkeypatch):
+    monkeypatch.setattr(crew, "END_SECONDS_MAX", 1000.0)
+    ranks = crew.Crew(client.server(), 2, how="fork", backend="no such backend")
+    try:
+        while any(handle.exitcode is None for handle in ranks.ranks):
+            ranks.poll_server()
+        with pytest.raises(HarnessError, match="ended with status .* before it had joined"):
+            ranks.wait_ready()
+    finally:
+        ranks.close()
