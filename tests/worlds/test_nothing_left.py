@@ -277,7 +277,7 @@ def test_ranks_that_have_ended_are_not_waited_for_again(monkeypatch):
     try:
         while any(handle.exitcode is None for handle in ranks.ranks):
             ranks.poll_server()
-        with pytest.raises(HarnessError, match="ended with status .* before it had joined"):
+        with pytest.raises(HarnessError, match=r"ended with status .* before it had joined"):
             ranks.wait_ready()
     finally:
         ranks.close()
