@@ -57,6 +57,13 @@ def worlds():
         yield world
 
 
+@pytest.fixture(scope="module")
+def simulated():
+    """Three simulated ranks."""
+    with World(3, kind="simulated", timeout=TIMEOUT_SECONDS) as world:
+        yield world
+
+
 @pytest.fixture
 def search(record_property):
     searches = []

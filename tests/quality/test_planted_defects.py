@@ -88,10 +88,10 @@ def test_a_defect_of_telling_shrinks_to_the_fewest_and_lowest_ranks(search, worl
     assert look(search, worlds(3), strategies.rank_failures(3), engines.save, name, verdict) == plan
 
 
-def test_a_hang_shrinks_to_the_fewest_ranks_that_hang(search, worlds):
-    # of two ranks: each example that hangs costs new ones
-    drawn = strategies.rank_failures(2)
-    smallest = look(search, worlds(2), drawn, engines.save, "hangs_when_two_fail_at_once", "HUNG")
+def test_a_hang_shrinks_to_the_fewest_ranks_that_hang(search, simulated):
+    # simulated: each example that hangs would cost new processes
+    drawn = strategies.rank_failures(3)
+    smallest = look(search, simulated, drawn, engines.save, "hangs_when_two_fail_at_once", "HUNG")
     assert smallest == f"{FIRST}@0-1={VALUE_ERROR}"
 
 

@@ -159,23 +159,6 @@ def test_a_server_that_is_killed_in_the_middle_of_a_run_is_told_and_the_next_run
     assert started.survivors() == []
 
 
-def test_two_programs_at_once_do_not_meet(script):
-    body = """
-        import torch, torch.distributed as dist
-        from faultkit import World
-        def total():
-            value = torch.ones(1)
-            dist.all_reduce(value)
-            return value.item()
-        with World(2) as world:
-            print({world.run(total).outcomes[0].value for _ in range(20)})
-    """
-    one, other = script(body), script(body)
-
-    assert (one.finish(), other.finish()) == ((0, "{2.0}\n", ""), (0, "{2.0}\n", ""))
-    assert one.survivors() == other.survivors() == []
-
-
 def test_no_file_system_holds_anything_of_a_world_and_a_full_dev_shm_does_not_matter(script, tmp_path):
     started = script(f"""
         import ctypes, os
