@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from unittest import mock
 
 import hypothesis
 
@@ -16,10 +17,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "property-based-testing.md").read_t
 # One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.
 EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 OWN_PROFILE = hypothesis.settings.get_current_profile_name()
-hypothesis.settings.register_profile("page", hypothesis.settings(max_examples=3))
-hypothesis.settings.load_profile("page")
-exec(compile(EXAMPLES, "docs/property-based-testing.md", "exec"))
-hypothesis.settings.load_profile(OWN_PROFILE)  # the page ends with one for what follows
+hypothesis.settings.register_profile("property page", hypothesis.settings(max_examples=3))
+with mock.patch.dict(hypothesis.settings._profiles):  # the page registers some, and ends by loading one
+    hypothesis.settings.load_profile("property page")
+    exec(compile(EXAMPLES, "docs/property-based-testing.md", "exec"))
+hypothesis.settings.load_profile(OWN_PROFILE)
 
 
 def test_the_page_has_its_examples():

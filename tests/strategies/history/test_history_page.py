@@ -20,16 +20,16 @@ EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | r
 SHORTER = EXAMPLES.replace("max_examples=10)", "max_examples=2)").replace("=5)", "=1)")
 OWN_PROFILE = hypothesis.settings.get_current_profile_name()
 hypothesis.settings.register_profile(
-    "page", hypothesis.settings(derandomize=True, database=None, deadline=None)
+    "history page", hypothesis.settings(derandomize=True, database=None, deadline=None)
 )
-hypothesis.settings.load_profile("page")
+hypothesis.settings.load_profile("history page")
 exec(compile(SHORTER, "docs/checkpoint-history.md", "exec"))
 hypothesis.settings.load_profile(OWN_PROFILE)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _the_same_examples_each_time():
-    hypothesis.settings.load_profile("page")  # also for the test cases that the examples make
+    hypothesis.settings.load_profile("history page")  # also for the test cases that the examples make
     yield
     hypothesis.settings.load_profile(OWN_PROFILE)
 
