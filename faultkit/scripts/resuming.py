@@ -80,7 +80,7 @@ class Resumption(msgspec.Struct, frozen=True):
             asked=asked,
             limit=limit,
         )
-        if asked is not None and asked.questions is not None:
+        if asked is not None and asked.questions is not None and not status:
             asked.questions += self._questions_after(directory, asked)
         if status:
             raise ResumeFailed(_how(status, output).replace(str(directory), "."))

@@ -169,6 +169,7 @@ os.makedirs(folder, exist_ok=True)
 done = [name for name in os.listdir(folder) if name.endswith('.json')]
 if done:
     step = json.load(open(os.path.join(folder, max(done))))
+print('from', step)
 for step in range(step + 1, 4):
     path = os.path.join(folder, f'{step}.json')
     with open(path + '.tmp', 'w') as stream:
@@ -181,10 +182,13 @@ open(os.path.join(folder, 'result'), 'w').write(str(step))
 def test_a_whole_exploration_comes_to_the_same_in_a_fraction_of_the_loads(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(TRAINING)
-    job = Job(("python", str(script), "{out}"), results=("{out}/result",))
+    job = Job(
+        ("python", str(script), "{out}"), results=("{out}/result",), step=r"from (\d+)", checkpoints="*.json"
+    )
     pruned, everything = (scripts.explore(job, pruning=pruning) for pruning in (True, False))
     assert pruned.complete and everything.complete
     assert [count.verdicts for count in pruned.counts] == [count.verdicts for count in everything.counts]
     assert pruned.text().partition("\n\n")[2] == everything.text().partition("\n\n")[2]
-    assert pruned.findings and pruned.loaded < everything.loaded / 2
+    # one that fails is told by the newest file alone, whatever the older ones are
+    assert pruned.findings and pruned.loaded < 0.4 * everything.loaded, (pruned.loaded, everything.loaded)
     assert all(count.audited for count in pruned.counts)
