@@ -19,6 +19,7 @@ from faultkit.crash.loaders import Loaders
 from faultkit.crash.pruned import load_all, settle_all
 from faultkit.crash.scenario import Scenario, ScenarioError, parameters_of
 from faultkit.crash.state import Judgement, State
+from faultkit.worlds import transport
 
 __all__ = ["Judge"]
 
@@ -136,9 +137,7 @@ class Judge:
         return answer.values
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        import cloudpickle
-
-        body = cloudpickle.dumps(functools.partial(function, *args))
+        body = transport.dumps(functools.partial(function, *args))
         answer = self._loaders.ask(Job(self._loaders.number(), [], want="call", body=body))
         if answer.verdict != "VALUES":
             raise ScenarioError(

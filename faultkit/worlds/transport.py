@@ -2,6 +2,8 @@
 
 Functions travel with cloudpickle, so closures, lambdas and local functions run on ranks; a function that a
 module can be asked for travels by name, as multiprocessing does it, and the rank imports that module.
+Code keeps the name of its file, which cloudpickle 3.1.3 and newer leave out: a traceback or a stack of a rank
+without it would show no line of the test.
 Exceptions come back twice: as text (`ErrorRecord`), which always arrives, and as an object, which arrives
 if it pickles here and unpickles there; a traceback is attached to it through tblib.  tblib's pickling
 support is not installed on a rank: it would change which exceptions the engine under test can pickle.
@@ -13,6 +15,8 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+import types
+from collections import ChainMap
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +31,7 @@ __all__ = [
     "TransportError",
     "decode_outcome",
     "dump_call",
+    "dumps",
     "encode_exception",
     "encode_value",
     "load_call",
@@ -38,12 +43,19 @@ class TransportError(TypeError):
     """A function or an argument cannot travel to the ranks."""
 
 
+def dumps(value: Any) -> bytes:
+    """`value` as bytes for `pickle.loads` in any process that can import faultkit.  Raises whatever pickling raises."""
+    stream = io.BytesIO()
+    _Pickler(stream, protocol=5).dump(value)
+    return stream.getvalue()
+
+
 def dump_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """The call as bytes.  Raises TransportError, naming the part that cannot travel, before anything starts."""
     if not callable(fn):
         raise TransportError(f"World.run: the function must be callable (got {_short(fn)})")
     try:
-        return cloudpickle.dumps((fn, args, kwargs), protocol=5)
+        return dumps((fn, args, kwargs))
     except Exception as error:
         part = _culprit(fn, args, kwargs)
         raise TransportError(
@@ -59,7 +71,7 @@ def load_call(body: bytes) -> tuple[Callable[..., Any], tuple[Any, ...], dict[st
 
 def encode_value(value: Any) -> tuple[str, Any]:
     try:
-        return "value", cloudpickle.dumps(value, protocol=5)
+        return "value", dumps(value)
     except BaseException as error:
         return "untransportable", Untransportable(
             type_name=type(value).__qualname__,
@@ -71,9 +83,9 @@ def encode_value(value: Any) -> tuple[str, Any]:
 def encode_exception(exception: BaseException, record: ErrorRecord) -> tuple[bytes, bytes | None]:
     """(record, pickled exception or None where it does not pickle)."""
     body = None
-    for dumps in (pickle.dumps, cloudpickle.dumps):  # the plain one is several times faster
+    for dump in (pickle.dumps, dumps):  # the plain one is several times faster
         try:
-            body = dumps(exception, protocol=5)
+            body = dump(exception)
             break
         except BaseException:
             continue
@@ -98,6 +110,19 @@ def decode_outcome(message: tuple[str, Any]) -> Outcome:
     encoded, body = content
     record = msgspec.msgpack.decode(encoded, type=ErrorRecord)
     return Raised(record, functools.partial(_revive, body, record.frames) if body is not None else None)
+
+
+def _code_of_file(file: str, make: Callable[..., types.CodeType], *arguments: Any) -> types.CodeType:
+    return make(*arguments).replace(co_filename=file)
+
+
+def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
+    make, arguments = cloudpickle.CloudPickler.dispatch_table[types.CodeType](code)
+    return _code_of_file, (code.co_filename, make, *arguments)
+
+
+class _Pickler(cloudpickle.CloudPickler):
+    dispatch_table = ChainMap({types.CodeType: _reduce_code}, cloudpickle.CloudPickler.dispatch_table)
 
 
 def _revive(body: bytes, frames: tuple[Frame, ...]) -> BaseException | None:
@@ -139,7 +164,7 @@ def _culprit(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
 def travels(value: Any) -> bool:
     """Whether `value` pickles."""
     try:
-        cloudpickle.dump(value, io.BytesIO(), protocol=5)
+        dumps(value)
     except Exception:
         return False
     return True

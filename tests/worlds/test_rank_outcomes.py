@@ -143,6 +143,20 @@ def test_the_traceback_leads_to_the_line_on_the_rank(pair):
     assert outcome.traceback_text.rstrip().endswith("KeyError: 'k'")
 
 
+def test_the_traceback_of_a_local_function_shows_its_line(pair):
+    def fails():
+        def within():
+            raise KeyError("k")  # this line
+
+        within()
+
+    outcome = outcome_of(pair, fails)
+
+    assert 'raise KeyError("k")  # this line' in outcome.traceback_text
+    (frame,) = traceback.extract_tb(outcome.exception.__traceback__)[-1:]
+    assert (frame.name, frame.filename) == ("within", __file__)
+
+
 def test_notes_and_the_whole_chain_are_told(pair):
     def fails():
         try:
