@@ -1,7 +1,8 @@
 """Crashes of whole training scripts, against ``ckpt-chaos``: ``python -m benchmarks.crash_scripts [FOLDER]``
 
-For each script: how long each tool takes and which kinds of failure it finds.  Ours is given the crashes that the
-other one makes (processes that are killed), and then also power cuts, which it does not have.  FOLDER holds its own
+For each script: how long each tool takes and which kinds of failure it finds, of processes that are killed (its
+modes before and torn, our model killed), and with power cuts (its mode unsynced as well, which loses all that was not
+synced of one file, or a rename; our models ordered and weak as well).  FOLDER holds its own
 examples (``naive_torch.py``, ``naive_json.py``, ``rotating_json.py`` of its repository), which are not in its
 package; without it, scripts of the same kinds are taken (`benchmarks.peers.scripts`).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -30,6 +32,12 @@ KINDS = {
     "MIX": "SILENT_DIVERGENCE",
     "HUNG": "HARD_FAIL",
 }
+
+
+CRASHES = (
+    ("killed", "before,torn", ("killed",)),
+    ("and power cuts", "before,torn,unsynced", ("killed", "ordered", "weak")),
+)
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -69,34 +77,43 @@ def ours(command: list[str], case: Case, models: tuple[str, ...]) -> tuple[float
     return seconds, kinds, found.loaded, found.complete
 
 
+def theirs(command: list[str], case: Case, modes: str) -> tuple[float, Counter[str], int]:
+    """Seconds, how often each kind of failure was found, and points crashed."""
+    seconds, verdicts, points = ckpt_chaos.measure(
+        [sys.executable, *command[1:]],
+        result=case.result,
+        step=STEP,
+        checkpoints=case.checkpoints,
+        modes=modes,
+    )
+    return seconds, Counter({kind: verdicts[kind] for kind in ckpt_chaos.FAILURES if verdicts[kind]}), points
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "peers" / "scripts"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     console, table = Console(width=200), Table(title="crashes of whole scripts")
-    for column in ("script", "ckpt-chaos", "finds", "killed", "finds", "ratio", "with power cuts", "finds"):
+    for column in ("script", "crashes", "ckpt-chaos", "finds", "faultkit", "finds", "ratio"):
         table.add_column(column)
     for case in THEIRS if len(sys.argv) > 1 else OURS:
         command = ["python", str(folder / case.arguments[0]), *case.arguments[1:]]
         name = " ".join((case.arguments[0], *case.arguments[3:]))
-        their_seconds, verdicts, points = ckpt_chaos.measure(
-            [sys.executable, *command[1:]], result=case.result, step=STEP, checkpoints=case.checkpoints
-        )
-        theirs = {kind for kind in ckpt_chaos.FAILURES if verdicts[kind]}
-        seconds, kinds, loaded, _ = ours(command, case, ("killed",))
-        all_seconds, all_kinds, all_loaded, complete = ours(command, case, ("killed", "ordered", "weak"))
-        missed = theirs - kinds
-        row = (
-            name,
-            f"{their_seconds:.1f} s, {points} points",
-            ", ".join(f"{verdicts[kind]} {kind}" for kind in sorted(theirs)) or "nothing",
-            f"{seconds:.1f} s, {loaded} states",
-            (", ".join(sorted(kinds)) or "nothing") + (f"; MISSED {', '.join(missed)}" if missed else ""),
-            f"{their_seconds / seconds:.1f}x",
-            f"{all_seconds:.1f} s, {all_loaded} states{'' if complete else ', not complete'}",
-            ", ".join(sorted(all_kinds)) or "nothing",
-        )
-        table.add_row(*row)
-        print(" | ".join(row), file=sys.stderr, flush=True)
+        for crashes, modes, models in CRASHES:
+            their_seconds, their_kinds, points = theirs(command, case, modes)
+            seconds, kinds, loaded, complete = ours(command, case, models)
+            missed = set(their_kinds) - kinds
+            row = (
+                name,
+                crashes,
+                f"{their_seconds:.1f} s, {points} points",
+                ", ".join(f"{count} {kind}" for kind, count in sorted(their_kinds.items())) or "nothing",
+                f"{seconds:.1f} s, {loaded} states{'' if complete else ', not complete'}",
+                (", ".join(sorted(kinds)) or "nothing")
+                + (f"; MISSED {', '.join(sorted(missed))}" if missed else ""),
+                f"{their_seconds / seconds:.1f}x",
+            )
+            table.add_row(*row)
+            print(" | ".join(row), file=sys.stderr, flush=True)
     console.print(table)
 
 
