@@ -62,9 +62,10 @@ def _measure(megabytes: float, turn_count: int) -> tuple[str, str, str, str]:
             arguments = (str(directory), tensor_count, element_count)
             plain = _slowest(world.run(timed, save, *arguments))
             shutil.rmtree(directory)
-            with recording.Spools((folder,)) as spools:
-                settings = recording.Settings(spools.directory, (folder,), None)
+            with recording.Spools((folder,), world.size) as spools:
+                settings = spools.settings(None)
                 recorded = _slowest(world.run(timed, recording._on_rank, settings, save, arguments, {}))
+                spools.keep_scratches()
             shutil.rmtree(directory)
             began = time.perf_counter()
             recording.record(world, save, *arguments, root=folder)

@@ -7,6 +7,7 @@ out: interpreters that ignore PYTHONPATH.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 from faultkit.files import joining
 from faultkit.files.operations import RecordingError
 from faultkit.files.recorder import Recorder
+from faultkit.files.scratch import Scratch
 from faultkit.files.spool import Spool
 
 __all__ = [
@@ -76,11 +78,21 @@ def environment(
 
 
 def start_on_rank(
-    spools: str, roots: tuple[str, ...], rank: int, block_size: int | None, library: str
+    spools: str,
+    roots: tuple[str, ...],
+    rank: int,
+    block_size: int | None,
+    library: str,
+    scratch: str = "",
+    scratch_bytes_max: int = 0,
 ) -> OnRank:
     """Record in this rank, and in what it starts, until `stop`.  Raises RecordingError without the library."""
     told = environment(spools, roots, block_size, library, os.environ.get("PYTHONPATH"))
-    spool = Spool(os.path.join(spools, f"rank-{rank}"))
+    opened = None
+    if scratch and not library:  # the library writes data, to its own spool
+        with contextlib.suppress(OSError):
+            opened = Scratch(scratch, scratch_bytes_max)
+    spool = Spool(os.path.join(spools, f"rank-{rank}"), opened)
     shim = None
     if library:
         # asked for by name: where it was not loaded at the start, this would load it, too late

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from faultkit.files import scratch
 from faultkit.files.merging import merge, with_lines, with_ranks
 from faultkit.files.opening import buffer_size_of
 from faultkit.files.operations import Recording, RecordingError
@@ -51,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True):
     roots: tuple[str, ...]
     block_size: int | None
     library: str = ""  # the preloaded one, where that records
+    scratches: tuple[str, ...] = ()  # of each rank, where large data goes
+    scratch_bytes_max: int = 0
 
 
 def record(
@@ -88,13 +91,15 @@ def record(
         library = shim.library()
     roots = names_of_root(root)
     before = read_tree(roots[0])
-    with Spools(roots) as spools:
-        settings = Settings(spools.directory, roots, require_block_size(block_size), library)
+    with Spools(roots, world.size) as spools:
+        settings = spools.settings(require_block_size(block_size), library)
         with preloaded(world, library) as able:
             able.prepare()  # which settles on a fork server that then stays
             spools.hand_to_server()
             run = able.run(_on_rank, settings, fn, args, kwargs, plan=plan, timeout=timeout)
         recording = spools.recording(roots, before, block_size, backend, world.size)
+        if not _unfinished(run):
+            spools.keep_scratches()
     require_operations(recording, describe_run(run))
     return Recorded(run, verified(recording, died=_unfinished(run)) if verify else recording)
 
@@ -122,8 +127,15 @@ def _on_rank(
 ) -> Any:
     from faultkit.files import commanded
 
+    rank = int(os.environ["RANK"])
     recorder = commanded.start_on_rank(
-        settings.spools, settings.roots, int(os.environ["RANK"]), settings.block_size, settings.library
+        settings.spools,
+        settings.roots,
+        rank,
+        settings.block_size,
+        settings.library,
+        settings.scratches[rank] if settings.scratches else "",
+        settings.scratch_bytes_max,
     )
     try:
         result = fn(*args, **kwargs)
@@ -134,25 +146,41 @@ def _on_rank(
 
 
 class Spools:
-    """A directory of spools for the length of a block, where writing costs least."""
+    """A directory of spools for the length of a block, where writing costs least, and a scratch file for each rank."""
 
-    def __init__(self, roots: tuple[str, ...]) -> None:
+    def __init__(self, roots: tuple[str, ...], rank_count: int = 0) -> None:
         self.directory = ""
         self._roots = roots
+        self._rank_count = rank_count
+        self._scratches: list[int] = []
         self._owner: Any = None
 
     def __enter__(self) -> Spools:
         import tempfile  # not at the top: every rank imports this module
 
         self.directory = tempfile.mkdtemp(prefix="faultkit-recording-", dir=_place(self._roots))
+        self._scratches = scratch.borrow(self._rank_count)
         return self
 
     def __exit__(self, *_: object) -> None:
         import shutil
 
+        while self._scratches:
+            os.close(self._scratches.pop())
         shutil.rmtree(self.directory, ignore_errors=True)
         if self._owner is not None:
             self._owner.close()
+
+    def settings(self, block_size: int | None, library: str = "") -> Settings:
+        """What the ranks are told."""
+        paths = tuple(map(scratch.path_of, self._scratches))
+        each = scratch.BYTES_MAX // max(len(paths), 1)
+        return Settings(self.directory, self._roots, block_size, library, paths, each)
+
+    def keep_scratches(self) -> None:
+        """Nobody writes to the scratch files any more: the next recording takes them."""
+        scratch.give_back(self._scratches)
+        self._scratches = []
 
     def hand_to_server(self) -> None:
         """Let the fork server remove the directory should this process not come to it."""
@@ -181,12 +209,16 @@ class Spools:
                     "all that the run writes needs room there, and files as large as that; set TMPDIR to a larger "
                     "place, or record without a limit on the size of files"
                 )
-            spools.append(list(read_frames(path)))
+            spools.append(list(read_frames(path, self._scratch_of(name))))
         processes = with_ranks(with_lines(spools))
         operations, notes = merge(processes, roots, before)
         size = world_size or max((rank for rank, _ in processes), default=0) + 1
         chosen = block_size or buffer_size_of(os.stat(roots[0]).st_blksize)
         return Recording(roots[0], size, chosen, backend, before.entries, operations, before.links, notes)
+
+    def _scratch_of(self, spool_name: str) -> int:
+        rank = spool_name.removeprefix("rank-")
+        return self._scratches[int(rank)] if self._scratches and rank.isdigit() else -1
 
 
 def _place(roots: tuple[str, ...]) -> str:

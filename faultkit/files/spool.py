@@ -3,7 +3,8 @@
 Promised.  One operation is one frame, written by one system call without any buffer of ours, so that a killed
 process leaves every operation that it had finished; a frame cut short at the end of a file is dropped.  The same
 frames come from the Python recorder and from the preloaded library.  A frame is two lengths of 4 bytes, little
-endian (of the head, of the data), the head (a msgpack array, `RawOperation`) and the data.
+endian (of the head, of the data), the head (a msgpack array, `RawOperation`) and the data.  Where the length of the
+data is `ELSEWHERE`, 16 bytes follow that say where in the `scratch` file it lies: offset and length.
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ from typing import Any
 
 import msgspec
 
+from faultkit.files import scratch
+from faultkit.files.scratch import LARGE_BYTES, Scratch
+
 __all__ = ["RawOperation", "Spool", "read_frames"]
 
+ELSEWHERE = 0xFFFFFFFF  # no system call writes as much at once
+
 _LENGTHS = struct.Struct("<II")
+_PLACE = struct.Struct("<QQ")
 _writev = os.writev  # the originals: what a recorder writes is not recorded
 _open = os.open
 _close = os.close
@@ -54,10 +61,11 @@ class RawOperation(msgspec.Struct, array_like=True):
 
 
 class Spool:
-    """An open spool file.  Raises OSError where it cannot be made."""
+    """An open spool file; large data goes to `scratch` where one is given.  Raises OSError where it cannot be made."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, scratch: Scratch | None = None) -> None:
         self.path = path
+        self._scratch = scratch
         self.failed: OSError | None = None
         self._descriptor = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._encoder = msgspec.msgpack.Encoder()
@@ -67,13 +75,18 @@ class Spool:
 
         Where it cannot be written, the recording says so and the recorded run goes on.
         """
-        head = self._encoder.encode(operation)
-        pieces: list[Any] = [_LENGTHS.pack(len(head), len(data)) + head]
-        rest = len(pieces[0]) + len(data)
-        if len(data):
-            pieces.append(data)
         if self.failed is not None:
             return
+        head = self._encoder.encode(operation)
+        length = len(data)
+        if length >= LARGE_BYTES and self._scratch is not None:
+            place = self._put_elsewhere(self._scratch, data)
+            if place is not None:
+                length, data = ELSEWHERE, place
+        pieces: list[Any] = [_LENGTHS.pack(len(head), length) + head]
+        rest = len(pieces[0]) + len(data)
+        if length:
+            pieces.append(data)
         try:
             with _lock:
                 while rest:
@@ -87,8 +100,18 @@ class Spool:
             why = errno.errorcode.get(error.errno or 0, "error")
             _close(_open(f"{self.path}.{why}.failed", os.O_WRONLY | os.O_CREAT, 0o600))
 
+    def _put_elsewhere(self, scratch: Scratch, data: Any) -> bytes | None:
+        """The place of `data` in the scratch file, None where it has to go to the spool."""
+        with _lock:
+            offset = scratch.reserve(len(data))
+        if offset is None or not scratch.write(offset, data):
+            return None
+        return _PLACE.pack(offset, len(data))
+
     def close(self) -> None:
         _close(self._descriptor)
+        if self._scratch is not None:
+            self._scratch.close()
 
 
 _lock = threading.Lock()  # one for all, so that a child of this process can be given a new one
@@ -102,13 +125,16 @@ def _new_lock_in_child() -> None:
 os.register_at_fork(after_in_child=_new_lock_in_child)
 
 
-def read_frames(path: str) -> Iterator[tuple[RawOperation, bytes]]:
+def read_frames(path: str, scratch_descriptor: int = -1) -> Iterator[tuple[RawOperation, bytes]]:
     """The whole frames of a spool file, in the order in which they were written."""
     decoder = msgspec.msgpack.Decoder(RawOperation)
     with open(path, "rb") as file:
         while len(lengths := file.read(_LENGTHS.size)) == _LENGTHS.size:
             head_length, data_length = _LENGTHS.unpack(lengths)
-            head, data = file.read(head_length), file.read(data_length)
-            if len(head) < head_length or len(data) < data_length:
+            expected = _PLACE.size if data_length == ELSEWHERE else data_length
+            head, data = file.read(head_length), file.read(expected)
+            if len(head) < head_length or len(data) < expected:
                 return
+            if data_length == ELSEWHERE:
+                data = scratch.read(scratch_descriptor, *_PLACE.unpack(data))
             yield decoder.decode(head), data

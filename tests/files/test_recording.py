@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -21,6 +22,7 @@ from faultkit.files import (
     describe_all,
     edges,
     record,
+    scratch,
     shim,
     tree_after,
 )
@@ -179,6 +181,57 @@ def test_a_killed_rank_leaves_its_operations_up_to_its_death(pair, tmp_path):
 
 def nothing():
     pass
+
+
+def save_large(directory, value, last="close"):
+    """Three pieces of 300 kB and one of 10 bytes, by each rank, each piece another."""
+    directory.mkdir(exist_ok=True)
+    with open(directory / f"of_{dist.get_rank()}", "wb", buffering=0) as stream:
+        for number in range(3):
+            stream.write(bytes([value, number, dist.get_rank()]) * 100_000)
+        stream.write(bytes([value]) * 10)
+        if last == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("room", [scratch.BYTES_MAX, 1_000_000, 0])
+def test_large_data_is_kept_whole_in_memory_that_was_used_before_and_where_that_ends(
+    pair, tmp_path, monkeypatch, room
+):
+    monkeypatch.setattr(scratch, "BYTES_MAX", room)  # with 1 MB: one piece of each rank there, two not
+    for value in (1, 2, 3):  # over what the memory held; held to the disk by the recording itself
+        recording = record(pair, save_large, tmp_path / "new", value, root=tmp_path).recording
+        for rank in (0, 1):
+            written = [one.data for one in of(recording, f"new/of_{rank}", "write")]
+            pieces = [bytes([value, number, rank]) * 100_000 for number in range(3)]
+            assert written == [*pieces, bytes([value]) * 10]
+
+
+def test_large_data_of_a_killed_rank_is_kept_and_its_memory_is_not_used_again(pair, tmp_path):
+    record(pair, save_large, tmp_path / "new", 1, root=tmp_path)
+    before = len(scratch._free)
+    assert before >= 2
+    recorded = record(pair, save_large, tmp_path / "new", 2, "kill", root=tmp_path)
+    assert recorded.run.outcomes[0].kind == "died"
+    assert len(scratch._free) == before - 2
+    (*_, large, last) = of(recorded.recording, "new/of_0", "write")
+    assert (large.data, last.data) == (bytes([2, 2, 0]) * 100_000, bytes([2]) * 10)
+
+
+def save_in_a_child(directory):
+    child = os.fork()
+    if child == 0:
+        save_large(directory, 7)
+        os._exit(0)
+    os.waitpid(child, 0)
+    save_large(directory.with_name("second"), 8)
+
+
+def test_a_forked_child_does_not_write_over_the_large_data_of_its_rank(pair, tmp_path):
+    recording = record(pair, save_in_a_child, tmp_path / "first", root=tmp_path).recording
+    for name, value in (("first", 7), ("second", 8)):
+        written = b"".join(one.data for one in of(recording, f"{name}/of_1", "write"))
+        assert written == (tmp_path / name / "of_1").read_bytes() and written[0] == value
 
 
 def test_a_recording_of_nothing_is_refused_and_says_what_was_looked_for(pair, tmp_path):
