@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from faultkit.actions import ACTIONS, Action, Argument, from_arguments, require_allowed
+from faultkit.action_specs import ACTIONS
+from faultkit.actions import Action, Argument, from_arguments, require_allowed
 from faultkit.grammar import read_action
 from faultkit.plan import PlanError
 

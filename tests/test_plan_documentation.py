@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from faultkit import FaultPlan, PlanError
-from faultkit.actions import ACTIONS
+from faultkit.action_specs import ACTIONS
 from faultkit.points import LAYERS
 from faultkit.sweep import STANDARD_ACTIONS
 from faultkit.sweep.recipe import read_recipe

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from faultkit.actions import ACTIONS
+from faultkit.action_specs import ACTIONS
 from faultkit.filters import THREADS
 from faultkit.points import LAYERS, MOMENTS, catalogue
 from faultkit.wording import listed, shortened

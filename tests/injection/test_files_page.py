@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from faultkit.actions import ACTIONS
+from faultkit.action_specs import ACTIONS
 from faultkit.points import FILE_POINTS, catalogue
 
 PAGE = (Path(__file__).parents[2] / "docs" / "file-faults.md").read_text(encoding="utf-8")

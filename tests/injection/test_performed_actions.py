@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from faultkit.actions import ACTIONS, Action
+from faultkit.action_specs import ACTIONS
+from faultkit.actions import Action
 from faultkit.injection.perform import _PERFORMERS, perform
 from faultkit.plan import Fault
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from faultkit import FaultPlan
-from faultkit.actions import ACTIONS
+from faultkit.action_specs import ACTIONS
 from faultkit.points import catalogue
 from faultkit.report import listing
 

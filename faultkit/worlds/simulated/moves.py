@@ -9,7 +9,7 @@ import torch
 from torch.distributed import ReduceOp
 
 if TYPE_CHECKING:
-    from faultkit.worlds.simulated.network import Operation
+    from faultkit.worlds.simulated.operations import Operation
 
 __all__ = ["Data", "move"]
 

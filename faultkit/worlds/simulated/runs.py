@@ -17,7 +17,7 @@ from typing import Any
 from faultkit.injection.errors import describe
 from faultkit.worlds import collectives, modules, transport
 from faultkit.worlds import rank as process
-from faultkit.worlds.simulated import group, hooks, isolation, processor, residue, torch_state, views
+from faultkit.worlds.simulated import hooks, isolation, process_group, processor, residue, torch_state, views
 from faultkit.worlds.simulated.network import Network
 from faultkit.worlds.simulated.orders import SimulatedCall, Simulation
 from faultkit.worlds.simulated.policies import Choices, Priorities
@@ -66,7 +66,7 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
     policy: Any = Priorities(call.seed, size) if order.schedule is None else Choices(order.schedule)
     scheduler = Scheduler(policy, limit_ns=int(order.limit_seconds * 1e9), tick_ns=max(1, TICK_NS // size))
     network = Network(lambda rank, name: hooks.bury(rank, name, None))
-    group.use(network)
+    process_group.use(network)
     values = Values()
     ranks = [Rank(number, size, scheduler) for number in range(size)]
     for rank in ranks:

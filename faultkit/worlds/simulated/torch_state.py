@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.distributed import distributed_c10d
 
-from faultkit.worlds.simulated.group import SimulatedGroup
+from faultkit.worlds.simulated.process_group import SimulatedGroup
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.store import (
     SimulatedFileStore,

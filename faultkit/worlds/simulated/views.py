@@ -8,7 +8,7 @@ from typing import Any, cast
 from faultkit.worlds import transport
 from faultkit.worlds.memory import GroupState, ThreadState
 from faultkit.worlds.outcomes import Raised, Returned
-from faultkit.worlds.simulated.network import Operation
+from faultkit.worlds.simulated.operations import Operation
 from faultkit.worlds.simulated.primitives import SimulatedLock
 from faultkit.worlds.simulated.ranks import Rank
 from faultkit.worlds.simulated.scheduler import BLOCKED, Task

@@ -13,7 +13,7 @@ import torch
 from torch._C._distributed_c10d import Work
 
 from faultkit.worlds import collectives
-from faultkit.worlds.simulated.network import Operation
+from faultkit.worlds.simulated.operations import Operation
 from faultkit.worlds.simulated.scheduler import Task, current_task
 
 __all__ = ["NO_TIMEOUT", "SeveralWorks", "SimulatedWork", "nanoseconds", "required_task"]

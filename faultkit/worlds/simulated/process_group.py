@@ -18,8 +18,10 @@ import torch.distributed as dist
 
 from faultkit.worlds import collectives
 from faultkit.worlds.simulated.arguments import bytes_of, operator_of, require_like, split, whole
+from faultkit.worlds.simulated.groups import Group
 from faultkit.worlds.simulated.moves import Data
-from faultkit.worlds.simulated.network import Group, Network, Operation
+from faultkit.worlds.simulated.network import Network
+from faultkit.worlds.simulated.operations import Operation
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.scheduler import Task, current_task
 from faultkit.worlds.simulated.works import (
