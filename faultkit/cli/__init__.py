@@ -22,7 +22,8 @@ from faultkit.cli.scale import scale
 from faultkit.cli.storage import crash, damage
 
 if TYPE_CHECKING:
-    pass
+    from faultkit.sweep import Order
+    from faultkit.sweep.recipe import Recipe
 
 __all__ = ["command", "main"]
 
@@ -138,6 +139,12 @@ _WORLD_OPTIONS = (
         "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Bound of each run."
     ),
     click.option(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="Of random states, and of what simulated ranks do when.  [default: 0]",
+    ),
+    click.option(
         "--allow",
         multiple=True,
         metavar="MODULE:NAME",
@@ -192,11 +199,28 @@ def _world_options(function: Any) -> Any:
     is_flag=True,
     help="Break each rank of a world of more than 64, not four that stand for all.",
 )
+@click.option(
+    "--schedules",
+    "drawn",
+    type=click.IntRange(1, 1_000_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run each plan under so many schedules of simulated ranks, from --seed on; the worst counts.",
+)
+@click.option(
+    "--exhaustive",
+    "every",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Run each plan under every schedule of simulated ranks, in N runs at most.",
+)
 def sweep(
     scenario: str,
     world_size: int | None,
     kind: str | None,
     timeout: float,
+    seed: int | None,
     allow: tuple[str, ...],
     json_path: str | None,
     report_path: str | None,
@@ -206,6 +230,8 @@ def sweep(
     plan_texts: tuple[str, ...],
     jobs: int,
     every_rank: bool,
+    drawn: int,
+    every: int | None,
 ) -> int:
     """Break SCENARIO at each point it comes by, on each rank, one fault at a time.
 
@@ -216,10 +242,16 @@ def sweep(
       faultkit sweep dcp-save --actions 'raise*' --actions 'kill(SIGTERM)'
       faultkit sweep dcp-load --points 'planner.*' --points 'reader.read_data:after'
       faultkit sweep mymodel.checkpoint:save --world 2 --report sweep.html
+      faultkit sweep mymodel.checkpoint:save --kind simulated --schedules 100
     """
     from faultkit.plan import FaultPlan
-    from faultkit.sweep import DEFAULT_ACTIONS, DEFAULT_MOMENTS, choose_actions, choose_places
+    from faultkit.sweep import DEFAULT_ACTIONS, DEFAULT_MOMENTS, Schedules, choose_actions, choose_places
 
+    if every and drawn > 1:
+        raise Mistake("--schedules draws some and --exhaustive runs every one: leave out one of them")
+    if (every or drawn > 1) and kind not in ("simulated", "auto"):
+        name = "--exhaustive" if every else "--schedules"
+        raise Mistake(f"{name} needs --kind simulated or auto (got {kind or 'warm'})")
     if plan_texts and (points_globs or moments or actions):
         raise Mistake("--plan is run instead of an enumeration: leave out --points, --moments and --actions")
     plans = [FaultPlan.parse(text, allow) for text in plan_texts] or None
@@ -240,6 +272,8 @@ def sweep(
         allow=allow,
         jobs=jobs,
         every_rank=every_rank,
+        seed=seed or 0,
+        schedules=Schedules(drawn, every or 0),
     )
 
 
@@ -256,6 +290,11 @@ def sweep(
     metavar="FILE",
     help="Write the run as a plain script that needs torch alone.",
 )
+@click.option(
+    "--schedule",
+    metavar="N,N,...",
+    help="The order of simulated ranks, as a report or a sweep's --json has it.",
+)
 @_world_options
 def replay(
     plan_or_file: str,
@@ -264,6 +303,8 @@ def replay(
     world_size: int | None,
     kind: str | None,
     timeout: float,
+    seed: int | None,
+    schedule: str | None,
     allow: tuple[str, ...],
     json_path: str | None,
     report_path: str | None,
@@ -288,16 +329,21 @@ def replay(
         name = scenario_for_plan(joined).name
     if script_path is not None and len(recipe.plans) > 1:
         raise Mistake(f"--script is of one plan (got {len(recipe.plans)})")
+    orders = _orders(recipe, seed, schedule)
+    chosen = kind or recipe.kind or "warm"
+    if any(order.schedule is not None for order in orders) and chosen not in ("simulated", "auto"):
+        raise Mistake(f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})")
     seen: list[witness.Witnessed] = []
     with witness.witnessed(seen.append if script_path is not None else lambda _: None):
         status = attended_sweep(
             name,
             world_size=world_size or recipe.world_size or 4,
-            kind=kind or recipe.kind or "warm",
+            kind=chosen,
             timeout=timeout,
             json_path=json_path,
             report_path=report_path,
             plans=list(recipe.plans),
+            orders=orders,
             allow=allow,
             stories=True,
             probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
@@ -305,6 +351,26 @@ def replay(
     if script_path is not None:
         _write_script(script_path, [one for one in seen if one.run.plan == recipe.plans[0]], name)
     return status
+
+
+def _orders(recipe: Recipe, seed: int | None, schedule: str | None) -> list[Order]:
+    """The order of each plan: what the options say, else what the file does."""
+    from faultkit.replay_line import SCHEDULE_SEPARATOR
+    from faultkit.sweep import Order
+
+    choices = None
+    if schedule is not None:
+        words = schedule.split(SCHEDULE_SEPARATOR)
+        if not all(word.strip().isdecimal() for word in words):
+            raise Mistake(
+                f"--schedule must be numbers of threads with commas between them (got {schedule!r})"
+            )
+        choices = tuple(map(int, words))
+    told = recipe.orders or (Order(),) * len(recipe.plans)
+    return [
+        Order(order.seed if seed is None else seed, order.schedule if choices is None else choices)
+        for order in told
+    ]
 
 
 def _write_script(path: str, seen: list[Any], scenario: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faultkit.actions import OWN_EXCEPTIONS
+from faultkit.replay_line import replay_line
 from faultkit.report.script import plain_script
 
 if TYPE_CHECKING:
@@ -49,14 +49,15 @@ def ways_to_replay(seen: Witnessed, script_path: Path, *, pytest: str = "") -> l
 
 def command_for(run: Run, scenario: str) -> str:
     """``faultkit replay PLAN ...`` for `run` of `scenario`, quoted for a shell."""
-    words = ["faultkit", "replay", str(run.plan), "--scenario", scenario]
-    words += ["--world", str(run.world_size), "--kind", run.kind]
-    if run.timeout_seconds != 30.0:
-        words += ["--timeout", f"{run.timeout_seconds:g}"]
-    for name in dict.fromkeys(str(fault.action.get("exception")) for fault in run.plan):
-        if ":" in name and not name.startswith(OWN_EXCEPTIONS):
-            words += ["--allow", name]
-    return shlex.join(words)
+    return replay_line(
+        run.plan,
+        scenario=scenario,
+        world_size=run.world_size,
+        kind=run.kind,
+        timeout_seconds=run.timeout_seconds,
+        seed=run.seed,
+        schedule=run.schedule,
+    )
 
 
 def scenario_text(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

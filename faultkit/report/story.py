@@ -8,7 +8,6 @@ a rank's output the end is shown.  Left out: colour, and any judgement of its ow
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from faultkit.checks.expected import Attempt, Observation, Strike
 from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
 from faultkit.checks.naming import clip, name_error, name_ranks, top_frames
+from faultkit.replay_line import replay_line
 from faultkit.worlds.outcomes import Died, Hung
 
 __all__ = ["replay_command", "tell"]
@@ -54,12 +54,13 @@ def replay_command(run: Any) -> str:
     """The shell command that runs the plan of `run` again, on as many ranks and in the same kind of world."""
     if better := getattr(run, "replay", ""):
         return str(better)
-    words = ["faultkit", "replay", str(getattr(run, "plan", "") or "")]
-    if size := getattr(run, "world_size", None):
-        words += ["--world", str(size)]
-    if kind := getattr(run, "kind", None):
-        words += ["--kind", str(kind)]
-    return shlex.join(words)
+    return replay_line(
+        getattr(run, "plan", "") or "",
+        world_size=getattr(run, "world_size", None),
+        kind=getattr(run, "kind", None) or "warm",
+        seed=getattr(run, "seed", 0),
+        schedule=getattr(run, "schedule", None),
+    )
 
 
 def _section(title: str, lines: Iterable[str]) -> str:

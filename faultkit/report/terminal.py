@@ -20,7 +20,7 @@ from rich.text import Text
 
 from faultkit.checks import Verdict
 from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of
-from faultkit.sweep.journal import Journal, PlanResult, replay_command
+from faultkit.sweep.journal import Journal, PlanResult
 from faultkit.wording import shortened
 
 __all__ = ["STYLES", "as_svg", "counts_text", "print_journal"]
@@ -120,6 +120,8 @@ def _headline(journal: Journal, matrix: Matrix) -> Text:
         text.append(f" of {journal.planned_count}, cut off", style="bold")
     if len(matrix.actions) == 1:
         text.append(f", each {matrix.actions[0]}" if not matrix.others else "")
+    if journal.schedules:
+        text.append(f", under {journal.schedules}")
     return text
 
 
@@ -215,8 +217,8 @@ def _print_difference(result: PlanResult, journal: Journal, console: Console) ->
     console.print(title)
     told = f"processes came to {result.verdict}, simulated ranks to {result.simulated}"
     console.print(Padding(Text(told), (0, 0, 0, len(INDENT))))
-    for kind in (result.kind, "simulated"):
-        command = replay_command(result.plan, journal.scenario, journal.world_size, kind)
+    for simulated in (False, True):
+        command = journal.replay_command(result, simulated=simulated)
         console.print(f"{INDENT}[dim]{escape(command)}[/dim]", soft_wrap=True, highlight=False)
 
 
@@ -228,6 +230,9 @@ def _print_group(group: Group, journal: Journal, console: Console) -> None:
     for violation in group.violations:
         evidence = shortened(" ".join(violation.evidence.split()), EVIDENCE_CHARACTERS_MAX)
         console.print(Padding(Text(f"{violation.check}: {evidence}"), (0, 0, 0, len(INDENT))))
+    for result in group.results[:1]:
+        if result.covered is not None:
+            console.print(f"{INDENT}under {result.covered.text(result.simulated or result.verdict)}")
     command = journal.replay_command(group.results[0])
     console.print(f"{INDENT}[dim]{escape(command)}[/dim]", soft_wrap=True, highlight=False)
 

@@ -55,8 +55,19 @@ class Stage:
                 self._hand_to_server()
             self._fill(world)
 
-    def run(self, world: World, plan: FaultPlan | str | None = None, *, may_not_fire: bool = False) -> Run:
-        """Run the scenario under `plan` in a directory of its own.  Raises what `World.run` raises."""
+    def run(
+        self,
+        world: World,
+        plan: FaultPlan | str | None = None,
+        *,
+        may_not_fire: bool = False,
+        seed: int | None = None,
+        schedule: Any = None,
+    ) -> Run:
+        """Run the scenario under `plan` in a directory of its own; `seed` and `schedule` are those of `World.run`.
+
+        Raises what `World.run` raises.
+        """
         self.prepare(world)
         directory = self._fresh(f"run-{next(self._numbers)}")
         try:
@@ -67,6 +78,8 @@ class Stage:
                 scenario.function,
                 plan=plan,
                 may_not_fire=may_not_fire,
+                seed=seed,
+                schedule=schedule,
                 checkpoint_at=directory if scenario.reads_back and scenario.takes_directory else None,
                 read_with=scenario.read,
                 **self._keywords(directory),

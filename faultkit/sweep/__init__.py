@@ -29,9 +29,10 @@ from faultkit.sweep.choice import (
     choose_places,
 )
 from faultkit.sweep.escalation import AUTO, Ladder
-from faultkit.sweep.journal import Journal, PlanResult, replay_command
+from faultkit.sweep.journal import Journal, PlanResult
 from faultkit.sweep.reach import WIDE_SIZE_MIN, Cell, Reach, plans_for, probe, representatives
 from faultkit.sweep.runner import run_plans
+from faultkit.sweep.schedules import Covered, Order, Schedules
 from faultkit.wording import listed
 from faultkit.worlds import World
 
@@ -40,15 +41,17 @@ __all__ = [
     "DEFAULT_MOMENTS",
     "STANDARD_ACTIONS",
     "Cell",
+    "Covered",
     "Journal",
+    "Order",
     "PlanResult",
     "Progress",
     "Reach",
+    "Schedules",
     "choose_actions",
     "choose_places",
     "plans_for",
     "probe",
-    "replay_command",
     "representatives",
     "sweep",
     "torch_version",
@@ -80,6 +83,9 @@ def sweep(
     stories: bool = False,
     probes: bool = True,
     every_rank: bool = False,
+    seed: int = 0,
+    orders: Sequence[Order] | None = None,
+    schedules: Schedules | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Journal:
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
@@ -88,6 +94,8 @@ def sweep(
     scenario names.  Where `plans` is given, these plans are run instead; without `probes`, also where the scenario
     does not hold with nothing broken.  On a world of more than 64 ranks a place is broken on four of them, see
     `representatives`, or with `every_rank` on each.  `jobs` worlds run side by side.
+    `seed` is that of every run; `orders` gives one to each of `plans` instead.  With `schedules` simulated ranks run
+    each plan several times, each time in another order, and the worst run is the result.
     With kind ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on processes, see
     `faultkit.sweep.escalation`.  `timeout` in seconds bounds each run.  `on_progress` is called once before the
     first plan and after each; what it was called with can still give the journal after an exception, Ctrl-C
@@ -103,6 +111,15 @@ def sweep(
     chosen_actions = () if plans is not None else choose_actions(actions)
     for plan in plans or ():
         plan.validate_for(world)
+    schedules = schedules or Schedules()
+    if schedules.several and kind not in ("simulated", AUTO):
+        raise ValueError(
+            f"sweep: only simulated ranks run under {schedules}; kind must be simulated or auto (got {kind!r})"
+        )
+    if orders is not None and len(orders) != len(plans or ()):
+        raise ValueError(
+            f"sweep: orders must be one for each of {len(plans or ())} plans (got {len(orders)})"
+        )
     unreached: tuple[str, ...] = ()
     left_out_count = 0
     with contextlib.ExitStack() as stack:
@@ -141,6 +158,7 @@ def sweep(
                 seconds=time.monotonic() - began,
                 unreached=unreached,
                 left_out_count=left_out_count,
+                schedules=str(schedules) if schedules.several else "",
             )
 
         progress = Progress(len(plans), journal)
@@ -156,7 +174,16 @@ def sweep(
             stack.enter_context(_world(world, kind, timeout, scenario))
             for _ in range(min(jobs, len(plans)) - 1)
         ]
-        run_plans(stage, [first, *others], plans, keep, may_not_fire=may_not_fire, story=stories)
+        run_plans(
+            stage,
+            [first, *others],
+            plans,
+            keep,
+            orders=orders or [Order(seed)] * len(plans),
+            schedules=schedules,
+            may_not_fire=may_not_fire,
+            story=stories,
+        )
         return journal()
 
 

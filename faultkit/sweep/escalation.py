@@ -8,11 +8,15 @@ processes alone.  Left out: a plan that holds on simulated ranks is not run on p
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import msgspec
 
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Stage
 from faultkit.sweep.journal import PlanResult, result_of, story_of
+from faultkit.sweep.schedules import Order, Schedules, run_under
 from faultkit.wording import PlanError
 from faultkit.worlds import Run, World
 
@@ -43,34 +47,47 @@ class Ladder:
         found = [*self.simulated.pids().values(), *self.processes.pids().values()]
         return dict(enumerate(found))
 
-    def judge(self, stage: Stage, plan: FaultPlan, *, may_not_fire: bool, story: bool) -> PlanResult:
+    def judge(
+        self,
+        stage: Stage,
+        plan: FaultPlan,
+        order: Order,
+        schedules: Schedules,
+        *,
+        may_not_fire: bool,
+        story: bool,
+    ) -> PlanResult:
         """The result of `plan`: from simulated ranks where every promise held, else from processes.
 
         Raises what `World.run` raises.
         """
         name = str(stage.scenario)
+        on_processes = partial(stage.run, self.processes, plan, may_not_fire=may_not_fire, seed=order.seed)
         try:
-            found = stage.run(self.simulated, plan, may_not_fire=may_not_fire)
+            once = partial(stage.run, self.simulated, plan, may_not_fire=may_not_fire)
+            found, found_order, covered = run_under(once, order, schedules)
         except PlanError:  # the plan itself is good: it has been validated for this many ranks
-            again = stage.run(self.processes, plan, may_not_fire=may_not_fire)
-            return _of_kind(result_of(again, name, story=story), again)
+            return _result(on_processes(), name, story, Order(order.seed))
         if not found.violations:
-            return _of_kind(result_of(found, name, story=story), found)
+            return _result(found, name, story, found_order, covered=covered)
+        more: dict[str, Any] = {
+            "covered": covered,
+            "simulated": found.verdict,
+            "simulated_order": found_order,
+        }
         runs: list[Run] = []
         while len(runs) < CONFIRMING_COUNT_MAX:
-            runs.append(stage.run(self.processes, plan, may_not_fire=may_not_fire))
+            runs.append(on_processes())
             if runs[-1].verdict == found.verdict:
-                confirmed = _of_kind(result_of(runs[-1], name, story=story), runs[-1])
-                return msgspec.structs.replace(confirmed, simulated=found.verdict)
+                return _result(runs[-1], name, story, Order(order.seed), **more)
         worst = min(runs, key=lambda run: run.verdict.severity)
-        told = _of_kind(result_of(worst, name, story=True), worst)
-        return msgspec.structs.replace(
-            told, simulated=found.verdict, story=_both_stories(found, runs, worst, name)
-        )
+        told = _result(worst, name, True, Order(order.seed), **more)
+        return msgspec.structs.replace(told, story=_both_stories(found, runs, worst, name))
 
 
-def _of_kind(result: PlanResult, run: Run) -> PlanResult:
-    return msgspec.structs.replace(result, kind=run.kind)
+def _result(run: Run, scenario: str, wants_story: bool, order: Order, **more: Any) -> PlanResult:
+    told = result_of(run, scenario, story=wants_story, order=order)
+    return msgspec.structs.replace(told, kind=run.kind, **more)
 
 
 def _both_stories(found: Run, runs: list[Run], worst: Run, scenario: str) -> str:

@@ -14,23 +14,25 @@ A result keeps what is told of a run (verdict, evidence, what fired, what became
 that hung, null and what it waits for.  Texts longer than `MESSAGE_CHARACTERS_MAX` are cut.  A sweep of kind
 ``auto`` adds to each plan "world", the kind of world whose run is told, and "simulated", the verdict on
 simulated ranks where processes ran the plan again, else null; and "differences" to the whole, their number.
+A plan that ran with a seed other than 0, by a given schedule or under several has "seed", "schedule", a list of
+numbers, or "schedules": {"verdicts": {verdict: count}, "complete": true, false, or null where they were drawn}.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from typing import Any
 
 import msgspec
 
-from faultkit.actions import OWN_EXCEPTIONS
 from faultkit.checks import Verdict, Violation
 from faultkit.plan import FaultPlan
+from faultkit.replay_line import replay_line
+from faultkit.sweep.schedules import Covered, Order
 from faultkit.worlds import Died, Fired, Hung, Outcome, Raised, Run
 
-__all__ = ["Journal", "OutcomeNote", "PlanResult", "replay_command", "result_of", "story_of"]
+__all__ = ["Journal", "OutcomeNote", "PlanResult", "result_of", "story_of"]
 
 MESSAGE_CHARACTERS_MAX = 4_000
 
@@ -47,7 +49,8 @@ class PlanResult(msgspec.Struct, frozen=True):
     """The result of one plan.  `story` tells a run in full that broke a promise, or that one asked about.
 
     `kind` is the kind of world that came to it, empty where it is that of the whole journal.  `simulated` is the
-    verdict on simulated ranks, where processes were then asked to confirm it.
+    verdict on simulated ranks, where processes were then asked to confirm it, and `simulated_order` how they ran.
+    `order` is what the run was given besides its plan; `covered` counts the schedules that the plan ran under.
     """
 
     plan: FaultPlan
@@ -60,6 +63,9 @@ class PlanResult(msgspec.Struct, frozen=True):
     seconds_to_know: dict[int, float | None] = {}
     kind: str = ""
     simulated: Verdict | None = None
+    order: Order = Order()
+    simulated_order: Order = Order()
+    covered: Covered | None = None
 
     @property
     def differs(self) -> bool:
@@ -75,6 +81,16 @@ class PlanResult(msgspec.Struct, frozen=True):
         worlds: dict[str, Any] = {}
         if self.kind:
             worlds = {"world": self.kind, "simulated": self.simulated and str(self.simulated)}
+        order = self.order if self.simulated is None else self.simulated_order
+        if order.seed:
+            worlds["seed"] = order.seed
+        if order.schedule is not None:
+            worlds["schedule"] = order.schedule
+        if self.covered is not None:
+            worlds["schedules"] = {
+                "verdicts": self.covered.verdicts,
+                "complete": self.covered.is_complete,
+            }
         return {
             "plan": str(self.plan),
             "verdict": str(self.verdict),
@@ -106,7 +122,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     `planned_count` is larger than the number of results where the sweep was cut off.  `unreached` are the
     places, as text, that were asked for and that no rank came by.  `left_out_count` ranks of a wide world were not
-    broken, since others stand for them.
+    broken, since others stand for them.  `schedules` says under which each plan ran, where it ran under several.
     """
 
     scenario: str
@@ -118,6 +134,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     unreached: tuple[str, ...] = ()
     left_out_count: int = 0
+    schedules: str = ""
 
     @property
     def totals(self) -> dict[str, int]:
@@ -145,12 +162,27 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             tail["differences"] = len(self.differences)
         return f"{json.dumps(head)[:-1]},\n {body},\n {json.dumps(tail)[1:]}\n"
 
-    def replay_command(self, result: PlanResult) -> str:
-        """The shell command that runs the plan of `result` again as it was run here."""
-        return replay_command(result.plan, self.scenario, self.world_size, result.kind or self.kind)
+    def replay_command(self, result: PlanResult, *, simulated: bool = False) -> str:
+        """The shell command that runs the plan of `result` again as it was run here, or as simulated ranks ran it."""
+        order = result.simulated_order if simulated else result.order
+        return replay_line(
+            result.plan,
+            scenario=self.scenario,
+            world_size=self.world_size,
+            kind="simulated" if simulated else result.kind or self.kind,
+            seed=order.seed,
+            schedule=order.schedule,
+        )
 
 
-def result_of(run: Run, scenario: str, *, story: bool = False) -> PlanResult:
+def result_of(
+    run: Run,
+    scenario: str,
+    *,
+    story: bool = False,
+    order: Order | None = None,
+    covered: Covered | None = None,
+) -> PlanResult:
     """What is kept of `run`; with its story where it broke a promise, or where `story` asks for it."""
     told = story_of(run, scenario) if story or run.violations else ""
     return PlanResult(
@@ -162,24 +194,23 @@ def result_of(run: Run, scenario: str, *, story: bool = False) -> PlanResult:
         seconds=run.seconds,
         story=told,
         seconds_to_know=run.seconds_to_know,
+        order=order or Order(run.seed, run.schedule),
+        covered=covered,
     )
 
 
 def story_of(run: Run, scenario: str) -> str:
     """The story of `run`, with the command that replays it on `scenario`."""
     before, _, _ = run.story().rpartition("\nreplay: ")
-    return f"{before}\nreplay: {replay_command(run.plan, scenario, run.world_size, run.kind)}"
-
-
-def replay_command(plan: FaultPlan, scenario: str, world_size: int, kind: str) -> str:
-    """``faultkit replay PLAN ...``, quoted for a shell."""
-    words = ["faultkit", "replay", str(plan), "--scenario", scenario, "--world", str(world_size)]
-    if kind != "warm":
-        words += ["--kind", kind]
-    for name in dict.fromkeys(str(fault.action.get("exception")) for fault in plan):
-        if ":" in name and not name.startswith(OWN_EXCEPTIONS):
-            words += ["--allow", name]
-    return shlex.join(words)
+    line = replay_line(
+        run.plan,
+        scenario=scenario,
+        world_size=run.world_size,
+        kind=run.kind,
+        seed=run.seed,
+        schedule=run.schedule,
+    )
+    return f"{before}\nreplay: {line}"
 
 
 def _note(outcome: Outcome) -> OutcomeNote:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from faultkit.plan import FaultPlan
+from faultkit.sweep.schedules import Order
 from faultkit.wording import PlanError, seen
 
 __all__ = ["Recipe", "read_recipe"]
@@ -27,9 +28,10 @@ FILE_BYTES_MAX = 256 << 20
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """One plan or more, and what was remembered of how they ran; None for what was not."""
+    """One plan or more, each with its order where these are told, and what was remembered of how they ran."""
 
     plans: tuple[FaultPlan, ...]
+    orders: tuple[Order, ...] = ()
     scenario: str | None = None
     world_size: int | None = None
     kind: str | None = None
@@ -73,7 +75,7 @@ def _content(content: bytes, where: str, allow: Collection[str]) -> Recipe:
     if "faults" in found:
         return Recipe((_plan_json(text, where, allow),))
     if "plan" in found:
-        return Recipe((_entry(found, where, allow),))
+        return Recipe((_entry(found, where, allow),), (_order(found, where),))
     if "plans" in found:
         return _sweep(found, where, allow)
     raise PlanError(
@@ -90,7 +92,8 @@ def _sweep(found: dict[str, Any], where: str, allow: Collection[str]) -> Recipe:
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
             raise PlanError(f"{where}: {key!r} must be of type {kind.__name__} (got {seen(value)})")
     plans = tuple(_entry(entry, f"{where}, plan {index}", allow) for index, entry in enumerate(entries))
-    return Recipe(plans, found.get("scenario"), found.get("world"), found.get("kind"))
+    orders = tuple(_order(entry, f"{where}, plan {index}") for index, entry in enumerate(entries))
+    return Recipe(plans, orders, found.get("scenario"), found.get("world"), found.get("kind"))
 
 
 def _entry(entry: Any, where: str, allow: Collection[str]) -> FaultPlan:
@@ -100,6 +103,13 @@ def _entry(entry: Any, where: str, allow: Collection[str]) -> FaultPlan:
             f"{where}: 'plan' must be the text of a plan (got {seen(entry if text is None else text)})"
         )
     return _plan(text, where, allow)
+
+
+def _order(entry: dict[str, Any], where: str) -> Order:
+    try:
+        return msgspec.convert({key: entry[key] for key in ("seed", "schedule") if key in entry}, Order)
+    except msgspec.ValidationError as error:
+        raise PlanError(f"{where}: seed must be a number and schedule a list of numbers ({error})") from None
 
 
 def _plan(text: str, where: str, allow: Collection[str]) -> FaultPlan:

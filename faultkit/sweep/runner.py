@@ -14,11 +14,13 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Stage
 from faultkit.sweep.escalation import Ladder
 from faultkit.sweep.journal import PlanResult, result_of
+from faultkit.sweep.schedules import Order, Schedules, run_under
 from faultkit.worlds import World
 
 __all__ = ["run_plans"]
@@ -35,12 +37,15 @@ def run_plans(
     plans: Sequence[FaultPlan],
     on_result: OnResult,
     *,
+    orders: Sequence[Order],
+    schedules: Schedules,
     may_not_fire: bool = False,
     story: bool = False,
 ) -> None:
-    """Run every plan once on one of `worlds`; calls ``on_result(index, result)`` here as each is done.
+    """Run every plan on one of `worlds`; calls ``on_result(index, result)`` here as each is done.
 
-    A `Ladder` in the place of a world runs a plan as often as it takes.
+    `orders` has one for each plan.  A plan runs once, or under `schedules`; a `Ladder` in the place of a world runs
+    it as often as it takes.
 
     Raises what `World.run` raises, and KeyboardInterrupt; the worlds are then of no further use.
     """
@@ -50,10 +55,12 @@ def run_plans(
         todo.put(index)
     stopped = threading.Event()
 
-    def judge(world: World | Ladder, plan: FaultPlan) -> PlanResult:
+    def judge(world: World | Ladder, plan: FaultPlan, order: Order) -> PlanResult:
         if isinstance(world, Ladder):
-            return world.judge(stage, plan, may_not_fire=may_not_fire, story=story)
-        return result_of(stage.run(world, plan, may_not_fire=may_not_fire), str(stage.scenario), story=story)
+            return world.judge(stage, plan, order, schedules, may_not_fire=may_not_fire, story=story)
+        once = partial(stage.run, world, plan, may_not_fire=may_not_fire)
+        run, order, covered = run_under(once, order, schedules)
+        return result_of(run, str(stage.scenario), story=story, order=order, covered=covered)
 
     def work(world: World | Ladder) -> None:
         while not stopped.is_set():
@@ -62,7 +69,7 @@ def run_plans(
             except queue.Empty:
                 return
             try:
-                done.put((index, judge(world, plans[index])))
+                done.put((index, judge(world, plans[index], orders[index])))
             except BaseException as error:
                 done.put((index, error))
                 return

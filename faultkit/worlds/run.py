@@ -29,7 +29,8 @@ class Run:
     events that did not fit the ranks' memory (normally 0).  `attempts_after` maps each rank to what became of
     it in the attempts that followed without a fault (see `World.run`); what became of it under the plan
     stands in `outcomes`.  `readbacks` tells what was stored afterwards, where `World.run` was told where the
-    function saves.  `replay` is the shell command that does this run again, for who knows a better one than
+    function saves.  `seed` is what the run was given; `simulation` has what only simulated ranks know, None on others.
+    `replay` is the shell command that does this run again, for who knows a better one than
     ``faultkit replay``.
     """
 
@@ -48,6 +49,7 @@ class Run:
         dropped: int = 0,
         may_not_fire: bool = False,
         attempts_after: dict[int, tuple[Outcome, ...]] | None = None,
+        seed: int = 0,
     ) -> None:
         self.plan = plan
         self.world_size = world_size
@@ -60,6 +62,7 @@ class Run:
         self.may_not_fire = may_not_fire
         self.attempts_after = attempts_after or {}
         self.readbacks: tuple[Readback, ...] = ()
+        self.seed = seed
         self.simulation: Simulation | None = None
         self.replay = ""
         self._logs = logs or {}
@@ -108,6 +111,12 @@ class Run:
             if told and event.seconds >= zero and known.get(event.rank) is None:
                 known[event.rank] = event.seconds - zero
         return known
+
+    @property
+    def schedule(self) -> tuple[int, ...] | None:
+        """The decisions of simulated ranks that followed a given schedule, as `World.run` takes them; else None."""
+        decisions = self.simulation.decisions if self.simulation is not None else ()
+        return tuple(decision.chosen for decision in decisions) or None
 
     @property
     def coordinator(self) -> int:

@@ -79,6 +79,7 @@ class Supervision:
             dropped=sum(handle.memory.dropped() for handle in crew.ranks),
             may_not_fire=may_not_fire,
             attempts_after=dict(sorted(self.after.items())),
+            seed=self.call.seed,
         )
         crew.healthy = self.is_healthy()
         return run

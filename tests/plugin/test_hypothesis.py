@@ -86,7 +86,7 @@ def test_the_user_reads_the_smallest_plan_the_story_and_three_ways_to_run_it_aga
     assert (
         f"@pytest.mark.faults({FORGOTTEN!r}), or pytest test_properties.py::test_the_engine_forgets" in told
     )
-    shell = f"faultkit replay '{FORGOTTEN}' --scenario test_properties:forget --world 2 --kind warm"
+    shell = f"faultkit replay '{FORGOTTEN}' --scenario test_properties:forget --world 2"
     assert f"in a shell  {shell}\n" in told
     [line] = [line for line in told.splitlines() if "with torch" in line]
     script = session.folder / line.split()[3]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from faultkit.worlds.run import Run
     from faultkit.worlds.world import World
 
-__all__ = ["Exploration", "explore"]
+__all__ = ["Exploration", "explore", "walk"]
 
 
 class Exploration(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +74,19 @@ def explore(
         raise ValueError(f"explore: the world must be of kind 'simulated' (got {world!r})")
     if isinstance(bound, bool) or not isinstance(bound, int) or bound < 1:
         raise ValueError(f"explore: bound must be a number of runs from 1 (got {bound!r})")
+
+    def run_once(schedule: Schedule) -> Run:
+        if before is not None:
+            before()
+        return world.run(fn, *args, plan=plan, schedule=schedule, **kwargs)
+
+    return walk(run_once, bound, until)
+
+
+def walk(
+    run_once: Callable[[Schedule], Run], bound: int, until: Callable[[Run], bool] | None = None
+) -> Exploration:
+    """The same for what `run_once` runs, always alike save for the schedule that it is given."""
     waiting = [Schedule()]
     covered = vain = pruned = 0
     verdicts: dict[str, int] = {}
@@ -81,9 +94,7 @@ def explore(
     found = False
     while waiting and covered + vain < bound and not found:
         schedule = waiting.pop()
-        if before is not None:
-            before()
-        run = world.run(fn, *args, plan=plan, schedule=schedule, **kwargs)
+        run = run_once(schedule)
         assert run.simulation is not None
         decisions = run.simulation.decisions
         for place in range(len(schedule.choices), len(decisions)):

@@ -82,6 +82,7 @@ class SimulatedSupervision:
             timeout_seconds=self.timeout_seconds,
             may_not_fire=may_not_fire,
             attempts_after={rank: tuple(attempts[1:]) for rank, attempts in ends.items() if attempts[1:]},
+            seed=self.call.seed,
         )
         run.simulation = result["simulation"]
         return run

@@ -1,0 +1,120 @@
+"""Under which schedules of simulated ranks each plan of a sweep runs: one, several that seeds draw, or every one.
+
+Promised.  Of all runs of a plan the worst is told, with the seed or the schedule that brings it back, and beside it
+how many schedules came to which verdict.  `every` counts runs: where a plan has more schedules than that, the
+result says that it is not complete.  Left out: orders of what ranks do to shared files between two places where
+the scheduler decides (see `faultkit.worlds.simulated.exploration`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from faultkit.checks import Verdict
+from faultkit.scenarios import ScenarioError
+from faultkit.wording import listed
+from faultkit.worlds import Run
+
+__all__ = ["DRAWN_MAX", "EVERY_MAX", "Covered", "Order", "Schedules", "run_under"]
+
+DRAWN_MAX = EVERY_MAX = 1_000_000
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a run is given besides its plan: the seed, or the schedule that simulated ranks follow."""
+
+    seed: int = 0
+    schedule: tuple[int, ...] | None = None
+
+
+class Schedules(msgspec.Struct, frozen=True):
+    """`drawn` schedules by as many seeds, from that of the order on; or with `every` all, in so many runs at most.
+
+    Raises ValueError for numbers out of range.
+    """
+
+    drawn: int = 1
+    every: int = 0
+
+    def __post_init__(self) -> None:
+        for name, smallest, largest in (("drawn", 1, DRAWN_MAX), ("every", 0, EVERY_MAX)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+                raise ValueError(
+                    f"schedules: {name} must be a number from {smallest} to {largest} (got {value!r})"
+                )
+        if self.every and self.drawn > 1:
+            raise ValueError("schedules: either some are drawn or every one is run, not both")
+
+    @property
+    def several(self) -> bool:
+        """Whether a plan runs more than once."""
+        return self.drawn > 1 or self.every > 0
+
+    def __str__(self) -> str:
+        if self.every:
+            return f"every schedule, in {self.every} runs at most"
+        return f"{self.drawn} schedules"
+
+
+class Covered(msgspec.Struct, frozen=True):
+    """How many schedules came to each verdict, worst first; whether these are all, None where they were drawn."""
+
+    verdicts: dict[str, int]
+    is_complete: bool | None = None
+
+    def text(self, verdict: Verdict) -> str:
+        """Such as "2 of 20 schedules"."""
+        count, total = self.verdicts.get(str(verdict), 0), sum(self.verdicts.values())
+        more = ", and not all were run" if self.is_complete is False else ""
+        return f"{count} of {total} schedule{'' if total == 1 else 's'}{more}"
+
+
+def run_under(
+    run_once: Callable[..., Run], order: Order, schedules: Schedules
+) -> tuple[Run, Order, Covered | None]:
+    """The worst run of a plan, the order that brings it back, and what was covered; `run_once` takes seed, schedule."""
+    if order.schedule is not None or not schedules.several:
+        run = run_once(seed=order.seed, schedule=order.schedule)
+        _require_followed(run, order.schedule or ())
+        return run, Order(order.seed, run.schedule), None
+    if schedules.every:
+        from faultkit.worlds.simulated.exploration import walk
+
+        found = walk(lambda schedule: run_once(seed=order.seed, schedule=schedule), schedules.every)
+        worst = found.worst
+        return worst, Order(order.seed, worst.schedule), Covered(_sorted(found.verdicts), found.is_complete)
+    counts: Counter[str] = Counter()
+    best: Run | None = None
+    for seed in range(order.seed, order.seed + schedules.drawn):
+        run = run_once(seed=seed, schedule=None)
+        counts[str(run.verdict)] += 1
+        if best is None or run.verdict.severity < best.verdict.severity:
+            best = run
+    assert best is not None
+    return best, Order(best.seed), Covered(_sorted(counts))
+
+
+def _require_followed(run: Run, schedule: tuple[int, ...]) -> None:
+    """Raise ScenarioError where the run came to decisions that the schedule is not of."""
+    decisions = run.simulation.decisions if run.simulation is not None else ()
+    for place, chosen in enumerate(schedule):
+        seen = f"thread {chosen} cannot go on at decision {place}"
+        if place >= len(decisions):
+            seen = f"the run came to {len(decisions)} decisions"
+        elif decisions[place].chosen == chosen:
+            continue
+        else:
+            seen += f"; {listed(map(str, decisions[place].ready))} can"
+        raise ScenarioError(
+            f"the schedule of {len(schedule)} decisions is not one of this run: {seen}; a schedule is of one plan, "
+            "one scenario and one number of ranks",
+            run.story().rpartition("\n\nreplay: ")[0],
+        )
+
+
+def _sorted(verdicts: dict[str, int]) -> dict[str, int]:
+    return {str(verdict): verdicts[str(verdict)] for verdict in Verdict if verdicts.get(str(verdict))}
