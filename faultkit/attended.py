@@ -94,13 +94,15 @@ def attended_sweep(
         if not shown or not shown[0].done_count:
             return status
         journal = shown[0].journal()
-    output.show(journal, stories=stories, to_stderr=json_path == "-")
     try:
+        # first, since whoever reads the report may stop reading
         output.write(journal, json_path, report_path)
     except BrokenPipeError:
         raise
     except OSError as error:
+        output.show(journal, stories=stories, to_stderr=json_path == "-")
         raise Mistake(f"{error.filename} cannot be written: {error.strerror}") from None
+    output.show(journal, stories=stories, to_stderr=json_path == "-")
     if status is not None:
         return status
     return HELD if journal.held else BROKEN

@@ -11,7 +11,7 @@ import pytest
 from faultkit import FaultPlan, PlanError
 from faultkit.action_specs import ACTIONS
 from faultkit.points import LAYERS
-from faultkit.sweep import STANDARD_ACTIONS
+from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS
 from faultkit.sweep.recipe import read_recipe
 
 DOCUMENTS = Path(__file__).parent.parent / "docs"
@@ -71,6 +71,8 @@ def test_the_error_on_the_page_is_the_error():
 def test_the_standard_actions_are_listed():
     told = re.search(r"The standard actions are (.*?)\.\n", COMMANDS, re.DOTALL)[1]
     assert tuple(re.findall(r"`([^`]+)`", " ".join(told.split()))) == STANDARD_ACTIONS
+    told = re.search(r"what can happen to files, where it can happen: (.*?)\.\s", COMMANDS, re.DOTALL)[1]
+    assert tuple(re.findall(r"`([^`]+)`", " ".join(told.split()))) == FILE_ACTIONS
 
 
 def test_every_option_of_a_sweep_is_listed():

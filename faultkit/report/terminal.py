@@ -73,6 +73,10 @@ def print_journal(journal: Journal, console: Console) -> None:
         console.print(_unreached(journal), style="dim")
     if journal.left_out_count:
         console.print(f"these ranks stand for {journal.left_out_count} more", style="dim")
+    if journal.idle_count:
+        console.print(
+            f"in {_plans(journal.idle_count)} more the action had nothing to change: left out", style="dim"
+        )
     for result in journal.differences:
         console.print()
         _print_difference(result, journal, console)
@@ -116,7 +120,7 @@ def _headline(journal: Journal, matrix: Matrix) -> Text:
     if journal.torch:
         text.append(f", torch {journal.torch}")
     text.append(f": {_plans(len(journal.results))}")
-    if journal.planned_count != len(journal.results):
+    if journal.is_cut_off:
         text.append(f" of {journal.planned_count}, cut off", style="bold")
     if len(matrix.actions) == 1:
         text.append(f", each {matrix.actions[0]}" if not matrix.others else "")

@@ -19,11 +19,13 @@ from typing import Any
 import msgspec
 
 from faultkit.actions import Action
+from faultkit.checks import Verdict
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Scenario, ScenarioError, Stage, get
 from faultkit.sweep.choice import (
     DEFAULT_ACTIONS,
     DEFAULT_MOMENTS,
+    FILE_ACTIONS,
     STANDARD_ACTIONS,
     choose_actions,
     choose_places,
@@ -39,6 +41,7 @@ from faultkit.worlds import World
 __all__ = [
     "DEFAULT_ACTIONS",
     "DEFAULT_MOMENTS",
+    "FILE_ACTIONS",
     "STANDARD_ACTIONS",
     "Cell",
     "Covered",
@@ -91,9 +94,10 @@ def sweep(
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
 
     `points`, `moments` and `actions` are globs, see `faultkit.sweep.choice`; without `points`, those that the
-    scenario names.  Where `plans` is given, these plans are run instead; without `probes`, also where the scenario
-    does not hold with nothing broken.  On a world of more than 64 ranks a place is broken on four of them, see
-    `representatives`, or with `every_rank` on each.  `jobs` worlds run side by side.
+    scenario names.  Where an action on a file turns out to have nothing to change, it is counted and left out.
+    Where `plans` is given, these plans are run instead; without `probes`, also where the scenario does not hold with
+    nothing broken.  On a world of more than 64 ranks a place is broken on four of them, see `representatives`, or
+    with `every_rank` on each.  `jobs` worlds run side by side.
     `seed` is that of every run; `orders` gives one to each of `plans` instead.  With `schedules` simulated ranks run
     each plan several times, each time in another order, and the worst run is the result.
     With kind ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on processes, see
@@ -128,6 +132,7 @@ def sweep(
         cheapest = first.simulated if isinstance(first, Ladder) else first
         stage.prepare(cheapest)
         reach = probe(stage, cheapest, places) if probes or plans is None else None
+        enumerated = plans is None
         if plans is None:
             assert reach is not None
             if world >= WIDE_SIZE_MIN and not every_rank:
@@ -145,6 +150,7 @@ def sweep(
                     f"({listed(tuple(points) or scenario.points)}); choose others with points"
                 )
         results: dict[int, PlanResult] = {}
+        idle: set[int] = set()
         began = time.monotonic()
 
         def journal() -> Journal:
@@ -158,6 +164,7 @@ def sweep(
                 seconds=time.monotonic() - began,
                 unreached=unreached,
                 left_out_count=left_out_count,
+                idle_count=len(idle),
                 schedules=str(schedules) if schedules.several else "",
             )
 
@@ -165,8 +172,12 @@ def sweep(
         tell = on_progress or (lambda _: None)
 
         def keep(index: int, result: PlanResult) -> None:
-            results[index] = progress.latest = result
-            progress.done_count = len(results)
+            progress.latest = result
+            if enumerated and result.verdict is Verdict.INERT and result.plan.faults[0].action.takes_place:
+                idle.add(index)
+            else:
+                results[index] = result
+            progress.done_count = len(results) + len(idle)
             tell(progress)
 
         tell(progress)

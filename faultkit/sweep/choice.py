@@ -1,7 +1,8 @@
 """What a sweep breaks and how: globs over injection points and actions, resolved to values.
 
     points    'writer.*'   'writer.write_data:after'   '*'      a moment behind ':' is a glob, too
-    actions   'raise*'     '*'                                  over the standard actions
+              'fs.*("*.distcp")'   'fs.write(helper)'           files and threads, as in a plan
+    actions   'raise*'     '*'                                  over the standard actions, and those of files
               'raise(TimeoutError)'                             any action, written in full
 
 Layer ``storage`` repeats writer and reader, so only a glob that begins with its name means it; layer
@@ -18,12 +19,20 @@ from typing import Any
 
 from faultkit.actions import Action
 from faultkit.grammar import read_action
-from faultkit.points import MOMENTS, catalogue
+from faultkit.plan import Fault
+from faultkit.points import MOMENTS, Point, catalogue
 from faultkit.wording import PlanError, listed, nearest, seen
 
-__all__ = ["DEFAULT_ACTIONS", "DEFAULT_MOMENTS", "STANDARD_ACTIONS", "choose_actions", "choose_places"]
+__all__ = [
+    "DEFAULT_ACTIONS",
+    "DEFAULT_MOMENTS",
+    "FILE_ACTIONS",
+    "STANDARD_ACTIONS",
+    "choose_actions",
+    "choose_places",
+]
 
-Place = tuple[str, str]  # (point, moment)
+Place = tuple[str, str]  # (point with its files, as in a plan, and moment)
 
 STANDARD_ACTIONS = (
     "raise(ValueError)",
@@ -39,6 +48,7 @@ STANDARD_ACTIONS = (
     "kill(SIGKILL)",
     "segfault",
 )
+FILE_ACTIONS = ("full(1000)", "short", "torn", "lie", "flip", "zero", "cut", "stale", "missing")
 DEFAULT_ACTIONS = STANDARD_ACTIONS[:1]
 DEFAULT_MOMENTS = ("before", "future")
 
@@ -46,14 +56,15 @@ DEFAULT_MOMENTS = ("before", "future")
 def choose_places(globs: Iterable[str], moments: Iterable[str] = DEFAULT_MOMENTS) -> tuple[Place, ...]:
     """The points and moments that the globs match, in the order of the catalogue; `moments` are globs, too.
 
-    A glob without a moment stands for those of `moments` that a point has.
+    A glob without a moment stands for those of `moments` that a point has.  Files and threads in brackets behind a
+    glob are those of each point that it matches.
     """
     globs, moments = _texts(globs), _texts(moments)
     for moment in moments:
         _matching_moments(moment)
     chosen: set[Place] = set()
     for text in globs:
-        point_glob, colon, moment_glob = text.partition(":")
+        point_glob, files, colon, moment_glob = _parts(text)
         wanted = (
             _matching_moments(moment_glob) if colon else [m for g in moments for m in _matching_moments(g)]
         )
@@ -64,6 +75,7 @@ def choose_places(globs: Iterable[str], moments: Iterable[str] = DEFAULT_MOMENTS
             if fnmatch.fnmatchcase(str(point), point_glob)
             and point.layer != "clock"
             and (of_storage or point.layer != "storage")
+            and (not files or point.layer == "fs" or "*" not in point_glob)
         ]
         if not points:
             if point_glob.startswith("clock"):
@@ -76,18 +88,42 @@ def choose_places(globs: Iterable[str], moments: Iterable[str] = DEFAULT_MOMENTS
                 f"no injection point matches {seen(point_glob)}; points are layer.name, as in 'writer.*'"
                 f"{nearest(point_glob, known)}"
             )
-        found = {(str(point), moment) for point in points for moment in point.moments if moment in wanted}
+        found = {
+            (_site(point, files), moment) for point in points for moment in point.moments if moment in wanted
+        }
         if colon and not found:
             raise PlanError(f"none of {listed(map(str, points))} has the moment {seen(moment_glob)}")
         chosen |= found
     if not chosen:
         raise PlanError(f"no point of {listed(globs)} has one of the moments {listed(moments)}")
-    order = [(str(point), moment) for point in catalogue() for moment in MOMENTS]
-    return tuple(place for place in order if place in chosen)
+    order = {str(point): number for number, point in enumerate(catalogue())}
+    return tuple(
+        sorted(
+            chosen, key=lambda place: (order[place[0].partition("(")[0]], place[0], MOMENTS.index(place[1]))
+        )
+    )
+
+
+def _parts(text: str) -> tuple[str, str, str, str]:
+    """The glob over points, files and threads in their brackets or "", a colon or "", and the glob over moments."""
+    point_glob, bracket, rest = text.partition("(")
+    if not bracket:
+        point_glob, colon, moment_glob = text.partition(":")
+        return point_glob, "", colon, moment_glob
+    inside, end, behind = rest.rpartition(")")
+    if not end or (behind and not behind.startswith(":")):
+        raise PlanError(
+            f"files and threads stand in brackets behind a point, as in 'fs.write(\"*.distcp\")' (got {seen(text)})"
+        )
+    return point_glob, f"({inside})", behind[:1], behind[1:]
+
+
+def _site(point: Point, files: str) -> str:
+    return Fault.parse(f"{point}{files}=delay(0)").site if files else str(point)
 
 
 def choose_actions(globs: Iterable[str | Action], allow: Iterable[str] = ()) -> tuple[Action, ...]:
-    """The standard actions that the globs match, and those written in full or given as values; each once."""
+    """The standard actions, and those of files, that the globs match, and those written in full; each once."""
     chosen: dict[Action, None] = {}
     allowed = tuple(allow)
     for text in _texts(globs):
@@ -99,7 +135,7 @@ def choose_actions(globs: Iterable[str | Action], allow: Iterable[str] = ()) -> 
             continue
         except PlanError as error:
             reason = error
-        matches = [name for name in STANDARD_ACTIONS if fnmatch.fnmatchcase(name, text)]
+        matches = [name for name in (*STANDARD_ACTIONS, *FILE_ACTIONS) if fnmatch.fnmatchcase(name, text)]
         if not matches:
             if any(mark in text for mark in "*?[") and '"' not in text:
                 raise PlanError(

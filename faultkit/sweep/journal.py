@@ -14,6 +14,7 @@ A result keeps what is told of a run (verdict, evidence, what fired, what became
 that hung, null and what it waits for.  Texts longer than `MESSAGE_CHARACTERS_MAX` are cut.  A sweep of kind
 ``auto`` adds to each plan "world", the kind of world whose run is told, and "simulated", the verdict on
 simulated ranks where processes ran the plan again, else null; and "differences" to the whole, their number.
+Where actions on files had nothing to change, "idle" is the number of these plans, which are left out.
 A plan that ran with a seed other than 0, by a given schedule or under several has "seed", "schedule", a list of
 numbers, or "schedules": {"verdicts": {verdict: count}, "complete": true, false, or null where they were drawn}.
 """
@@ -122,7 +123,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     `planned_count` is larger than the number of results where the sweep was cut off.  `unreached` are the
     places, as text, that were asked for and that no rank came by.  `left_out_count` ranks of a wide world were not
-    broken, since others stand for them.  `schedules` says under which each plan ran, where it ran under several.
+    broken, since others stand for them.  In `idle_count` plans the action had nothing to change; these have no result.
+    `schedules` says under which each plan ran, where it ran under several.
     """
 
     scenario: str
@@ -134,6 +136,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     unreached: tuple[str, ...] = ()
     left_out_count: int = 0
+    idle_count: int = 0
     schedules: str = ""
 
     @property
@@ -141,6 +144,11 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         """How many plans came to each verdict, worst first; only verdicts that occur."""
         counts = Counter(result.verdict for result in self.results)
         return {str(verdict): counts[verdict] for verdict in Verdict if counts[verdict]}
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether plans were left that did not run."""
+        return self.planned_count > len(self.results) + self.idle_count
 
     @property
     def held(self) -> bool:
@@ -160,6 +168,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         tail: dict[str, Any] = {"totals": self.totals}
         if self.kind == "auto":
             tail["differences"] = len(self.differences)
+        if self.idle_count:
+            tail["idle"] = self.idle_count
         return f"{json.dumps(head)[:-1]},\n {body},\n {json.dumps(tail)[1:]}\n"
 
     def replay_command(self, result: PlanResult, *, simulated: bool = False) -> str:

@@ -6,6 +6,8 @@ rank comes by is recorded as fired.  A scenario that does not hold even then is 
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 
 from faultkit.actions import Action, actions_at
@@ -22,9 +24,9 @@ WIDE_SIZE_MIN = 65  # from here on breaking each place on each rank takes days
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One place on one rank."""
+    """One place on one rank; `site` is the point with its files, as in a plan."""
 
-    point: str
+    site: str
     moment: str
     rank: int
 
@@ -39,14 +41,14 @@ class Reach(msgspec.Struct, frozen=True):
 def probe(stage: Stage, world: World, places: tuple[Place, ...]) -> Reach:
     """Which of `places` the scenario reaches.  Raises ScenarioError where it fails without any fault."""
     plan = FaultPlan(
-        tuple(Fault(point, Action("delay", (("seconds", 0),)), moment) for point, moment in places)
+        tuple(_fault(site, moment, Action("delay", (("seconds", 0),))) for site, moment in places)
     )
     run = stage.run(world, plan, may_not_fire=True)
     if run.violations:
         _blame(stage, world, run)
     ranks: dict[Place, set[int]] = {}
     for fired in run.fired:
-        ranks.setdefault((fired.fault.point, fired.fault.moment), set()).add(fired.rank)
+        ranks.setdefault((fired.fault.site, fired.fault.moment), set()).add(fired.rank)
     cells = [Cell(*place, rank) for place in places for rank in sorted(ranks.get(place, ()))]
     return Reach(tuple(cells), tuple(place for place in places if place not in ranks))
 
@@ -58,17 +60,30 @@ def representatives(world_size: int) -> tuple[int, ...]:
 
 def plans_for(reach: Reach, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...]:
     """One plan with one fault for each reached cell and each action that can happen there: rows, then ranks."""
-    places = dict.fromkeys((cell.point, cell.moment) for cell in reach.cells)
-    ranks: dict[Place, list[int]] = {place: [] for place in places}
+    ranks: dict[Place, list[int]] = {}
     for cell in reach.cells:
-        ranks[cell.point, cell.moment].append(cell.rank)
+        ranks.setdefault((cell.site, cell.moment), []).append(cell.rank)
     return tuple(
-        FaultPlan((Fault(point, action, moment, str(rank)),))
-        for point, moment in places
+        FaultPlan((_fault(site, moment, action, str(rank)),))
+        for (site, moment), here in ranks.items()
         for action in actions
-        if not action.takes_place or (moment == "before" and action.name in actions_at(find(point)))
-        for rank in ranks[point, moment]
+        if not action.takes_place or (moment == "before" and action.name in _actions_at(site))
+        for rank in here
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(site: str) -> Fault:
+    return Fault.parse(f"{site}=delay(0)")
+
+
+def _fault(site: str, moment: str, action: Action, ranks: str = "*") -> Fault:
+    where = _parsed(site)
+    return Fault(where.point, action, moment, ranks, path=where.path, thread=where.thread)
+
+
+def _actions_at(site: str) -> tuple[str, ...]:
+    return actions_at(find(_parsed(site).point))
 
 
 def _blame(stage: Stage, world: World, probed: Run) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from faultkit import PlanError
 from faultkit.points import catalogue
-from faultkit.sweep import STANDARD_ACTIONS, choose_actions, choose_places
+from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS, choose_actions, choose_places
 
 
 def test_a_glob_stands_for_the_points_of_a_layer_before_and_in_the_future():
@@ -41,6 +41,16 @@ def test_places_come_once_and_in_the_order_of_the_catalogue():
     assert [point for point, _ in places] == order
 
 
+def test_files_and_threads_stand_behind_a_point_as_in_a_plan():
+    assert choose_places(['fs.write("*.distcp",helper):after', "fs.fsync(main)"], ["before"]) == (
+        ('fs.write("*.distcp", helper)', "after"),
+        ("fs.fsync(main)", "before"),
+    )
+    shards = choose_places(['*("a:(b)*")'], ["before"])  # of all points those that have files
+    assert {site.partition(".")[0] for site, _ in shards} == {"fs"}
+    assert ('fs.rename("a:(b)*")', "before") in shards
+
+
 @pytest.mark.parametrize(
     ("globs", "moments", "words"),
     [
@@ -50,6 +60,10 @@ def test_places_come_once_and_in_the_order_of_the_catalogue():
         (["clock.*"], ["before"], ["layer 'clock'", "write plans"]),
         (["writer.*"], ["befor"], ["'befor'", "did you mean 'before'?"]),
         (["writer.*:aftr"], ["before"], ["'aftr'", "did you mean 'after'?"]),
+        (["writer.finish(helper)"], ["before"], ["takes no path"]),
+        (["fs.write(hlper)"], ["before"], ["did you mean 'helper'?"]),
+        (['fs.write("*.distcp"'], ["before"], ["in brackets"]),
+        (['fs.write("*.distcp")@1'], ["before"], ["in brackets"]),
     ],
 )
 def test_a_glob_that_matches_nothing_is_an_error(globs, moments, words):
@@ -62,7 +76,7 @@ def test_a_glob_that_matches_nothing_is_an_error(globs, moments, words):
 def test_a_glob_over_actions_stands_for_standard_ones():
     chosen = [str(action) for action in choose_actions(["raise*"])]
     assert chosen == [text for text in STANDARD_ACTIONS if text.startswith("raise")]
-    assert [str(action) for action in choose_actions(["*"])] == list(STANDARD_ACTIONS)
+    assert [str(action) for action in choose_actions(["*"])] == [*STANDARD_ACTIONS, *FILE_ACTIONS]
 
 
 def test_an_action_in_full_stands_for_itself_and_each_comes_once():

@@ -70,6 +70,23 @@ def test_a_broken_promise_keeps_its_story_and_how_to_replay_it(journal):
     assert journal.results[2].story == ""
 
 
+def test_what_can_happen_to_files_is_tried_where_it_can_and_left_out_where_it_changes_nothing():
+    points = ('fs.*("*.distcp")', "writer.finish")
+    journal = sweep("dcp-save", world=2, points=points, moments=["before"], actions=["flip", "stale", "lie"])
+    assert {result.plan.faults[0].site for result in journal.results} == {
+        'fs.write("*.distcp")', 'fs.flush("*.distcp")', 'fs.fsync("*.distcp")'
+    }  # fmt: skip
+    found = {str(result.plan): result for result in journal.results}
+    flipped = found['fs.write("*.distcp")@0=flip']
+    assert flipped.verdict is Verdict.SILENT_WRONG and {
+        one.path.rpartition("/")[2] for one in flipped.fired
+    } == {"__0_0.distcp"}
+    # a save opens no file to read it: nothing to flip and nothing old, at open and at create_stream, on two ranks
+    assert journal.idle_count == 8 and not journal.is_cut_off
+    assert json.loads(journal.to_json())["idle"] == 8
+    assert "INERT" not in journal.totals
+
+
 def test_the_json_is_the_promised_object(journal):
     found = json.loads(journal.to_json())
     assert list(found) == ["scenario", "world", "kind", "torch", "plans", "totals"]
