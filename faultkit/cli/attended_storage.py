@@ -144,7 +144,7 @@ def attended_damage(scenario_text: str, options: dict[str, Any]) -> int:
     print(found.text(), file=stream)
     _write(options["json_path"], found.to_json())
     if options["report_path"]:
-        from faultkit.damage.telling import as_html
+        from faultkit.report.damage_page import as_html
 
         _write(options["report_path"], as_html(found))
     return HELD if found.held else BROKEN

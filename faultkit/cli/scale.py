@@ -113,7 +113,7 @@ def scale(
         elif json_path is not None:
             Path(json_path).write_text(growth.to_json(), encoding="utf-8")
         if report_path is not None:
-            from faultkit.scale.page import write_page
+            from faultkit.report.growth_page import write_page
 
             write_page(growth, report_path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A survey as a table for a terminal and as a page for a browser.
+"""A survey as a table for a terminal.
 
 Rows are parts of files, columns kinds of damage; a cell says how many of its samples no load noticed, were
 noticed, did no harm.  Left out: colour.
@@ -14,7 +14,7 @@ from faultkit.damage.survey import OUTCOMES
 if TYPE_CHECKING:
     from faultkit.damage.survey import Case, Survey
 
-__all__ = ["as_html", "as_text", "cell_text"]
+__all__ = ["as_text", "cell_text"]
 
 WIDTH = 110
 EXAMPLES_SHOWN = 12
@@ -62,45 +62,3 @@ def _examples(survey: Survey) -> list[Case]:
     )
     first = {(case.outcome, case.damage.kind, case.damage.action): case for case in reversed(worst)}
     return [case for case in worst if case in first.values()][:EXAMPLES_SHOWN]
-
-
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>damage: {{ survey.scenario }}</title>
-<style>
-:root{--g:#8883;--w:#b3261e;--n:#2e7d32;--h:#777}
-body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
-table{border-collapse:collapse}td,th{padding:.35rem .7rem;text-align:left;border-bottom:1px solid var(--g)}
-.WRONG,.HUNG,.DIED{color:#fff;background:var(--w);padding:0 .4em;border-radius:.3em}
-.noticed{color:var(--n)}.harmless{color:var(--h)}
-code{font-size:.9em}.cases td{vertical-align:top}
-</style>
-<h1>Damage to a finished checkpoint</h1>
-<p>{{ survey.scenario }}, saved by {{ survey.world }} rank{{ "" if survey.world == 1 else "s" }}, torch
-{{ survey.torch }}: {{ survey.cases | length }} damages, seed {{ survey.seed }}.</p>
-<table><tr><th>part of the file{% for action in survey.actions %}<th>{{ action }}{% endfor %}</tr>
-{% for kind in survey.kinds %}<tr><th title="{{ kinds.get(kind, '') }}">{{ kind }}
-{% for action in survey.actions %}<td>{% for word, count in cell(kind, action) %}
-<span class="{{ word }}">{{ count }} {{ word }}</span> {% else %}·{% endfor %}{% endfor %}</tr>
-{% endfor %}</table>
-<p>{% for word, (meaning, _) in outcomes.items() %}<span class="{{ word }}">{{ word }}</span>: {{ meaning }}.
-{% endfor %}</p>
-<h2>Every damage</h2>
-<table class="cases"><tr><th>outcome<th>damage<th>what the load made of it</tr>
-{% for case in survey.cases %}<tr><td><span class="{{ case.outcome }}">{{ case.outcome }}</span>
-<td><code>{{ case.damage }}</code><td>{{ case.judgement.verdict }}{{ ": " + case.detail if case.detail else "" }}</tr>
-{% endfor %}</table></html>
-"""
-
-
-def as_html(survey: Survey) -> str:
-    """The table and every damage as one page, complete in itself."""
-    import jinja2
-
-    from faultkit.damage.regions import KINDS
-
-    def cell(kind: str, action: str) -> list[tuple[str, int]]:
-        cases = survey.cell(kind, action)
-        counts = [(word, sum(case.outcome == word for case in cases)) for word in OUTCOMES]
-        return [(word, count) for word, count in counts if count]
-
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(PAGE)
-    return page.render(survey=survey, kinds=KINDS, outcomes=OUTCOMES, cell=cell) + "\n"

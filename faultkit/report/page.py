@@ -7,19 +7,16 @@ few lines of script only open what a cell leads to.
 
 from __future__ import annotations
 
-import importlib.resources
 from pathlib import Path
 
-import jinja2
-
 from faultkit.checks import Verdict
+from faultkit.report.frame import render
 from faultkit.report.matrix import groups_of, matrix_of
 from faultkit.report.terminal import as_svg
 from faultkit.sweep.journal import Journal
 
 __all__ = ["as_html", "write_report"]
 
-TEMPLATE = "page.html"
 # One hue for each kind of harm, dark enough for white text.
 COLOURS = {
     Verdict.SILENT_WRONG: "#7a0016",
@@ -39,12 +36,9 @@ COLOURS = {
 
 def as_html(journal: Journal) -> str:
     """The page as text."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = importlib.resources.files("faultkit.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
     numbers = {id(result): number for number, result in enumerate(journal.results, start=1)}
-    return environment.from_string(source).render(
+    return render(
+        "sweep.html",
         journal=journal,
         matrix=matrix_of(journal),
         groups=groups_of(journal),

@@ -12,6 +12,7 @@ that nobody can run here.  What is measured and what is worked out: see `faultki
 from __future__ import annotations
 
 from faultkit.scale.growth import AT_RANKS, Cost, Growth, Point
+from faultkit.scale.laws import Law, law_of
 from faultkit.scale.lines import Line, line_through
 from faultkit.scale.measuring import DEFAULT_PLAN, SIZE_MAX, doubled, measure
 
@@ -21,9 +22,11 @@ __all__ = [
     "SIZE_MAX",
     "Cost",
     "Growth",
+    "Law",
     "Line",
     "Point",
     "doubled",
+    "law_of",
     "line_through",
     "measure",
 ]

@@ -7,7 +7,7 @@
                  "coordinator_seconds", "engine_seconds",
                  "costs": [{"collective", "calls", "messages", "bytes", "coordinator_bytes",
                             "coordinator_seconds", "engine_seconds"}]}],
-     "lines": {measure: [{"collective", "exponent", "low", "high", "last_exponent",
+     "lines": {measure: [{"collective", "exponent", "low", "high", "last_exponent", "law": {term: coefficient},
                           "predicted", "predicted_low", "predicted_high"}]},
      "blamed": {measure: collective}}
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from faultkit.scale.laws import Law, law_of
 from faultkit.scale.lines import Line, line_through
 
 __all__ = ["AT_RANKS", "FITTED_COUNT", "MEASURES", "Cost", "Growth", "Point"]
@@ -99,10 +100,18 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
         )
         return line.exponent if line is not None else None
 
+    def law(self, collective: str, measure: str) -> Law | None:
+        """What one of `MEASURES` of a collective is made of; None where it is zero or there are under three points."""
+        return law_of(
+            [point.ranks for point in self.points],
+            [point.value(collective, measure) for point in self.points],
+            signed=not measure.endswith("seconds"),
+        )
+
     def predicted(self, collective: str, measure: str) -> tuple[float, float, float]:
-        """(value, low, high) of a measure on `at` ranks; zeros where there is no line."""
-        line = self.line(collective, measure)
-        return line.at(self.at) if line is not None else (0.0, 0.0, 0.0)
+        """(value, low, high) of a measure on `at` ranks; zeros where there is no law."""
+        law = self.law(collective, measure)
+        return law.at(self.at) if law is not None else (0.0, 0.0, 0.0)
 
     def blamed(self, measure: str) -> str:
         """The collective that costs most of `measure` on `at` ranks; empty where nothing was measured."""
@@ -135,7 +144,8 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
         found = []
         for collective in (WHOLE, *self.collectives):
             if (line := self.line(collective, measure)) is not None:
-                value, low, high = line.at(self.at)
+                law = self.law(collective, measure)
+                value, low, high = self.predicted(collective, measure)
                 found.append(
                     {
                         "collective": collective,
@@ -143,6 +153,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
                         "low": line.low,
                         "high": line.high,
                         "last_exponent": self.last_exponent(collective, measure),
+                        "law": dict(law.terms) if law is not None else {},
                         "predicted": value,
                         "predicted_low": low,
                         "predicted_high": high,

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 from faultkit.scale.growth import MEASURES, WHOLE, Growth
 
-__all__ = ["amount", "conclusion", "row_of", "tell"]
+__all__ = ["amount", "conclusion", "law_text", "row_of", "tell"]
 
 DRAWN_WIDTH = 64
+DOUBTFUL = 5  # so many times the value: the interval is then due to what was not measured
 SHOWN = ("coordinator_bytes", "messages", "coordinator_seconds")
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -41,12 +42,31 @@ def amount(measure: str, value: float) -> str:
     return f"{number:.0f}" if power == 0 else f"{number:.1f}{PREFIXES[power]}"
 
 
+def law_text(growth: Growth, collective: str, measure: str) -> str:
+    """The law in words, the largest term first: ``4.0 n^2 - 3.0 n``; empty where there is none."""
+    law = growth.law(collective, measure)
+    text = ""
+    for name, coefficient in reversed(law.terms if law is not None else ()):
+        value = _coefficient(measure, abs(coefficient))
+        sign = " - " if coefficient < 0 else " + " if text else ""
+        part = value if name == "1" else name if value == "1" else f"{value} {name}"
+        text += sign + part
+    return text
+
+
+def _coefficient(measure: str, value: float) -> str:
+    if measure.endswith("seconds"):
+        power = min(3, max(0, -math.floor(math.log10(value) / 3))) if 0 < value < 1 else 0
+        return f"{value * 1000**power:.3g} {('s', 'ms', 'us', 'ns')[power]}"
+    return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + " B" * measure.endswith("bytes")
+
+
 def row_of(growth: Growth, collective: str, measure: str) -> tuple[str, str, str, str] | None:
     """(exponent with its interval, prediction, its interval, last exponent) as text; None where nothing grows."""
     line = growth.line(collective, measure)
     if line is None:
         return None
-    value, low, high = line.at(growth.at)
+    value, low, high = growth.predicted(collective, measure)
     return (
         f"{line.exponent:.2f} ({line.low:.2f} to {line.high:.2f})",
         amount(measure, value),
@@ -61,14 +81,16 @@ def conclusion(growth: Growth) -> tuple[str, ...]:
     for measure in SHOWN:
         row = row_of(growth, WHOLE, measure)
         blamed = growth.blamed(measure)
-        if row is None or not blamed:
+        if row is None or not blamed or growth.law(WHOLE, measure) is None:
             continue
         own, whole = (
             growth.predicted(blamed, measure)[0],
             math.fsum(growth.predicted(one, measure)[0] for one in growth.collectives),
         )
         share = f", {100 * own / whole:.0f} % of it in {blamed!r}" if whole else ""
-        found.append(f"{MEASURES[measure]}: {row[1]} on {growth.at:,} ranks ({row[2]}){share}")
+        value, _, high = growth.predicted(WHOLE, measure)
+        doubt = "; a square may hide in it: measure larger worlds" if high > DOUBTFUL * value else ""
+        found.append(f"{MEASURES[measure]}: {row[1]} on {growth.at:,} ranks ({row[2]}){share}{doubt}")
     return tuple(found)
 
 
@@ -92,18 +114,20 @@ def _lines(growth: Growth) -> Iterator[str]:
     for measure in SHOWN:
         yield ""
         yield from _drawing(growth, measure)
-    if len(growth.points) < 2:
+    if len(growth.points) < 3:
         yield ""
-        yield "one size alone says nothing of growth: measure at least two"
+        say = "1 size says" if len(growth.points) == 1 else f"{len(growth.points)} sizes say"
+        yield f"{say} nothing of growth: measure three"
         return
     for measure in SHOWN:
         yield ""
-        yield f"{MEASURES[measure]} = factor x ranks ^ exponent"
-        yield f"  {'':<28} {'exponent (95 %)':<24} {'last':>5} {f'on {growth.at:,} ranks':>20}   95 %"
+        yield f"{MEASURES[measure]}, on n ranks"
+        yield (f"  {'':<24} {'exponent (95 %)':<22} {'last':>5} {f'on {growth.at:,}':>12}   {'95 %':<25} law")
         for collective in (*growth.collectives, WHOLE):
             row = row_of(growth, collective, measure)
             if row is not None:
-                yield f"  {collective:<28} {row[0]:<24} {row[3]:>5} {row[1]:>20}   {row[2]}"
+                law = law_text(growth, collective, measure)
+                yield f"  {collective:<24} {row[0]:<22} {row[3]:>5} {row[1]:>12}   {row[2]:<25} {law}".rstrip()
     yield ""
     yield from conclusion(growth)
 

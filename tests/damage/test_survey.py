@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from faultkit.damage.telling import as_html
+from faultkit.report.damage_page import as_html
 
 
 def outcomes(found, kind, action):

@@ -1,4 +1,4 @@
-"""The line through logarithms finds the power that made the values, and says how sure it is."""
+"""The line through logarithms and the law of terms find what made the values, and say how sure they are."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 
 import pytest
 
-from faultkit.scale import line_through
+from faultkit.scale import law_of, line_through
+from faultkit.scale.laws import TERMS
 
 RANKS = [2, 4, 8, 16, 32, 64]
+SCATTER = (1.1, 0.9, 1.1, 0.9, 1.1, 0.9)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
@@ -16,16 +18,12 @@ def test_an_exact_power_is_found_and_leaves_no_doubt(exponent):
     line = line_through(RANKS, [3.0 * ranks**exponent for ranks in RANKS])
     assert line.exponent == pytest.approx(exponent, abs=1e-9)
     assert line.low == pytest.approx(line.high, abs=1e-6)
-    assert line.at(1000) == pytest.approx((3.0 * 1000**exponent,) * 3, rel=1e-6)
 
 
-def test_what_scatters_has_an_interval_that_grows_with_the_distance():
-    values = [ranks * factor for ranks, factor in zip(RANKS, (1.1, 0.9, 1.1, 0.9, 1.1, 0.9), strict=True)]
+def test_what_scatters_has_an_interval():
+    values = [ranks * factor for ranks, factor in zip(RANKS, SCATTER, strict=True)]
     line = line_through(RANKS, values)
     assert line.low < 1.0 < line.high
-    near, far = line.at(64), line.at(100_000)
-    assert near[1] < near[0] < near[2]
-    assert far[2] / far[1] > near[2] / near[1]
 
 
 def test_the_interval_is_that_of_linear_regression():
@@ -45,4 +43,56 @@ def test_values_that_are_not_above_zero_are_left_out():
 def test_two_points_give_a_line_without_an_interval():
     line = line_through([2, 4], [2.0, 8.0])
     assert (line.low, line.high) == (line.exponent, line.exponent) == pytest.approx((2.0, 2.0))
-    assert line.at(8) == pytest.approx((32.0, 32.0, 32.0))
+
+
+# -- laws ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"n^2": 2, "n": -1, "1": -1},
+        {"n": 3, "1": -3},
+        {"log n": 1359},
+        {"1": 7},
+        {"n": 880, "log n": 8, "1": -880},
+    ],
+    ids=str,
+)
+def test_the_law_of_counts_is_found_exactly_and_predicts_exactly(terms):
+    def value(n):
+        return sum(coefficient * TERMS[name](n) for name, coefficient in terms.items())
+
+    law = law_of(RANKS, [value(n) for n in RANKS], signed=True)
+    assert {name: pytest.approx(coefficient, rel=1e-6) for name, coefficient in law.terms} == terms
+    assert law.at(100_000) == pytest.approx((value(100_000),) * 3, rel=1e-3)
+
+
+def seconds(n):
+    return (3.6e-3 + 93e-6 * n + 57e-9 * n * n) * SCATTER[int(math.log2(n)) % len(SCATTER)]
+
+
+def test_a_square_that_decides_on_large_worlds_is_found_once_it_shows():
+    sizes = [2**power for power in range(1, 12)]
+    law = law_of(sizes, [seconds(n) for n in sizes], signed=False)
+    assert [name for name, _ in law.terms] == ["1", "n", "n^2"]
+    value, low, high = law.at(100_000)
+    assert low < 57e-9 * 1e10 < high and value == pytest.approx(570, rel=0.3)
+
+
+def test_where_it_does_not_show_yet_the_interval_allows_for_it():
+    law = law_of(RANKS, [seconds(n) for n in RANKS], signed=False)
+    assert "n^2" not in dict(law.terms)
+    value, low, high = law.at(100_000)
+    assert value < 100 and low < 570 < high
+
+
+def test_no_cost_has_a_term_below_zero_and_none_falls_with_the_ranks():
+    law = law_of(RANKS, [5.0, 4.0, 3.5, 3.2, 3.1, 3.0], signed=False)
+    assert all(coefficient > 0 for _, coefficient in law.terms)
+    assert law.at(100_000)[1] >= 3.0
+
+
+def test_two_sizes_have_no_law():
+    assert law_of([2, 4], [1.0, 2.0], signed=True) is None
+    assert law_of([2, 4, 8], [0.0, 1.0, 2.0], signed=True) is None

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from faultkit.cli import command
+from faultkit.report.growth_page import as_html
 from faultkit.scale import Cost, Growth, Point
-from faultkit.scale.page import as_html
 from faultkit.scale.telling import amount, conclusion, tell
 
 
@@ -55,7 +55,10 @@ def test_amounts_have_a_unit(measure, value, text):
 def test_the_terminal_shows_sizes_exponents_predictions_and_whom_to_blame():
     text = tell(GROWTH)
     assert re.search(r"^ +16 HELD +256 ", text, re.MULTILINE)
-    assert re.search(r"plan: gather_object +2\.00 \(2\.00 to 2\.00\) +2\.00 +10\.0G", text)
+    assert re.search(
+        r"plan: gather_object +2\.00 \(2\.00 to 2\.00\) +2\.00 +10\.0G .* n\^2$", text, re.MULTILINE
+    )
+    assert re.search(r"plan: work .* 100 s .* 1 ms n$", text, re.MULTILINE)
     assert "messages: 10.0G on 100,000 ranks (10.0G to 10.0G), 100 % of it in 'plan: gather_object'" in text
     assert all(len(line) <= 140 for line in text.splitlines())
 
@@ -69,8 +72,25 @@ def test_the_drawing_of_a_power_is_a_straight_row_of_marks():
 
 def test_one_size_alone_predicts_nothing():
     alone = Growth(scenario="s", plan="", torch="", points=(point(2),))
-    assert "measure at least two" in tell(alone)
+    assert "1 size says nothing of growth: measure three" in tell(alone)
     assert conclusion(alone) == ()
+    two = Growth(scenario="s", plan="", torch="", points=(point(2), point(4)))
+    assert "2 sizes say nothing of growth: measure three" in tell(two) and conclusion(two) == ()
+
+
+def test_a_prediction_that_a_square_may_change_says_so():
+    values = (1.1, 0.9, 1.1, 0.9, 1.1, 0.9)
+    points = tuple(
+        Point(
+            ranks=2**power,
+            verdict="HELD",
+            seconds=0.1,
+            costs=(Cost(collective="plan: work", coordinator_seconds=0.004 * scatter),),
+        )
+        for power, scatter in enumerate(values, start=1)
+    )
+    [said] = conclusion(Growth(scenario="s", plan="", torch="", points=points))
+    assert said.endswith("a square may hide in it: measure larger worlds")
 
 
 def test_the_page_is_complete_in_itself_and_draws_each_measure():
@@ -94,9 +114,9 @@ def scale(*arguments):
 
 
 def test_the_command_measures_prints_and_writes(tmp_path):
-    done = scale("--to", "4", "--json", str(tmp_path / "g.json"), "--report", str(tmp_path / "g.html"))
+    done = scale("--to", "8", "--json", str(tmp_path / "g.json"), "--report", str(tmp_path / "g.html"))
     assert done.return_value == 0, done.output
-    assert [p["ranks"] for p in json.loads((tmp_path / "g.json").read_text())["points"]] == [2, 4]
+    assert [p["ranks"] for p in json.loads((tmp_path / "g.json").read_text())["points"]] == [2, 4, 8]
     assert "<svg" in (tmp_path / "g.html").read_text()
     assert "write: gather_object" in done.output
 

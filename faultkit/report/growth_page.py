@@ -1,24 +1,21 @@
 """The page of a growth: one HTML file without anything from outside, with drawings as SVG.
 
-Each drawing has logarithmic axes, the measured points, the line through the largest sizes, drawn on to the
-number of ranks that is asked for, and the interval around it.
+Each drawing has logarithmic axes, the measured points, the law that they follow, drawn on to the number of ranks that
+is asked for, and the interval around it.
 """
 
 from __future__ import annotations
 
-import importlib.resources
 import math
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from faultkit.report.frame import render
 from faultkit.scale.growth import MEASURES, WHOLE, Growth
-from faultkit.scale.telling import SHOWN, amount, conclusion, row_of
+from faultkit.scale.telling import SHOWN, amount, conclusion, law_text, row_of
 
 __all__ = ["as_html", "write_page"]
 
-TEMPLATE = "page.html"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 380, 90, 190, 16, 40
 COLOURS = ("#4f5bd5", "#b3261e", "#2e7d32", "#8e3a9d", "#9a6200", "#006a78", "#5f6068", "#c2185b")
 STEP_COUNT = 24
@@ -26,18 +23,15 @@ STEP_COUNT = 24
 
 def as_html(growth: Growth) -> str:
     """The page as text."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = importlib.resources.files("faultkit.scale").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    return render(
+        "growth.html",
         growth=growth,
         measures={measure: MEASURES[measure] for measure in SHOWN},
         all_measures=MEASURES,
         drawings={measure: _drawing(growth, measure) for measure in SHOWN},
         rows={
             measure: [
-                (collective, row)
+                (collective, row, law_text(growth, collective, measure))
                 for collective in (*growth.collectives, WHOLE)
                 if (row := row_of(growth, collective, measure)) is not None
             ]
@@ -68,7 +62,7 @@ def _drawing(growth: Growth, measure: str) -> dict[str, Any]:
 
     def place(ranks: float, value: float) -> tuple[float, float]:
         across = (math.log10(ranks) - low_x) / (high_x - low_x)
-        up = (math.log10(value) - low_y) / (high_y - low_y)
+        up = (math.log10(max(value, 1e-300)) - low_y) / (high_y - low_y)
         up = min(1.0, max(0.0, up))
         return (
             round(LEFT + across * (WIDTH - LEFT - RIGHT), 1),
@@ -105,15 +99,16 @@ def _drawing(growth: Growth, measure: str) -> dict[str, Any]:
 
 
 def _continued(growth: Growth, collective: str, measure: str, place: Any) -> dict[str, Any]:
-    line = growth.line(collective, measure)
-    if line is None:
+    law = growth.law(collective, measure)
+    if law is None:
         return {"line": "", "band": "", "end": HEIGHT}
-    first = math.log(growth.points[max(0, len(growth.points) - line.count)].ranks)
+    first = math.log(growth.points[0].ranks)
     last = math.log(max(growth.at, growth.points[-1].ranks))
     sizes = [math.exp(first + (last - first) * step / STEP_COUNT) for step in range(STEP_COUNT + 1)]
-    middle = [place(size, line.at(size)[0]) for size in sizes]
-    band = [place(size, line.at(size)[1]) for size in sizes]
-    band += [place(size, line.at(size)[2]) for size in reversed(sizes)]
+    middle = [place(size, law.value(size)) for size in sizes]
+    beyond = [size for size in sizes if size >= growth.points[-1].ranks]
+    band = [place(size, law.at(size)[1]) for size in beyond]
+    band += [place(size, law.at(size)[2]) for size in reversed(beyond)]
     return {"line": _path(middle), "band": _path(band) if collective == WHOLE else "", "end": middle[-1][1]}
 
 
