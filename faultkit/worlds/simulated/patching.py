@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from faultkit.worlds.simulated import polling
 from faultkit.worlds.simulated.primitives import SimulatedLock, SimulatedRLock
 from faultkit.worlds.simulated.scheduler import _get_ident, _tasks, current_task
 
@@ -66,10 +67,11 @@ def install() -> None:
     bootstrap: Any = importlib._bootstrap
     bootstrap._find_and_load = _importing(bootstrap._find_and_load)
     functools.cached_property.__get__ = _get_cached  # type: ignore[method-assign]
-    torch._C.Future.wait = _waiting(torch._C.Future.wait)
+    torch._C.Future.wait = _waiting(torch._C.Future.wait, torch._C.Future.done)
     for name in ("stdout", "stderr"):
         replace(sys, name, _Router(getattr(sys, name)))
     _reroute_logging(replaced)
+    polling.install(replace)
     os._exit = _ending(os._exit, lambda status: (None, int(status)))
     os.abort = _ending(os.abort, lambda: ("SIGABRT", None))
     os.kill = _killing(os.kill)
@@ -122,7 +124,7 @@ def _clock(original: Callable[[], Any], offset_ns: int, *, in_seconds: bool) -> 
         scheduler.now_ns += READ_NS
         scheduler.reads += 1
         if scheduler.reads > READS_MAX:
-            scheduler.pause(("clock",), demote=True)
+            scheduler.give_way(("clock",))
         now_ns = offset_ns + scheduler.now_ns
         return now_ns / NANOSECONDS if in_seconds else now_ns
 
@@ -183,6 +185,7 @@ def _starting_joinable(original: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 function()
             finally:
+                _about_to_end()
                 own._set_done()
 
         _spawn(thread, body)
@@ -210,6 +213,13 @@ def _spawn(thread: threading.Thread | None, body: Callable[[], None]) -> int:
     return task.number
 
 
+def _about_to_end() -> None:
+    """A place where others go first: who looks whether this thread is alive sees it before its end, or after."""
+    task = current_task()
+    if task is not None:
+        task.scheduler.pause(("over", task.number))
+
+
 def _starting(original: Callable[..., Any]) -> Callable[..., Any]:
     def start(
         function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
@@ -223,6 +233,7 @@ def _starting(original: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 function(*args, **(kwargs or {}))
             finally:
+                _about_to_end()
                 lock = getattr(thread, "_tstate_lock", None)
                 if isinstance(lock, SimulatedLock) and lock.locked():
                     lock.release()  # as the interpreter does it where a thread ends: `join` waits for that
@@ -258,12 +269,12 @@ def _get_cached(self: Any, instance: Any, owner: Any = None) -> Any:
     return values[self.attrname]
 
 
-def _waiting(original: Callable[..., Any]) -> Callable[..., Any]:
+def _waiting(original: Callable[..., Any], is_done: Callable[[Any], bool]) -> Callable[..., Any]:
     def wait(self: Any) -> Any:
         task = current_task()
-        if task is not None and not self.done():
+        if task is not None and not is_done(self):
             self.add_done_callback(lambda _: task.scheduler.wake(task))
-            while not self.done():
+            while not is_done(self):
                 task.scheduler.block(("future",))
         return original(self)
 

@@ -5,8 +5,7 @@ random steps the running one falls behind all others, as in probabilistic concur
 Kothari, Musuvathi and Nagarakatte, ASPLOS 2010).  `Choices` follows a list of decisions and writes down what it
 could have decided instead; the exhaustive search is built on it.
 
-Left out: fairness.  A task that is always ready and never blocks keeps all with a lower priority waiting, unless
-it says that it found nothing to do.
+A task that found nothing to do, or has gone on for very long, falls behind all others (`Scheduler.give_way`).
 """
 
 from __future__ import annotations
@@ -38,6 +37,9 @@ class Policy(Protocol):
 
     def gone(self, task: Task) -> None: ...
 
+    def ready_count(self) -> int:
+        """How many tasks wait for their turn."""
+
     def take(self) -> Task | None: ...
 
     def at_pause(self, task: Task, demote: bool) -> Task: ...
@@ -67,6 +69,9 @@ class Priorities:
     def gone(self, task: Task) -> None:
         self._heap = [entry for entry in self._heap if entry[2] is not task]
         heapq.heapify(self._heap)
+
+    def ready_count(self) -> int:
+        return len(self._heap)
 
     def take(self) -> Task | None:
         return heapq.heappop(self._heap)[2] if self._heap else None
@@ -106,6 +111,9 @@ class Choices:
     def gone(self, task: Task) -> None:
         self._ready.pop(task.number, None)
         self._asleep.clear()  # a rank has ended: that concerns everybody
+
+    def ready_count(self) -> int:
+        return len(self._ready)
 
     def take(self) -> Task | None:
         return self._choose(-1) if self._ready else None

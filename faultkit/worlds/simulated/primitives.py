@@ -32,13 +32,15 @@ class SimulatedLock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         task = current_task()
         if task is not None and task.rank.is_threaded:
-            task.scheduler.pause(("lock", self))
+            task.scheduler.pause(("lock", self), is_look=not blocking)
         if not self._is_held:
             self._is_held, self.owner = True, task
             return True
         if not blocking:
             if timeout != -1:
                 raise ValueError("can't specify a timeout for a non-blocking call")
+            if task is not None:
+                task.scheduler.give_way()
             return False
         return _wait_for(self, task, timeout)
 

@@ -29,6 +29,9 @@ __all__ = ["BLOCKED", "OVER", "PARKED", "READY", "Scheduler", "Task", "current_t
 
 READY, BLOCKED, PARKED, OVER = "ready", "blocked", "parked", "over"
 NANOSECONDS = 1_000_000_000
+STREAK_MAX = 500  # places at which one task may go on in a row; then it is taken to wait for somebody
+IDLE_NS, IDLE_DOUBLINGS_MAX = 1_000, 40
+LOOKS_MAX = 100  # at files, in a row, before that is a place where somebody else may go first
 EVENT_NS = 1  # what happens after another thing has a later time, too
 
 _allocate_lock = (
@@ -92,6 +95,9 @@ class Scheduler:
         self.steps = 0
         self.switches = 0
         self.reads = 0
+        self.looks = 0
+        self.streak = 0
+        self.vain = 0  # how often tasks found nothing to do since one did anything
         self.current: Task | None = None
         self.tasks: list[Task] = []
         self.timers: list[tuple[int, int, int, Any]] = []
@@ -141,8 +147,10 @@ class Scheduler:
         self.now_ns += EVENT_NS
         return self.now_ns
 
-    def pause(self, operation: Any = None, *, demote: bool = False) -> None:
-        """A place where another task may go first; `demote`: rather than this one, which found nothing to do."""
+    def pause(self, operation: Any = None, *, is_look: bool = False, demote: bool = False) -> None:
+        """A place where another task may go first; `demote`: rather than this one.  A look changes nothing."""
+        if not is_look:
+            self.vain = 0
         me = self.current
         assert me is not None
         if me.imports:
@@ -151,11 +159,33 @@ class Scheduler:
         self._tick()
         if self.now_ns > self.limit_ns:
             self.park()
-        following = self.policy.at_pause(me, demote)
+        self.streak += 1
+        following = self.policy.at_pause(me, demote or self.streak > STREAK_MAX)
         if following is not me:
             self._hand_to(me, following)
             me.baton.acquire()
         me.operation = None
+
+    def give_way(self, operation: Any = None) -> None:
+        """The running task has found nothing to do: the others go first.
+
+        Where all that could go on have found nothing to do, time passes, the faster the longer that lasts, but never
+        past a timer.
+        """
+        self.vain += 1
+        rounds = self.vain // (1 + self.policy.ready_count())
+        if rounds > 1:
+            later_ns = self.now_ns + (IDLE_NS << min(rounds, IDLE_DOUBLINGS_MAX))
+            if self.timers:
+                later_ns = min(later_ns, max(self.now_ns, self.timers[0][0]))
+            self.now_ns = min(later_ns, self.limit_ns + 1)
+        self.pause(operation, is_look=True, demote=True)
+
+    def look(self) -> None:
+        """The running task looks at what others may have done; after many looks they go first."""
+        self.looks += 1
+        if self.looks > LOOKS_MAX:
+            self.give_way(("look",))
 
     def block(self, why: Any, deadline_ns: int | None = None, *, patient: bool = False) -> bool:
         """Wait until somebody calls `wake`; False where the clock reached `deadline_ns` before.
@@ -163,6 +193,7 @@ class Scheduler:
         A `patient` deadline is one that alone proves no life: if nothing else can happen, the clock does not
         jump to it.
         """
+        self.vain = 0
         me = self.current
         assert me is not None
         me.state, me.why, me.timed_out = BLOCKED, why, False
@@ -178,6 +209,7 @@ class Scheduler:
     def wake(self, task: Task) -> None:
         """The task may go on; nothing for one that does not wait."""
         if task.state is BLOCKED:
+            self.vain = 0
             task.state = READY
             task.token += 1
             why = task.why
@@ -186,7 +218,7 @@ class Scheduler:
 
     def sleep(self, duration_ns: int) -> None:
         if duration_ns <= 0:
-            self.pause(("sleep",), demote=True)
+            self.give_way(("sleep",))
         else:
             self.block(("sleep",), self.now_ns + duration_ns)
 
@@ -224,7 +256,7 @@ class Scheduler:
 
     def _tick(self) -> None:
         self.steps += 1
-        self.reads = 0
+        self.reads = self.looks = 0
         self.now_ns += self.tick_ns
         while self.timers and self.timers[0][0] <= self.now_ns:
             self._ring(heapq.heappop(self.timers))
@@ -278,6 +310,7 @@ class Scheduler:
 
     def _hand_to(self, me: Task | None, following: Task) -> None:
         self.switches += 1
+        self.streak = 0
         self.current = following
         following.state = READY
         self.on_switch(me, following)

@@ -60,7 +60,7 @@ class SimulatedStore(Store):
     def _access(self, kind: str, key: str) -> str:
         task = current_task()
         if task is not None:
-            task.scheduler.pause(("store", kind, self._prefix + key))
+            task.scheduler.pause(("store", kind, self._prefix + key), is_look=kind == "check")
         return self._prefix + key
 
     def set(self, key: str, value: Any) -> None:
@@ -92,7 +92,11 @@ class SimulatedStore(Store):
 
     def check(self, keys: list[str]) -> bool:
         names = [self._access("check", key) for key in keys]
-        return all(name in self._values.values for name in names)
+        found = all(name in self._values.values for name in names)
+        task = current_task()
+        if not found and task is not None:
+            task.scheduler.give_way()
+        return found
 
     def delete_key(self, key: str) -> bool:
         self._values.values.pop(self._access("delete", key), None)

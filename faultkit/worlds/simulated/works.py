@@ -66,9 +66,14 @@ class SimulatedWork(Work):
                 raise RuntimeError("Operation timed out!")
 
     def is_completed(self) -> bool:
-        if not self._op.done:
-            required_task().scheduler.pause(("poll", self._op), demote=True)
-        return self._op.done
+        if self._op.done:
+            return True
+        scheduler = required_task().scheduler
+        scheduler.pause(("poll", self._op), is_look=True)
+        found = self._op.done
+        if not found:
+            scheduler.give_way()
+        return found
 
     def is_success(self) -> bool:
         return self._op.done and self._op.error is None
