@@ -19,7 +19,6 @@ import random
 import signal
 import socket
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
@@ -159,7 +158,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     from faultkit.injection.errors import describe
 
     _destroy_subgroups()
-    threads_before = set(threading.enumerate())
+    threads_before = set(threads.of_python())
     leave: int | None = None
     result: tuple[str, Any]
     before: residue.Snapshot | None = None
@@ -187,7 +186,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     if left:
         memory.append("residue", left)
     health = {
-        "threads": [t.name for t in threading.enumerate() if t not in threads_before and t.is_alive()],
+        "threads": [t.name for t in threads.of_python() if t not in threads_before and t.is_alive()],
         "group": _group_is_whole(spec),
         # multiprocessing makes one when it is first used
         "directory": multiprocessing.process.current_process()._config.get("tempdir"),  # type: ignore[attr-defined]

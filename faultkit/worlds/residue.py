@@ -28,6 +28,8 @@ import threading
 import time
 from typing import Any, NamedTuple
 
+from faultkit.worlds import threads
+
 __all__ = ["Snapshot", "install", "left_since", "snapshot"]
 
 GRACE_SECONDS_MAX = 0.05
@@ -94,7 +96,7 @@ def _noting(shm_open: Any) -> Any:
 def snapshot() -> Snapshot:
     """What this process has now."""
     return Snapshot(
-        frozenset(threading.enumerate()),
+        frozenset(threads.of_python()),
         _descriptors(),
         _children() if _has_children() else frozenset(),
         _torch_memory(),
@@ -120,7 +122,7 @@ def _outlast(before: frozenset[threading.Thread]) -> list[threading.Thread]:
     sharer = getattr(sys.modules.get("multiprocessing.resource_sharer"), "_resource_sharer", None)
     kept = {*before, getattr(sharer, "_thread", None)}  # multiprocessing's own, until the process ends
     for is_last in (False, True):
-        new = [thread for thread in threading.enumerate() if thread not in kept]
+        new = [thread for thread in threads.of_python() if thread not in kept]
         deadline = time.monotonic() + GRACE_SECONDS_MAX / 2
         for thread in new:
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -14,7 +14,7 @@ from typing import Any
 
 from faultkit.worlds.memory import RankMemory
 
-__all__ = ["install"]
+__all__ = ["install", "of_python"]
 
 
 def install(memory: RankMemory) -> None:
@@ -26,6 +26,15 @@ def install(memory: RankMemory) -> None:
 
     _count(threading.Thread, "_bootstrap_inner", memory, alive=1, active_of=active_of)
     _count(concurrent.futures.thread._WorkItem, "run", memory, alive=0, active_of=lambda _: 1)
+
+
+def of_python() -> list[threading.Thread]:
+    """The live threads that `threading` has made.
+
+    A thread of C++ that has once called Python, as one of gloo's does for a callback, is none of these: nobody can
+    join it, and it lives as long as its library likes.
+    """
+    return [thread for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)]
 
 
 def _count(

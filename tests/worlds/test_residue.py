@@ -93,6 +93,29 @@ def test_what_is_left_is_found_with_its_name(pair, tmp_path, leave, kinds, named
     pair.run(let_go)
 
 
+def call_python_from_a_thread_of_gloo():
+    store = dist.distributed_c10d._get_default_store()
+    if dist.get_rank() == 1:
+        store.wait(["asked"])  # so that rank 0's call is not through when it is asked
+    work, callers, called = dist.all_reduce(torch.ones(1), async_op=True), [], threading.Event()
+    future = work.get_future()
+    future.add_done_callback(lambda _: (callers.append(threading.current_thread()), called.set()))
+    if dist.get_rank() == 0:
+        store.set("asked", "")
+    assert called.wait(10)
+    work.wait()
+    return type(callers[0]).__name__
+
+
+def test_a_thread_of_gloo_that_has_called_python_is_nobodys_and_keeps_its_rank(pair):
+    pair.prepare()
+    before = pair.pids()
+    runs = [pair.run(call_python_from_a_thread_of_gloo) for _ in range(2)]
+    assert runs[0].outcomes[0].value == "_DummyThread"  # rank 1 may have come when all was done
+    assert [run.verdict for run in runs] == [Verdict.HELD] * 2
+    assert pair.pids() == before
+
+
 def let_go():
     for thing in KEPT:
         for end in ("kill", "unlink", "close"):
