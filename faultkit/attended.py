@@ -50,16 +50,20 @@ def attended_sweep(
     """Run a sweep, show it, write what is to be written; the exit status."""
     from faultkit.report import output
     from faultkit.worlds import World
+    from faultkit.worlds.simulated.plans import require_carried
 
     if refusal := output.refusal(json_path, report_path):
         raise Mistake(refusal)
     try:
         # starts nothing, and says what is wrong; kind auto needs processes, too, for what it confirms
-        World(world_size, kind="fresh" if kind == "auto" else kind, timeout=timeout)
+        for seed in {choices.get("seed", 0), *(order.seed for order in choices.get("orders") or ())}:
+            World(world_size, kind="fresh" if kind == "auto" else kind, timeout=timeout, seed=seed)
     except ValueError as error:
         raise Mistake(str(error).removeprefix("World: ")) from None
     for plan in plans or ():
         plan.validate_for(world_size)
+        if kind == "simulated":
+            require_carried(plan)
     scenario = _scenario(scenario_text, allow)
 
     from faultkit.sweep import sweep as run_sweep

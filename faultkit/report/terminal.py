@@ -71,6 +71,8 @@ def print_journal(journal: Journal, console: Console) -> None:
     if journal.unreached:
         console.print()
         console.print(_unreached(journal), style="dim")
+    if journal.refused:
+        console.print(f"not possible on simulated ranks: {', '.join(journal.refused)}", style="dim")
     if journal.left_out_count:
         console.print(f"these ranks stand for {journal.left_out_count} more", style="dim")
     if journal.idle_count:

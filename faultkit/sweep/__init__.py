@@ -37,6 +37,7 @@ from faultkit.sweep.runner import run_plans
 from faultkit.sweep.schedules import Covered, Order, Schedules
 from faultkit.wording import listed
 from faultkit.worlds import World
+from faultkit.worlds.simulated.plans import can_carry, require_carried
 
 __all__ = [
     "DEFAULT_ACTIONS",
@@ -94,10 +95,11 @@ def sweep(
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
 
     `points`, `moments` and `actions` are globs, see `faultkit.sweep.choice`; without `points`, those that the
-    scenario names.  Where an action on a file turns out to have nothing to change, it is counted and left out.
-    Where `plans` is given, these plans are run instead; without `probes`, also where the scenario does not hold with
-    nothing broken.  On a world of more than 64 ranks a place is broken on four of them, see `representatives`, or
-    with `every_rank` on each.  `jobs` worlds run side by side.
+    scenario names.  What cannot happen to simulated ranks is left out for these, and told; where an action on a file
+    turns out to have nothing to change, it is counted and left out.  Where `plans` is given, these plans are run
+    instead; without `probes`, also where the scenario does not hold with nothing broken.  On a world of more than 64
+    ranks a place is broken on four of them, see `representatives`, or with `every_rank` on each.  `jobs` worlds run
+    side by side.
     `seed` is that of every run; `orders` gives one to each of `plans` instead.  With `schedules` simulated ranks run
     each plan several times, each time in another order, and the worst run is the result.
     With kind ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on processes, see
@@ -115,6 +117,8 @@ def sweep(
     chosen_actions = () if plans is not None else choose_actions(actions)
     for plan in plans or ():
         plan.validate_for(world)
+        if kind == "simulated":
+            require_carried(plan)
     schedules = schedules or Schedules()
     if schedules.several and kind not in ("simulated", AUTO):
         raise ValueError(
@@ -125,6 +129,7 @@ def sweep(
             f"sweep: orders must be one for each of {len(plans or ())} plans (got {len(orders)})"
         )
     unreached: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     left_out_count = 0
     with contextlib.ExitStack() as stack:
         first: World | Ladder = stack.enter_context(_world(world, kind, timeout, scenario))
@@ -141,6 +146,14 @@ def sweep(
                 cells = tuple(cell for cell in reach.cells if cell.rank in standing)
                 reach = msgspec.structs.replace(reach, cells=cells)
             plans = plans_for(reach, chosen_actions)
+            if kind == "simulated":
+                left_out = dict.fromkeys(str(plan.faults[0].action) for plan in plans if not can_carry(plan))
+                plans = tuple(plan for plan in plans if can_carry(plan))
+                if not plans and left_out:
+                    raise ScenarioError(
+                        f"{listed(left_out)} cannot happen to simulated ranks; choose other actions or another kind"
+                    )
+                refused = tuple(left_out)
             unreached = tuple(
                 f"{point}:{moment}" if moment != "before" else point for point, moment in reach.unreached
             )
@@ -163,6 +176,7 @@ def sweep(
                 planned_count=len(plans),
                 seconds=time.monotonic() - began,
                 unreached=unreached,
+                refused=refused,
                 left_out_count=left_out_count,
                 idle_count=len(idle),
                 schedules=str(schedules) if schedules.several else "",

@@ -122,8 +122,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """A whole sweep: `results` in the order of the plans, `seconds` of wall time without start and probe.
 
     `planned_count` is larger than the number of results where the sweep was cut off.  `unreached` are the
-    places, as text, that were asked for and that no rank came by.  `left_out_count` ranks of a wide world were not
-    broken, since others stand for them.  In `idle_count` plans the action had nothing to change; these have no result.
+    places, as text, that were asked for and that no rank came by, `refused` the actions that this kind of world does
+    not carry.  `left_out_count` ranks of a wide world were not broken, since others stand for them.  In
+    `idle_count` plans the action had nothing to change; these have no result.
     `schedules` says under which each plan ran, where it ran under several.
     """
 
@@ -135,6 +136,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     planned_count: int
     seconds: float = 0.0
     unreached: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     left_out_count: int = 0
     idle_count: int = 0
     schedules: str = ""

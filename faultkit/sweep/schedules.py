@@ -15,8 +15,8 @@ import msgspec
 
 from faultkit.checks import Verdict
 from faultkit.scenarios import ScenarioError
-from faultkit.wording import listed
 from faultkit.worlds import Run
+from faultkit.worlds.simulated.orders import ScheduleError
 
 __all__ = ["DRAWN_MAX", "EVERY_MAX", "Covered", "Order", "Schedules", "run_under"]
 
@@ -78,8 +78,10 @@ def run_under(
 ) -> tuple[Run, Order, Covered | None]:
     """The worst run of a plan, the order that brings it back, and what was covered; `run_once` takes seed, schedule."""
     if order.schedule is not None or not schedules.several:
-        run = run_once(seed=order.seed, schedule=order.schedule)
-        _require_followed(run, order.schedule or ())
+        try:
+            run = run_once(seed=order.seed, schedule=order.schedule)
+        except ScheduleError as error:
+            raise ScenarioError(str(error), error.run.story().rpartition("\n\nreplay: ")[0]) from None
         return run, Order(order.seed, run.schedule), None
     if schedules.every:
         from faultkit.worlds.simulated.exploration import walk
@@ -96,24 +98,6 @@ def run_under(
             best = run
     assert best is not None
     return best, Order(best.seed), Covered(_sorted(counts))
-
-
-def _require_followed(run: Run, schedule: tuple[int, ...]) -> None:
-    """Raise ScenarioError where the run came to decisions that the schedule is not of."""
-    decisions = run.simulation.decisions if run.simulation is not None else ()
-    for place, chosen in enumerate(schedule):
-        seen = f"thread {chosen} cannot go on at decision {place}"
-        if place >= len(decisions):
-            seen = f"the run came to {len(decisions)} decisions"
-        elif decisions[place].chosen == chosen:
-            continue
-        else:
-            seen += f"; {listed(map(str, decisions[place].ready))} can"
-        raise ScenarioError(
-            f"the schedule of {len(schedule)} decisions is not one of this run: {seen}; a schedule is of one plan, "
-            "one scenario and one number of ranks",
-            run.story().rpartition("\n\nreplay: ")[0],
-        )
 
 
 def _sorted(verdicts: dict[str, int]) -> dict[str, int]:

@@ -18,6 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from faultkit.plan import FaultPlan
 from faultkit.worlds import client, interrupted, modules, slots, witness
+from faultkit.worlds.arguments import (
+    require_attempts,
+    require_kind,
+    require_schedule,
+    require_seconds,
+    require_seed,
+    require_size,
+)
 from faultkit.worlds.crew import Crew
 from faultkit.worlds.rank import Call
 from faultkit.worlds.readback import Reader
@@ -29,15 +37,10 @@ from faultkit.worlds.transport import dump_call
 if TYPE_CHECKING:
     from faultkit.worlds.simulated.orders import Schedule
 
-__all__ = ["KINDS", "World"]
+__all__ = ["World"]
 
-KINDS = ("warm", "fresh", "spawn", "simulated", "auto")
-SIZE_MAX = 256
-SIMULATED_SIZE_MAX = 4096
 KEPT_KINDS = ("warm", "simulated")  # ranks, or their host, serve run after run while they are healthy
 READING = ("faultkit.worlds.reading",)
-ATTEMPT_COUNT_MAX = 1000
-TIMEOUT_SECONDS_MAX = 24 * 3600.0
 
 
 class World:
@@ -71,25 +74,14 @@ class World:
         preload: tuple[str, ...] = (),
         gpus_per_rank: int = 0,
     ) -> None:
-        size_max = SIMULATED_SIZE_MAX if kind in ("simulated", "auto") else SIZE_MAX
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= size_max:
-            what = "processes" if size_max == SIZE_MAX else "simulated ranks"
-            raise ValueError(
-                f"World: size must be a number of ranks from 1 to {size_max} for {what} (got {size!r})"
-            )
-        if kind not in KINDS:
-            import difflib
-
-            near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"World: kind must be one of {', '.join(KINDS)} (got {kind!r}); nearest is {near!r}"
-            )
-        self.size = size
-        self.kind = kind
-        self.timeout = _seconds("timeout", timeout)
-        self.seed = int(seed)
+        self.size = require_size(size, kind)
+        self.kind = require_kind(kind)
+        self.timeout = require_seconds("timeout", timeout)
+        self.seed = require_seed(seed)
         self._backend = backend
-        self._group_timeout = group_timeout
+        self._group_timeout = (
+            None if group_timeout is None else require_seconds("group_timeout", group_timeout)
+        )
         self._preload = tuple(preload)
         if isinstance(gpus_per_rank, bool) or not isinstance(gpus_per_rank, int) or gpus_per_rank < 0:
             raise ValueError(f"World: gpus_per_rank must be a number of GPUs from 0 (got {gpus_per_rank!r})")
@@ -154,14 +146,17 @@ class World:
         directory (a `pathlib.Path`) that returns the state as a mapping.
 
         Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot
-        travel, both before any rank starts; HarnessError where ranks cannot be started.  Whatever the function
-        does is an outcome, never an exception here.
+        travel, both before any rank starts; ValueError for a number out of range; HarnessError where ranks cannot be
+        started; ScheduleError for a schedule that is one of another run.  Whatever the function does is an outcome,
+        never an exception here.
         """
         plan = FaultPlan.parse(plan) if isinstance(plan, str) else FaultPlan() if plan is None else plan
         if not isinstance(plan, FaultPlan):
             raise TypeError(f"World.run: plan must be a FaultPlan or its text (got {plan!r})")
         plan.validate_for(self.size)
         if self.kind == "auto":
+            if schedule is not None:
+                plans.require_carried(plan)  # processes follow none
             return self._world_for(plan).run(
                 fn,
                 *args,
@@ -180,12 +175,13 @@ class World:
             plans.require_carried(plan)
         elif schedule is not None:
             raise ValueError(f"{self!r}: only simulated ranks follow a schedule (got {schedule!r})")
-        timeout_seconds = self.timeout if timeout is None else _seconds("timeout", timeout)
-        _require_attempts(attempts_after, then)
+        schedule = require_schedule(schedule)
+        timeout_seconds = self.timeout if timeout is None else require_seconds("timeout", timeout)
+        require_attempts(attempts_after, then)
         call = Call(
             body=dump_call(fn, args, kwargs),
             plan=plan,
-            seed=self.seed if seed is None else int(seed),
+            seed=self.seed if seed is None else require_seed(seed),
             environment=dict(os.environ),
             directory=_directory(),
             path=list(sys.path),
@@ -213,6 +209,8 @@ class World:
                     self._end_crew()
             finally:
                 self._claim.give(gpus=self._crew is None)
+        if schedule is not None and run.simulation is not None:
+            run.simulation.require_followed(schedule, run)
         if place is not None:
             run.readbacks = self._reader.after(run, place, read_with, before)
         witness.tell(self, run, fn, args, kwargs)
@@ -285,7 +283,7 @@ class World:
         crew: Crew,
         call: Call,
         timeout_seconds: float,
-        schedule: Schedule | tuple[int, ...] | None,
+        schedule: Schedule | None,
     ) -> Any:
         if self.kind != "simulated":
             return Supervision(crew, call, timeout_seconds, self.kind)
@@ -331,25 +329,6 @@ def _module_of(fn: Callable[..., Any]) -> str | None:
         fn = fn.func
     name = getattr(getattr(fn, "__func__", fn), "__module__", None)
     return name if name in modules.table_of_this_process() else None
-
-
-def _require_attempts(attempts_after: Any, then: Any) -> None:
-    is_number = isinstance(attempts_after, int) and not isinstance(attempts_after, bool)
-    if not is_number or not 0 <= attempts_after <= ATTEMPT_COUNT_MAX:
-        raise ValueError(
-            f"World.run: attempts_after must be a number from 0 to {ATTEMPT_COUNT_MAX} "
-            f"(got {attempts_after!r})"
-        )
-    if then is not None and not attempts_after:
-        raise ValueError("World.run: then is what the attempts after run, and attempts_after is 0")
-
-
-def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= TIMEOUT_SECONDS_MAX:
-        raise ValueError(
-            f"World: {name} must be a number of seconds above 0 and at most {TIMEOUT_SECONDS_MAX:g} (got {value!r})"
-        )
-    return float(value)
 
 
 def _directory() -> str:

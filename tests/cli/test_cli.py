@@ -135,6 +135,12 @@ def test_a_fault_that_does_not_fire_is_a_broken_promise(faultkit):
         (["sweep", "dcp-save", "--report", "/no/such/folder/sweep.html"], "--report"),
         (["sweep", "dcp-save", "--json", "."], "directory"),
         (["sweep", "dcp-save", "--jsn", "-"], "--json"),
+        (
+            ["sweep", "dcp-save", "--kind", "simulated", "--plan", "writer.reset@1=segfault"],
+            "nearest is kill(SIGSEGV)",
+        ),
+        (["replay", "writer.reset@1=segfault", "--kind", "simulated"], "nearest is kill(SIGSEGV)"),
+        (["sweep", "dcp-save", "--seed", "-1"], "seed must be"),
         (["sweep", "dcp-save", "--schedules", "3"], "needs --kind simulated or auto"),
         (["sweep", "dcp-save", "--exhaustive", "3", "--schedules", "3"], "leave out one of them"),
         (["sweep", "dcp-save", "--kind", "simulated", "--schedules", "0"], "--schedules"),

@@ -96,6 +96,17 @@ def test_processes_have_no_schedules():
         Schedules(drawn=0)
 
 
+def test_what_cannot_happen_to_simulated_ranks_is_left_out_and_told():
+    options = {"world": 2, "kind": "simulated", "points": ["writer.finish"]}
+    journal = sweep("dcp-save", actions=["raise(ValueError)", "segfault", "stop"], **options)
+    assert [str(result.plan) for result in journal.results] == ["writer.finish@0=raise(ValueError)"]
+    assert journal.refused == ("segfault", "stop") and not journal.is_cut_off
+    with pytest.raises(ScenarioError, match="segfault cannot happen to simulated ranks"):
+        sweep("dcp-save", actions=["segfault"], **options)
+    with pytest.raises(PlanError, match="nearest is kill"):
+        sweep("dcp-save", world=2, kind="simulated", plans=[FaultPlan.parse("writer.finish@0=segfault")])
+
+
 def look_once_on_simulated_ranks(directory):
     if type(dist.distributed_c10d._get_default_group()) is not dist.ProcessGroup:
         look_once(directory)

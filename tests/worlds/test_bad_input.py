@@ -53,6 +53,34 @@ def test_the_timeout_of_a_run_is_refused_alike(timeout):
         world.run(print, timeout=timeout)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "x", True])
+def test_a_seed_that_seeds_no_generator_is_refused(seed):
+    with pytest.raises(ValueError, match=r"World: seed must be a whole number from 0 to \d+ \(got "):
+        World(2, seed=seed)
+    with World(2) as world, pytest.raises(ValueError, match="seed must be a whole number"):
+        world.run(print, seed=seed)
+
+
+@pytest.mark.parametrize("group_timeout", [0, -1, "a"])
+def test_a_group_timeout_that_is_no_time_is_refused(group_timeout):
+    with pytest.raises(ValueError, match="group_timeout must be a number of seconds above 0"):
+        World(2, group_timeout=group_timeout)
+
+
+@pytest.mark.parametrize("schedule", ["abc", [0], 5, (0, "x"), (-1,), (1.5,)])
+def test_a_schedule_that_is_no_tuple_of_numbers_is_refused(schedule):
+    with (
+        World(2, kind="simulated") as world,
+        pytest.raises(ValueError, match="schedule must be a tuple of numbers"),
+    ):
+        world.run(print, schedule=schedule)
+
+
+def test_a_plan_for_processes_has_no_schedule():
+    with World(2, kind="auto") as world, pytest.raises(PlanError, match="cannot happen to a simulated rank"):
+        world.run(print, plan="writer.write_data@1=segfault", schedule=(0,))
+
+
 def refused(*args, plan=None, **kwargs):
     with World(2) as world:
         with pytest.raises((TransportError, PlanError, TypeError)) as refusal:

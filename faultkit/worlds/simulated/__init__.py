@@ -16,14 +16,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from faultkit.worlds.simulated.determinism import Comparison, compare, first_difference
     from faultkit.worlds.simulated.exploration import Exploration, explore
-    from faultkit.worlds.simulated.orders import Schedule, Simulation
+    from faultkit.worlds.simulated.orders import Schedule, ScheduleError, Simulation
 
-__all__ = ["Comparison", "Exploration", "Schedule", "Simulation", "compare", "explore", "first_difference"]
+__all__ = [
+    "Comparison",
+    "Exploration",
+    "Schedule",
+    "ScheduleError",
+    "Simulation",
+    "compare",
+    "explore",
+    "first_difference",
+]
 
 _MODULES = {
     "Comparison": "determinism",
     "Exploration": "exploration",
     "Schedule": "orders",
+    "ScheduleError": "orders",
     "Simulation": "orders",
     "compare": "determinism",
     "explore": "exploration",

@@ -74,6 +74,11 @@ def explore(
         raise ValueError(f"explore: the world must be of kind 'simulated' (got {world!r})")
     if isinstance(bound, bool) or not isinstance(bound, int) or bound < 1:
         raise ValueError(f"explore: bound must be a number of runs from 1 (got {bound!r})")
+    for name, function in (("before", before), ("until", until)):
+        if function is not None and not callable(function):
+            raise ValueError(f"explore: {name} must be a function (got {function!r})")
+    if "schedule" in kwargs:
+        raise ValueError("explore: it is the search that gives each run its schedule")
 
     def run_once(schedule: Schedule) -> Run:
         if before is not None:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from faultkit.wording import listed
 from faultkit.worlds.rank import Call
 
-__all__ = ["Decision", "Schedule", "SimulatedCall", "Simulation"]
+__all__ = ["Decision", "Schedule", "ScheduleError", "SimulatedCall", "Simulation"]
+
+
+class ScheduleError(ValueError):
+    """A schedule is not one of the run that it was given for; `run` is what the run came to without it."""
+
+    def __init__(self, message: str, run: Any = None) -> None:
+        super().__init__(message)
+        self.run = run
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -73,3 +84,20 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     def schedule(self) -> tuple[int, ...]:
         """The decisions, as `World.run` takes them."""
         return tuple(decision.chosen for decision in self.decisions)
+
+    def require_followed(self, schedule: Schedule, run: Any) -> None:
+        """Raise ScheduleError, with where they part, if the run could not be held to the schedule."""
+        choices = schedule.choices
+        for place, chosen in enumerate(choices):
+            if place >= len(self.decisions):
+                seen = f"the run came to {len(self.decisions)} decisions"
+            elif self.decisions[place].chosen == chosen:
+                continue
+            else:
+                ready = listed(map(str, self.decisions[place].ready))
+                seen = f"thread {chosen} cannot go on at decision {place}; {ready} can"
+            raise ScheduleError(
+                f"the schedule of {len(choices)} decisions is not one of this run: {seen}; a schedule is of one "
+                "function, one plan and one number of ranks",
+                run,
+            )

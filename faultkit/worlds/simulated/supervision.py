@@ -31,7 +31,7 @@ def supervise(
     timeout_seconds: float,
     backend: str,
     group_timeout: float | None,
-    schedule: Schedule | tuple[int, ...] | None = None,
+    schedule: Schedule | None = None,
 ) -> SimulatedSupervision:
     """What follows one run of `call` on the host that is the only process of `crew`."""
     order = SimulatedCall(
@@ -41,7 +41,7 @@ def supervise(
         limit_seconds=timeout_seconds,
         real_seconds=max(timeout_seconds, WIDE_SECONDS_PER_RANK * size if size > WIDE_SIZE else 0.0),
         group_timeout_seconds=group_timeout,
-        schedule=Schedule(schedule) if isinstance(schedule, tuple) else schedule,
+        schedule=schedule,
     )
     return SimulatedSupervision(crew, order, timeout_seconds)
 

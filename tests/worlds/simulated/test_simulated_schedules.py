@@ -12,7 +12,7 @@ import torch.distributed.checkpoint as dcp
 from hypothesis import given, settings
 
 from faultkit import Verdict, World, strategies
-from faultkit.worlds.simulated import compare, explore
+from faultkit.worlds.simulated import ScheduleError, compare, explore
 
 
 def save_in_the_background(directory):
@@ -75,6 +75,18 @@ def test_hypothesis_draws_the_schedule_and_shrinks_it(pair):
         holds()
     shrunk = int(str(failed.value).partition("\n")[0])
     assert pair.run(look_for_a_key, seed=shrunk).outcomes[1].kind == "raised" and shrunk
+
+
+def test_a_schedule_of_another_run_is_an_error_that_has_the_run(pair):
+    with pytest.raises(ScheduleError, match="thread 99 cannot go on at decision 0; 0, 1 can") as caught:
+        pair.run(look_for_a_key, schedule=(99,))
+    assert caught.value.run.outcomes.keys() == {0, 1}
+
+
+def test_what_a_search_is_given_is_checked(pair):
+    for wrong in ({"until": 5}, {"before": 5}, {"schedule": (0,)}, {"bound": 0}):
+        with pytest.raises(ValueError, match="explore: "):
+            explore(pair, look_for_a_key, **wrong)
 
 
 def test_all_schedules_of_a_race_are_two(pair):
