@@ -8,10 +8,7 @@ load is never answered for another state.  Left out: permissions and times.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -94,21 +91,16 @@ class Place:
 
     def __init__(self) -> None:
         self.path = Path()
-        self._owner: Any = None
+        self._directory: Any = None
 
     def __enter__(self) -> Place:
-        from faultkit.scenarios.stage import _place
-        from faultkit.worlds import client
+        from faultkit.worlds.directories import OwnedDirectory, in_memory
 
-        server = client.server()
-        self._owner = server.open_world()
-        self.path = Path(tempfile.mkdtemp(prefix="faultkit-crash-", dir=_place()))
-        self._owner.send(("own", str(self.path)))
+        self._directory = OwnedDirectory("faultkit-crash-", in_memory())
+        self.path = self._directory.path
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            with contextlib.suppress(Exception):
-                owner.close()
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            directory.close()

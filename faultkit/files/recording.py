@@ -89,17 +89,17 @@ def record(
         from faultkit.files import shim
 
         library = shim.library()
+    block_size = require_block_size(block_size)
     roots = names_of_root(root)
     before = read_tree(roots[0])
-    with Spools(roots, world.size) as spools:
-        settings = spools.settings(require_block_size(block_size), library)
-        with preloaded(world, library) as able:
-            able.prepare()  # which settles on a fork server that then stays
-            spools.hand_to_server()
+    with preloaded(world, library) as able:
+        able.prepare()  # which settles on a fork server that then stays, and with it the directory of spools
+        with Spools(roots, world.size) as spools:
+            settings = spools.settings(block_size, library)
             run = able.run(_on_rank, settings, fn, args, kwargs, plan=plan, timeout=timeout)
-        recording = spools.recording(roots, before, block_size, backend, world.size)
-        if not _unfinished(run):
-            spools.keep_scratches()
+            recording = spools.recording(roots, before, block_size, backend, world.size)
+            if not _unfinished(run):
+                spools.keep_scratches()
     require_operations(recording, describe_run(run))
     return Recorded(run, verified(recording, died=_unfinished(run)) if verify else recording)
 
@@ -146,19 +146,31 @@ def _on_rank(
 
 
 class Spools:
-    """A directory of spools for the length of a block, where writing costs least, and a scratch file for each rank."""
+    """A directory of spools for the length of a block, where writing costs least, and a scratch file for each rank.
+
+    The fork server removes it should this process be killed; without ranks that is the guardian's business.
+    """
 
     def __init__(self, roots: tuple[str, ...], rank_count: int = 0) -> None:
         self.directory = ""
         self._roots = roots
         self._rank_count = rank_count
         self._scratches: list[int] = []
-        self._owner: Any = None
+        self._owned: Any = None
 
     def __enter__(self) -> Spools:
-        import tempfile  # not at the top: every rank imports this module
+        place = _place(self._roots)
+        if self._rank_count:
+            from faultkit.worlds.directories import (
+                OwnedDirectory,  # not at the top: every rank imports this module
+            )
 
-        self.directory = tempfile.mkdtemp(prefix="faultkit-recording-", dir=_place(self._roots))
+            self._owned = OwnedDirectory("faultkit-recording-", place)
+            self.directory = str(self._owned.path)
+        else:
+            import tempfile
+
+            self.directory = tempfile.mkdtemp(prefix="faultkit-recording-", dir=place)
         self._scratches = scratch.borrow(self._rank_count)
         return self
 
@@ -168,8 +180,8 @@ class Spools:
         while self._scratches:
             os.close(self._scratches.pop())
         shutil.rmtree(self.directory, ignore_errors=True)
-        if self._owner is not None:
-            self._owner.close()
+        if self._owned is not None:
+            self._owned.close()
 
     def settings(self, block_size: int | None, library: str = "") -> Settings:
         """What the ranks are told."""
@@ -181,15 +193,6 @@ class Spools:
         """Nobody writes to the scratch files any more: the next recording takes them."""
         scratch.give_back(self._scratches)
         self._scratches = []
-
-    def hand_to_server(self) -> None:
-        """Let the fork server remove the directory should this process not come to it."""
-        from faultkit.worlds import client
-        from faultkit.worlds.channel import ChannelClosed
-
-        with contextlib.suppress(ChannelClosed, TimeoutError):
-            self._owner = client.server().open_world()
-            self._owner.send(("own", self.directory))
 
     def recording(
         self,

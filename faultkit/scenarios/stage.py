@@ -8,16 +8,14 @@ of several worlds may go on at once, from several threads.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 import shutil
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultkit.scenarios.scenario import Scenario, ScenarioError
+from faultkit.worlds.directories import OwnedDirectory, in_memory
 
 if TYPE_CHECKING:
     from faultkit.plan import FaultPlan
@@ -25,23 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Stage"]
 
-SHARED_MEMORY = "/dev/shm"
-FREE_BYTES_MIN = 64 << 20
-
 
 class Stage:
     """Runs one scenario on worlds that the caller owns.  A context manager."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self._directory: Path | None = None
+        self._is_open = False
+        self._directory: OwnedDirectory | None = None
         self._prepared: Path | None = None
-        self._owner: Any = None
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
     def __enter__(self) -> Stage:
-        self._directory = Path(tempfile.mkdtemp(prefix="faultkit-", dir=_place()))
+        self._is_open = True
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,9 +45,9 @@ class Stage:
     def prepare(self, world: World) -> None:
         """Do once what the scenario needs done before every run.  Raises ScenarioError where that fails."""
         with self._lock:
-            if self._directory is not None and self._owner is None:
+            if self._is_open and self._directory is None:
                 world.prepare()  # which settles on a fork server that then stays, and with it the directory
-                self._hand_to_server()
+                self._directory = OwnedDirectory("faultkit-", in_memory())
             self._fill(world)
 
     def run(
@@ -89,12 +84,10 @@ class Stage:
 
     def close(self) -> None:
         """Remove every directory.  Closing twice is fine."""
+        self._is_open = False
         directory, self._directory = self._directory, None
         if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.close()
+            directory.close()
 
     def _fill(self, world: World) -> None:
         prepare = self.scenario.prepare
@@ -112,7 +105,7 @@ class Stage:
     def _fresh(self, name: str) -> Path:
         if self._directory is None:
             raise ValueError(f"the stage of scenario {str(self.scenario)!r} is not open")
-        directory = self._directory / name
+        directory = self._directory.path / name
         directory.mkdir()
         return directory
 
@@ -121,23 +114,3 @@ class Stage:
         if self.scenario.takes_directory:
             keywords["directory"] = directory
         return keywords
-
-    def _hand_to_server(self) -> None:
-        """Let the fork server remove the directory should this process not come to it."""
-        from faultkit.worlds import client
-        from faultkit.worlds.channel import ChannelClosed
-
-        with contextlib.suppress(ChannelClosed, TimeoutError):
-            self._owner = client.server().open_world()
-            self._owner.send(("own", str(self._directory)))
-
-
-def _place() -> str | None:
-    """A directory in memory that can be written and has room; None for the system's own place."""
-    try:
-        free = os.statvfs(SHARED_MEMORY)
-        if os.access(SHARED_MEMORY, os.W_OK | os.X_OK) and free.f_bavail * free.f_frsize >= FREE_BYTES_MIN:
-            return SHARED_MEMORY
-    except OSError:
-        pass
-    return None

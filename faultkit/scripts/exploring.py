@@ -135,9 +135,9 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
 @contextlib.contextmanager
 def _own_directory() -> Iterator[Path]:
     """A directory for the length of a block; another process removes it should this one be killed."""
-    from faultkit.scenarios.stage import _place
+    from faultkit.worlds.directories import in_memory
 
-    directory = tempfile.mkdtemp(prefix="faultkit-", dir=_place())
+    directory = tempfile.mkdtemp(prefix="faultkit-", dir=in_memory())
     remover = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", REMOVE, directory],
         stdin=subprocess.PIPE,

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from faultkit.crash.materialise import write_tree
-from faultkit.scenarios.stage import _place
 from faultkit.scripts.pool import receive, send
 from faultkit.scripts.running import Asked, Limit, imports_of
+from faultkit.worlds.directories import in_memory
 
 __all__ = ["main"]
 
@@ -42,7 +42,7 @@ def main() -> None:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
-    place = Path(tempfile.mkdtemp(prefix="faultkit-script-", dir=_place()))
+    place = Path(tempfile.mkdtemp(prefix="faultkit-script-", dir=in_memory()))
     try:
         number = 0
         while True:

@@ -80,13 +80,24 @@ class _Server:
         for message in messages:
             verb, *rest = message
             if verb == "close":
-                self.drop(client)
                 if client.control:
                     return False
+                self.drop(client)
                 break
             with contextlib.suppress(ChannelClosed):
                 getattr(self, f"do_{verb}")(client, *rest)
         return True
+
+    def hear_out(self) -> None:
+        """What clients had said of their directories when they ended, on channels that they had just opened, too."""
+        heard: set[int] = set()
+        while unheard := [client for number, client in self.clients.items() if number not in heard]:
+            for client in unheard:  # the control channel is the first of all
+                heard.add(client.channel.fileno())
+                with contextlib.suppress(ChannelClosed):
+                    for verb, *rest in client.channel.receive_ready():
+                        if verb in ("world", "own", "disown"):
+                            getattr(self, f"do_{verb}")(client, *rest)
 
     def drop(self, client: _Client) -> None:
         """Kill and reap what belongs to the client, then close it: its peer sees the end only after that."""
@@ -237,6 +248,7 @@ def main(control_fd: int, client_pid: int) -> None:
     except ChannelClosed:
         pass
     finally:
+        server.hear_out()
         for client in list(server.clients.values()):
             server.drop(client)
         _kill_orphans()

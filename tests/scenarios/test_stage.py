@@ -104,7 +104,7 @@ def test_a_run_that_ends_in_death_leaves_no_directory(world):
     with Stage(scenarios.DCP_SAVE) as stage:
         run = stage.run(world, "writer.write_data@1=kill(SIGKILL)")
         assert run.fired
-        assert [path.name for path in stage._directory.iterdir()] == []
+        assert [path.name for path in stage._directory.path.iterdir()] == []
 
 
 def test_a_scenario_that_cannot_be_prepared_says_so_with_the_story(world):

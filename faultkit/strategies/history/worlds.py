@@ -8,25 +8,20 @@ this process ends, and the fork server removes the folder of a process that was 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
-import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from faultkit.worlds import World
+from faultkit.worlds.directories import OwnedDirectory, in_memory
 
 __all__ = ["GivenWorlds", "Grounds"]
 
 GivenWorlds = Mapping[int, World] | Callable[[int], World] | None
 
-SHARED_MEMORY = "/dev/shm"
-FREE_BYTES_MIN = 64 << 20
 PRELOADED = (
     "torch.distributed.checkpoint",
     "torch.distributed.checkpoint._fsspec_filesystem",
@@ -43,8 +38,7 @@ class Grounds:
         self.timeout, self.kind, self.given = timeout, kind, worlds
         self._made: dict[int, World] = {}
         self._numbers = itertools.count(1)
-        self._root: Path | None = None
-        self._owner: Any = None
+        self._root: OwnedDirectory | None = None
         self._closing: Any = weakref.finalize(self, _nothing)
 
     def world(self, size: int) -> World:
@@ -59,10 +53,10 @@ class Grounds:
     def folder(self) -> Path:
         """A new empty folder for one history."""
         if self._root is None:
-            self._root = Path(tempfile.mkdtemp(prefix="faultkit-history-", dir=_place()))
-            self._own(self._root)
+            preload = PRELOADED if self.given is None else ()
+            self._root = OwnedDirectory("faultkit-history-", in_memory(), preload=preload)
             self._rearm()
-        made = self._root / f"history-{next(self._numbers)}"
+        made = self._root.path / f"history-{next(self._numbers)}"
         made.mkdir()
         return made
 
@@ -73,42 +67,23 @@ class Grounds:
     def close(self) -> None:
         """End the ranks of the worlds made here and remove every folder.  Closing twice is fine."""
         self._closing()
-        self._made, self._root, self._owner = {}, None, None
+        self._made, self._root = {}, None
         self._closing = weakref.finalize(self, _nothing)
-
-    def _own(self, root: Path) -> None:
-        from faultkit.worlds import client
-        from faultkit.worlds.channel import ChannelClosed
-
-        with contextlib.suppress(ChannelClosed, TimeoutError):
-            self._owner = client.server(PRELOADED if self.given is None else ()).open_world()
-            self._owner.send(("own", str(root)))
 
     def _rearm(self) -> None:
         self._closing.detach()
         # not a method: what is to be closed must not keep this object
         self._closing = weakref.finalize(
-            self, functools.partial(_end, tuple(self._made.values()), self._root, self._owner)
+            self, functools.partial(_end, tuple(self._made.values()), self._root)
         )
 
 
-def _end(worlds: tuple[World, ...], root: Path | None, owner: Any) -> None:
+def _end(worlds: tuple[World, ...], root: OwnedDirectory | None) -> None:
     for world in worlds:
         world.close()
     if root is not None:
-        shutil.rmtree(root, ignore_errors=True)
-    if owner is not None:
-        owner.close()
+        root.close()
 
 
 def _nothing() -> None:
     pass
-
-
-def _place() -> str | None:
-    """A directory in memory that can be written and has room; None for the system's own place."""
-    with contextlib.suppress(OSError):
-        free = os.statvfs(SHARED_MEMORY)
-        if os.access(SHARED_MEMORY, os.W_OK | os.X_OK) and free.f_bavail * free.f_frsize >= FREE_BYTES_MIN:
-            return SHARED_MEMORY
-    return None
