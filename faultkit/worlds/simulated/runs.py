@@ -17,7 +17,17 @@ from typing import Any
 from faultkit.injection.errors import describe
 from faultkit.worlds import collectives, modules, transport
 from faultkit.worlds import rank as process
-from faultkit.worlds.simulated import hooks, isolation, process_group, processor, residue, torch_state, views
+from faultkit.worlds.simulated import (
+    hooks,
+    identity,
+    isolation,
+    process_group,
+    processor,
+    replacing,
+    residue,
+    torch_state,
+    views,
+)
 from faultkit.worlds.simulated.network import Network
 from faultkit.worlds.simulated.orders import SimulatedCall, Simulation
 from faultkit.worlds.simulated.policies import Choices, Priorities
@@ -41,6 +51,7 @@ def install() -> None:
     isolation.install()
     residue.install()
     processor.install()
+    replacing.sweep()
 
 
 class _Labels:
@@ -150,7 +161,7 @@ class _Body:
 
     def __call__(self) -> None:
         rank, call = self._rank, self._shared.order.call
-        isolation.adopt_main_thread(rank)
+        identity.adopt_main_thread(rank)
         session = rank.session
         assert session is not None
         session.adopt_thread()
