@@ -11,17 +11,19 @@ simulated time passes.
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures.thread
 import functools
 import importlib._bootstrap
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from faultkit.worlds.simulated import clocks, output, signals
+from faultkit.worlds.simulated import clocks, module_locks, output, signals
 from faultkit.worlds.simulated.primitives import SimulatedLock, SimulatedRLock
 from faultkit.worlds.simulated.replacing import replace
 from faultkit.worlds.simulated.scheduler import current_task
@@ -33,6 +35,7 @@ def install() -> None:
     """Once, in the host, before any rank runs."""
     replace(threading, "RLock", lambda original: _making(original, SimulatedRLock))
     replace(threading, "Lock", lambda original: _making(original, SimulatedLock))
+    replace(_thread, "RLock", lambda original: _making(original, SimulatedRLock))
     threading._allocate_lock = threading.Lock  # type: ignore[attr-defined]
     _replace_starting(threading)
     simple: Any = queue._PySimpleQueue  # type: ignore[attr-defined]
@@ -150,11 +153,14 @@ def _importing(original: Callable[..., Any]) -> Callable[..., Any]:
         task = current_task()
         if task is None:
             return original(*args)
+        known = len(sys.modules)
         task.imports += 1
         try:
             return original(*args)
         finally:
             task.imports -= 1
+            if not task.imports:
+                module_locks.divide(list(sys.modules.values())[known:])
 
     return find_and_load
 

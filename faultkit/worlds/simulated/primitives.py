@@ -24,7 +24,8 @@ class SimulatedLock:
 
     def __init__(self) -> None:
         task = current_task()
-        self.label = task.scheduler.number_of_lock() if task is not None else 0
+        # those of the import system are numbered by nobody: the next run finds the module, and makes none
+        self.label = task.scheduler.number_of_lock() if task is not None and not task.imports else 0
         self._is_held = False
         self._waiters: list[Task] = []
         self.owner: Task | None = None

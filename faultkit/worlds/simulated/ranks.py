@@ -49,6 +49,9 @@ class Rank:
         self.warnings: tuple[Any, Any] = ([], None)  # filters, and what shows one
         self.warning_registries: dict[Any, dict[Any, Any]] = {}
         self.signal_handlers: dict[int, Any] = {}
+        self.own_objects: dict[
+            int, Any
+        ] = {}  # its copies of what modules made, by the identity of the original
         self.seed = 0
         self.network: Network | None = None
         self.values: Any = None

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
-__all__ = ["modules_of_users", "replace", "replacement_of", "sweep"]
+__all__ = ["is_of_user", "replace", "replacement_of", "sweep"]
 
 _SYSTEM = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
 
@@ -47,17 +47,19 @@ def replacement_of(value: Any) -> Any:
     return value
 
 
-def modules_of_users() -> Iterator[ModuleType]:
-    """The loaded modules that are neither the standard library's, nor installed, nor faultkit's own."""
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and not file.startswith(_SYSTEM) and not name.startswith("faultkit."):
-            yield module
+def is_of_user(module: ModuleType) -> bool:
+    """Whether a module is neither the standard library's, nor installed, nor faultkit's own."""
+    file = getattr(module, "__file__", None)
+    return (
+        isinstance(file, str) and not file.startswith(_SYSTEM) and not module.__name__.startswith("faultkit.")
+    )
 
 
 def sweep() -> None:
     """Replace what modules of the user's have imported by name."""
-    for module in modules_of_users():
+    for module in list(sys.modules.values()):
+        if not is_of_user(module):
+            continue
         for key, value in list(vars(module).items()):
             if id(value) in _replaced and (now := replacement_of(value)) is not value:
                 setattr(module, key, now)

@@ -21,6 +21,7 @@ from faultkit.worlds.simulated import (
     hooks,
     identity,
     isolation,
+    module_locks,
     process_group,
     processor,
     replacing,
@@ -52,6 +53,7 @@ def install() -> None:
     residue.install()
     processor.install()
     replacing.sweep()
+    module_locks.divide(list(sys.modules.values()))
 
 
 class _Labels:
