@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from faultkit.worlds.simulated.replacing import replace
 from faultkit.worlds.simulated.scheduler import _get_ident, _tasks
 
 __all__ = ["children", "descriptors", "forget", "install"]
@@ -35,7 +36,7 @@ def install() -> None:
     builtins.open = io.open = _noting(io.open, _descriptors, _number_of)  # type: ignore[assignment]
     socket.socket.__init__ = _noting_self(socket.socket.__init__)  # type: ignore[method-assign]
     for name in STARTING:
-        setattr(os, name, _noting(getattr(os, name), _children, _numbers))
+        replace(os, name, functools.partial(_noting, table=_children, numbers_of=_numbers))
     started = _noting(_posixsubprocess.fork_exec, _children, _numbers)
     _posixsubprocess.fork_exec = started
     if hasattr(subprocess, "_fork_exec"):

@@ -21,6 +21,8 @@ __all__ = ["Rank", "current_rank"]
 _encode = msgspec.msgpack.Encoder().encode
 OUTPUT_CHARACTERS_MAX = 1 << 20
 
+forked: Rank | None = None  # set in a process that a rank has forked, where no thread is simulated
+
 
 class Rank:
     """`state` is ``running``, ``finished`` (its function is over, it lives on), ``dead`` or ``frozen``."""
@@ -86,6 +88,9 @@ class Rank:
 
 
 def current_rank() -> Rank | None:
-    """The rank that the calling thread belongs to, None for a thread that is not simulated."""
+    """The rank that the calling thread belongs to, None for a thread that is not simulated.
+
+    In a process that a rank has forked, that rank.
+    """
     task = _tasks.get(_get_ident())
-    return task.rank if task is not None else None
+    return task.rank if task is not None else forked

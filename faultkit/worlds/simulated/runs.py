@@ -18,6 +18,7 @@ from faultkit.injection.errors import describe
 from faultkit.worlds import collectives, modules, transport
 from faultkit.worlds import rank as process
 from faultkit.worlds.simulated import (
+    children,
     hooks,
     identity,
     isolation,
@@ -50,6 +51,7 @@ def install() -> None:
     collectives.attach(_Labels())  # type: ignore[arg-type]
     hooks.install()
     isolation.install()
+    children.install()
     residue.install()
     processor.install()
     replacing.sweep()
