@@ -106,3 +106,25 @@ def a_program_that_takes_too_long():
         subprocess.run(["sleep", "60"], timeout=0.1)
     except subprocess.TimeoutExpired:
         return "expired"
+
+
+@program()
+def the_environment_that_programs_see():
+    os.environ["MINE"] = str(me())
+    dist.barrier()
+    tell = "echo $MINE of $RANK"
+    return (
+        subprocess.run(tell, shell=True, capture_output=True, text=True).stdout,
+        subprocess.run(["/bin/sh", "-c", tell], close_fds=False, stdout=subprocess.PIPE, text=True).stdout,
+        subprocess.run(
+            ["/bin/sh", "-c", tell], env={"MINE": "told"}, stdout=subprocess.PIPE, text=True
+        ).stdout,
+        os.waitstatus_to_exitcode(os.system("exit $MINE")),
+    )
+
+
+@program()
+def the_environment_in_bytes():
+    os.environb[b"MINE"] = str(me()).encode()
+    dist.barrier()
+    return os.environ["MINE"], os.environb[b"RANK"], os.environb.keys() == {*map(os.fsencode, os.environ)}

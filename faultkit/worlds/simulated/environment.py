@@ -1,6 +1,7 @@
-"""`os.environ` is that of the rank that asks.
+"""`os.environ` and `os.environb` are those of the rank that asks.
 
-Left out: what C code reads from the environment, which is the host's.
+What a process inherits that a rank starts: see `inheritance`.  Left out: what C code reads from the environment, and
+what `os.putenv` puts there, which is the host's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["install"]
 
 def install() -> None:
     """Once, in the host."""
-    os.environ.__class__ = _Environment
+    os.environ.__class__ = os.environb.__class__ = _Environment
 
 
 class _Environment(os._Environ):

@@ -37,6 +37,7 @@ class Rank:
         self.log = bytearray()
         self.output: list[str] = []
         self.output_length = 0
+        self.printed: Any = None  # what processes print that it has started
         self.session: Session | None = None
         self.engine: dict[str, Any] = {}
         self.groups: list[Any] = []
@@ -74,6 +75,12 @@ class Rank:
         self.log += body
 
     def write(self, text: str) -> None:
+        """Print; after what processes have printed that the rank has started."""
+        if self.printed is not None:
+            self.printed.collect()
+        self.append(text)
+
+    def append(self, text: str) -> None:
         if self.output_length < OUTPUT_CHARACTERS_MAX:
             self.output.append(text)
             self.output_length += len(text)

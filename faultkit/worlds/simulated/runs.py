@@ -21,8 +21,10 @@ from faultkit.worlds.simulated import (
     children,
     hooks,
     identity,
+    inheritance,
     isolation,
     module_locks,
+    output,
     process_group,
     processor,
     replacing,
@@ -52,6 +54,7 @@ def install() -> None:
     hooks.install()
     isolation.install()
     children.install()
+    inheritance.install()
     residue.install()
     processor.install()
     replacing.sweep()
@@ -116,6 +119,8 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
     finally:
         armed.disarm()
         state.restore()
+        for rank in ranks:
+            output.forget(rank)
         sys.path[:] = path
         threading.stack_size(0)
 
@@ -211,6 +216,8 @@ class _Body:
 
 def _result(ranks: list[Rank], scheduler: Scheduler, simulation: Simulation) -> dict[str, Any]:
     frames = sys._current_frames()
+    for rank in ranks:
+        output.collect(rank)
     texts = views.texts_of(ranks)
     attempts: dict[int, list[tuple[str, Any]]] = {}
     for rank in ranks:
