@@ -16,7 +16,17 @@ from outcomes_compared import run_all
 from spmd_program import PROGRAMS
 
 FAMILIES = (
-    *("collectives", "endings", "engine", "groups", "modules", "names", "operations", "point_to_point"),
+    *(
+        "collectives",
+        "directories",
+        "endings",
+        "engine",
+        "groups",
+        "modules",
+        "names",
+        "operations",
+        "point_to_point",
+    ),
     *("processes", "store", "threads", "timeouts"),
 )
 for _family in FAMILIES:

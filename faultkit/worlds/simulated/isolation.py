@@ -23,35 +23,29 @@ import torch
 from torch.distributed import distributed_c10d
 
 from faultkit.worlds.rank import LIBRARY_DEFAULTS, Call
-from faultkit.worlds.simulated import environment, identity, randomness
+from faultkit.worlds.simulated import directories, environment, identity, randomness
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.replacing import replace
 from faultkit.worlds.simulated.scheduler import Task
 
 __all__ = ["State", "install", "switch"]
 
-_chdir = os.chdir
 _warnings: Any = warnings
 _loaded: Any = None  # the state that the generator of torch was last seen in
-_directory = ""
 
 
 class State:
     """Sets the ranks of one run up, and puts back what the process had before."""
 
     def __init__(self, call: Call, ranks: list[Rank]) -> None:
-        global _directory, _loaded
+        global _loaded
         self._ranks = ranks
         self._streams = sys.stdout, sys.stderr
         self._dtype = torch.get_default_dtype()
         self._filters = warnings.filters, warnings.showwarning
         self._excepthook = sys.excepthook
         self._world = distributed_c10d._world
-        try:
-            _chdir(call.directory)
-        except OSError:
-            pass
-        _directory = os.getcwd()
+        place = directories.begin(call.directory)
         torch.default_generator.manual_seed(call.seed)
         _loaded = torch.default_generator.get_state()
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "FAULTKIT_SLOTS")
@@ -68,7 +62,7 @@ class State:
                 b"FAULTKIT_SLOTS": b"0",
             }  # fmt: skip
             rank.seed = call.seed
-            rank.directory = _directory
+            rank.place = place
             rank.streams = self._streams
             rank.generator_state = _loaded
             rank.dtype = self._dtype
@@ -83,12 +77,12 @@ class State:
         _warnings.filters, _warnings.showwarning = self._filters
         sys.excepthook = self._excepthook
         distributed_c10d._world = self._world
-        _chdir("/")
+        directories.end()
 
 
 def switch(before: Task | None, after: Task) -> None:
     """The scheduler goes from a task to another: exchange what differs where that is one of another rank."""
-    global _directory, _loaded
+    global _loaded
     if before is not None:
         rank = before.rank
         if rank is after.rank:
@@ -109,12 +103,8 @@ def switch(before: Task | None, after: Task) -> None:
     if rank.generator_state is not _loaded:
         torch.default_generator.set_state(rank.generator_state)
         _loaded = rank.generator_state
-    if rank.directory != _directory:
-        try:
-            _chdir(rank.directory)
-        except OSError:
-            pass  # it has been removed; in a process of its own the rank would now be nowhere, too
-        _directory = rank.directory
+    if rank.place is not directories.current:
+        directories.enter(rank.place)
 
 
 def install() -> None:
@@ -122,20 +112,8 @@ def install() -> None:
     environment.install()
     identity.install()
     randomness.install()
-    for name in ("chdir", "fchdir"):
-        replace(os, name, _changing_directory)
+    directories.install()
     replace(warnings, "warn", _warning)
-
-
-def _changing_directory(original: Callable[[Any], None]) -> Callable[[Any], None]:
-    def change(path: Any) -> None:
-        global _directory
-        original(path)
-        rank = current_rank()
-        if rank is not None:
-            rank.directory = _directory = os.getcwd()
-
-    return change
 
 
 def _warning(original: Callable[..., None]) -> Callable[..., None]:

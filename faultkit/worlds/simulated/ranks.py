@@ -44,7 +44,7 @@ class Rank:
         self.groups_made: dict[tuple[str, tuple[int, ...]], int] = {}
         self.world: Any = None  # what torch.distributed keeps for a process
         self.environment: dict[bytes, bytes] = {}
-        self.directory = ""
+        self.place: Any = None  # its working directory
         self.streams: tuple[Any, Any] = (None, None)
         self.generator_state: Any = None
         self.generators: dict[str, Any] = {}
