@@ -24,6 +24,8 @@ PRELOADED = (
     "torch.distributed.device_mesh",
     "torch.distributed._shard.sharded_tensor",
     "faultkit.scenarios.state",
+    "programs_modules",
+    "programs_names",
 )
 NORMAL = (
     (re.compile(r"\[?[\w./+-]*\.(?:cc|cpp|h|hpp)(?:[:,]\d*)?\]?"), "SOURCE"),

@@ -15,7 +15,20 @@ from disagreements import SEVERAL
 from outcomes_compared import run_all
 from spmd_program import PROGRAMS
 
-FAMILIES = "collectives endings engine groups operations point_to_point store threads timeouts".split()
+FAMILIES = (
+    *(
+        "collectives",
+        "directories",
+        "endings",
+        "engine",
+        "groups",
+        "modules",
+        "names",
+        "operations",
+        "point_to_point",
+    ),
+    *("processes", "store", "threads", "timeouts"),
+)
 for _family in FAMILIES:
     importlib.import_module(f"programs_{_family}")
 

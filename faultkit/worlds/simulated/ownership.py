@@ -14,9 +14,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from faultkit.worlds.simulated.replacing import replace
 from faultkit.worlds.simulated.scheduler import _get_ident, _tasks
 
-__all__ = ["children", "descriptors", "forget", "install"]
+__all__ = ["children", "descriptors", "disown", "forget", "install"]
 
 _descriptors: dict[int, int] = {}  # number -> rank that opened it last
 _children: dict[int, int] = {}  # process -> rank that started it
@@ -35,11 +36,10 @@ def install() -> None:
     builtins.open = io.open = _noting(io.open, _descriptors, _number_of)  # type: ignore[assignment]
     socket.socket.__init__ = _noting_self(socket.socket.__init__)  # type: ignore[method-assign]
     for name in STARTING:
-        setattr(os, name, _noting(getattr(os, name), _children, _numbers))
-    started = _noting(_posixsubprocess.fork_exec, _children, _numbers)
-    _posixsubprocess.fork_exec = started
+        replace(os, name, functools.partial(_noting, table=_children, numbers_of=_numbers))
+    replace(_posixsubprocess, "fork_exec", functools.partial(_noting, table=_children, numbers_of=_numbers))
     if hasattr(subprocess, "_fork_exec"):
-        subprocess._fork_exec = started
+        subprocess._fork_exec = _posixsubprocess.fork_exec
 
 
 def descriptors(rank: int) -> frozenset[int]:
@@ -50,6 +50,11 @@ def descriptors(rank: int) -> frozenset[int]:
 def children(rank: int) -> frozenset[int]:
     """The processes that `rank` has started; those that are gone, too."""
     return frozenset(pid for pid, parent in _children.items() if parent == rank)
+
+
+def disown(descriptor: int) -> None:
+    """It is the host's own, whoever had one of this number before."""
+    _descriptors.pop(descriptor, None)
 
 
 def forget() -> None:

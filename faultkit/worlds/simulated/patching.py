@@ -1,10 +1,9 @@
-"""Replaces what would wait, tell the time or end the process, for simulated threads only.
+"""Replaces what would wait, for simulated threads only: locks, threads, imports and futures.
 
 Done once, in the host, which does nothing else for the rest of its life; every replacement falls back to the
 original on a thread that is not simulated.  The standard library builds on few things: locks are made by
 `threading.Lock` and `RLock`, threads started by ``_start_new_thread``; conditions, events, queues, executors and
-futures are Python code on top of them.  Where a module has taken a clock or a lock by name, the name is replaced
-there, too, unless the module is the standard library's or installed.
+futures are Python code on top of them.  The clock, signals and output have modules of their own.
 
 Left out: waits in C (sockets, `select`, subprocesses, `multiprocessing`): nothing else runs meanwhile, and no
 simulated time passes.
@@ -12,100 +11,45 @@ simulated time passes.
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures.thread
 import functools
 import importlib._bootstrap
-import logging
-import os
 import queue
-import signal
 import sys
-import sysconfig
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from faultkit.worlds.simulated import polling
+from faultkit.worlds.simulated import clocks, module_locks, output, polling, signals
 from faultkit.worlds.simulated.primitives import SimulatedLock, SimulatedRLock
-from faultkit.worlds.simulated.scheduler import _get_ident, _tasks, current_task
+from faultkit.worlds.simulated.replacing import replace
+from faultkit.worlds.simulated.scheduler import current_task
 
 __all__ = ["install"]
-
-EPOCH_SECONDS = 1_000_000_000  # where `time.time` starts
-NANOSECONDS = 1_000_000_000
-READ_NS = 1_000  # what it costs to look at the clock, so that a loop that waits for a time ends
-READS_MAX = 1_000  # in a row; then another thread goes first
-
-_SYSTEM = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def install() -> None:
     """Once, in the host, before any rank runs."""
-    replaced: dict[int, tuple[Any, Any]] = {}
-
-    def replace(owner: Any, name: str, replacement: Any) -> None:
-        original = getattr(owner, name)
-        replaced[id(original)] = original, replacement
-        setattr(owner, name, replacement)
-
-    replace(threading, "RLock", _making(threading.RLock, SimulatedRLock))
-    replace(threading, "Lock", _making(threading.Lock, SimulatedLock))
+    replace(threading, "RLock", lambda original: _making(original, SimulatedRLock))
+    replace(threading, "Lock", lambda original: _making(original, SimulatedLock))
+    replace(_thread, "RLock", lambda original: _making(original, SimulatedRLock))
     threading._allocate_lock = threading.Lock  # type: ignore[attr-defined]
     _replace_starting(threading)
-    replace(queue, "SimpleQueue", _making(queue.SimpleQueue, queue._PySimpleQueue))  # type: ignore[attr-defined]
-    for name in ("monotonic", "perf_counter", "time"):
-        offset_ns = EPOCH_SECONDS * NANOSECONDS if name == "time" else 0
-        replace(time, name, _clock(getattr(time, name), offset_ns, in_seconds=True))
-        replace(time, f"{name}_ns", _clock(getattr(time, f"{name}_ns"), offset_ns, in_seconds=False))
-    replace(time, "sleep", _sleeping(time.sleep))
-    threading._time = queue.time = time.monotonic  # type: ignore[attr-defined]
+    simple: Any = queue._PySimpleQueue  # type: ignore[attr-defined]
+    replace(queue, "SimpleQueue", lambda original: _making(original, simple))
     pools: Any = concurrent.futures.thread
     pools._global_shutdown_lock = SimulatedLock()
     bootstrap: Any = importlib._bootstrap
     bootstrap._find_and_load = _importing(bootstrap._find_and_load)
     functools.cached_property.__get__ = _get_cached  # type: ignore[method-assign]
     torch._C.Future.wait = _waiting(torch._C.Future.wait, torch._C.Future.done)
-    for name in ("stdout", "stderr"):
-        replace(sys, name, _Router(getattr(sys, name)))
-    _reroute_logging(replaced)
-    polling.install(replace)
-    os._exit = _ending(os._exit, lambda status: (None, int(status)))
-    os.abort = _ending(os.abort, lambda: ("SIGABRT", None))
-    os.kill = _killing(os.kill)
-    signal.raise_signal = functools.partial(_raise_signal, signal.raise_signal)
-    _sweep(replaced)
-
-
-def _sweep(replaced: dict[int, tuple[Any, Any]]) -> None:
-    """Replace what modules of the user's have imported by name."""
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or file.startswith(_SYSTEM) or name.startswith("faultkit."):
-            continue
-        for key, value in list(vars(module).items()):
-            found = replaced.get(id(value))
-            if found is not None and found[0] is value:
-                setattr(module, key, found[1])
-
-
-def _reroute_logging(replaced: dict[int, tuple[Any, Any]]) -> None:
-    """Handlers that were made before write to the stream of whatever rank logs."""
-    for reference in list(logging._handlerList):  # type: ignore[attr-defined]
-        handler = reference()
-        if isinstance(getattr(type(handler), "stream", None), property):
-            continue  # it asks for the stream each time
-        found = replaced.get(id(getattr(handler, "stream", None)))
-        if handler is not None and (found is not None or _is_standard(handler)):
-            handler.stream = sys.stderr if found is None else found[1]
-
-
-def _is_standard(handler: Any) -> bool:
-    """Whether it writes to the standard error that the process had before its streams were opened anew."""
-    stream = getattr(handler, "stream", None)
-    return stream is not None and getattr(stream, "name", "") == "<stderr>"
+    polling.install()
+    clocks.install()
+    output.install()
+    signals.install()
 
 
 def _making(original: Callable[..., Any], simulated: Callable[[], Any]) -> Callable[..., Any]:
@@ -113,35 +57,6 @@ def _making(original: Callable[..., Any], simulated: Callable[[], Any]) -> Calla
         return original(*args, **kwargs) if current_task() is None else simulated()
 
     return make
-
-
-def _clock(original: Callable[[], Any], offset_ns: int, *, in_seconds: bool) -> Callable[[], Any]:
-    def read() -> Any:
-        task = _tasks.get(_get_ident())
-        if task is None:
-            return original()
-        scheduler = task.scheduler
-        scheduler.now_ns += READ_NS
-        scheduler.reads += 1
-        if scheduler.reads > READS_MAX:
-            scheduler.give_way(("clock",))
-        now_ns = offset_ns + scheduler.now_ns
-        return now_ns / NANOSECONDS if in_seconds else now_ns
-
-    return read
-
-
-def _sleeping(original: Callable[[float], None]) -> Callable[[float], None]:
-    def sleep(seconds: float) -> None:
-        task = current_task()
-        if task is None:
-            original(seconds)
-            return
-        if seconds < 0:
-            raise ValueError("sleep length must be non-negative")
-        task.scheduler.sleep(int(seconds * NANOSECONDS))
-
-    return sleep
 
 
 def _replace_starting(module: Any) -> None:
@@ -248,11 +163,14 @@ def _importing(original: Callable[..., Any]) -> Callable[..., Any]:
         task = current_task()
         if task is None:
             return original(*args)
+        known = len(sys.modules)
         task.imports += 1
         try:
             return original(*args)
         finally:
             task.imports -= 1
+            if not task.imports:
+                module_locks.divide(list(sys.modules.values())[known:])
 
     return find_and_load
 
@@ -279,70 +197,3 @@ def _waiting(original: Callable[..., Any], is_done: Callable[[Any], bool]) -> Ca
         return original(self)
 
     return wait
-
-
-def _ending(
-    original: Callable[..., Any], how: Callable[..., tuple[str | None, int | None]]
-) -> Callable[..., Any]:
-    def end(*args: Any) -> Any:
-        task = current_task()
-        if task is None:
-            return original(*args)
-        from faultkit.worlds.simulated.hooks import end_rank
-
-        return end_rank(task.rank, *how(*args))
-
-    return end
-
-
-def _killing(original: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    def kill(pid: int, number: int) -> None:
-        if current_task() is None or pid != os.getpid():
-            original(pid, number)
-        elif number:
-            _raise_signal(lambda n: original(pid, n), number)
-
-    return kill
-
-
-def _raise_signal(original: Callable[[int], None], number: int) -> None:
-    task = current_task()
-    if task is None:
-        original(number)
-        return
-    from faultkit.worlds.simulated.hooks import signal_rank
-
-    signal_rank(task.rank, int(number))
-
-
-class _Router:
-    """A text stream whose output is that of the rank that writes; any other thread's is the host's."""
-
-    encoding = "utf-8"
-    errors = "backslashreplace"
-
-    def __init__(self, original: Any) -> None:
-        self._original = original
-
-    def write(self, text: str) -> int:
-        task = current_task()
-        if task is None:
-            return int(self._original.write(text))
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        task.rank.write(text)
-        return len(text)
-
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        if current_task() is None:
-            self._original.flush()
-
-    def isatty(self) -> bool:
-        return False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)

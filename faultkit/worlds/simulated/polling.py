@@ -19,30 +19,28 @@ from typing import Any
 
 import torch
 
+from faultkit.worlds.simulated.replacing import replace
 from faultkit.worlds.simulated.scheduler import current_task
 
 __all__ = ["install"]
 
-Replace = Callable[[Any, str, Any], None]
 
-
-def install(replace: Replace) -> None:
-    """Put the looks in place by ``replace(owner, name, replacement)``."""
-    replace(threading.Event, "is_set", _event_is_set)
+def install() -> None:
+    """Once, in the host, before any rank runs."""
+    replace(threading.Event, "is_set", lambda _: _event_is_set)
     threading.Event.isSet = threading.Event.is_set  # type: ignore[method-assign]
-    replace(threading.Thread, "is_alive", _until(threading.Thread.is_alive, False, "alive"))
-    for name, wanted in (("done", True), ("running", False)):
-        original = getattr(concurrent.futures.Future, name)
-        replace(concurrent.futures.Future, name, _until(original, wanted, "look"))
-    torch._C.Future.done = _until(torch._C.Future.done, True, "look")
+    replace(threading.Thread, "is_alive", lambda original: _until(original, False, "alive"))
+    replace(concurrent.futures.Future, "done", lambda original: _until(original, True, "look"))
+    replace(concurrent.futures.Future, "running", lambda original: _until(original, False, "look"))
+    replace(torch._C.Future, "done", lambda original: _until(original, True, "look"))
     if hasattr(os, "sched_yield"):
-        replace(os, "sched_yield", _yielding(os.sched_yield))
+        replace(os, "sched_yield", _yielding)
     for name in ("exists", "lexists", "isfile", "isdir"):
-        replace(os.path, name, _counted(getattr(os.path, name)))
+        replace(os.path, name, _counted)
     for name in ("exists", "is_file", "is_dir"):
-        setattr(pathlib.Path, name, _counted(getattr(pathlib.Path, name)))
+        replace(pathlib.Path, name, _counted)
     for name in ("listdir", "scandir"):
-        replace(os, name, _counted(getattr(os, name)))
+        replace(os, name, _counted)
 
 
 def _event_is_set(self: threading.Event) -> bool:

@@ -8,6 +8,7 @@ whoever the scheduler lets run first, as with real locks.
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from faultkit.worlds.simulated.scheduler import Scheduler, Task, current_task
@@ -15,6 +16,9 @@ from faultkit.worlds.simulated.scheduler import Scheduler, Task, current_task
 __all__ = ["SimulatedLock", "SimulatedRLock"]
 
 NANOSECONDS = 1_000_000_000
+POLL_SECONDS = 0.001
+
+is_child = False  # set in a process that a rank has forked
 
 
 class SimulatedLock:
@@ -24,7 +28,8 @@ class SimulatedLock:
 
     def __init__(self) -> None:
         task = current_task()
-        self.label = task.scheduler.number_of_lock() if task is not None else 0
+        # those of the import system are numbered by nobody: the next run finds the module, and makes none
+        self.label = task.scheduler.number_of_lock() if task is not None and not task.imports else 0
         self._is_held = False
         self._waiters: list[Task] = []
         self.owner: Task | None = None
@@ -70,6 +75,8 @@ class SimulatedLock:
 
 
 def _wait_for(lock: SimulatedLock, task: Task | None, timeout: float) -> bool:
+    if task is None and is_child:
+        return _wait_in_child(lock, timeout)
     if task is None:
         raise RuntimeError("a thread that is not simulated waits for a lock of a simulated rank")
     scheduler: Scheduler = task.scheduler
@@ -87,6 +94,17 @@ def _wait_for(lock: SimulatedLock, task: Task | None, timeout: float) -> bool:
             if lock._is_held:
                 return False
     lock._is_held, lock.owner = True, task
+    return True
+
+
+def _wait_in_child(lock: SimulatedLock, timeout: float | None) -> bool:
+    """In a forked process, where threads are real: two of them want what was a lock of the rank."""
+    ends = None if timeout is None or timeout < 0 else time.monotonic() + timeout
+    while lock._is_held:
+        if ends is not None and time.monotonic() >= ends:
+            return False
+        time.sleep(POLL_SECONDS)
+    lock._is_held = True
     return True
 
 

@@ -21,6 +21,8 @@ __all__ = ["Rank", "current_rank"]
 _encode = msgspec.msgpack.Encoder().encode
 OUTPUT_CHARACTERS_MAX = 1 << 20
 
+forked: Rank | None = None  # set in a process that a rank has forked, where no thread is simulated
+
 
 class Rank:
     """`state` is ``running``, ``finished`` (its function is over, it lives on), ``dead`` or ``frozen``."""
@@ -35,13 +37,14 @@ class Rank:
         self.log = bytearray()
         self.output: list[str] = []
         self.output_length = 0
+        self.printed: Any = None  # what processes print that it has started
         self.session: Session | None = None
         self.engine: dict[str, Any] = {}
         self.groups: list[Any] = []
         self.groups_made: dict[tuple[str, tuple[int, ...]], int] = {}
         self.world: Any = None  # what torch.distributed keeps for a process
         self.environment: dict[bytes, bytes] = {}
-        self.directory = ""
+        self.place: Any = None  # its working directory
         self.streams: tuple[Any, Any] = (None, None)
         self.generator_state: Any = None
         self.generators: dict[str, Any] = {}
@@ -49,6 +52,9 @@ class Rank:
         self.warnings: tuple[Any, Any] = ([], None)  # filters, and what shows one
         self.warning_registries: dict[Any, dict[Any, Any]] = {}
         self.signal_handlers: dict[int, Any] = {}
+        self.own_objects: dict[
+            int, Any
+        ] = {}  # its copies of what modules made, by the identity of the original
         self.seed = 0
         self.network: Network | None = None
         self.values: Any = None
@@ -69,6 +75,12 @@ class Rank:
         self.log += body
 
     def write(self, text: str) -> None:
+        """Print; after what processes have printed that the rank has started."""
+        if self.printed is not None:
+            self.printed.collect()
+        self.append(text)
+
+    def append(self, text: str) -> None:
         if self.output_length < OUTPUT_CHARACTERS_MAX:
             self.output.append(text)
             self.output_length += len(text)
@@ -83,6 +95,9 @@ class Rank:
 
 
 def current_rank() -> Rank | None:
-    """The rank that the calling thread belongs to, None for a thread that is not simulated."""
+    """The rank that the calling thread belongs to, None for a thread that is not simulated.
+
+    In a process that a rank has forked, that rank.
+    """
     task = _tasks.get(_get_ident())
-    return task.rank if task is not None else None
+    return task.rank if task is not None else forked

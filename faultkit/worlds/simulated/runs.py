@@ -17,7 +17,21 @@ from typing import Any
 from faultkit.injection.errors import describe
 from faultkit.worlds import collectives, modules, transport
 from faultkit.worlds import rank as process
-from faultkit.worlds.simulated import hooks, isolation, process_group, processor, residue, torch_state, views
+from faultkit.worlds.simulated import (
+    children,
+    hooks,
+    identity,
+    inheritance,
+    isolation,
+    module_locks,
+    output,
+    process_group,
+    processor,
+    replacing,
+    residue,
+    torch_state,
+    views,
+)
 from faultkit.worlds.simulated.network import Network
 from faultkit.worlds.simulated.orders import SimulatedCall, Simulation
 from faultkit.worlds.simulated.policies import Choices, Priorities
@@ -39,8 +53,12 @@ def install() -> None:
     collectives.attach(_Labels())  # type: ignore[arg-type]
     hooks.install()
     isolation.install()
+    children.install()
+    inheritance.install()
     residue.install()
     processor.install()
+    replacing.sweep()
+    module_locks.divide(list(sys.modules.values()))
 
 
 class _Labels:
@@ -101,6 +119,8 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
     finally:
         armed.disarm()
         state.restore()
+        for rank in ranks:
+            output.forget(rank)
         sys.path[:] = path
         threading.stack_size(0)
 
@@ -150,7 +170,7 @@ class _Body:
 
     def __call__(self) -> None:
         rank, call = self._rank, self._shared.order.call
-        isolation.adopt_main_thread(rank)
+        identity.adopt_main_thread(rank)
         session = rank.session
         assert session is not None
         session.adopt_thread()
@@ -196,6 +216,8 @@ class _Body:
 
 def _result(ranks: list[Rank], scheduler: Scheduler, simulation: Simulation) -> dict[str, Any]:
     frames = sys._current_frames()
+    for rank in ranks:
+        output.collect(rank)
     texts = views.texts_of(ranks)
     attempts: dict[int, list[tuple[str, Any]]] = {}
     for rank in ranks:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import _thread
 import heapq
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ _allocate_lock = (
 )  # kept: both names are replaced in `threading` while ranks are simulated
 _start_new_thread = _thread.start_new_thread
 _get_ident = _thread.get_ident
+_exit = os._exit
 
 _tasks: dict[int, Task] = {}  # by thread identifier
 
@@ -328,6 +330,7 @@ class Scheduler:
         finally:
             task.state = OVER
             task.token += 1
-            _tasks.pop(task.ident, None)
+            if _tasks.pop(task.ident, None) is None:
+                _exit(0)  # this is a process that the task has forked: nobody here waits for a turn
             task.rank.task_is_over(task)
             self._leave(task)

@@ -13,6 +13,7 @@ from torch.distributed import distributed_c10d
 
 from faultkit.worlds.simulated.process_group import SimulatedGroup
 from faultkit.worlds.simulated.ranks import Rank, current_rank
+from faultkit.worlds.simulated.replacing import replace
 from faultkit.worlds.simulated.store import (
     SimulatedFileStore,
     SimulatedPrefixStore,
@@ -47,9 +48,10 @@ class RankWorld:
 def install() -> None:
     """Once, in the host."""
     distributed_c10d.ProcessGroupGloo = SimulatedGroup
-    distributed_c10d.PrefixStore = torch.distributed.PrefixStore = SimulatedPrefixStore
-    torch.distributed.FileStore = SimulatedFileStore
-    torch.distributed.TCPStore = SimulatedTCPStore
+    replace(torch.distributed, "PrefixStore", lambda _: SimulatedPrefixStore)
+    distributed_c10d.PrefixStore = SimulatedPrefixStore
+    replace(torch.distributed, "FileStore", lambda _: SimulatedFileStore)
+    replace(torch.distributed, "TCPStore", lambda _: SimulatedTCPStore)
     distributed_c10d.rendezvous = _rendezvous
     _refuse_saves_by_process()
     torch._C._distributed_c10d._set_thread_isolation_mode(True)  # groups by name are looked up by thread

@@ -59,6 +59,18 @@ def test_each_rank_has_its_own_process_state(pair):
     )
 
 
+def test_the_directories_of_ranks_cost_no_descriptors(pair):
+    def go():
+        for directory in ("/usr", "/", "/usr"):
+            os.chdir(directory)
+        dist.barrier()
+        return len(os.listdir("/proc/self/fd"))
+
+    runs = [pair.run(go) for _ in range(3)]
+    assert [run.verdict for run in runs] == ["HELD"] * 3
+    assert len({run.outcomes[0].value for run in runs}) == 1
+
+
 def test_output_logs_and_warnings_are_those_of_the_rank(pair):
     def talk():
         rank = dist.get_rank()

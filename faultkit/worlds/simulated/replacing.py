@@ -1,0 +1,65 @@
+"""Replaces functions of the standard library and of torch, also where somebody has taken them by name.
+
+Promises.  `sweep`, called once after all replacements, gives the replacement to every module of the user's that has
+the original under a name of its own (``from os import _exit``): pytest's test modules are loaded before the host
+replaces anything.  A function written in C is replaced in its own module, too (`posix._exit` is `os._exit`), since
+that is where a pickled function of a plain script looks for it.  A replacement of a replacement counts.
+
+Left out: what the standard library and installed packages have taken by name, and names kept in closures, default
+arguments and objects.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Callable
+from types import BuiltinFunctionType, ModuleType
+from typing import Any
+
+__all__ = ["is_of_user", "replace", "replacement_of", "sweep"]
+
+_SYSTEM = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+_replaced: dict[
+    int, tuple[Any, Any]
+] = {}  # by the identity of the original, which is kept so that it stays its own
+
+
+def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Put what `make` makes of ``owner.name`` in its place."""
+    original = getattr(owner, name)
+    replacement = make(original)
+    _replaced[id(original)] = original, replacement
+    setattr(owner, name, replacement)
+    if isinstance(original, BuiltinFunctionType) and original.__module__:
+        home, name = vars(sys.modules[original.__module__]), original.__name__
+        if home.get(name) is original:
+            home[name] = replacement
+
+
+def replacement_of(value: Any) -> Any:
+    """What stands for `value` now; itself where nothing does."""
+    found = _replaced.get(id(value))
+    while found is not None and found[0] is value:
+        value = found[1]
+        found = _replaced.get(id(value))
+    return value
+
+
+def is_of_user(module: ModuleType) -> bool:
+    """Whether a module is neither the standard library's, nor installed, nor faultkit's own."""
+    file = getattr(module, "__file__", None)
+    return (
+        isinstance(file, str) and not file.startswith(_SYSTEM) and not module.__name__.startswith("faultkit.")
+    )
+
+
+def sweep() -> None:
+    """Replace what modules of the user's have imported by name."""
+    for module in list(sys.modules.values()):
+        if not is_of_user(module):
+            continue
+        for key, value in list(vars(module).items()):
+            if id(value) in _replaced and (now := replacement_of(value)) is not value:
+                setattr(module, key, now)
