@@ -15,7 +15,9 @@ from disagreements import SEVERAL
 from outcomes_compared import run_all
 from spmd_program import PROGRAMS
 
-FAMILIES = "collectives endings engine groups operations point_to_point store threads timeouts".split()
+FAMILIES = (
+    "arguments collectives endings engine groups operations point_to_point reductions store threads timeouts"
+).split()
 for _family in FAMILIES:
     importlib.import_module(f"programs_{_family}")
 
