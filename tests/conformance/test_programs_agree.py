@@ -16,19 +16,9 @@ from outcomes_compared import run_all
 from spmd_program import PROGRAMS
 
 FAMILIES = (
-    *(
-        "collectives",
-        "directories",
-        "endings",
-        "engine",
-        "groups",
-        "modules",
-        "names",
-        "operations",
-        "point_to_point",
-    ),
-    *("processes", "store", "threads", "timeouts"),
-)
+    "arguments collectives directories endings engine groups modules names operations point_to_point processes "
+    "reductions store threads timeouts"
+).split()
 for _family in FAMILIES:
     importlib.import_module(f"programs_{_family}")
 

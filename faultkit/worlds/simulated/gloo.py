@@ -8,7 +8,8 @@ segments in flight.  Who waits for whom, who hears of a member that is gone and 
 A message is sent only once the receiver has asked for it (gloo/transport/tcp/pair.cc), so no send completes before
 its receive is posted, however small it is.
 
-Left out: the content, except where one tensor goes to one tensor; of the kinds that need every member the network
+Content goes with the messages where one tensor goes to one tensor, and through the ring of a `reduce`, whose members
+keep what has passed them.  Left out: the content of the other rings; of the kinds that need every member the network
 moves it all at once when the last one has come.
 """
 
@@ -17,7 +18,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["NEEDS_ALL", "PROGRAMS", "WAIT_RECEIVES", "WAIT_SENDS", "Receive", "Send", "Shape", "Step"]
+__all__ = [
+    "NEEDS_ALL",
+    "PROGRAMS",
+    "WAIT_RECEIVES",
+    "WAIT_SENDS",
+    "Receive",
+    "Send",
+    "Shape",
+    "Step",
+    "segments",
+]
 
 SEGMENT_BYTES_MAX = 1 << 20
 IN, OUT, SCRATCH = 0, 1, 2  # buffers; an error of one is seen by who waits for that one
@@ -57,6 +68,7 @@ class Shape(NamedTuple):
     element: int
     inputs: Any = None
     output: Any = None
+    combine: Any = None  # of what a member has and what it received
 
 
 def barrier(shape: Shape) -> Iterator[Step]:
@@ -129,8 +141,10 @@ def allgather(shape: Shape) -> Iterator[Step]:
 
 def alltoall(shape: Shape) -> Iterator[Step]:
     for distance in range(1, shape.size):
-        yield Send((shape.member + distance) % shape.size, shape.length, IN)
-        yield Receive((shape.member - distance) % shape.size, shape.length, OUT)
+        ahead, behind = (shape.member + distance) % shape.size, (shape.member - distance) % shape.size
+        given, wanted = shape.inputs[ahead], shape.output[behind]
+        yield Send(ahead, given.numel() * given.element_size(), IN, given)
+        yield Receive(behind, wanted.numel() * wanted.element_size(), OUT, wanted)
     for _ in range(1, shape.size):
         yield WAIT_SENDS[IN]
         yield WAIT_RECEIVES[OUT]
@@ -140,32 +154,58 @@ class _Ring:
     """The segments of a ring reduction: each member ends with one chunk of the result."""
 
     def __init__(self, shape: Shape) -> None:
-        size, element = shape.size, shape.element
-        self.total = shape.length
-        limit = element * (SEGMENT_BYTES_MAX // element)
-        self.segment = _round_up(min((self.total + 2 * size - 1) // (2 * size), limit), element)
-        self.count = _round_up(max(-(-self.total // self.segment), 2 * size), size)
-        self.per_member = self.count // size
+        self.total, self.element = shape.length, shape.element
+        is_reduce = shape.combine is not None
+        self.segment, self.count = segments(
+            shape.length, shape.element, shape.size, limits_first=not is_reduce
+        )
+        self.per_member = self.count // shape.size
+        self.turns = self.count - (2 if is_reduce else self.per_member)
+        self.output, self.combine = shape.output, shape.combine
+        self.scratch = None
+        if self.combine is not None:
+            self.scratch = self.output.new_empty(2, self.segment // self.element)
+
+    def start(self, chunk: int, turn: int) -> int:
+        """Where the segment `turn` places after the start of `chunk` begins, in bytes."""
+        return (chunk * self.per_member + turn) * self.segment % (self.count * self.segment)
 
     def length(self, chunk: int, turn: int) -> int:
-        """Bytes of the segment `turn` places after the start of `chunk`; 0 beyond the end of the tensor."""
-        start = (chunk * self.per_member + turn) * self.segment % (self.count * self.segment)
-        return max(0, min(self.segment, self.total - start))
+        """Its bytes; 0 beyond the end of the tensor."""
+        return max(0, min(self.segment, self.total - self.start(chunk, turn)))
+
+    def part(self, start: int, length: int) -> Any:
+        """The elements from byte `start` on, None where no content goes with the messages."""
+        if self.scratch is None:
+            return None
+        return self.output[start // self.element : (start + length) // self.element]
+
+    def place(self, turn: int, length: int) -> Any:
+        """Where what comes in this turn is kept."""
+        return None if self.scratch is None else self.scratch[turn % 2, : length // self.element]
+
+    def add(self, chunk: int, turn: int) -> None:
+        """Combine what came in this turn with what is here."""
+        if self.scratch is not None:
+            length = self.length(chunk, turn)
+            here = self.part(self.start(chunk, turn), length)
+            here.copy_(self.combine(here, self.place(turn, length)))
 
     def pass_on(self, shape: Shape, first: int, into: int) -> Iterator[Step]:
         ahead, behind = (shape.member + 1) % shape.size, (shape.member - 1) % shape.size
-        for turn in range(self.count):
+        for turn in range(self.turns + 2):
             if turn >= 2:
                 if self.length(first + 1, turn - 2):
                     yield WAIT_RECEIVES[into]
+                    self.add(first + 1, turn - 2)
                 if self.length(first, turn - 2):
                     yield WAIT_SENDS[OUT]
-            if turn < self.count - 2:
+            if turn < self.turns:
                 received, sent = self.length(first + 1, turn), self.length(first, turn)
                 if received:
-                    yield Receive(ahead, received, into)
+                    yield Receive(ahead, received, into, self.place(turn, received))
                 if sent:
-                    yield Send(behind, sent, OUT)
+                    yield Send(behind, sent, OUT, self.part(self.start(first, turn), sent))
 
 
 def allreduce(shape: Shape) -> Iterator[Step]:
@@ -185,14 +225,14 @@ def reduce(shape: Shape) -> Iterator[Step]:
     if shape.member != shape.root:
         length = min(chunk, ring.total - shape.member * chunk)
         if length > 0:
-            yield Send(shape.root, length, OUT)
+            yield Send(shape.root, length, OUT, ring.part(shape.member * chunk, length))
             yield WAIT_SENDS[OUT]
         return
     count = 0
     for member in range(shape.size):
         length = min(chunk, ring.total - member * chunk)
         if member != shape.member and length > 0:
-            yield Receive(member, length, OUT)
+            yield Receive(member, length, OUT, ring.part(member * chunk, length))
             count += 1
     for _ in range(count):
         yield WAIT_RECEIVES[OUT]
@@ -211,6 +251,20 @@ def monitored_barrier(shape: Shape) -> Iterator[Step]:
     for member in range(1, shape.size):
         yield Send(member, 0)
         yield WAIT_SENDS[OUT]
+
+
+def segments(total: int, element: int, size: int, *, limits_first: bool = False) -> tuple[int, int]:
+    """The bytes of a segment and the number of them, of a ring of `size` members over `total` bytes.
+
+    gloo/allreduce.cc limits the segments first and then spreads the tensor over them evenly, gloo/reduce.cc makes
+    them as long as they may be; they differ for large tensors only.
+    """
+    limit = element * max(1, SEGMENT_BYTES_MAX // element)
+    if limits_first:
+        count = _round_up(max(-(-total // limit), 2 * size), size)
+        return _round_up(-(-total // count), element), count
+    segment = _round_up(min(-(-total // (2 * size)), limit), element)
+    return segment, _round_up(max(-(-total // segment), 2 * size), size)
 
 
 def _round_up(value: int, multiple: int) -> int:

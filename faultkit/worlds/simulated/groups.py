@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from faultkit.worlds.simulated.gloo import NEEDS_ALL, PROGRAMS, Receive, Send, Wait
-from faultkit.worlds.simulated.moves import move
+from faultkit.worlds.simulated.moves import fit, move
 from faultkit.worlds.simulated.operations import Operation
+from faultkit.worlds.simulated.reductions import average
 
 if TYPE_CHECKING:
     from faultkit.worlds.simulated.network import Network
@@ -61,7 +62,6 @@ class Group:
         self.network, self.name, self.ranks, self.size = network, name, ranks, len(ranks)
         self.label = name  # in the name of an operation
         self.here: dict[tuple[str, int], dict[int, Operation]] = {}
-        self.reducing: dict[tuple[str, int], dict[int, Operation]] = {}
         self.running: dict[int, list[Operation]] = {}
         self.queued: dict[int, deque[Operation]] = {}
         self.sends: dict[tuple[int, int, Any], deque[_Message]] = {}
@@ -83,6 +83,9 @@ class Group:
         self.begin(op)
 
     def begin(self, op: Operation) -> None:
+        if op.data.error is not None:  # its member alone is wrong: it sends nothing
+            op.finish(op.data.error)
+            return
         if op.kind not in NEEDS_ALL or self.gone:
             self.start(op)
             return
@@ -92,11 +95,10 @@ class Group:
             return
         del self.here[op.slot]
         ops = [here[member] for member in range(self.size)]
-        first = ops[0].data
-        if all(one.data.fits(first) for one in ops):
+        if fit([one.data for one in ops]):
             _move(ops)
             for one in ops:
-                one.finish()
+                one.finish(one.data.error)
         else:
             for one in ops:
                 self.start(one)
@@ -113,8 +115,8 @@ class Group:
 
     def start(self, op: Operation) -> None:
         """Run the call's program message by message."""
-        if op.kind == "reduce":
-            self.reducing.setdefault(op.slot, {})[op.member] = op
+        if op.kind == "alltoall":
+            op.data.keep_own(op.member)
         op.program = PROGRAMS[op.kind](op.shape())
         self.go_on(op)
 
@@ -141,17 +143,8 @@ class Group:
         elif op.kind == "scatter" and op.member == op.root:
             op.data.outputs[0].detach().copy_(op.data.inputs[0][op.member].detach())
         elif op.kind == "reduce":
-            self.reduced(op)
-        op.finish()
-
-    def reduced(self, op: Operation) -> None:
-        """A reduction is worked out where its root is through, from what the members brought."""
-        here = self.reducing.get(op.slot, {})
-        if op.member == op.root and len(here) == self.size:
-            _move([here[member] for member in range(self.size)])
-            del self.reducing[op.slot]
-        elif op.slot in self.reducing:  # what it brought is on its way: its tensor is its own again
-            op.data.inputs = [tensor.detach().clone() for tensor in op.data.inputs]
+            average(op.data, self.size)
+        op.finish(op.data.error)
 
     def satisfied(self, op: Operation, wait: Wait) -> bool:
         count = op.arrived.get(wait, 0)

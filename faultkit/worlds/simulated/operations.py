@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from faultkit.worlds.simulated.gloo import Shape, Step, Wait
+from faultkit.worlds.simulated.reductions import combiner
 
 if TYPE_CHECKING:
     from faultkit.worlds.simulated.groups import Group
@@ -62,7 +63,7 @@ class Operation:
         self.waiters.clear()
         if self.future is not None:
             if error is None:
-                self.future.set_result(self.data.flat())
+                self.future.set_result(self.data.result())
             else:
                 self.future.set_exception(error)
         if self.sequence:
@@ -70,4 +71,8 @@ class Operation:
 
     def shape(self) -> Shape:
         data = self.data
-        return Shape(self.member, self.group.size, self.root, data.length, data.element, *data.ends(self))
+        combine = combiner(data.op) if self.kind == "reduce" else None
+        given, wanted = data.ends(self)
+        return Shape(
+            self.member, self.group.size, self.root, data.length, data.element, given, wanted, combine
+        )

@@ -6,6 +6,7 @@ Left out: the call itself (`network`), and streams of devices.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from time import thread_time
 from typing import Any
 
@@ -16,10 +17,20 @@ from faultkit.worlds import collectives
 from faultkit.worlds.simulated.operations import Operation
 from faultkit.worlds.simulated.scheduler import Task, current_task
 
-__all__ = ["NO_TIMEOUT", "SeveralWorks", "SimulatedWork", "nanoseconds", "required_task"]
+__all__ = [
+    "NO_TIMEOUT",
+    "UNSET_TIMEOUT",
+    "LaterWork",
+    "SeveralWorks",
+    "SimulatedWork",
+    "nanoseconds",
+    "required_task",
+]
 
 NANOSECONDS = 1_000_000_000
 NO_TIMEOUT = datetime.timedelta(0)
+UNSET_TIMEOUT = datetime.timedelta(milliseconds=-1)
+RECEIVES = ("recv", "recv_anysource")
 
 
 def required_task() -> Task:
@@ -40,8 +51,15 @@ class SimulatedWork(Work):
         super().__init__()
         self._op = op
 
-    def wait(self, timeout: datetime.timedelta | None = None) -> bool:
+    def wait(self, timeout: datetime.timedelta | float = NO_TIMEOUT) -> bool:
         op, task = self._op, required_task()
+        if isinstance(timeout, float):
+            timeout = datetime.timedelta(seconds=timeout)
+        if not isinstance(timeout, datetime.timedelta):
+            raise TypeError(
+                "wait(): incompatible function arguments. The timeout must be a datetime.timedelta, or a float in "
+                f"seconds (got {timeout!r})."
+            )
         if not op.done:
             began = thread_time()
             try:
@@ -52,11 +70,11 @@ class SimulatedWork(Work):
             raise op.error.with_traceback(None)
         return True
 
-    def _block(self, task: Task, timeout: datetime.timedelta | None) -> None:
+    def _block(self, task: Task, timeout: datetime.timedelta) -> None:
         """Wait; a time limit is no sign of life, so where nobody else can go on it does not end the wait."""
         op, scheduler = self._op, task.scheduler
         deadline_ns = None
-        if timeout is not None and timeout > NO_TIMEOUT:
+        if timeout > NO_TIMEOUT:
             deadline_ns = scheduler.now_ns + nanoseconds(timeout)
         task.label = getattr(collectives._local, "label", "")
         while not op.done:
@@ -82,18 +100,30 @@ class SimulatedWork(Work):
         return self._op.error
 
     def result(self) -> list[Any]:
-        return self._op.data.flat()
+        if not self._op.sequence:
+            raise RuntimeError("result() not implemented.")
+        if not self._op.done:
+            raise RuntimeError(
+                "Work needs to be completed before calling result(). Should call wait() before result()."
+            )
+        return self._op.data.result()
 
     def synchronize(self) -> None:
         self.wait()
 
     def _source_rank(self) -> int:
+        if self._op.kind not in RECEIVES:
+            raise RuntimeError(
+                "sourceRank() may only be called on work objects that correspond to a recv or recv-from-any call."
+            )
         return self._op.peer
 
     source_rank = _source_rank
 
     def get_future(self) -> Any:
         op = self._op
+        if not op.sequence:
+            raise RuntimeError("Work::getFuture not implemented.")
         if op.future is None:
             op.future = torch.futures.Future()
             if op.done and op.error is None:
@@ -110,7 +140,7 @@ class SeveralWorks(Work):
         super().__init__()
         self._works = works
 
-    def wait(self, timeout: Any = None) -> bool:
+    def wait(self, timeout: Any = NO_TIMEOUT) -> bool:
         for work in self._works:
             work.wait(timeout)
         return True
@@ -132,3 +162,33 @@ class SeveralWorks(Work):
 
     def get_future(self) -> Any:
         return torch.futures.collect_all([work.get_future() for work in self._works])
+
+
+class LaterWork(Work):
+    """Calls that are followed by something when they are waited for, and that tell nothing before."""
+
+    def __init__(self, works: list[SimulatedWork], then: Callable[[], Any] = bool) -> None:
+        super().__init__()
+        self._works, self._then = works, then
+
+    def wait(self, timeout: Any = NO_TIMEOUT) -> bool:
+        for work in self._works:
+            work.wait()
+        self._then()
+        return True
+
+    def is_completed(self) -> bool:
+        required_task().scheduler.pause(("poll", self._works[0]._op), demote=True)
+        return False
+
+    def is_success(self) -> bool:
+        return True
+
+    def result(self) -> list[Any]:
+        raise RuntimeError("result() not implemented.")
+
+    def synchronize(self) -> None:
+        self.wait()
+
+    def get_future(self) -> Any:
+        raise RuntimeError("Work::getFuture not implemented.")
