@@ -52,6 +52,7 @@ class Rank:
         self.warnings: tuple[Any, Any] = ([], None)  # filters, and what shows one
         self.warning_registries: dict[Any, dict[Any, Any]] = {}
         self.signal_handlers: dict[int, Any] = {}
+        self.timers: dict[int, Any] = {}  # that will send it a signal
         self.own_objects: dict[
             int, Any
         ] = {}  # its copies of what modules made, by the identity of the original

@@ -18,6 +18,7 @@ from faultkit.injection.errors import describe
 from faultkit.worlds import collectives, modules, transport
 from faultkit.worlds import rank as process
 from faultkit.worlds.simulated import (
+    alarms,
     children,
     hooks,
     identity,
@@ -52,6 +53,7 @@ def install() -> None:
     torch_state.install()
     collectives.attach(_Labels())  # type: ignore[arg-type]
     hooks.install()
+    alarms.install()
     isolation.install()
     children.install()
     inheritance.install()

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -89,6 +90,21 @@ def test_output_logs_and_warnings_are_those_of_the_rank(pair):
         lines = output[rank].splitlines()
         assert lines[-4:] == [f"out {rank}", f"err {rank}", f"log {rank}", f"thread {rank}"]
         assert output[rank].count("UserWarning: once") == 1
+
+
+def test_an_alarm_ends_with_the_function_that_set_it(pair):
+    def set_one():
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        return signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+    def innocent():
+        began = time.process_time()
+        while time.process_time() < began + 0.05:
+            pass
+        return signal.getitimer(signal.ITIMER_REAL)
+
+    assert pair.run(set_one).outcomes[1].value
+    assert [outcome.value for outcome in pair.run(innocent).outcomes.values()] == [(0.0, 0.0)] * 2
 
 
 def test_names_are_drawn_from_the_seed_and_do_not_collide(pair):
