@@ -56,6 +56,7 @@ class Rank:
         self.own_objects: dict[
             int, Any
         ] = {}  # its copies of what modules made, by the identity of the original
+        self.collects = True  # garbage, as it thinks
         self.seed = 0
         self.network: Network | None = None
         self.values: Any = None

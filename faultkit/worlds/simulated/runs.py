@@ -20,6 +20,7 @@ from faultkit.worlds import rank as process
 from faultkit.worlds.simulated import (
     alarms,
     children,
+    collecting,
     hooks,
     identity,
     inheritance,
@@ -55,6 +56,7 @@ def install() -> None:
     hooks.install()
     alarms.install()
     isolation.install()
+    collecting.install()
     children.install()
     inheritance.install()
     residue.install()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
+import secrets
 import signal
 import sys
 import threading
@@ -112,11 +114,42 @@ def test_names_are_drawn_from_the_seed_and_do_not_collide(pair):
         import tempfile
         import uuid
 
-        return str(uuid.uuid4()), os.urandom(4), next(tempfile._get_candidate_names())
+        return {
+            "uuid4": uuid.uuid4(),
+            "uuid1": (uuid.uuid1(), uuid.uuid1()),
+            "urandom": os.urandom(4),
+            "file": next(tempfile._get_candidate_names()),
+            "system": random.SystemRandom().random(),
+            "secrets": secrets.token_hex(4),
+            "generator": random.Random().random(),
+            "numpy": np.random.default_rng().random(),
+            "numpy of old": np.random.RandomState().rand(),
+            "torch": (torch.seed(), torch.rand(1).item()),
+        }
 
     first, second = (pair.run(draw).outcomes for _ in range(2))
     assert [outcome.value for outcome in first.values()] == [outcome.value for outcome in second.values()]
-    assert not set(first[0].value) & set(first[1].value)
+    for what, drawn in first[0].value.items():
+        assert drawn != first[1].value[what], what
+    assert len(set(first[0].value["uuid1"])) == 2
+
+
+def test_no_rank_turns_the_collector_on(pair):
+    def turn():
+        gc.enable() if dist.get_rank() else gc.disable()
+        dist.barrier()
+        return gc.isenabled()
+
+    def makes_cycles():
+        gc.collect()
+        for _ in range(10_000):
+            cycle = []
+            cycle.append(cycle)
+        return gc.get_count()[0] >= 10_000
+
+    for _ in range(2):
+        assert [outcome.value for outcome in pair.run(turn).outcomes.values()] == [False, True]
+        assert pair.run(makes_cycles).outcomes[0].value
 
 
 def test_groups_are_those_of_the_rank(four):
