@@ -177,3 +177,19 @@ def test_the_caller_is_untouched():
         world.run(lambda: os.environ.update(TOUCHED="yes"))
     assert "TOUCHED" not in os.environ and not dist.is_initialized()
     assert type(threading.Lock()).__module__ == "_thread" and os.environ.__class__.__name__ == "_Environ"
+
+
+def test_a_rank_among_many_may_recurse_as_deep_as_a_process():
+    def recurse():
+        def deeper(depth):
+            return max([depth - 1], key=deeper) if depth else 0
+
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(50_000)
+        try:
+            return deeper(6_000)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    with World(17, kind="simulated") as world:
+        assert [outcome.value for outcome in world.run(recurse).outcomes.values()] == [5_999] * 17
