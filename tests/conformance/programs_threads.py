@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures
 import os
 import queue
@@ -376,3 +377,18 @@ def a_thread_polls_until_the_main_thread_is_through():
     done.set()
     thread.join()
     return len(looks) > 1
+
+
+@program()
+def a_thread_and_a_lock_from_below():
+    lock, found = _thread.allocate_lock(), []
+    lock.acquire()
+
+    def works():
+        time.sleep(0.01)
+        found.append(me())
+        lock.release()
+
+    _thread.start_new_thread(works, ())
+    with lock:
+        return found

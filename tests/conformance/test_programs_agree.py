@@ -17,7 +17,7 @@ from spmd_program import PROGRAMS
 
 FAMILIES = (
     "arguments collectives directories endings engine groups modules names operations point_to_point processes "
-    "reductions store threads timeouts"
+    "reductions signals store threads timeouts"
 ).split()
 for _family in FAMILIES:
     importlib.import_module(f"programs_{_family}")

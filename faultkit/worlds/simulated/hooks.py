@@ -21,7 +21,7 @@ from faultkit.plan import FaultPlan
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.scheduler import _get_ident, _tasks, current_task
 
-__all__ = ["Armed", "bury", "end_rank", "install", "set_alarms", "signal_rank"]
+__all__ = ["Armed", "bury", "end_rank", "install", "send_signal", "set_alarms", "signal_rank"]
 
 SURVIVED = frozenset(
     getattr(signal, name) for name in ("SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH") if hasattr(signal, name)
@@ -163,12 +163,27 @@ def _kill(action: Action, fault_text: str) -> None:
 
 
 def signal_rank(rank: Rank, number: int) -> None:
-    """What a signal does to a process: the handler that the rank has set, or else its end where it is deadly."""
+    """What a signal does to a process: the handler that the rank has set, or else its end where it is deadly.
+
+    As with processes the handler runs on the main thread, whoever sends the signal.
+    """
     handler = rank.signal_handlers.get(number, signal.getsignal(number))
-    if callable(handler):
+    if not callable(handler):
+        if handler is not signal.SIG_IGN and number not in SURVIVED:
+            end_rank(rank, signal.Signals(number).name, None)
+    elif current_task() is rank.main:
         handler(number, sys._getframe(1))
-    elif handler is not signal.SIG_IGN and number not in SURVIVED:
-        end_rank(rank, signal.Signals(number).name, None)
+    elif rank.main is not None:
+        rank.scheduler.interrupt(rank.main, functools.partial(signal_rank, rank, number))
+
+
+def send_signal(rank: Rank, number: int) -> None:
+    """As `signal_rank`, from the clock: on no thread of the rank."""
+    if callable(rank.signal_handlers.get(number, signal.getsignal(number))):
+        if rank.main is not None:
+            rank.scheduler.interrupt(rank.main, functools.partial(signal_rank, rank, number))
+    else:
+        rank.scheduler.spawn(rank, functools.partial(signal_rank, rank, number), "signal", is_due=True)
 
 
 def _hang(action: Action, fault_text: str) -> None:

@@ -38,6 +38,7 @@ def install() -> None:
     replace(_thread, "RLock", lambda original: _making(original, SimulatedRLock))
     threading._allocate_lock = threading.Lock  # type: ignore[attr-defined]
     _replace_starting(threading)
+    replace(_thread, "start_new_thread", _starting)
     simple: Any = queue._PySimpleQueue  # type: ignore[attr-defined]
     replace(queue, "SimpleQueue", lambda original: _making(original, simple))
     pools: Any = concurrent.futures.thread

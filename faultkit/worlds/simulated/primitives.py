@@ -88,11 +88,13 @@ def _wait_for(lock: SimulatedLock, task: Task | None, timeout: float) -> bool:
         if deadline_ns is not None and scheduler.now_ns >= deadline_ns:
             return False
         lock._waiters.append(task)
-        if not scheduler.block(("lock", lock), deadline_ns):
+        try:
+            is_woken = scheduler.block(("lock", lock), deadline_ns)
+        finally:  # its time is over, or a handler of a signal has raised
             if task in lock._waiters:
                 lock._waiters.remove(task)
-            if lock._is_held:
-                return False
+        if not is_woken and lock._is_held:
+            return False
     lock._is_held, lock.owner = True, task
     return True
 

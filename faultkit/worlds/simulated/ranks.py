@@ -52,9 +52,11 @@ class Rank:
         self.warnings: tuple[Any, Any] = ([], None)  # filters, and what shows one
         self.warning_registries: dict[Any, dict[Any, Any]] = {}
         self.signal_handlers: dict[int, Any] = {}
+        self.timers: dict[int, Any] = {}  # that will send it a signal
         self.own_objects: dict[
             int, Any
         ] = {}  # its copies of what modules made, by the identity of the original
+        self.collects = True  # garbage, as it thinks
         self.seed = 0
         self.network: Network | None = None
         self.values: Any = None

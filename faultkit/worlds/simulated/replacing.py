@@ -3,7 +3,8 @@
 Promises.  `sweep`, called once after all replacements, gives the replacement to every module of the user's that has
 the original under a name of its own (``from os import _exit``): pytest's test modules are loaded before the host
 replaces anything.  A function written in C is replaced in its own module, too (`posix._exit` is `os._exit`), since
-that is where a pickled function of a plain script looks for it.  A replacement of a replacement counts.
+that is where a pickled function of a plain script looks for it.  What stands for it behaves as it did: as an attribute
+of a class it is no method, and it is pickled by its name.  A replacement of a replacement counts.
 
 Left out: what the standard library and installed packages have taken by name, and names kept in closures, default
 arguments and objects.
@@ -11,10 +12,11 @@ arguments and objects.
 
 from __future__ import annotations
 
+import functools
 import sys
 import sysconfig
 from collections.abc import Callable
-from types import BuiltinFunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 __all__ = ["is_of_user", "replace", "replacement_of", "sweep"]
@@ -30,12 +32,25 @@ def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     """Put what `make` makes of ``owner.name`` in its place."""
     original = getattr(owner, name)
     replacement = make(original)
+    if isinstance(original, BuiltinFunctionType) and isinstance(replacement, FunctionType):
+        replacement = _AsBuiltin(functools.update_wrapper(replacement, original))
+        replacement.__module__ = original.__module__
     _replaced[id(original)] = original, replacement
     setattr(owner, name, replacement)
     if isinstance(original, BuiltinFunctionType) and original.__module__:
         home, name = vars(sys.modules[original.__module__]), original.__name__
         if home.get(name) is original:
             home[name] = replacement
+
+
+class _AsBuiltin(functools.partial[Any]):
+    """A function of Python that stands for one of C, such as a clock that a class keeps."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self
+
+    def __reduce__(self) -> Any:
+        return self.func.__name__
 
 
 def replacement_of(value: Any) -> Any:

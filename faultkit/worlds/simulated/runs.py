@@ -18,7 +18,9 @@ from faultkit.injection.errors import describe
 from faultkit.worlds import collectives, modules, transport
 from faultkit.worlds import rank as process
 from faultkit.worlds.simulated import (
+    alarms,
     children,
+    collecting,
     hooks,
     identity,
     inheritance,
@@ -44,7 +46,11 @@ __all__ = ["carry_out", "install"]
 TICK_NS = 1_000_000  # what a step of one rank costs, shared by all ranks, since they would step side by side
 GRACE_NS = 50_000_000  # for threads that end by themselves, on the simulated clock
 YOUNG_COUNT = 64  # collections of what the last run left, before one of all that lives
-STACK_BYTES, SMALL_STACK_BYTES, SMALL_FROM = 8 << 20, 2 << 20, 17
+STACK_BYTES, SMALL_STACK_BYTES = (
+    8 << 20,
+    2 << 20,
+)  # a process has 8 MiB; what nobody touches costs addresses only
+SMALL_FROM = 1025  # ranks: more than 8 GiB of addresses is more than some machines hand out
 
 
 def install() -> None:
@@ -52,7 +58,9 @@ def install() -> None:
     torch_state.install()
     collectives.attach(_Labels())  # type: ignore[arg-type]
     hooks.install()
+    alarms.install()
     isolation.install()
+    collecting.install()
     children.install()
     inheritance.install()
     residue.install()

@@ -55,7 +55,8 @@ class Task:
 
     __slots__ = (
         "baton", "body", "ident", "imports", "is_due", "is_main", "label", "name", "number", "operation",
-        "priority", "rank", "scheduler", "started", "state", "step", "thread", "timed_out", "token", "why",
+        "priority", "rank", "scheduler", "signals", "started", "state", "step", "thread", "timed_out", "token",
+        "why",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +82,7 @@ class Task:
         self.timed_out = False
         self.token = 0
         self.imports = 0
+        self.signals: list[Callable[[], None]] = []  # what it has to call before it goes on
         self.thread: Any = None
         self.label = ""
         self.step = ""
@@ -167,6 +169,8 @@ class Scheduler:
             self._hand_to(me, following)
             me.baton.acquire()
         me.operation = None
+        if me.signals:
+            self._answer(me)
 
     def give_way(self, operation: Any = None) -> None:
         """The running task has found nothing to do: the others go first.
@@ -206,7 +210,10 @@ class Scheduler:
         self._leave(me)
         me.baton.acquire()
         me.why = me.operation = None
-        return not me.timed_out
+        is_woken = not me.timed_out
+        if me.signals:
+            self._answer(me)
+        return is_woken
 
     def wake(self, task: Task) -> None:
         """The task may go on; nothing for one that does not wait."""
@@ -222,7 +229,16 @@ class Scheduler:
         if duration_ns <= 0:
             self.give_way(("sleep",))
         else:
-            self.block(("sleep",), self.now_ns + duration_ns)
+            due_ns = self.now_ns + duration_ns
+            while self.now_ns < due_ns and self.block(("sleep",), due_ns):
+                pass  # it was interrupted
+
+    def interrupt(self, task: Task, what: Callable[[], None]) -> None:
+        """Have the task call `what` where it can: at once if it sleeps or waits for a lock, else when it goes on."""
+        task.signals.append(what)
+        why = task.why
+        if task.state is BLOCKED and isinstance(why, tuple) and why[0] in ("lock", "sleep"):
+            self.wake(task)
 
     def park(self) -> None:
         """The calling task never goes on: its rank has ended, or is held for ever."""
@@ -256,6 +272,10 @@ class Scheduler:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _answer(self, me: Task) -> None:
+        while me.signals:
+            me.signals.pop(0)()
+
     def _tick(self) -> None:
         self.steps += 1
         self.reads = self.looks = 0
@@ -275,7 +295,9 @@ class Scheduler:
 
     def _is_live(self, timer: tuple[int, int, int, Any]) -> bool:
         what = timer[3]
-        return callable(what) or (what[0].token == what[1] and what[0].state is BLOCKED)
+        if callable(what):
+            return bool(getattr(what, "is_live", True))
+        return bool(what[0].token == what[1] and what[0].state is BLOCKED)
 
     def _next(self) -> Task | None:
         """Who runs now; moves the clock where nobody is ready.  None: nobody ever will be."""

@@ -1,12 +1,14 @@
 """What would end the process, or signal it, does so to the rank alone.
 
-A signal that a rank sends to its own process runs the handler that the rank has set, at once and on the thread that
-sent it, or ends the rank where it is deadly.  Left out: signals that come from outside of the process, and what ends
-a process in C (a segmentation fault, `os.execv`, an abort in a library), which takes all ranks along.
+A signal that a rank sends to its own process, thread or group of processes runs the handler that the rank has set, on
+its main thread, or ends the rank where it is deadly; other processes of the group, which a rank may have started, get
+nothing.  Left out: signals that come from outside of the process, what waits for signals (`signal.pause`, `sigwait`),
+and what ends a process in C (a segmentation fault, `os.execv`, an abort in a library), which takes all ranks along.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 from collections.abc import Callable
@@ -24,7 +26,10 @@ def install() -> None:
     replace(os, "_exit", lambda original: _ending(original, lambda status: (None, int(status))))
     replace(os, "abort", lambda original: _ending(original, lambda: ("SIGABRT", None)))
     replace(os, "kill", _killing)
+    replace(os, "killpg", _killing_group)
     replace(signal, "raise_signal", _raising)
+    replace(signal, "pthread_kill", _killing_thread)
+    replace(_thread, "interrupt_main", _interrupting)
     get_handler = signal.getsignal
     replace(signal, "signal", lambda original: _handling(original, get_handler))
     replace(signal, "getsignal", _handled)
@@ -46,12 +51,44 @@ def _ending(
 
 def _killing(original: Callable[[int, int], None]) -> Callable[[int, int], None]:
     def kill(pid: int, number: int) -> None:
-        if current_task() is None or pid != os.getpid():
+        if current_task() is None or pid not in (os.getpid(), 0, -os.getpgrp()):
             original(pid, number)
         elif number:
             _signal_own(number)
 
     return kill
+
+
+def _killing_group(original: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    def killpg(pgid: int, number: int, /) -> None:
+        if current_task() is None or pgid not in (os.getpgrp(), 0):
+            original(pgid, number)
+        elif number:
+            _signal_own(number)
+
+    return killpg
+
+
+def _killing_thread(original: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    def pthread_kill(thread_id: int, number: int, /) -> None:
+        rank = current_rank()
+        if current_task() is None or rank is None or thread_id not in {task.ident for task in rank.tasks}:
+            original(thread_id, number)
+        elif number:
+            _signal_own(number)
+
+    return pthread_kill
+
+
+def _interrupting(original: Callable[..., None]) -> Callable[..., None]:
+    def interrupt_main(signum: int = signal.SIGINT, /) -> None:
+        rank = current_rank()
+        if current_task() is None or rank is None:
+            original(signum)
+        elif callable(rank.signal_handlers.get(signum, signal.getsignal(signum))):
+            _signal_own(signum)  # where there is no handler, this is documented to do nothing
+
+    return interrupt_main
 
 
 def _raising(original: Callable[[int], None]) -> Callable[[int], None]:

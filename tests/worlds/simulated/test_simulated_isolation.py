@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
+import secrets
 import signal
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -91,16 +94,62 @@ def test_output_logs_and_warnings_are_those_of_the_rank(pair):
         assert output[rank].count("UserWarning: once") == 1
 
 
+def test_an_alarm_ends_with_the_function_that_set_it(pair):
+    def set_one():
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        return signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+    def innocent():
+        began = time.process_time()
+        while time.process_time() < began + 0.05:
+            pass
+        return signal.getitimer(signal.ITIMER_REAL)
+
+    assert pair.run(set_one).outcomes[1].value
+    assert [outcome.value for outcome in pair.run(innocent).outcomes.values()] == [(0.0, 0.0)] * 2
+
+
 def test_names_are_drawn_from_the_seed_and_do_not_collide(pair):
     def draw():
         import tempfile
         import uuid
 
-        return str(uuid.uuid4()), os.urandom(4), next(tempfile._get_candidate_names())
+        return {
+            "uuid4": uuid.uuid4(),
+            "uuid1": (uuid.uuid1(), uuid.uuid1()),
+            "urandom": os.urandom(4),
+            "file": next(tempfile._get_candidate_names()),
+            "system": random.SystemRandom().random(),
+            "secrets": secrets.token_hex(4),
+            "generator": random.Random().random(),
+            "numpy": np.random.default_rng().random(),
+            "numpy of old": np.random.RandomState().rand(),
+            "torch": (torch.seed(), torch.rand(1).item()),
+        }
 
     first, second = (pair.run(draw).outcomes for _ in range(2))
     assert [outcome.value for outcome in first.values()] == [outcome.value for outcome in second.values()]
-    assert not set(first[0].value) & set(first[1].value)
+    for what, drawn in first[0].value.items():
+        assert drawn != first[1].value[what], what
+    assert len(set(first[0].value["uuid1"])) == 2
+
+
+def test_no_rank_turns_the_collector_on(pair):
+    def turn():
+        gc.enable() if dist.get_rank() else gc.disable()
+        dist.barrier()
+        return gc.isenabled()
+
+    def makes_cycles():
+        gc.collect()
+        for _ in range(10_000):
+            cycle = []
+            cycle.append(cycle)
+        return gc.get_count()[0] >= 10_000
+
+    for _ in range(2):
+        assert [outcome.value for outcome in pair.run(turn).outcomes.values()] == [False, True]
+        assert pair.run(makes_cycles).outcomes[0].value
 
 
 def test_groups_are_those_of_the_rank(four):
@@ -128,3 +177,19 @@ def test_the_caller_is_untouched():
         world.run(lambda: os.environ.update(TOUCHED="yes"))
     assert "TOUCHED" not in os.environ and not dist.is_initialized()
     assert type(threading.Lock()).__module__ == "_thread" and os.environ.__class__.__name__ == "_Environ"
+
+
+def test_a_rank_among_many_may_recurse_as_deep_as_a_process():
+    def recurse():
+        def deeper(depth):
+            return max([depth - 1], key=deeper) if depth else 0
+
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(50_000)
+        try:
+            return deeper(6_000)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    with World(17, kind="simulated") as world:
+        assert [outcome.value for outcome in world.run(recurse).outcomes.values()] == [5_999] * 17

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import concurrent.futures
+import logging
 import queue
 import threading
 import time
@@ -39,6 +41,33 @@ def test_an_hour_costs_nothing(pair):
         ([False, True, False, "empty"], [26] * 3)
     ] * 2
     assert 25 < run.simulation.seconds < 26
+
+
+def test_every_clock_of_the_module_time_is_the_simulated_one(pair):
+    def tell():
+        dates = [time.clock_gettime(time.CLOCK_REALTIME), time.mktime(time.localtime())]
+        dates += [calendar.timegm(time.gmtime()), time.clock_gettime_ns(time.CLOCK_REALTIME) / 1e9]
+        dates += [time.mktime(time.strptime(text)) for text in (time.ctime(), time.asctime())]
+        dates += [int(time.strftime("%s"))]
+        apart = time.clock_gettime(time.CLOCK_MONOTONIC) - time.monotonic()
+        return [round(date - time.time()) for date in dates], abs(apart) < 1
+
+    def tell_later():
+        time.sleep(1000)
+        return tell()
+
+    for function in (tell, tell_later):
+        values = [outcome.value for outcome in pair.run(function, timeout=3600).outcomes.values()]
+        assert [abs(apart) <= 1 for apart in values[0][0]] == [True] * 7 and values[0][1]
+
+
+def test_a_clock_that_a_class_keeps_is_no_method(pair):
+    def keep():
+        kept = {"converter": time.gmtime, "clock": time.monotonic}
+        own = type("Own", (logging.Formatter,), kept)()
+        return own.converter(0).tm_year, own.clock() < 1000
+
+    assert pair.run(keep).outcomes[1].value == (1970, True)
 
 
 def test_threads_pools_and_futures_take_turns(pair):
