@@ -10,7 +10,7 @@ Left out: times, permissions, holes punched, memory maps, and a symbolic link th
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faultkit.crash.units import (
     BLOCK_BYTES,
@@ -142,9 +142,15 @@ class _Reader:
             at = self.entries[key]
 
     def _touch(
-        self, operation: Operation, reads: list[Key], writes: list[Key], inode: int, sync: str = ""
+        self,
+        operation: Operation,
+        reads: list[Key],
+        writes: list[Key],
+        inode: int,
+        sync: str = "",
+        **content: Any,
     ) -> None:
-        self.touches[operation.index] = Touch(tuple(reads), tuple(writes), inode, sync)
+        self.touches[operation.index] = Touch(tuple(reads), tuple(writes), inode, sync, **content)
 
     def _name(
         self, operation: Operation, inode: int, sets: list[tuple[Key, int]], removes: list[Key]
@@ -167,20 +173,26 @@ class _Reader:
         temporary = getattr(os, "O_TMPFILE", 0)
         unnamed = bool(temporary) and operation.flags & temporary == temporary
         changed: list[Key] = []
+        # an open that changes nothing is looked at only where it may read: else it would order ranks that do not wait
+        content = "read" if operation.flags & os.O_ACCMODE != os.O_WRONLY else ""
         if inode is None or unnamed:
             if not unnamed and (key is None or not operation.flags & os.O_CREAT):
                 return False
             inode = self.new_inode()
             self.base[inode], self.sizes[inode] = b"", 0
+            content = "whole"
             if not unnamed and key is not None:
                 changed = [key]
                 self._name(operation, inode, [(key, inode)], [])
         elif operation.flags & os.O_TRUNC and self.sizes.get(inode, 0):
             self._truncate(operation, inode, 0)
+            content = "whole"
+        elif inode in self.directories:
+            content = ""
         self.handles[(operation.rank, operation.handle)] = (inode, operation.flags)
         if operation.file >= 0:
             self.files[operation.file] = inode
-        self._touch(operation, passed, changed, inode)
+        self._touch(operation, passed, changed, inode, content=content)
         return None
 
     def _truncate(self, operation: Operation, inode: int, size: int) -> None:
@@ -197,9 +209,10 @@ class _Reader:
         inode, _ = self._of_handle(operation)
         if inode is None:
             return False
-        if self.sizes.get(inode, 0) != operation.offset:
+        changes = self.sizes.get(inode, 0) != operation.offset
+        if changes:
             self._truncate(operation, inode, operation.offset)
-        self._touch(operation, [], [], inode)
+        self._touch(operation, [], [], inode, content="whole" if changes else "")
         return None
 
     def _do_write(self, operation: Operation) -> bool | None:
@@ -220,7 +233,11 @@ class _Reader:
             }
             self.raw.append((operation, DATA, values))
         synced = bool(flags & SYNC_FLAGS)
-        self._touch(operation, [], [], inode, "file" if synced else "")
+        what = "whole" if flags & os.O_APPEND else "write"
+        span = {"start": operation.offset, "stop": operation.offset + len(operation.data)}
+        self._touch(
+            operation, [], [], inode, "file" if synced else "", content=what, handle=operation.handle, **span
+        )
         if synced:
             self._new_stretch(inode)
         return None
@@ -229,7 +246,10 @@ class _Reader:
         inode, _ = self._of_handle(operation)
         if inode is None:
             return False
-        self._touch(operation, [], [], inode, "directory" if inode in self.directories else "file")
+        if inode in self.directories:
+            self._touch(operation, [], [], inode, "directory")
+        else:
+            self._touch(operation, [], [], inode, "file", content="sync")
         self._new_stretch(inode)
         return None
 

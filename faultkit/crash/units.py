@@ -59,12 +59,20 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 class Touch(msgspec.Struct, frozen=True):
-    """What an operation used: entries read and changed on the way, and the file whose content it is about."""
+    """What an operation used: entries read and changed on the way, and the file whose content it is about.
+
+    content: what it does with that: "read" (opened to be read), "write" of the bytes from `start` to `stop` through
+    `handle`, "whole" (made, cut or appended to), "sync" (waited for), "" nothing that hangs on an order.
+    """
 
     reads: tuple[Key, ...] = ()
     writes: tuple[Key, ...] = ()
     inode: int = -1
     sync: str = ""  # "file" or "directory" where it waits for the disk
+    content: str = ""
+    start: int = 0
+    stop: int = 0
+    handle: int = -1
 
 
 class History(msgspec.Struct):
