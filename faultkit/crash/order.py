@@ -24,17 +24,18 @@ Clock = tuple[int, ...]
 class Order:
     """The order of a recording's operations, over `chains` of steps, one chain for each thread of each rank.
 
-    A step is one operation that matters (it changes or syncs something), or several writes in a row to one file.
+    A step is one operation that matters (it changes or syncs something), or, with `rows`, several writes in a row to
+    one file.
     A cut is how many steps of each chain are in it.
     """
 
-    def __init__(self, recording: Recording, history: History) -> None:
+    def __init__(self, recording: Recording, history: History, rows: bool = True) -> None:
         self.operations = {operation.index: operation for operation in recording.operations}
         threads = sorted({(operation.rank, operation.thread) for operation in recording.operations})
         self.threads = threads
         self._number = {thread: place for place, thread in enumerate(threads)}
         self._clocks = self._all_clocks(recording, history)
-        self._build_steps(recording, history)
+        self._build_steps(recording, history, rows)
 
     # -- the order of operations -----------------------------------------------------------------
 
@@ -62,7 +63,7 @@ class Order:
 
     # -- steps -----------------------------------------------------------------------------------
 
-    def _build_steps(self, recording: Recording, history: History) -> None:
+    def _build_steps(self, recording: Recording, history: History, rows: bool) -> None:
         self.chains: list[list[list[int]]] = [[] for _ in self.threads]  # thread -> steps -> operations
         step_of: dict[int, tuple[int, int]] = {}
         open_step: dict[int, tuple[int, list[int]]] = {}  # thread -> (file, others' clock) of a row of writes
@@ -77,7 +78,7 @@ class Order:
                 continue
             others = self._clocks[operation.index][:]
             others[thread] = 0
-            if operation.kind == "write" and touch is not None and not touch.sync:
+            if rows and operation.kind == "write" and touch is not None and not touch.sync:
                 row = (touch.inode, others)
                 if open_step.get(thread) == row:
                     self.chains[thread][-1].append(operation.index)

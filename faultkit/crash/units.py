@@ -37,7 +37,8 @@ class Unit(msgspec.Struct, frozen=True):
 
     NAME: `inode` is the file concerned, `sets` and `removes` are entries.  TRUNCATE: `stop` is the new size.
     DATA: bytes `start` to `stop` of the file, `piece` counts the pieces of one stretch of un-synced writes;
-    `grows` where they lie past the size that the file had before the stretch.
+    `grows` where they lie past the size that the file had before the stretch; `placed` where the disk has a place
+    for them already (`faultkit.crash.contents`).
     """
 
     number: int
@@ -51,6 +52,7 @@ class Unit(msgspec.Struct, frozen=True):
     piece: int = 0
     stretch: int = 0
     grows: bool = False
+    placed: bool = False
     data: bytes = b""
 
     @property
