@@ -23,6 +23,7 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
         disk that reorders leaves.
     pieces: the un-synced data of one file is lost in at most so many pieces, cut at block boundaries: the first
         block, the last, and equal parts between.  Writes are cut in the same pieces where a process is killed.
+        Besides, the last writes of a row are lost, whole, at so many places.
     cuts: more consistent cuts than this are not explored one by one but pairwise: every pair of threads at
         every pair of places, with all other threads as early, and as late, as the order allows.
     subsets: with ``lost=None``, a cut with more subsets than this falls back to two lost and one kept.
@@ -60,5 +61,9 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def exhaustive(cls, pieces: int = 3) -> Bound:
-        """Every subset of what had not reached the disk, at every cut: for short recordings."""
+        """Every subset of what had not reached the disk, at every cut, each write of a row: for short recordings.
+
+        In `ordered` a piece that several writes went to may be there as any of them left it, of files with at most
+        12 pieces of writes.
+        """
         return cls(lost=None, pieces=pieces, cuts=1 << 20, states=1 << 30, subsets=1 << 20, places=1 << 20)

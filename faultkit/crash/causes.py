@@ -147,7 +147,7 @@ def _keeps_order(space: Space, applied: int, lost: int) -> bool:
     """Whether the journal is still a prefix: nothing applied comes after something lost in it."""
     gone = [unit for unit in space.units_in(lost) if unit.kind != DATA]
     for unit in space.units_in(applied):
-        if unit.kind == DATA and not unit.grows:
+        if unit.kind == DATA and unit.placed:
             continue
         if any(
             one.number < unit.number and space.order.before(one.operation, unit.operation) for one in gone

@@ -10,21 +10,10 @@ Left out: times, permissions, holes punched, memory maps, and a symbolic link th
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from faultkit.crash.units import (
-    BLOCK_BYTES,
-    DATA,
-    NAME,
-    ROOT,
-    TRUNCATE,
-    History,
-    Key,
-    Touch,
-    Unit,
-    cut,
-    piece_edges,
-)
+from faultkit.crash.contents import Contents, in_pieces
+from faultkit.crash.units import DATA, NAME, ROOT, TRUNCATE, History, Key, Touch, Unit
 
 if TYPE_CHECKING:
     from faultkit.files.operations import Operation, Recording
@@ -49,14 +38,11 @@ class _Reader:
         self.base: dict[int, bytes] = {}
         self.links: dict[int, str] = {}
         self.directories = {ROOT}
-        self.sizes: dict[int, int] = {}
+        self.contents = Contents()
         self.handles: dict[tuple[int, int], tuple[int, int]] = {}  # (rank, handle) -> inode, flags
         self.files: dict[int, int] = {}  # number in the recording -> inode
         self.raw: list[tuple[Operation, str, dict]] = []  # units before data is cut in pieces
         self.touches: dict[int, Touch] = {}
-        self.stretch_of: dict[int, int] = {}  # inode -> current stretch of un-synced writes
-        self.stretch_count = 0
-        self.size_before: dict[int, int] = {}  # stretch -> size of the file at its start
         self.skipped: list[int] = []
 
     # -- names -----------------------------------------------------------------------------------
@@ -138,13 +124,19 @@ class _Reader:
                     self.directories.add(inode)
                 else:
                     self.base[inode] = content
-                    self.sizes[inode] = len(content)
+                    self.contents.add(inode, len(content))
             at = self.entries[key]
 
     def _touch(
-        self, operation: Operation, reads: list[Key], writes: list[Key], inode: int, sync: str = ""
+        self,
+        operation: Operation,
+        reads: list[Key],
+        writes: list[Key],
+        inode: int,
+        sync: str = "",
+        **content: Any,
     ) -> None:
-        self.touches[operation.index] = Touch(tuple(reads), tuple(writes), inode, sync)
+        self.touches[operation.index] = Touch(tuple(reads), tuple(writes), inode, sync, **content)
 
     def _name(
         self, operation: Operation, inode: int, sets: list[tuple[Key, int]], removes: list[Key]
@@ -167,39 +159,40 @@ class _Reader:
         temporary = getattr(os, "O_TMPFILE", 0)
         unnamed = bool(temporary) and operation.flags & temporary == temporary
         changed: list[Key] = []
+        # an open that changes nothing is looked at only where it may read: else it would order ranks that do not wait
+        content = "read" if operation.flags & os.O_ACCMODE != os.O_WRONLY else ""
         if inode is None or unnamed:
             if not unnamed and (key is None or not operation.flags & os.O_CREAT):
                 return False
             inode = self.new_inode()
-            self.base[inode], self.sizes[inode] = b"", 0
+            self.base[inode] = b""
+            self.contents.add(inode, 0)
+            content = "whole"
             if not unnamed and key is not None:
                 changed = [key]
                 self._name(operation, inode, [(key, inode)], [])
-        elif operation.flags & os.O_TRUNC and self.sizes.get(inode, 0):
+        elif operation.flags & os.O_TRUNC and self.contents.size(inode):
             self._truncate(operation, inode, 0)
+            content = "whole"
+        elif inode in self.directories:
+            content = ""
         self.handles[(operation.rank, operation.handle)] = (inode, operation.flags)
         if operation.file >= 0:
             self.files[operation.file] = inode
-        self._touch(operation, passed, changed, inode)
+        self._touch(operation, passed, changed, inode, content=content)
         return None
 
     def _truncate(self, operation: Operation, inode: int, size: int) -> None:
-        self.sizes[inode] = size
-        self._new_stretch(inode)
-        self.raw.append((operation, TRUNCATE, {"inode": inode, "stop": size}))
-
-    def _new_stretch(self, inode: int) -> None:
-        self.stretch_count += 1
-        self.stretch_of[inode] = self.stretch_count
-        self.size_before[self.stretch_count] = self.sizes.get(inode, 0)
+        self.raw.append((operation, TRUNCATE, self.contents.truncate(inode, size)))
 
     def _do_truncate(self, operation: Operation) -> bool | None:
         inode, _ = self._of_handle(operation)
         if inode is None:
             return False
-        if self.sizes.get(inode, 0) != operation.offset:
+        changes = self.contents.size(inode) != operation.offset
+        if changes:
             self._truncate(operation, inode, operation.offset)
-        self._touch(operation, [], [], inode)
+        self._touch(operation, [], [], inode, content="whole" if changes else "")
         return None
 
     def _do_write(self, operation: Operation) -> bool | None:
@@ -207,30 +200,26 @@ class _Reader:
         if inode is None:
             return False
         if operation.data:
-            if inode not in self.stretch_of:
-                self._new_stretch(inode)
-            stop = operation.offset + len(operation.data)
-            self.sizes[inode] = max(self.sizes.get(inode, 0), stop)
-            values = {
-                "inode": inode,
-                "start": operation.offset,
-                "stop": stop,
-                "data": operation.data,
-                "stretch": self.stretch_of[inode],
-            }
-            self.raw.append((operation, DATA, values))
+            self.raw.append((operation, DATA, self.contents.write(inode, operation.offset, operation.data)))
         synced = bool(flags & SYNC_FLAGS)
-        self._touch(operation, [], [], inode, "file" if synced else "")
+        what = "whole" if flags & os.O_APPEND else "write"
+        span = {"start": operation.offset, "stop": operation.offset + len(operation.data)}
+        self._touch(
+            operation, [], [], inode, "file" if synced else "", content=what, handle=operation.handle, **span
+        )
         if synced:
-            self._new_stretch(inode)
+            self.contents.sync(inode)
         return None
 
     def _do_fsync(self, operation: Operation) -> bool | None:
         inode, _ = self._of_handle(operation)
         if inode is None:
             return False
-        self._touch(operation, [], [], inode, "directory" if inode in self.directories else "file")
-        self._new_stretch(inode)
+        if inode in self.directories:
+            self._touch(operation, [], [], inode, "directory")
+        else:
+            self._touch(operation, [], [], inode, "file", content="sync")
+            self.contents.sync(inode)
         return None
 
     _do_fdatasync = _do_fsync
@@ -298,23 +287,12 @@ class _Reader:
     # -- data in pieces --------------------------------------------------------------------------
 
     def _cut(self) -> tuple[list[Unit], dict[int, int]]:
-        spans: dict[int, tuple[int, int]] = {}
-        for _, kind, values in self.raw:
-            if kind == DATA:
-                low, high = spans.get(values["stretch"], (values["start"], values["stop"]))
-                spans[values["stretch"]] = (min(low, values["start"]), max(high, values["stop"]))
-        edges = {
-            stretch: piece_edges(low, high, self.pieces, BLOCK_BYTES)
-            for stretch, (low, high) in spans.items()
-        }
+        writes = in_pieces([values for _, kind, values in self.raw if kind == DATA], self.pieces)
+        parts_of_writes = iter(writes)
         units: list[Unit] = []
         of_operation: dict[int, int] = {}
         for operation, kind, values in self.raw:
-            parts = [values]
-            if kind == DATA:
-                size = self.size_before[values["stretch"]]
-                parts = list(cut({**values, "grows": values["stop"] > size}, edges[values["stretch"]]))
-            for part in parts:
+            for part in next(parts_of_writes) if kind == DATA else [values]:
                 unit = Unit(number=len(units), operation=operation.index, kind=kind, **part)
                 units.append(unit)
                 of_operation[operation.index] = of_operation.get(operation.index, 0) | unit.bit

@@ -7,8 +7,11 @@ killed: processes die, the machine goes on.
 ordered: the power goes; one journal (ext4 with data=ordered, xfs).
     Changes of names and truncations persist in the order in which they were made, as a prefix.  Data is written
     later than its write (delayed allocation): the un-synced data of a file is there up to some piece, and the
-    file is as long as that; a rename or truncation before does not hurry it (auto_da_alloc is not relied upon).
-    Data over bytes that the file had before its last sync may be there or not, piece by piece.  fsync of a file
+    file is as long as that, or the first so many of its writes are there; a rename or truncation before does not
+    hurry it (auto_da_alloc is not relied upon).
+    Data over bytes that the file had before its last sync may be there or not, piece by piece, and before earlier
+    changes of names: it has its blocks, and only new ones join a transaction (ext4_map_blocks in fs/ext4/inode.c
+    calls ext4_jbd2_inode_add_write for EXT4_MAP_NEW alone).  fsync of a file
     or directory persists the data of that file, and all changes of names up to the last change of that file.
     Not covered: data=journal and data=writeback, a disk that lies about its cache, extents that xfs completes
     out of order (zeros within a file), several file systems.
@@ -18,6 +21,8 @@ weak: the power goes; only fsync orders anything (POSIX as ALICE reads it: Pilla
     fsync of a file persists its data and size, not its name; fsync of a directory persists the changes of names
     in it made before.  A rename is there or not, as a whole.
     Not covered: other content than old or zeros where data was lost, damage to what was synced.
+
+Each is part of the next within every bound: the states of the stricter one are enumerated again where need be.
 
 States can change only between points that persist something, so subsets are made of what is pending at a cut
 and two cuts that leave the same are one.  `Bound` says how many losses at a time.
@@ -33,10 +38,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from faultkit.crash.bounds import Bound
-from faultkit.crash.losses import Loss, ordered_losses, places, stretches, together, weak_choices, weak_losses
+from faultkit.crash.losses import (
+    Loss,
+    choice_count,
+    ordered_losses,
+    stretches,
+    together,
+    weak_choices,
+    weak_losses,
+)
+from faultkit.crash.points import Point, begun, frontiers, journal_behind
 from faultkit.crash.space import Space
 from faultkit.crash.state import State, Witness
-from faultkit.crash.units import DATA, NAME, TRUNCATE
+from faultkit.crash.units import NAME, TRUNCATE
 from faultkit.crash.witnesses import make_witness, masks_of
 from faultkit.wording import listed, nearest, seen
 
@@ -47,6 +61,10 @@ __all__ = ["MODELS", "Enumeration", "rebuild", "states"]
 
 MODELS = ("killed", "ordered", "weak")
 STATES_BETWEEN_CLOCKS = 64
+
+Row = tuple[
+    int, int, int, int
+]  # masks of what was done, of it lost, of that still growing its file; number of losses
 
 
 class Enumeration:
@@ -107,7 +125,7 @@ class Enumeration:
             done |= self._returned_done
         return make_witness(self.space, self.model, done, lost, grown, phase)
 
-    def _all(self) -> Iterator[tuple[int, int, int, int]]:
+    def _all(self) -> Iterator[Row]:
         if self.model == "killed":
             return self._killed()
         if self.model == "ordered":
@@ -116,7 +134,7 @@ class Enumeration:
 
     # Each yields (done, lost, grown, number of losses).
 
-    def _killed(self) -> Iterator[tuple[int, int, int, int]]:
+    def _killed(self) -> Iterator[Row]:
         space = self.space
         cuts = f"all {len(space.cuts)} cuts" if space.every_cut else f"{len(space.cuts)} pairwise cuts"
         self.words = (
@@ -125,33 +143,28 @@ class Enumeration:
         )
         for cut in space.cuts:
             yield space.done(cut), 0, 0, 0
-        for cut in space.cuts:
-            done = space.done(cut)
-            for thread, _ in space.order.next_steps(cut):
-                step = space.units_of_step[(thread, cut[thread])]
-                units = [unit for unit in space.units_in(step) if unit.kind == DATA]
-                for place in places(units, space.bound.places):
-                    yield done | step, sum(unit.bit for unit in units[place:]), 0, 1
+        yield from self._begun()
 
-    def _frontiers(self) -> list[tuple[int, int]]:
-        """(done, durable) of each cut, latest first; cuts that leave the same are one.
+    def _begun(self) -> Iterator[Row]:
+        for point in begun(self.space):
+            yield point.done, point.gone, 0, 1
 
-        Latest first: a tree that save may leave behind when it has returned then comes with what was lost since.
-        """
-        space = self.space
-        points = [(space.done(cut), space.durable(self.model, cut)) for cut in reversed(space.cuts)]
-        return list(dict.fromkeys(points))
-
-    def _ordered(self) -> Iterator[tuple[int, int, int, int]]:
+    def _ordered(self) -> Iterator[Row]:
         space, bound = self.space, self.space.bound
+        behind, behind_count = journal_behind(space)
+        exhaustive = bound.lost is None
+        writes_max = bound.places if exhaustive else bound.pieces
         points = [
-            (done, ordered_losses(space.units_in(done & ~durable))) for done, durable in self._frontiers()
+            (point, ordered_losses(space.units_in(point.pending), writes_max, versions=exhaustive))
+            for point in frontiers(space, "ordered") + behind
         ]
         products = [math.prod(1 + len(losses) for losses in groups) for _, groups in points]
-        whole = sum(products) <= (bound.states if bound.lost is not None else bound.subsets * len(products))
+        whole = sum(products) <= (bound.subsets * len(products) if exhaustive else bound.states)
         lost = 2 if bound.lost is None else bound.lost
         count_max = math.inf if whole else lost
         cuts = f"{len(points)} points of {'all' if space.every_cut else 'pairwise'} cuts"
+        if len(behind) < behind_count:
+            cuts += f" (the journal behind at {len(behind)} of {behind_count})"
         how = (
             "every set of un-synced data" if whole else f"un-synced data of {lost} files at a time, or of all"
         )
@@ -160,77 +173,76 @@ class Enumeration:
         for count in range(longest + 1):
             if count > count_max:
                 break
-            for done, groups in points:
+            for point, groups in points:
                 for chosen in itertools.combinations(groups, count):
                     for losses in itertools.product(*chosen):
-                        yield done, sum(loss for loss, _ in losses), 0, count
+                        yield point.done, point.gone | together(losses)[0], 0, count
+            if count == 0:
+                yield from self._begun()
         if not whole:  # and all of it lost at once, as when the power goes before anything was written back
-            for done, groups in points:
-                yield done, sum(losses[0][0] for losses in groups), 0, len(groups)
+            for point, groups in points:
+                yield point.done, point.gone | together(tuple(one[0] for one in groups))[0], 0, len(groups)
 
-    def _weak(self) -> Iterator[tuple[int, int, int, int]]:
+    def _weak(self) -> Iterator[Row]:
         bound = self.space.bound
-        frontiers = self._frontiers()
+        points = frontiers(self.space, "weak")
         lost = 2 if bound.lost is None else bound.lost
         too_many = ""
         if bound.lost is None:
-            choices = [
-                (done, weak_choices(self.space.units_in(done & ~durable)))
-                for done, durable in self._widest(frontiers)
-            ]
-            most = max((math.prod(map(len, one)) for _, one in choices), default=1)
+            widest = self._widest(points)
+            most = max((choice_count(self.space.units_in(point.pending)) for point in widest), default=1)
             if most <= bound.subsets:
-                yield from self._weak_exhaustive(choices)
+                yield from self._weak_exhaustive(widest)
                 return
             too_many = f"not every one of {most} subsets, but "
-        points = [(done, weak_losses(self.space.units_in(done & ~durable))) for done, durable in frontiers]
-        while lost > 1 and self._estimate(points, lost) > bound.states:
+        choices = [
+            (point.done, weak_losses(self.space.units_in(point.pending), bound.pieces)) for point in points
+        ]
+        while lost > 1 and self._estimate(choices, lost) > bound.states:
             lost -= 1
+        yield from self._ordered()  # whose states are some of these
         cuts = f"{len(points)} points of {'all' if self.space.every_cut else 'pairwise'} cuts"
         self.words = (
             f"{too_many}{cuts}, up to {lost} lost or all but {bound.kept} lost, un-synced data of a file in "
-            f"{bound.pieces} pieces"
+            f"{bound.pieces} pieces, and what is ordered"
         )
         for count in range(lost + 1):
             if count == 2:  # where time runs out, what was seen of these is spread over all points
-                random.Random(self._seed).shuffle(points)
-            for done, losses in points:
+                random.Random(self._seed).shuffle(choices)
+            for done, losses in choices:
                 for chosen in itertools.combinations(losses, count):
                     yield done, *together(chosen), count
-        yield from self._weak_kept(frontiers)
+        yield from self._weak_kept(points)
 
     @staticmethod
     def _estimate(points: list[tuple[int, list[Loss]]], lost: int) -> int:
         return sum(math.comb(len(losses), count) for _, losses in points for count in range(lost + 1))
 
     @staticmethod
-    def _widest(frontiers: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """(done, durable) of each sync frontier: all that can have been done while just this was durable."""
+    def _widest(points: list[Point]) -> list[Point]:
+        """Of each sync frontier all that can have been done while just this was durable."""
         widest: dict[int, int] = {}
-        for done, durable in frontiers:
-            widest[durable] = widest.get(durable, 0) | done
-        return [(done, durable) for durable, done in widest.items()]
+        for point in points:
+            widest[point.durable] = widest.get(point.durable, 0) | point.done
+        return [Point(done, durable) for durable, done in widest.items()]
 
-    def _weak_kept(self, frontiers: list[tuple[int, int]]) -> Iterator[tuple[int, int, int, int]]:
-        for done, durable in self._widest(frontiers):
-            pending = self.space.units_in(done & ~durable)
+    def _weak_kept(self, points: list[Point]) -> Iterator[Row]:
+        for point in self._widest(points):
+            pending = self.space.units_in(point.pending)
             keepers = [unit.bit for unit in pending if unit.kind in (NAME, TRUNCATE)]
             keepers += [sum(unit.bit for unit in units) for units in stretches(pending)]
-            everything = sum(unit.bit for unit in pending)
             for count in range(self.space.bound.kept + 1):
                 for kept in itertools.combinations(keepers, count):
-                    yield done, everything & ~sum(kept), 0, len(keepers) - count
+                    yield point.done, point.pending & ~sum(kept), 0, len(keepers) - count
 
-    def _weak_exhaustive(
-        self, frontiers: list[tuple[int, list[list[Loss]]]]
-    ) -> Iterator[tuple[int, int, int, int]]:
+    def _weak_exhaustive(self, points: list[Point]) -> Iterator[Row]:
         self.words = (
-            f"every subset at {len(frontiers)} sync frontiers, un-synced data of a file in "
+            f"every subset at {len(points)} sync frontiers, un-synced data of a file in "
             f"{self.space.bound.pieces} pieces"
         )
-        for done, choices in frontiers:
-            for losses in itertools.product(*choices):
-                yield done, *together(losses), sum(1 for loss, _ in losses if loss)
+        for point in points:
+            for losses in itertools.product(*weak_choices(self.space.units_in(point.pending))):
+                yield point.done, *together(losses), sum(1 for loss, _ in losses if loss)
 
 
 def states(

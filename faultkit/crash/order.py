@@ -1,30 +1,22 @@
 """Which operation comes before which, whatever the timing: the partial order of a recording, and its cuts.
 
-One operation is before another where the same thread did it first; where it started or was joined by the
-other's thread; where a collective makes one rank wait for another (all for all, the root of a broadcast or
-scatter for everybody, everybody for the root of a gather or reduce); and where both use the same name or the
-same file, which keeps the order that was seen.  A cut is a set of operations that holds with each also all
-before it: what can have been done at one moment of some run with other timing.
-
-Left out: waiting by other means (locks, queues, sockets, a file that is polled).  Threads whose start and end
-were not recorded are taken to be ordered where the one had closed all its files before the other opened one.
+One operation is before another where the same thread did it first, or where `faultkit.crash.reasons` says why.
+A cut is a set of operations that holds with each also all before it: what can have been done at one moment of
+some run with other timing.  Left out: the reasons.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from faultkit.crash.reasons import reasons_of
 from faultkit.crash.units import History
 
 if TYPE_CHECKING:
-    from faultkit.files.operations import Operation, Recording
+    from faultkit.files.operations import Recording
 
 __all__ = ["Order"]
-
-FROM_ROOT = ("broadcast", "scatter")
-TO_ROOT = ("gather", "reduce")
 
 Clock = tuple[int, ...]
 
@@ -32,17 +24,18 @@ Clock = tuple[int, ...]
 class Order:
     """The order of a recording's operations, over `chains` of steps, one chain for each thread of each rank.
 
-    A step is one operation that matters (it changes or syncs something), or several writes in a row to one file.
+    A step is one operation that matters (it changes or syncs something), or, with `rows`, several writes in a row to
+    one file.
     A cut is how many steps of each chain are in it.
     """
 
-    def __init__(self, recording: Recording, history: History) -> None:
+    def __init__(self, recording: Recording, history: History, rows: bool = True) -> None:
         self.operations = {operation.index: operation for operation in recording.operations}
         threads = sorted({(operation.rank, operation.thread) for operation in recording.operations})
         self.threads = threads
         self._number = {thread: place for place, thread in enumerate(threads)}
         self._clocks = self._all_clocks(recording, history)
-        self._build_steps(recording, history)
+        self._build_steps(recording, history, rows)
 
     # -- the order of operations -----------------------------------------------------------------
 
@@ -56,7 +49,7 @@ class Order:
         clocks: dict[int, list[int]] = {}
         latest = [[0] * size for _ in range(size)]
         self._place: dict[int, tuple[int, int]] = {}
-        reasons = _reasons(recording, history)
+        reasons = reasons_of(recording, history)
         for operation in recording.operations:
             thread = self._number[(operation.rank, operation.thread)]
             clock = list(latest[thread])
@@ -70,7 +63,7 @@ class Order:
 
     # -- steps -----------------------------------------------------------------------------------
 
-    def _build_steps(self, recording: Recording, history: History) -> None:
+    def _build_steps(self, recording: Recording, history: History, rows: bool) -> None:
         self.chains: list[list[list[int]]] = [[] for _ in self.threads]  # thread -> steps -> operations
         step_of: dict[int, tuple[int, int]] = {}
         open_step: dict[int, tuple[int, list[int]]] = {}  # thread -> (file, others' clock) of a row of writes
@@ -85,7 +78,7 @@ class Order:
                 continue
             others = self._clocks[operation.index][:]
             others[thread] = 0
-            if operation.kind == "write" and touch is not None and not touch.sync:
+            if rows and operation.kind == "write" and touch is not None and not touch.sync:
                 row = (touch.inode, others)
                 if open_step.get(thread) == row:
                     self.chains[thread][-1].append(operation.index)
@@ -196,121 +189,3 @@ class Order:
             thread, number = self.step_of[index]
             cut = [max(pair) for pair in zip(cut, self.clocks[thread][number - 1], strict=True)]
         return tuple(cut)
-
-
-def _reasons(recording: Recording, history: History) -> dict[int, list[int]]:
-    """Index of an operation -> operations that it comes after, besides those of its own thread."""
-    reasons: dict[int, list[int]] = defaultdict(list)
-    _add_conflicts(recording, history, reasons)
-    _add_collectives(recording, reasons)
-    _add_threads(recording, reasons)
-    return reasons
-
-
-def _add_conflicts(recording: Recording, history: History, reasons: dict[int, list[int]]) -> None:
-    changed: dict[object, int] = {}
-    read: dict[object, list[int]] = defaultdict(list)
-    for operation in recording.operations:
-        touch = history.touches.get(operation.index)
-        if touch is None:
-            continue
-        about_content = operation.kind in ("open", "write", "truncate", "fsync", "fdatasync")
-        writes: list[object] = list(touch.writes)
-        if about_content and touch.inode >= 0:
-            writes.append(("content", touch.inode))
-        for thing in (*touch.reads, *writes):
-            if thing in changed:
-                reasons[operation.index].append(changed[thing])
-        for thing in writes:
-            reasons[operation.index] += read.pop(thing, [])
-            changed[thing] = operation.index
-        for thing in touch.reads:
-            if thing not in writes:
-                read[thing].append(operation.index)
-
-
-def _add_collectives(recording: Recording, reasons: dict[int, list[int]]) -> None:
-    meetings: dict[tuple[tuple[int, ...], int], list[Operation]] = defaultdict(list)
-    for operation in recording.operations:
-        if operation.kind == "collective":
-            meetings[(operation.group, operation.number)].append(operation)
-    for sides in meetings.values():
-        entered = [side for side in sides if side.phase == "enter"]
-        left = [side for side in sides if side.phase == "leave"]
-        name = sides[0].name.lstrip("_")
-        root = next((side.root for side in sides if side.root >= 0), -1)
-        from_root = name.startswith(FROM_ROOT) and root >= 0
-        to_root = name.startswith(TO_ROOT) and not name.startswith("reduce_scatter") and root >= 0
-        everybody = max((side.index for side in entered), default=0) < min(
-            (side.index for side in left), default=0
-        )
-        for leave in left:
-            for enter in entered:
-                if enter.rank == leave.rank or enter.index > leave.index:
-                    continue
-                if from_root:
-                    waits = enter.rank == root
-                elif to_root:
-                    waits = leave.rank == root
-                else:
-                    waits = everybody
-                if waits:
-                    reasons[leave.index].append(enter.index)
-
-
-def _add_threads(recording: Recording, reasons: dict[int, list[int]]) -> None:
-    first: dict[tuple[int, int], int] = {}
-    last: dict[tuple[int, int], list[int]] = defaultdict(list)
-    started: dict[tuple[int, int], int] = {}
-    known: set[tuple[int, int]] = set()
-    for operation in recording.operations:
-        me = (operation.rank, operation.thread)
-        if me not in first:
-            first[me] = operation.index
-            if me in started:
-                reasons[operation.index].append(started[me])
-        last[me].append(operation.index)
-        if operation.kind == "thread":
-            other = (operation.rank, operation.number)
-            known.add(other)
-            if operation.phase == "start":
-                started.setdefault(other, operation.index)
-            elif last.get(other):
-                reasons[operation.index].append(last[other][-1])
-    unknown = [thread for thread in first if thread[1] != 0 and thread not in known]
-    for rank in {rank for rank, _ in unknown}:
-        _add_sessions([op for op in recording.operations if op.rank == rank], reasons)
-
-
-def _add_sessions(operations: list[Operation], reasons: dict[int, list[int]]) -> None:
-    """Threads of one rank whose start and end are not known: ordered where no file was open in both at once."""
-    spans: dict[object, tuple[float, float]] = {}
-    for operation in operations:
-        key = _session(operation)
-        low, high = spans.get(key, (operation.seconds, operation.end_seconds))
-        spans[key] = (min(low, operation.seconds), max(high, operation.end_seconds, operation.seconds))
-    threads = sorted({operation.thread for operation in operations})
-    ends = {
-        thread: sorted((spans[_session(op)][1], op.index) for op in operations if op.thread == thread)
-        for thread in threads
-    }
-    for operation in operations:
-        begun = spans[_session(operation)][0]
-        for thread in threads:
-            if thread != operation.thread:
-                earlier = [index for end, index in ends[thread] if end <= begun and index < operation.index]
-                if earlier:
-                    reasons[operation.index].append(max(earlier))
-
-
-def _session(operation: Operation) -> object:
-    if operation.handle >= 0 and operation.kind in (
-        "open",
-        "write",
-        "truncate",
-        "fsync",
-        "fdatasync",
-        "close",
-    ):
-        return (operation.thread, operation.handle)
-    return operation.index

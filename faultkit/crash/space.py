@@ -26,7 +26,7 @@ class Space:
         self.recording = recording
         self.bound = bound or Bound()
         self.history: History = read_history(recording, self.bound.pieces)
-        self.order = Order(recording, self.history)
+        self.order = Order(recording, self.history, rows=self.bound.lost is not None)
         self.forest = Forest(self.history)
         self.cuts, self.every_cut = self.order.cuts(self.bound.cuts)
         self.returned = self.order.returned()

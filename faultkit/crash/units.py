@@ -37,7 +37,8 @@ class Unit(msgspec.Struct, frozen=True):
 
     NAME: `inode` is the file concerned, `sets` and `removes` are entries.  TRUNCATE: `stop` is the new size.
     DATA: bytes `start` to `stop` of the file, `piece` counts the pieces of one stretch of un-synced writes;
-    `grows` where they lie past the size that the file had before the stretch.
+    `grows` where they lie past the size that the file had before the stretch; `placed` where the disk has a place
+    for them already (`faultkit.crash.contents`).
     """
 
     number: int
@@ -51,6 +52,7 @@ class Unit(msgspec.Struct, frozen=True):
     piece: int = 0
     stretch: int = 0
     grows: bool = False
+    placed: bool = False
     data: bytes = b""
 
     @property
@@ -59,12 +61,20 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 class Touch(msgspec.Struct, frozen=True):
-    """What an operation used: entries read and changed on the way, and the file whose content it is about."""
+    """What an operation used: entries read and changed on the way, and the file whose content it is about.
+
+    content: what it does with that: "read" (opened to be read), "write" of the bytes from `start` to `stop` through
+    `handle`, "whole" (made, cut or appended to), "sync" (waited for), "" nothing that hangs on an order.
+    """
 
     reads: tuple[Key, ...] = ()
     writes: tuple[Key, ...] = ()
     inode: int = -1
     sync: str = ""  # "file" or "directory" where it waits for the disk
+    content: str = ""
+    start: int = 0
+    stop: int = 0
+    handle: int = -1
 
 
 class History(msgspec.Struct):

@@ -34,6 +34,10 @@ def _of_collectives(recording: Recording) -> set[tuple[int, int]]:
             rounds[one.group, one.number][one.phase == "leave"].append(one)
     found = set()
     for entered, left in rounds.values():
+        # who could leave before another came waits for nobody
+        all_wait = max((one.index for one in entered), default=0) < min(
+            (one.index for one in left), default=0
+        )
         for leave in left:
             for enter in entered:
                 waits = (
@@ -41,8 +45,9 @@ def _of_collectives(recording: Recording) -> set[tuple[int, int]]:
                     if leave.name in FROM_ROOT
                     else leave.rank == leave.root
                     if leave.name in TO_ROOT
-                    else True
+                    else all_wait
                 )
+                waits = waits and enter.index < leave.index
                 if waits and enter.rank != leave.rank and enter.name == leave.name:
                     found.add((enter.index, leave.index))
     return found

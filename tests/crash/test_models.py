@@ -222,7 +222,7 @@ def test_where_there_are_too_many_subsets_for_all_of_them_it_is_told():
     tape = commit_badly(Tape(BEFORE))
     enumeration = Enumeration(Space(tape.recording(), crash.Bound(lost=None, subsets=3)), "weak")
     assert list(enumeration) and enumeration.complete
-    assert "not every one of 36 subsets, but" in enumeration.words
+    assert "not every one of 48 subsets, but" in enumeration.words
     assert "up to 2 lost" in enumeration.words
 
 
