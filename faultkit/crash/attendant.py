@@ -123,6 +123,7 @@ def _prepare() -> None:
         logging.CRITICAL
     )  # here, as it touches every logger, which in a new process copies its page
     gc.collect()
+    reading.prepare()
     gc.freeze()
     _use_large_pages()
 

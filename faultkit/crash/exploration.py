@@ -9,13 +9,13 @@ whatever happens.  Left out: showing what was found, see `faultkit.crash.found`.
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faultkit.crash.audit import Sample, audit
 from faultkit.crash.bounds import Bound
 from faultkit.crash.causes import Cause, Causes
 from faultkit.crash.found import Exploration, Finding, ModelCounts
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from faultkit.worlds import World
 
 __all__ = ["explore", "record_save"]
-
-AUDITED_MAX = 2  # for each model
 
 
 def explore(
@@ -179,21 +177,15 @@ def _explore_model(
     started = time.monotonic()
     enumeration = Enumeration(space, model, seed=seed, budget_seconds=max(0.0, budget_seconds))
     loaded_before = judge.loaded
-    draw = random.Random(seed)
-    pruned: list[State] = []
-    pruned_count = 0
+    sample = Sample(seed)
     judged: dict[str, str] = {}
     pairs = judge.judge_many(enumeration)
     over = False
     try:
         for number, (state, judgement) in enumerate(_until(pairs, started + budget_seconds)):
             judged[state.key] = judgement.verdict
-            if not judgement.loaded:  # a fair sample of all of them, however many there are
-                pruned_count += 1
-                if len(pruned) < AUDITED_MAX:
-                    pruned.append(state)
-                elif (place := draw.randrange(pruned_count)) < AUDITED_MAX:
-                    pruned[place] = state
+            if not judgement.loaded and not isinstance(judge, WorldJudge):
+                sample.add(state, judgement, judge.not_asked(state, judgement))
             causes.add(state, judgement)
             if on_progress is not None and number % 100 == 0:
                 on_progress(model, enumeration.explored, len(judged))
@@ -201,7 +193,9 @@ def _explore_model(
     finally:
         pairs.close()
     loaded = judge.loaded - loaded_before
-    audited = 0 if isinstance(judge, WorldJudge) or not judge.pruning else _audit(judge, pruned, judged)
+    audited = 0
+    if not isinstance(judge, WorldJudge) and judge.pruning:
+        audited = audit(judge, sample.chosen(), judged, started + budget_seconds)
     return ModelCounts(
         model=model,
         bound=enumeration.words,
@@ -215,18 +209,6 @@ def _explore_model(
         verdicts=dict(Counter(judged.values())),
         seconds=time.monotonic() - started,
     )
-
-
-def _audit(judge: Judge, states: list[State], judged: dict[str, str]) -> int:
-    """Load states that were judged without, and hold the verdicts to it; how many these were."""
-    for state, judgement in judge.load_many(states):
-        verdict = judgement.verdict
-        if verdict != judged[state.key]:
-            raise ScenarioError(
-                f"scenario {judge.scenario.name!r}: a load must give the same where it reads the same, for pruning "
-                f"to be right (got {verdict} where pruning says {judged[state.key]}); use pruning=False"
-            )
-    return len(states)
 
 
 def _until(pairs: Iterator[tuple[State, Judgement]], deadline: float) -> Iterator[tuple[State, Judgement]]:

@@ -41,6 +41,7 @@ def main() -> None:
     for module in OWN | (COMMON & (imports_of(load.argv) or set())):
         importlib.import_module(module)
     gc.collect()
+    sys.modules["faultkit.crash.reading"].prepare()
     gc.freeze()
     place = Path(tempfile.mkdtemp(prefix="faultkit-script-", dir=_place()))
     try:
