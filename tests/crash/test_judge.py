@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 from loads import (
     load_beyond_python,
@@ -86,6 +87,13 @@ def test_a_load_that_writes_to_its_files_damages_no_other_state(judge):
     assert next(
         path for path in judge._loaders.objects.directory.iterdir() if path.read_bytes() == b"precious"
     )
+
+
+@pytest.mark.parametrize(("numbers", "verdict"), [("2", "NEW"), ("", "HUNG")])
+def test_what_a_load_starts_in_a_session_of_its_own_ends_with_it(judge, tmp_path, numbers, verdict):
+    text = f"leave {tmp_path / 'told'} {numbers}".encode()
+    assert verdicts(judge, text)[text].verdict == verdict
+    assert not psutil.pid_exists(int((tmp_path / "told").read_text()))
 
 
 def test_a_load_that_does_not_fill_its_target_is_told_before_anything_is_judged():
