@@ -40,7 +40,10 @@ def main() -> None:
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     adopt_orphans()
-    load, name, timeout_seconds = receive(incoming)
+    try:
+        load, name, timeout_seconds = receive(incoming)
+    except EOFError:
+        return  # there is nothing to resume
     for module in OWN | (COMMON & (imports_of(load.argv) or set())):
         importlib.import_module(module)
     gc.collect()

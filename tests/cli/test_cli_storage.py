@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -120,7 +121,20 @@ WRONG = [
     (("crash", "dcp-fresh", "--pieces", "0"), "pieces must be a number from 1"),
     (("crash", "dcp-fresh", "--world", "0"), "size must be a number of ranks"),
     (("crash", "dcp-fresh", "--keep", "/no/such/place"), "--keep must lie in a directory"),
+    (("crash", "dcp-fresh", "--lost", "-2"), "--lost must be a number from 0, or -1 for any number (got -2)"),
+    (("crash", "dcp-fresh,threads=x"), "threads must be a whole number, as 1 is (got 'x')"),
     (("crash", "--", "python", "x.py"), "must hold {out}"),
+    (("crash", "--", "no-such-program", "{out}"), "'no-such-program' cannot be started: no such program"),
+    (
+        ("crash", "dcp-fresh", "--", "python", "x.py", "{out}"),
+        "a scenario or a command, not both (got 'dcp-fresh'",
+    ),
+    (
+        ("crash", "a.module:save", "--", "python", "x.py", "{out}"),
+        "not both (got 'a.module:save' and ",
+    ),
+    (("crash", "--resume", "no-such {out}", "--", "python", "x.py", "{out}"), "'no-such' cannot be started"),
+    (("crash", "--result", "state.json", "--", "python", "x.py", "{out}"), "did you mean '{out}/state.json'"),
     (("crash", "--into", "x"), "--into belongs to --replay"),
     (("crash", "--replay", "x"), "--replay needs --into"),
     (("crash", "--replay", "/no/file", "--into", "x"), "cannot be read"),
@@ -135,6 +149,24 @@ def test_bad_usage_is_one_line(faultkit, arguments, told):
     status, out, err = faultkit(*arguments)
     assert (status, out) == (2, "")
     assert err.startswith("faultkit: ") and err.count("\n") == 1 and told in err
+
+
+SCRIPTS = {
+    "print('boom'); raise SystemExit(3)": r"^faultkit: record: the command .* ended with status 3 and wrote 'boom'",
+    "print('nothing')": r"^faultkit: record: no file operation under .*; root must be the directory",
+    "import signal; signal.pause()": r"^faultkit: record: the command .* was ended after 1 s: no file operation",
+}
+
+
+@pytest.mark.parametrize("code", SCRIPTS)
+def test_a_script_that_fails_does_nothing_or_never_ends_is_told_in_a_line(capfd, tmp_path, code):
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    with pytest.raises(SystemExit) as ended:
+        main(["crash", "--timeout", "0.1", "--", "python", str(script), "{out}"])
+    out, err = capfd.readouterr()  # of all processes
+    assert (ended.value.code, out) == (2, "")
+    assert err.count("\n") == 1 and re.search(SCRIPTS[code], err)
 
 
 @pytest.mark.parametrize("name", ["crash", "damage"])
