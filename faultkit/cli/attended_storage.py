@@ -1,8 +1,8 @@
 """``faultkit crash`` and ``faultkit damage`` for somebody who waits: report, files, an exit status for all there is.
 
 Promises.  What can be known to be wrong is said before anything starts.  Exit status: 0 nothing was found, 1 a
-violation (or damage that no load notices), 2 bad input, 3 the harness failed, 130 interrupted.  Left out: the
-arguments (`faultkit.cli.storage`).
+violation (or damage that no load notices), 2 bad input, 3 the harness failed, 130 interrupted by Ctrl-C or SIGTERM:
+what was found by then is told and written.  Left out: the arguments (`faultkit.cli.storage`).
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ __all__ = ["attended_crash", "attended_damage", "replay_crash"]
 def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
     """Explore the scenario or the command `work`, show what was found and write it; the exit status."""
     explore, source = crash_work(work, options)
-    with _terminated_as_interrupted():
-        found = _carried_out(explore)
-    if isinstance(found, int):
-        return found
+    found, status = _carried_out_so_far(explore)
+    if found is None:
+        return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
     print(found.text(), file=stream)
     if "job" in source and not (source["job"].results or source["job"].values):
@@ -51,7 +50,7 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
 
         _write(options["keep"], keep(found, **source))
         print(f"replay: faultkit crash --replay {shlex.quote(options['keep'])} --into DIR", file=stream)
-    return BROKEN if found.findings else HELD
+    return status or (BROKEN if found.findings else HELD)
 
 
 def attended_damage(text: str, options: dict[str, Any]) -> int:
@@ -76,16 +75,15 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     timeout = {"timeout_seconds": options["timeout"]} if options["timeout"] is not None else {}
     world = world_of(options["world_size"], 2)
 
-    def survey() -> damage.Survey:
+    def survey(**more: Any) -> damage.Survey:
         return damage.survey(
             scenario, world=world, actions=actions, samples=options["samples"],
-            seed=options["seed"], workers=options["jobs"], **timeout,
+            seed=options["seed"], workers=options["jobs"], **timeout, **more,
         )  # fmt: skip
 
-    with _terminated_as_interrupted():
-        found = _carried_out(survey)
-    if isinstance(found, int):
-        return found
+    found, status = _carried_out_so_far(survey)
+    if found is None:
+        return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
     print(found.text(), file=stream)
     _write(options["json_path"], found.to_json())
@@ -93,7 +91,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
         from faultkit.report.damage_page import as_html
 
         _write(options["report_path"], as_html(found))
-    return HELD if found.held else BROKEN
+    return status or (HELD if found.held else BROKEN)
 
 
 def replay_crash(path: str, number: int, into: str) -> int:
@@ -140,6 +138,19 @@ def replay_crash(path: str, number: int, into: str) -> int:
         + ("" if again else "  (it was another)")
     )
     return BROKEN if judgement.verdict not in finding.allowed else HELD
+
+
+def _carried_out_so_far(work: Callable[..., Any]) -> tuple[Any, int]:
+    """What `work` gives, or had found when it was interrupted, with the exit status that follows if it is not 0.
+
+    None where there is nothing.
+    """
+    by_then: list[Any] = []
+    with _terminated_as_interrupted():
+        found = _carried_out(lambda: work(on_interrupt=by_then.append))
+    if not isinstance(found, int):
+        return found, HELD
+    return (by_then[0] if by_then else None), found
 
 
 def _carried_out(work: Callable[[], Any]) -> Any:

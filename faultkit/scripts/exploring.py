@@ -216,6 +216,7 @@ def explore(
     timeout_seconds: float = 60.0,
     memory_bytes: int = 1 << 32,
     on_progress: Callable[[str, int, int], object] | None = None,
+    on_interrupt: Callable[[Exploration], object] | None = None,
 ) -> Exploration:
     """Record `job` and explore its crashes, see `faultkit.crash.explore`.
 
@@ -255,6 +256,7 @@ def explore(
             pruning=False,
             timeout_seconds=timeout_seconds,
             memory_bytes=memory_bytes,
+            on_interrupt=on_interrupt,
             **options,
         )
 

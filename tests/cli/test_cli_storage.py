@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -88,6 +89,40 @@ def test_a_script_that_cannot_run_says_so(faultkit, tmp_path):
     script.write_text("import sys; open(sys.argv[1], 'w'); raise SystemExit('out of luck')")
     status, _, err = faultkit("crash", "--", sys.executable, script, "{out}")
     assert status == 2 and "ended with status 1 before anything was crashed" in err and "out of luck" in err
+
+
+INTERRUPTING = """
+import os, signal, sys
+out, caller = sys.argv[1], int(sys.argv[2])
+os.makedirs(out, exist_ok=True)
+failures = os.path.join(os.path.dirname(__file__), "failures")
+if any(os.path.getsize(os.path.join(out, name)) < 3 for name in os.listdir(out)):
+    open(failures, "a").write("x")
+    if len(open(failures).read()) == 3:
+        os.kill(caller, signal.{signal})
+        signal.pause()  # until it is ended
+    sys.exit("no whole state")
+for step in range(20):
+    with open(os.path.join(out, f"state{{step}}"), "w") as stream:
+        stream.write(f"{{step:03}}")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_what_was_found_until_an_interrupt_is_told_and_written(faultkit, tmp_path, name):
+    script, told, kept = tmp_path / "train.py", tmp_path / "found.json", tmp_path / "found.crash"
+    script.write_text(INTERRUPTING.format(signal=name))
+    status, out, err = faultkit(
+        *("crash", "--jobs", 1, "--no-pruning", "--json", told, "--keep", kept),
+        *("--", "python", script, "{out}", os.getpid()),
+    )
+    assert (status, err) == (130, "faultkit: interrupted\n")
+    assert "NOT complete" in out and "interrupted: this is what was found by then" in out
+    assert "ResumeFailed: exit status 1: no whole state" in out
+    found = json.loads(told.read_text())
+    assert found["interrupted"] and not found["complete"] and len(found["findings"]) == 1
+    assert [model["model"] for model in found["models"]] == ["killed"]
+    assert kept.stat().st_size
 
 
 def test_damage_is_a_table_json_and_a_page(faultkit, tmp_path):
