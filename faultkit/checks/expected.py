@@ -11,7 +11,8 @@ raised outside of every step.  The engine cannot tell the others about those; ex
 itself shows its cause.  An error after which the same point was called again in the same step on the same
 rank and came back well was *handled*: the attempt may succeed, and it may also fail naming that rank.
 Whether the later call did the same work as the failed one is not known; of files it counts only on the same
-file, for an error in a stream only once the file is opened anew (or, interrupted, called again at once).
+file, for an error in a stream only once the file is opened anew to write, or to read where reading failed (or,
+interrupted, called again at once).
 
 How a run becomes such an account is told in `faultkit.checks.account`.
 """

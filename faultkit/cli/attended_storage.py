@@ -1,8 +1,8 @@
 """``faultkit crash`` and ``faultkit damage`` for somebody who waits: report, files, an exit status for all there is.
 
 Promises.  What can be known to be wrong is said before anything starts.  Exit status: 0 nothing was found, 1 a
-violation (or damage that no load notices), 2 bad input, 3 the harness failed, 130 interrupted.  Left out: the
-arguments (`faultkit.cli.storage`).
+violation (or damage that no load notices), 2 bad input, 3 the harness failed, 130 interrupted by Ctrl-C or SIGTERM:
+what was found by then is told and written.  Left out: the arguments (`faultkit.cli.storage`).
 """
 
 from __future__ import annotations
@@ -13,84 +13,29 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from faultkit.attended import BROKEN, HELD, Mistake, _terminated_as_interrupted, say
-
-if TYPE_CHECKING:
-    from faultkit.crash import Exploration
+from faultkit.cli.asked_storage import (
+    crash_work,
+    require_above_zero,
+    require_files,
+    scenario_of,
+    scenario_text,
+    world_of,
+)
 
 __all__ = ["attended_crash", "attended_damage", "replay_crash"]
-
-ALIASES = {"dcp-save": "dcp-fresh"}
 
 
 def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
     """Explore the scenario or the command `work`, show what was found and write it; the exit status."""
-    from faultkit import crash
-    from faultkit.wording import listed, nearest, seen
-
-    _require_files(options)
-    models = options["models"] or crash.MODELS
-    for model in models:
-        if model not in crash.MODELS:
-            raise Mistake(
-                f"--models must be one of {listed(crash.MODELS)} (got {seen(model)}){nearest(model, crash.MODELS)}"
-            )
-    _require_above_zero(options, "budget", "timeout")
-    is_scenario = len(work) == 1 and "{" not in work[0]
-    bound = _bound(options, is_scenario)
-    chosen = {
-        "bound": bound,
-        "seed": options["seed"],
-        "budget_seconds": options["budget"],
-        "workers": options["jobs"],
-    }
-    if options["timeout"] is not None:
-        chosen["timeout_seconds"] = options["timeout"]
-    source: dict[str, Any]
-    explore: Callable[[], Exploration]
-    if is_scenario:
-        for name in ("resume", "results", "values", "step", "checkpoints", "programs"):
-            if options[name]:
-                raise Mistake(f"--{name.rstrip('s') if name != 'checkpoints' else name} is for a command, "
-                              f"after -- (got the scenario {work[0]!r})")  # fmt: skip
-        text = _scenario_text(work[0])
-        scenario = _scenario(text)
-        source = {"scenario": text}
-        world = _world(options["world_size"], 2)
-
-        def explore() -> Exploration:
-            return crash.explore(
-                scenario, tuple(models), world=world, pruning=not options["no_pruning"], **chosen
-            )
-    else:
-        from faultkit import scripts
-
-        try:
-            job = scripts.Job(
-                tuple(work),
-                resume=tuple(shlex.split(options["resume"] or "")),
-                ranks=_world(options["world_size"], 1),
-                results=tuple(options["results"]),
-                values=options["values"],
-                step=options["step"],
-                checkpoints=options["checkpoints"],
-                in_process=not options["programs"],
-            )
-        except ValueError as error:
-            raise Mistake(str(error)) from None
-        source = {"job": job}
-
-        def explore() -> Exploration:
-            return scripts.explore(job, tuple(models), pruning=not options["no_pruning"], **chosen)
-
-    with _terminated_as_interrupted():
-        found = _carried_out(explore)
-    if isinstance(found, int):
-        return found
+    explore, source = crash_work(work, options)
+    found, status = _carried_out_so_far(explore)
+    if found is None:
+        return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
     print(found.text(), file=stream)
     if "job" in source and not (source["job"].results or source["job"].values):
@@ -105,17 +50,17 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
 
         _write(options["keep"], keep(found, **source))
         print(f"replay: faultkit crash --replay {shlex.quote(options['keep'])} --into DIR", file=stream)
-    return BROKEN if found.findings else HELD
+    return status or (BROKEN if found.findings else HELD)
 
 
-def attended_damage(scenario_text: str, options: dict[str, Any]) -> int:
+def attended_damage(text: str, options: dict[str, Any]) -> int:
     """Survey the damage to a checkpoint, show the table and write it; the exit status."""
     from faultkit import damage
     from faultkit.damage.survey import BUILT_IN
     from faultkit.wording import listed, nearest, seen
 
-    _require_files(options)
-    _require_above_zero(options, "timeout")
+    require_files(options)
+    require_above_zero(options, "timeout")
     actions: list[str] = []
     for pattern in options["actions"] or ("*",):
         matching = fnmatch.filter(damage.ACTIONS, pattern)
@@ -125,21 +70,20 @@ def attended_damage(scenario_text: str, options: dict[str, Any]) -> int:
                 f"{nearest(pattern, damage.ACTIONS)}"
             )
         actions += [action for action in matching if action not in actions]
-    name, comma, chosen = _scenario_text(scenario_text, BUILT_IN).partition(",")
-    scenario = _scenario(f"{BUILT_IN.get(name, name)}{comma}{chosen}")
+    name, comma, chosen = scenario_text(text, BUILT_IN).partition(",")
+    scenario = scenario_of(f"{BUILT_IN.get(name, name)}{comma}{chosen}")
     timeout = {"timeout_seconds": options["timeout"]} if options["timeout"] is not None else {}
-    world = _world(options["world_size"], 2)
+    world = world_of(options["world_size"], 2)
 
-    def survey() -> damage.Survey:
+    def survey(**more: Any) -> damage.Survey:
         return damage.survey(
             scenario, world=world, actions=actions, samples=options["samples"],
-            seed=options["seed"], workers=options["jobs"], **timeout,
+            seed=options["seed"], workers=options["jobs"], **timeout, **more,
         )  # fmt: skip
 
-    with _terminated_as_interrupted():
-        found = _carried_out(survey)
-    if isinstance(found, int):
-        return found
+    found, status = _carried_out_so_far(survey)
+    if found is None:
+        return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
     print(found.text(), file=stream)
     _write(options["json_path"], found.to_json())
@@ -147,7 +91,7 @@ def attended_damage(scenario_text: str, options: dict[str, Any]) -> int:
         from faultkit.report.damage_page import as_html
 
         _write(options["report_path"], as_html(found))
-    return HELD if found.held else BROKEN
+    return status or (HELD if found.held else BROKEN)
 
 
 def replay_crash(path: str, number: int, into: str) -> int:
@@ -196,6 +140,19 @@ def replay_crash(path: str, number: int, into: str) -> int:
     return BROKEN if judgement.verdict not in finding.allowed else HELD
 
 
+def _carried_out_so_far(work: Callable[..., Any]) -> tuple[Any, int]:
+    """What `work` gives, or had found when it was interrupted, with the exit status that follows if it is not 0.
+
+    None where there is nothing.
+    """
+    by_then: list[Any] = []
+    with _terminated_as_interrupted():
+        found = _carried_out(lambda: work(on_interrupt=by_then.append))
+    if not isinstance(found, int):
+        return found, HELD
+    return (by_then[0] if by_then else None), found
+
+
 def _carried_out(work: Callable[[], Any]) -> Any:
     """What `work` gives, or the exit status where it could not be done."""
     from faultkit.attended import INTERRUPTED, fail
@@ -213,71 +170,6 @@ def _carried_out(work: Callable[[], Any]) -> Any:
         return status
     except Exception as error:
         return fail(error)
-
-
-def _world(size: int | None, default: int) -> int:
-    from faultkit.worlds import World
-
-    if size is None:
-        return default
-
-    try:
-        World(size)  # starts nothing, and says what is wrong
-    except ValueError as error:
-        raise Mistake(str(error).removeprefix("World: ")) from None
-    return size
-
-
-def _scenario_text(text: str, aliases: dict[str, str] = ALIASES) -> str:
-    """The scenario's text with the name of a sweep's scenario put as the one of the same work here."""
-    name, comma, chosen = text.partition(",")
-    if ":" in name:
-        sys.path.insert(0, os.getcwd())
-    return f"{aliases.get(name, name)}{comma}{chosen}"
-
-
-def _scenario(text: str) -> Any:
-    from faultkit.crash.scenario import ScenarioError
-    from faultkit.report.crash_file import scenario_of_text
-
-    try:
-        return scenario_of_text(text)
-    except (ScenarioError, ValueError) as error:
-        raise Mistake(str(error)) from None
-
-
-def _bound(options: dict[str, Any], is_scenario: bool) -> Any:
-    from faultkit.crash import Bound
-
-    if options["lost"] is None and options["pieces"] is None:
-        return None
-    values: dict[str, Any] = {} if is_scenario else {"lost": 1, "pieces": 2}
-    if options["lost"] is not None:
-        values["lost"] = None if options["lost"] < 0 else options["lost"]
-    if options["pieces"] is not None:
-        values["pieces"] = options["pieces"]
-    try:
-        return Bound(**values)
-    except ValueError as error:
-        raise Mistake(str(error).removeprefix("Bound: ")) from None
-
-
-def _require_above_zero(options: dict[str, Any], *names: str) -> None:
-    for name in names:
-        if options[name] is not None and not options[name] > 0:
-            raise Mistake(f"--{name} must be a number of seconds above 0 (got {options[name]:g})")
-
-
-def _require_files(options: dict[str, Any]) -> None:
-    from faultkit.report.output import refusal
-
-    report = options["report_path"]
-    if report is not None and not report.lower().endswith(".html"):
-        raise Mistake(f"--report must end with .html (got {report!r}); --json writes JSON")
-    if why := refusal(options["json_path"], report) or refusal(options.get("keep"), None).replace(
-        "--json", "--keep"
-    ):
-        raise Mistake(why)
 
 
 def _write(path: str | None, content: str | bytes) -> None:

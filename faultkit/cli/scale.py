@@ -1,7 +1,7 @@
 """The command ``faultkit scale``: how a failing save grows with the number of ranks.
 
-Exit status: 0 measured, 2 bad usage or bad input, 3 the harness itself failed, 130 interrupted; what was
-measured by then is told all the same.
+Exit status: 0 measured, 2 bad usage or bad input, 3 the harness itself failed, 130 interrupted by Ctrl-C or
+SIGTERM; what was measured by then is told all the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from faultkit.attended import HELD, INTERRUPTED, Mistake, say
+from faultkit.attended import HELD, INTERRUPTED, Mistake, _terminated_as_interrupted, say
 
 __all__ = ["scale"]
 
@@ -94,7 +94,8 @@ def scale(
 
     status = HELD
     try:
-        growth = measure(chosen, plan=plan, sizes=sizes, at=at, budget_seconds=budget, on_point=note)
+        with _terminated_as_interrupted():
+            growth = measure(chosen, plan=plan, sizes=sizes, at=at, budget_seconds=budget, on_point=note)
     except KeyboardInterrupt:
         status = say("interrupted", INTERRUPTED)
         if not points:

@@ -2,8 +2,8 @@
 
 Promises.  Each load runs in a process that has loaded no state before, with a deadline and a limit on its memory,
 in a tree of its own that is removed after it.  Whatever the load does (hang, crash, exit, print, leave threads),
-the answer is one message, and the process is gone before it is sent.  Left out: processes that a load starts
-and that leave its process group.
+the answer is one message, and the process is gone before it is sent, with all that it started: orphans come to this
+process.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import Any
 import msgspec
 
 from faultkit.crash.materialise import Listing, link_tree
+from faultkit.files.guardian import adopt_orphans, end_all
 
 __all__ = ["Answer", "Job", "LoadCall", "serve"]
 
@@ -91,6 +92,7 @@ def serve(socket_path: str, call: LoadCall) -> None:
     connection.connect(socket_path)
     channel = Channel(connection)
     _prepare()
+    adopt_orphans()
     expected: tuple[Any, ...] = (None, None)
     own = os.path.join(place, f"attendant-{os.getpid()}")
     os.mkdir(own)
@@ -123,6 +125,7 @@ def _prepare() -> None:
         logging.CRITICAL
     )  # here, as it touches every logger, which in a new process copies its page
     gc.collect()
+    reading.prepare()
     gc.freeze()
     _use_large_pages()
 
@@ -186,6 +189,7 @@ def _wait_for(pid: int, job: Job, call: LoadCall, reader: int, stacks: int) -> A
         with contextlib.suppress(ProcessLookupError):
             end(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
+    end_all()
     if len(received) >= SIZE.size and len(received) == SIZE.size + SIZE.unpack_from(received)[0]:
         return pickle.loads(bytes(received[SIZE.size :]))
     if hung:

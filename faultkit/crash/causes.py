@@ -71,15 +71,15 @@ class Causes:
         known.keys.add(state.key)
         known.models[witness.model] = None
 
-    def tell(self, judge: Judge | WorldJudge) -> list[Cause]:
-        """The causes, worst first; uses `judge` to make examples smaller."""
+    def tell(self, judge: Judge | WorldJudge | None) -> list[Cause]:
+        """The causes, worst first; uses `judge` to make examples smaller, or leaves them as they are."""
         found: dict[tuple[str, str, tuple[str, ...]], _Sort] = {}
         for number, sort in enumerate(sorted(self._sorts.values(), key=lambda one: one.size)):
             owner = self._owner(found, sort)
             if owner is not None:
                 owner.take(sort)
                 continue
-            if number < MINIMISED_MAX:
+            if judge is not None and number < MINIMISED_MAX:
                 self._make_smaller(sort, judge)
             key = (sort.state.witness.phase, sort.judgement.verdict, sort.roles)
             if key in found:

@@ -9,13 +9,13 @@ whatever happens.  Left out: showing what was found, see `faultkit.crash.found`.
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faultkit.crash.audit import Sample, audit
 from faultkit.crash.bounds import Bound
 from faultkit.crash.causes import Cause, Causes
 from faultkit.crash.found import Exploration, Finding, ModelCounts
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["explore", "record_save"]
 
-AUDITED_MAX = 2  # for each model
-
 
 def explore(
     scenario: Scenario | str,
@@ -55,6 +53,7 @@ def explore(
     timeout_seconds: float = 10.0,
     memory_bytes: int = 1 << 30,
     on_progress: Callable[[str, int, int], object] | None = None,
+    on_interrupt: Callable[[Exploration], object] | None = None,
     judging: Any = None,
 ) -> Exploration:
     """Explore the crashes of a save.
@@ -64,7 +63,8 @@ def explore(
     recording.  plan: faults of the save that is recorded; it must return on every rank all the same.
     backend: of the recording, "python" or "preload" (`faultkit.files.record`).  seed: the order in which larger
     losses come, and which states are audited.  timeout_seconds, memory_bytes: of each load.
-    on_progress(model, explored, judged) is called now and then.  judging: another judge, used as `Judge` is.
+    on_progress(model, explored, judged) is called now and then.  on_interrupt(exploration) is called with what was
+    found until a KeyboardInterrupt, which then goes on.  judging: another judge, used as `Judge` is.
 
     Raises ScenarioError where the save, or the load of the finished save, does not go through without a crash,
     and where a state audited loads as something else than pruning said; ValueError for a model or number out of
@@ -101,19 +101,32 @@ def explore(
         )
     with judging as judge:
         judge.expect(_finished(space), None if scenario.fresh else dict(recording.before))
+        interrupted = False
         for model in models:
             left = budget_seconds - (time.monotonic() - begun)
-            counts.append(_explore_model(space, model, judge, causes, seed, left, on_progress))
-        findings = tuple(_finding(space, scenario, cause) for cause in causes.tell(judge))
-    return Exploration(
+            count, interrupted = _explore_model(space, model, judge, causes, seed, left, on_progress)
+            counts.append(count)
+            if interrupted:
+                break
+        try:
+            told = causes.tell(None if interrupted else judge)
+        except KeyboardInterrupt:
+            interrupted, told = True, causes.tell(None)
+    found = Exploration(
         scenario=str(scenario),
         world=recording.world_size,
         seed=seed,
         counts=tuple(counts),
-        findings=findings,
+        findings=tuple(_finding(space, scenario, cause) for cause in told),
         recording=recording,
         seconds=time.monotonic() - started,
+        interrupted=interrupted,
     )
+    if interrupted:
+        if on_interrupt is not None:
+            on_interrupt(found)
+        raise KeyboardInterrupt
+    return found
 
 
 def record_save(
@@ -175,34 +188,35 @@ def _explore_model(
     seed: int,
     budget_seconds: float,
     on_progress: Callable[[str, int, int], object] | None,
-) -> ModelCounts:
+) -> tuple[ModelCounts, bool]:
+    """How far it came, and whether it was interrupted."""
     started = time.monotonic()
     enumeration = Enumeration(space, model, seed=seed, budget_seconds=max(0.0, budget_seconds))
     loaded_before = judge.loaded
-    draw = random.Random(seed)
-    pruned: list[State] = []
-    pruned_count = 0
+    sample = Sample(seed)
     judged: dict[str, str] = {}
     pairs = judge.judge_many(enumeration)
-    over = False
+    over, interrupted, audited = False, False, 0
     try:
         for number, (state, judgement) in enumerate(_until(pairs, started + budget_seconds)):
             judged[state.key] = judgement.verdict
-            if not judgement.loaded:  # a fair sample of all of them, however many there are
-                pruned_count += 1
-                if len(pruned) < AUDITED_MAX:
-                    pruned.append(state)
-                elif (place := draw.randrange(pruned_count)) < AUDITED_MAX:
-                    pruned[place] = state
+            if not judgement.loaded and not isinstance(judge, WorldJudge):
+                sample.add(state, judgement, judge.not_asked(state, judgement))
             causes.add(state, judgement)
             if on_progress is not None and number % 100 == 0:
                 on_progress(model, enumeration.explored, len(judged))
         over = time.monotonic() > started + budget_seconds and len(judged) < enumeration.distinct
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
         pairs.close()
     loaded = judge.loaded - loaded_before
-    audited = 0 if isinstance(judge, WorldJudge) or not judge.pruning else _audit(judge, pruned, judged)
-    return ModelCounts(
+    if not isinstance(judge, WorldJudge) and judge.pruning and not interrupted:
+        try:
+            audited = audit(judge, sample.chosen(), judged, started + budget_seconds)
+        except KeyboardInterrupt:
+            interrupted = True
+    counts = ModelCounts(
         model=model,
         bound=enumeration.words,
         explored=enumeration.explored,
@@ -211,22 +225,11 @@ def _explore_model(
         loaded=loaded,
         audited=audited,
         skipped=enumeration.distinct - len(judged),
-        complete=enumeration.complete and not over,
+        complete=enumeration.complete and not over and not interrupted,
         verdicts=dict(Counter(judged.values())),
         seconds=time.monotonic() - started,
     )
-
-
-def _audit(judge: Judge, states: list[State], judged: dict[str, str]) -> int:
-    """Load states that were judged without, and hold the verdicts to it; how many these were."""
-    for state, judgement in judge.load_many(states):
-        verdict = judgement.verdict
-        if verdict != judged[state.key]:
-            raise ScenarioError(
-                f"scenario {judge.scenario.name!r}: a load must give the same where it reads the same, for pruning "
-                f"to be right (got {verdict} where pruning says {judged[state.key]}); use pruning=False"
-            )
-    return len(states)
+    return counts, interrupted
 
 
 def _until(pairs: Iterator[tuple[State, Judgement]], deadline: float) -> Iterator[tuple[State, Judgement]]:

@@ -77,7 +77,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class Exploration(msgspec.Struct, frozen=True, kw_only=True):
     """What an exploration did and found.
 
-    counts: one for each model.  findings: worst first.  recording: what was explored (build a state again with
+    counts: one for each model.  interrupted: whether it was ended before it was through; models that it had not
+    come to have no counts then.  findings: worst first.  recording: what was explored (build a state again with
     `crash.rebuild(recording, finding.state.witness)`).
     """
 
@@ -88,6 +89,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     recording: Recording
     seconds: float
+    interrupted: bool = False
 
     @property
     def explored(self) -> int:
@@ -107,7 +109,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        return all(count.complete for count in self.counts)
+        return not self.interrupted and all(count.complete for count in self.counts)
 
     def text(self) -> str:
         """The whole story for a terminal."""
@@ -119,6 +121,8 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
                 f"  {count.model}: {count.explored} explored, {count.distinct} distinct, {count.loaded} loaded, "
                 f"{state} within {count.bound}; {verdicts or 'none judged'}; {count.seconds:.1f} s"
             )
+        if self.interrupted:
+            lines.append("  interrupted: this is what was found by then")
         for finding in self.findings:
             lines += ["", finding.text()]
         if not self.findings:
@@ -144,6 +148,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
                 "loaded": self.loaded,
                 "skipped": self.skipped,
                 "complete": self.complete,
+                "interrupted": self.interrupted,
                 "seconds": round(self.seconds, 3),
                 "models": msgspec.to_builtins(self.counts),
                 "findings": msgspec.to_builtins(findings),

@@ -160,6 +160,10 @@ class Judge:
         """Each of `states` with its judgement, in the order in which they come to be known."""
         return settle_all(states, self._loaders, self._known, self._remember)
 
+    def not_asked(self, state: State, judgement: Judgement) -> frozenset[tuple[str, Any]]:
+        """What of `state`, judged without a load, the load that answered for it never asked for."""
+        return self._knowledge.not_asked(state, judgement)
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _known(self, state: State) -> tuple[Judgement | None, Any]:

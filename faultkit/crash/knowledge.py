@@ -125,6 +125,7 @@ class Knowledge:
     def __init__(self, derive: Callable[[Tree], Any] | None = None) -> None:
         self.answers = Answers(derive)
         self._root = _Node()
+        self._loads: dict[int, tuple[Judgement, Tree, _Asked]] = {}  # by the judgement's identity
 
     def look_up(self, state: State) -> tuple[Judgement | None, Any]:
         """(the judgement of `state`, or None; then where knowledge ends: equal for states that one load may answer)."""
@@ -151,3 +152,41 @@ class Knowledge:
             branches = node.questions.setdefault(question, {})
             node = branches.setdefault(self.answers.of(state, question), _Node())
         node.judgement = judgement
+        self._loads[id(judgement)] = (judgement, state.tree, _Asked(questions))
+
+    def not_asked(self, state: State, judgement: Judgement) -> frozenset[tuple[str, Any]]:
+        """The names, with what stands there in `state`, of which the load that `judgement` comes from never asked, and
+        at which it met something else."""
+        _, met, asked = self._loads.get(id(judgement), (judgement, state.tree, None))
+        if asked is None:
+            return frozenset()
+        found = set()
+        for name in {**met, **state.tree}:
+            here, there = state.tree.get(name, _MISSING), met.get(name, _MISSING)
+            if here is not there and (told := _kind(here)) != _kind(there) and name not in asked:
+                found.add((name, told))
+        return frozenset(found)
+
+
+def _kind(content: Any) -> Any:
+    if content is _MISSING:
+        return "nothing"
+    return "directory" if content is None else len(content) if isinstance(content, bytes) else "link"
+
+
+class _Asked:
+    """The names that some questions are about."""
+
+    def __init__(self, questions: list[tuple[Any, ...]]) -> None:
+        self._all = ("tree",) in questions
+        self._names = {question[1] for question in questions if len(question) > 1}
+        self._listed = {question[1] for question in questions if question[0] in ("list", "scan")}
+        self._under = [question[1] for question in questions if question[0] == "under"]
+
+    def __contains__(self, name: str) -> bool:
+        return (
+            self._all
+            or name in self._names
+            or name.rpartition("/")[0] in self._listed
+            or any(name == above or name.startswith(f"{above}/") for above in self._under)
+        )

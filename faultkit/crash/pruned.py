@@ -87,6 +87,8 @@ def settle_all(
             if not work.flying:
                 if exhausted and not work.ready:
                     return
+                if work.ready:  # all processes have what nobody waits for any more
+                    yield from work.settle(wait=True)
                 continue
             if not work.start_another():
                 yield from work.settle(wait=True)

@@ -1,29 +1,38 @@
 """Notes what a load asks of the files under a directory: names looked up, listings, bytes read, and what it writes.
 
 For a process that loads once and then ends: nothing is put back.  Reads are noted where the load takes bytes from a
-file, so what a buffer reads ahead does not count.  What a question is, and what becomes of one: `faultkit.crash.trace`.
+file, so what a buffer reads ahead does not count.  Functions that modules, closures and objects hold by name
+(``from os import access``) are noted as well (`faultkit.crash.held`); a load that calls C by ctypes is one that
+nobody can follow.  What a question is, and what becomes of one: `faultkit.crash.trace`.
 
-Left out: calls that take a directory by descriptor; they ask for the whole tree.
+Left out: calls that take a directory by descriptor; they ask for the whole tree.  Names that an extension module
+looks up: nobody sees them.
 """
 
 from __future__ import annotations
 
 import builtins
-import functools
+import contextlib
 import io
 import os
-import shutil
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
+from faultkit.crash import held, names
 from faultkit.crash.trace import Trace
 
-__all__ = ["Trace", "install"]
+__all__ = ["Trace", "install", "prepare"]
 
-# What other processes ask is not seen, above all not the names that they look up and do not find.
-PROCESSES = frozenset(
+# What other processes and what C asks is not seen, above all not the names that they look up and do not find.
+NOT_SEEN = frozenset(
     ("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen")
-)
+) | {"ctypes.call_function", "ctypes.dlsym", "ctypes.dlsym/handle"}
+SEEN = ((builtins, "open"), (os, "open"), *names.SEEN)
+
+_prepared: held.Holders | None = None
+_thread = threading.local()
 
 
 class _Read(io.BufferedReader):
@@ -96,14 +105,38 @@ class _Read(io.BufferedReader):
         return super().raw
 
 
+def prepare() -> None:
+    """Find who holds by name what `install` replaces: once, in the process whose forks load.
+
+    What comes to hold such a function between this and `install` is not found.
+    """
+    global _prepared
+    _prepared = held.find(SEEN)
+
+
 def install(root: str) -> Trace:
     """Record from now on what this process asks of files under `root`."""
+    if _prepared is None:
+        prepare()
     trace = Trace(os.path.abspath(root))
     _open_files(trace)
-    _look_up_names(trace)
-    _move_files(trace)
-    sys.addaudithook(lambda event, _: trace.cannot_follow() if event in PROCESSES else None)
+    names.look_up(trace)
+    names.move(trace)
+    assert _prepared is not None
+    _prepared.replace()
+    sys.addaudithook(lambda event, arguments: _hear(trace, event, arguments))
     return trace
+
+
+def _hear(trace: Trace, event: str, arguments: tuple[Any, ...]) -> None:
+    if event in NOT_SEEN:
+        trace.cannot_follow()
+    elif (
+        event == "open"
+        and not getattr(_thread, "is_opening", False)
+        and (name := trace.inside(arguments[0])) is not None
+    ):
+        trace.note("open", name)  # by a class of `io`: of one that is there the kernel tells, too
 
 
 def _open_files(trace: Trace) -> None:
@@ -133,12 +166,12 @@ def _open_files(trace: Trace) -> None:
             if not is_plain:
                 trace.note("read", name, 0, -1)
         if writes or not is_plain or trace.owns(name):
-            with trace.opening(name):
+            with _opening(trace, name):
                 found = original_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
             if writes:
                 trace.own(name)
             return found
-        with trace.opening(name):
+        with _opening(trace, name):
             raw = io.FileIO(file, "r")
         buffered = _Read(raw, buffering if buffering > 1 else max(os.fstat(raw.fileno()).st_blksize, 1))
         buffered._trace, buffered._name = trace, name
@@ -161,7 +194,7 @@ def _open_files(trace: Trace) -> None:
             trace.note("open", name)
             if not flags & os.O_DIRECTORY:
                 trace.note("read", name, 0, -1)
-        with trace.opening(name):
+        with _opening(trace, name):
             found = original_os_open(path, flags, mode, dir_fd=dir_fd)
         if writes:
             trace.own(name)
@@ -169,6 +202,17 @@ def _open_files(trace: Trace) -> None:
 
     builtins.open = io.open = open_  # type: ignore[assignment]
     os.open = os_open
+
+
+@contextlib.contextmanager
+def _opening(trace: Trace, name: str) -> Iterator[None]:
+    """Meanwhile `name`, which has been noted, is opened here."""
+    _thread.is_opening = True
+    try:
+        with trace.opening(name):
+            yield
+    finally:
+        _thread.is_opening = False
 
 
 def _before_writing(trace: Trace, name: str, path: Any, *, keeps: bool) -> None:
@@ -180,124 +224,3 @@ def _before_writing(trace: Trace, name: str, path: Any, *, keeps: bool) -> None:
     with trace.silent():
         if os.path.islink(path):
             trace.unknown()  # what is written has another name, too
-
-
-def _look_up_names(trace: Trace) -> None:
-    def noting(kind: str, original: Any, is_opened: bool = False) -> Any:
-        def call(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
-            if kwargs.get("dir_fd") is not None:
-                trace.unknown()
-            elif (name := trace.inside(path)) is not None:
-                trace.note(kind, name)
-                if is_opened:
-                    with trace.opening(name):
-                        return original(path, *args, **kwargs)
-            elif isinstance(path, int) and is_opened:
-                trace.unknown()
-            return original(path, *args, **kwargs)
-
-        return call
-
-    def asking(original: Any) -> Any:
-        def call(path: Any) -> Any:
-            if (name := trace.inside(path)) is not None:
-                trace.note("open", name)
-            with trace.silent():
-                return original(path)
-
-        return call
-
-    for name in ("stat", "lstat", "access", "readlink", "chmod", "utime"):
-        setattr(os, name, noting("stat", getattr(os, name)))
-    os.listdir = noting("list", os.listdir, is_opened=True)
-    # an entry of a listing tells its kind and size without asking again: sizes count as listed
-    os.scandir = noting("scan", os.scandir, is_opened=True)
-    for name in ("exists", "lexists", "isfile", "isdir"):  # which tell no size
-        setattr(os.path, name, asking(getattr(os.path, name)))
-
-
-def _take_along(trace: Trace, name: str, path: Any) -> None:
-    """Note all that moves with `name`: its content, or that of all files beneath it."""
-    trace.note("under", name)
-    with trace.silent(opens=True):
-        below = [os.path.join(at, file) for at, _, files in os.walk(path) for file in files]
-        if os.path.islink(path) or any(map(os.path.islink, below)):
-            below = []
-            trace.cannot_follow()
-    for file in below or [path]:
-        inside = trace.inside(file)
-        if inside is not None:
-            trace.note("read", inside, 0, -1)
-
-
-def _move_files(trace: Trace) -> None:
-    def named(path: Any, kwargs: dict[str, Any]) -> str | None:
-        if any(kwargs.get(key) is not None for key in ("dir_fd", "src_dir_fd", "dst_dir_fd")):
-            trace.unknown()
-            return None
-        return trace.inside(path)
-
-    def moving(original: Any) -> Any:
-        """rename, replace and link: two names, the first of which may be a directory."""
-
-        def call(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-            names = [named(source, kwargs), named(target, kwargs)]
-            trace.wrote = trace.wrote or names != [None, None]
-            for name in filter(None, names):
-                trace.place(name)
-            if names[0] is not None and not trace.owns(names[0]):
-                _take_along(trace, names[0], source)
-            if names[1] is not None:
-                trace.note("list", names[1])  # over a directory it goes only where that is empty
-            found = original(source, target, *args, **kwargs)
-            trace.own(*filter(None, names))
-            return found
-
-        return call
-
-    def placing(original: Any, kind: str) -> Any:
-        """One name, which is there or not there afterwards."""
-
-        def call(path: Any, *args: Any, **kwargs: Any) -> Any:
-            name = named(path, kwargs)
-            if name is not None:
-                trace.place(name)
-                if kind:
-                    trace.note(kind, name, *((0, -1) if kind == "read" else ()))
-            if kind == "read":
-                trace.wrote = trace.wrote or name is not None
-            found = original(path, *args, **kwargs)
-            if name is not None:
-                trace.own(name)
-            return found
-
-        return call
-
-    def symlink(source: Any, target: Any, *args: Any, **kwargs: Any) -> None:
-        if named(target, kwargs) is not None:
-            trace.unknown()
-        original_symlink(source, target, *args, **kwargs)
-
-    @functools.wraps(shutil.rmtree)
-    def rmtree(path: Any, *args: Any, **kwargs: Any) -> Any:
-        name = named(path, kwargs)
-        if name is None:
-            return original_rmtree(path, *args, **kwargs)
-        trace.note("under", name)
-        with trace.silent(opens=True):
-            original_rmtree(path, *args, **kwargs)
-        trace.own(name)
-        return None
-
-    for name in ("rename", "replace", "link"):
-        setattr(os, name, moving(getattr(os, name)))
-    for name, kind in (
-        ("unlink", ""),
-        ("remove", ""),
-        ("mkdir", ""),
-        ("rmdir", "list"),
-        ("truncate", "read"),
-    ):
-        setattr(os, name, placing(getattr(os, name), kind))
-    original_symlink, os.symlink = os.symlink, symlink  # type: ignore[assignment]
-    original_rmtree, shutil.rmtree = shutil.rmtree, rmtree  # type: ignore[assignment]

@@ -85,13 +85,19 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         return ("NEW", "ABSENT") if self.fresh else ("OLD", "NEW")
 
     def with_options(self, **values: Any) -> Scenario:
-        """The same with other options.  Raises ScenarioError for an unknown one."""
+        """The same with other options.  Raises ScenarioError for an unknown one, and one of another type."""
         known = dict(self.options)
-        for name in values:
+        for name, value in values.items():
             if name not in known:
                 raise ScenarioError(
                     f"scenario {self.name!r} has no option {seen(name)}; options are {listed(known)}"
                     f"{nearest(name, known)}"
+                )
+            kind = type(known[name])
+            if kind in KINDS and type(value) is not kind and not (kind is float and type(value) is int):
+                raise ScenarioError(
+                    f"scenario {self.name!r}: {name} must be {KINDS[kind]}, as {seen(known[name])} is "
+                    f"(got {seen(value)})"
                 )
         chosen = tuple(dict.fromkeys((*self.chosen, *values)))
         return msgspec.structs.replace(self, options=tuple({**known, **values}.items()), chosen=chosen)
@@ -107,6 +113,7 @@ def parameters_of(function: Callable[..., Any]) -> tuple[set[str], bool]:
     return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
+KINDS: dict[type, str] = {bool: "true or false", float: "a number", int: "a whole number", str: "text"}
 # name -> (module of faultkit.crash, attribute)
 SCENARIOS: dict[str, tuple[str, str]] = {
     "dcp-fresh": ("stock", "FRESH"),

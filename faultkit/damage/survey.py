@@ -55,7 +55,8 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of every damage.  `world` is the number of ranks that saved."""
+    """What became of every damage.  `world` is the number of ranks that saved; `left_out` damages were not judged,
+    since the survey was interrupted."""
 
     scenario: str
     world: int
@@ -63,6 +64,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     cases: tuple[Case, ...]
     seconds: float
+    left_out: int = 0
 
     @property
     def silent(self) -> tuple[Case, ...]:
@@ -118,6 +120,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
             "seed": self.seed,
             "cases": cases,
             "totals": self.totals,
+            "left_out": self.left_out,
             "seconds": round(self.seconds, 3),
         }
         return json.dumps(found, indent=1) + "\n"
@@ -140,12 +143,14 @@ def survey(
     timeout_seconds: float = 10.0,
     memory_bytes: int = 1 << 30,
     on_progress: Callable[[int, int], None] | None = None,
+    on_interrupt: Callable[[Survey], object] | None = None,
 ) -> Survey:
     """Damage the checkpoint that `scenario` saves on `world` ranks, and judge each damaged tree.
 
     `scenario` is a `faultkit.crash.Scenario` or its name; ``dcp-save`` is the checkpoint of ``dcp-overwrite``.
     At most `samples` damages for each kind of region and each of `actions`, drawn from `seed`.  A file is replaced
     by an older one where the scenario has a `prepare`.  `on_progress(done, of)` is called after each.
+    `on_interrupt(survey)` is called with what was found until a KeyboardInterrupt, which then goes on.
 
     Raises ScenarioError where the checkpoint cannot be made or loaded, ValueError for an unknown action.
     """
@@ -172,18 +177,32 @@ def survey(
         scenario, workers=workers, timeout_seconds=timeout_seconds, memory_bytes=memory_bytes
     ) as judge:
         judge.expect(new, older)
-        for state, judgement in judge.judge_many(states):
-            judged[state.key] = judgement
-            if on_progress is not None:
-                on_progress(len(judged), len(states))
-    return Survey(
+        interrupted = False
+        try:
+            for state, judgement in judge.judge_many(states):
+                judged[state.key] = judgement
+                if on_progress is not None:
+                    on_progress(len(judged), len(states))
+        except KeyboardInterrupt:
+            interrupted = True
+    found = Survey(
         scenario=scenario.name,
         world=size,
         torch=importlib.metadata.version("torch"),
         seed=seed,
-        cases=tuple(Case(damage, judged[str(number)]) for number, damage in enumerate(damages)),
+        cases=tuple(
+            Case(damage, judged[str(number)])
+            for number, damage in enumerate(damages)
+            if str(number) in judged
+        ),
         seconds=time.monotonic() - began,
+        left_out=len(damages) - len(judged),
     )
+    if interrupted:
+        if on_interrupt is not None:
+            on_interrupt(found)
+        raise KeyboardInterrupt
+    return found
 
 
 Tree = dict[str, bytes | str | None]

@@ -44,6 +44,8 @@ def as_text(survey: Survey, width: int | None = None) -> str:
         parts.append("")
     for word, count in survey.totals.items():
         parts.append(f"{word:<9}{count:>4}  {OUTCOMES[word][0]}")
+    if survey.left_out:
+        parts.append(f"interrupted: {survey.left_out} more damages were not judged")
     parts.append(f"{len(survey.cases)} damages, {survey.seconds:.1f} s, seed {survey.seed}")
     return "\n".join(parts)
 

@@ -96,7 +96,7 @@ def record_command(
     what_ran = f"the command {' '.join(arguments)!r} {_ending(returncode, timeout)}"
     if output.strip():
         what_ran += f" and wrote {output.strip()[-OUTPUT_CHARACTERS_MAX:]!r}"
-    require_operations(recording, what_ran)
+    require_operations(recording, what_ran, failed=returncode != 0)
     if verify:
         recording = verified(recording, died=() if returncode == 0 else tuple(range(recording.world_size)))
     return CommandRecorded(returncode, output, recording)

@@ -4,6 +4,8 @@ Promised.  Every process that the command started is ended, also those in sessio
 to this process; then its status is written.  The caller's end of a pipe tells that it lives: where that closes
 without a word, the caller is gone, and its spools are removed, too.  Run by its path under ``python -I -S``, so it
 imports nothing but the interpreter's own modules.
+
+`adopt_orphans` and `end_all` are also for other processes that run what they do not know, one after the other.
 """
 
 import ctypes
@@ -19,7 +21,7 @@ END, QUIT = b"e", b"q"  # what the caller says: end the command; that is all
 
 def main(life: int, status: int, spools: str, argv: list[str]) -> None:
     """Run `argv` until it ends, or the pipe `life` says so; write the status to `status`; stay until `life` ends."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -78,8 +80,13 @@ def wait_for_end(command: int, life: int, wakeup: int) -> tuple[str, bytes]:
             return "", os.read(life, 1)
 
 
+def adopt_orphans() -> None:
+    """From now on what descends from this process becomes its child where its own parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def end_all() -> None:
-    """End and reap every child, and what becomes one by that."""
+    """End and reap every child of the main thread, and what becomes one by that."""
     for _ in range(ROUND_COUNT_MAX):
         try:
             with open(f"/proc/self/task/{os.getpid()}/children") as listing:

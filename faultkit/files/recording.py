@@ -279,13 +279,14 @@ def require_block_size(block_size: int | None) -> int | None:
     return block_size
 
 
-def require_operations(recording: Recording, what_ran: str) -> None:
-    """Raise RecordingError where nothing was done to any file."""
+def require_operations(recording: Recording, what_ran: str, *, failed: bool = False) -> None:
+    """Raise RecordingError where nothing was done to any file; that what ran had `failed` is said first."""
     if not any(operation.path or operation.kind == "fsync_directory" for operation in recording.operations):
         seen = ", ".join(sorted({operation.kind for operation in recording.operations})) or "nothing"
+        first, then = (f"{what_ran}: ", "") if failed else ("", f"; {what_ran}")
         raise RecordingError(
-            f"record: no file operation under {recording.root} was seen by the {recording.backend} backend "
-            f"(looked for open, write, rename and all other changes; seen: {seen}; {what_ran}); "
+            f"record: {first}no file operation under {recording.root} was seen by the {recording.backend} backend "
+            f"(looked for open, write, rename and all other changes; seen: {seen}{then}); "
             + (
                 "a writer in C++ or Rust needs backend='preload', and root must be the directory that is written to"
                 if recording.backend == "python"

@@ -120,11 +120,11 @@ class _Handler:
             raise
         do = getattr(self, f"_{call.kind}", self._any)
         result = self._done(call, do(call, proceed, changes), point)
-        quietly(lambda: session.act(calls, "after", call.path))
+        quietly(lambda: session.act(calls, "after", call.path, _opened(call)))
         return result
 
     def _done(self, call: primitives.Call, result: Any, point: str) -> Any:
-        self.session.went_well(point, call.path)
+        self.session.went_well(point, call.path, _opened(call))
         return result
 
     def _before(self, calls: Calls, call: primitives.Call) -> list[Match]:
@@ -134,11 +134,11 @@ class _Handler:
             if match[1].action.takes_place:
                 changes.append(match)
             else:
-                quietly(lambda match=match: session.fire(match, session.step, call.path))  # type: ignore[misc]
+                quietly(lambda match=match: session.fire(match, session.step, call.path, _opened(call)))  # type: ignore[misc]
         return changes
 
     def _strike(self, match: Match, call: primitives.Call) -> None:
-        self.session.strike(match, self.session.step, call.path)
+        self.session.strike(match, self.session.step, call.path, _opened(call))
 
     # -- what takes the place of an operation, by its kind --------------------------------------
 
@@ -258,6 +258,12 @@ def _reads_file(call: primitives.Call) -> bool:
         return stat.S_ISREG(posix.stat(call.path).st_mode)
     except (OSError, ValueError):
         return False
+
+
+def _opened(call: primitives.Call) -> str:
+    """What the file of the call is open for, or was to be."""
+    flags = call.flags if call.kind == "open" or call.handle is None else call.handle.flags
+    return {os.O_RDONLY: "r", os.O_WRONLY: "w"}.get(flags & os.O_ACCMODE, "rw")
 
 
 def _place_of(call: primitives.Call) -> int:

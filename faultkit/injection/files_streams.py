@@ -81,19 +81,19 @@ def _listing(
     return names
 
 
-def _before(session: Session, calls: Calls, path: str) -> list[Match]:
+def _before(session: Session, calls: Calls, path: str, opened: str = "w") -> list[Match]:
     """Perform what happens before the call; gives the faults that take its place, or change it."""
     changes = []
     for match in session.matching(calls, "before"):
         if match[1].action.takes_place:
             changes.append(match)
         else:
-            quietly(lambda match=match: session.fire(match, session.step, path))  # type: ignore[misc]
+            quietly(lambda match=match: session.fire(match, session.step, path, opened))  # type: ignore[misc]
     return changes
 
 
-def _act(session: Session, calls: Calls, moment: str, path: str) -> None:
-    quietly(lambda: session.act(calls, moment, path))
+def _act(session: Session, calls: Calls, moment: str, path: str, opened: str = "w") -> None:
+    quietly(lambda: session.act(calls, moment, path, opened))
 
 
 def _paths(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
@@ -141,12 +141,13 @@ class _Opening:
         self._session, self._path = session, path
         self._files = getattr(call, "__self__", None)
         _keep(session, path, call)
-        reads = not set(mode).intersection("wax+")
-        self._calls = session.enter(("fs.create_stream",), (path,), reads)
-        self._changes = _before(session, self._calls, path)
+        writes = bool(set(mode).intersection("wax+"))
+        self._opened = "rw" if "+" in mode else "w" if writes else "r"
+        self._calls = session.enter(("fs.create_stream",), (path,), not writes)
+        self._changes = _before(session, self._calls, path, self._opened)
         for match in self._changes:
             if match[1].action.name == "missing":
-                session.strike(match, session.step, path)
+                session.strike(match, session.step, path, self._opened)
                 raise missing(path)
         self._inner = call(*args, **kwargs)
 
@@ -158,22 +159,23 @@ class _Opening:
         except BaseException:
             session.came_back(self._calls, False, self._path)
             raise
-        session.came_back(self._calls, True, self._path)
-        session.went_well("fs.create_stream", self._path)
+        if not session.fails_otherwise("fs.create_stream", self._path, self._opened):
+            session.came_back(self._calls, True, self._path)
+        session.went_well("fs.create_stream", self._path, self._opened)
         is_raw = session.raw_open_count > opened_before
         planned = set(session.planned("fs")).intersection(STREAM_POINTS)
         names = planned.difference(_SEEN_BELOW) if is_raw else planned
         for match in self._changes:
             seen = self._view(match, stream)
             if seen is not None:
-                session.strike(match, session.step, self._path)
+                session.strike(match, session.step, self._path, self._opened)
                 stream = io.BytesIO(seen)
-        return _Stream(stream, session, self._path, frozenset(names)) if names else stream
+        return _Stream(stream, session, self._path, self._opened, frozenset(names)) if names else stream
 
     def __exit__(self, *error: Any) -> Any:
         result = self._inner.__exit__(*error)
         if error[0] is None:
-            _act(self._session, self._calls, "after", self._path)
+            _act(self._session, self._calls, "after", self._path, self._opened)
         return result
 
     def __getattr__(self, name: str) -> Any:
@@ -197,8 +199,9 @@ class _Opening:
 class _Stream:
     """A stream in the place of another, on which the operations `names` are counted and done as planned."""
 
-    def __init__(self, inner: Any, session: Session, path: str, names: frozenset[str]) -> None:
+    def __init__(self, inner: Any, session: Session, path: str, opened: str, names: frozenset[str]) -> None:
         self._inner, self._session, self._path, self._names = inner, session, path, names
+        self._opened = opened
 
     def __getattr__(self, name: str) -> Any:
         if name == "peek" and "read" in self._names:
@@ -274,7 +277,7 @@ class _Stream:
         point = f"fs.{name}"
         calls = session.enter((point,), (path,))
         try:
-            changes = _before(session, calls, path)
+            changes = _before(session, calls, path, self._opened)
         except BaseException:
             if name == "close":
                 self._inner.close()
@@ -287,11 +290,11 @@ class _Stream:
         else:
             result = changed(do, changes)
         session.went_well(point, path)
-        _act(session, calls, "after", path)
+        _act(session, calls, "after", path, self._opened)
         return result
 
     def _strike(self, match: Match) -> None:
-        self._session.strike(match, self._session.step, self._path)
+        self._session.strike(match, self._session.step, self._path, self._opened)
 
     def _reading(self, do: Callable[[], Any], changes: list[Match]) -> Any:
         data = do()

@@ -45,6 +45,7 @@ class _Failure(NamedTuple):
     path: str
     call: int
     thread: int
+    opens: str  # an open for this makes good for it: "r", "w" or, for either, "rw"
     again: bool  # the call was interrupted: who calls it again does what is right
 
 
@@ -187,22 +188,25 @@ class Session:
         ]
         return sorted(found, key=lambda match: match[0]) if len(found) > 1 else found
 
-    def act(self, calls: Calls, moment: str, path: str = "") -> None:
+    def act(self, calls: Calls, moment: str, path: str = "", opened: str = "w") -> None:
         """Record and perform the faults of `moment`; raises what a raise action raises."""
         for match in self.matching(calls, moment):
-            self.fire(match, self.step, path)
+            self.fire(match, self.step, path, opened)
 
     def hit(self, point: str, moment: str, call: int) -> None:
         """Record and perform the faults of one point at one moment of its `call`-th call."""
         self.act(((point, call),), moment)
 
-    def fire(self, match: Match, step: str | None, path: str = "") -> None:
+    def fire(self, match: Match, step: str | None, path: str = "", opened: str = "w") -> None:
         """Record one matching fault as fired in `step`, then perform its action."""
-        self.strike(match, step, path)
+        self.strike(match, step, path, opened)
         perform(match[1].action, str(match[1]))
 
-    def strike(self, match: Match, step: str | None, path: str = "") -> None:
-        """Record one matching fault as fired in `step`, on the file `path` where it is one of files."""
+    def strike(self, match: Match, step: str | None, path: str = "", opened: str = "w") -> None:
+        """Record one matching fault as fired in `step`, on the file `path` where it is one of files.
+
+        `opened` is what that file is open for, or was to be: "r", "w" or "rw".
+        """
         index, fault, site, number = match
         data = {"fault": index, "point": fault.point, "moment": fault.moment, "call": number, "step": step}
         if fault.layer == "fs":
@@ -210,7 +214,9 @@ class Session:
             error = fault.action.error
             if error is not None:
                 again = error.get("errno") == "EINTR"
-                self._failures.append(_Failure(fault.point, site, path, number, threading.get_ident(), again))
+                opens = _opens_again(fault.name, opened)
+                thread = threading.get_ident()
+                self._failures.append(_Failure(fault.point, site, path, number, thread, opens, again))
         self.fired.append(data)
         self.record("fired", **data)
         if fault.action.get("after") == "leave":
@@ -223,20 +229,31 @@ class Session:
             where = {"path": path, **_named(point, site)} if path else {}
             self.record("called", point=point, call=number, ok=ok, **where)
 
-    def went_well(self, point: str, path: str) -> None:
+    def fails_otherwise(self, point: str, path: str, opened: str) -> bool:
+        """Whether an error of `point` there stands that an open for `opened` does not make good for."""
+        return any(
+            failure.point == point and failure.path == path and not set(failure.opens) & set(opened)
+            for failure in self._failures
+        )
+
+    def went_well(self, point: str, path: str, opened: str = "w") -> None:
         """Record for each error injected before that this call is what makes good for it.
 
-        An error in a stream is made good for by opening the file anew, or, where the call was only interrupted,
-        by the same call; any other by the same call on the same file.
+        An error in a stream is made good for by opening the file anew for the same, be it to write or to read, or,
+        where the call was only interrupted, by the same call; any other by the same call on the same file.  `opened`
+        is what the file was opened for.
         """
         for failure in tuple(self._failures):
             if failure.path != path:
                 continue
-            is_same = failure.point == point and (
-                point.partition(".")[2] not in STREAM_POINTS
-                or (failure.again and failure.thread == threading.get_ident())
-            )
-            if is_same or point in ("fs.open", "fs.create_stream"):
+            if point in ("fs.open", "fs.create_stream"):
+                is_good = bool(set(failure.opens) & set(opened))
+            else:
+                is_good = failure.point == point and (
+                    point.partition(".")[2] not in STREAM_POINTS
+                    or (failure.again and failure.thread == threading.get_ident())
+                )
+            if is_good:
                 self._failures.remove(failure)
                 where = {"path": path, **_named(failure.point, failure.site)}
                 self.record("called", point=failure.point, call=failure.call + 1, ok=True, **where)
@@ -274,6 +291,15 @@ class Session:
 
 def _site_of(fault: Fault) -> _Site:
     return _Site(f"{fault.site}{' reading' * fault.reads}", fault.path, fault.thread, fault.reads)
+
+
+def _opens_again(name: str, opened: str) -> str:
+    """What a file has to be opened for, to make good for an error in `name` while it was `opened`."""
+    if name in ("stat", "listdir", "exists"):
+        return "rw"
+    if name == "read" or (name in ("open", "create_stream", "seek", "close") and "w" not in opened):
+        return "r"
+    return "w"
 
 
 def _named(point: str, site: str) -> dict[str, str]:

@@ -47,11 +47,11 @@ class Job(msgspec.Struct, frozen=True):
 
     `train` is run once; `resume` from every state, () for the same command.  Both hold ``{out}`` where they take
     their directory; ``python`` is the interpreter that this process has.  `ranks` processes run it at once, with
-    the environment of torchrun.  `results` are files whose content must be the same in the end.  `values` is a
-    pattern: what its groups find in the output of rank 0 must be the same.  With `step`, a pattern whose group is
-    the step that was resumed from, and `checkpoints`, a glob whose names end with their step, the newest complete
-    checkpoint must be used.  `in_process` runs Python commands in forks of a process that has torch imported;
-    else each is a program of its own.
+    the environment of torchrun.  `results` are files in ``{out}`` whose content must be the same in the end.
+    `values` is a pattern: what its groups find in the output of rank 0 must be the same.  With `step`, a pattern
+    whose group is the step that was resumed from, and `checkpoints`, a glob whose names end with their step, the
+    newest complete checkpoint must be used.  `in_process` runs Python commands in forks of a process that has torch
+    imported; else each is a program of its own.
 
     Raises ValueError for a job that cannot be.
     """
@@ -72,6 +72,11 @@ class Job(msgspec.Struct, frozen=True):
             if command and not any("{out}" in part or "{dir}" in part for part in command):
                 raise ValueError(
                     f"{what} must hold {{out}} where it takes its directory (got {shlex.join(command)!r})"
+                )
+        for result in self.results:
+            if not result.startswith(("{out}", "{dir}")):
+                raise ValueError(
+                    f"a result must lie in {{out}} (got {result!r}); did you mean {'{out}/' + result.lstrip('/')!r}?"
                 )
         if isinstance(self.ranks, bool) or not 1 <= self.ranks <= 64:
             raise ValueError(f"ranks must be a number from 1 to 64 (got {self.ranks!r})")
@@ -211,6 +216,7 @@ def explore(
     timeout_seconds: float = 60.0,
     memory_bytes: int = 1 << 32,
     on_progress: Callable[[str, int, int], object] | None = None,
+    on_interrupt: Callable[[Exploration], object] | None = None,
 ) -> Exploration:
     """Record `job` and explore its crashes, see `faultkit.crash.explore`.
 
@@ -250,6 +256,7 @@ def explore(
             pruning=False,
             timeout_seconds=timeout_seconds,
             memory_bytes=memory_bytes,
+            on_interrupt=on_interrupt,
             **options,
         )
 

@@ -54,6 +54,7 @@ class Workers:
         self._idle: deque[subprocess.Popen[bytes]] = deque()
         self._busy: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}  # by descriptor, with the number
         self._numbers = itertools.count(1)
+        self._abandoned: set[int] = set()
         try:
             for _ in range(count):
                 worker = subprocess.Popen(
@@ -109,6 +110,7 @@ class Workers:
         return number
 
     def finished(self, wait: bool) -> list[tuple[int, Any]]:
+        """Answers that have come; with `wait`, it waits for some, be it one that nobody waits for any more."""
         poller = select.poll()
         for descriptor in self._busy:
             poller.register(descriptor, select.POLLIN | select.POLLHUP)
@@ -120,15 +122,15 @@ class Workers:
             except EOFError:
                 raise HarnessError("a process that resumes scripts is gone") from None
             self._idle.append(worker)
-            found.append((number, answer))
+            if number in self._abandoned:
+                self._abandoned.remove(number)
+            else:
+                found.append((number, answer))
         return found
 
     def abandon(self, numbers: Iterable[int]) -> None:
-        """Wait for these, of which nobody wants to know."""
-        left = set(numbers)
-        with contextlib.suppress(HarnessError):
-            while left & {number for number, _ in self._busy.values()}:
-                left -= {number for number, _ in self.finished(wait=True)}
+        """Nobody wants to know of these; their answers are dropped when they come."""
+        self._abandoned.update(numbers)
 
 
 def _in(worker: subprocess.Popen[bytes]) -> IO[bytes]:

@@ -1,7 +1,8 @@
 """``python -m faultkit.scripts.worker``: resumes a script from the states that come on standard input.
 
-Each resumption has a directory of its own, and its ranks process groups, which are ended at its deadline.  Ends, with
-all it started and all it wrote, when standard input does.
+Each resumption has a directory of its own, and is ended at its deadline, or when its ranks have ended, with all that
+they started, whatever session that is in: orphans come to this process.  Ends, with all it started and all it wrote,
+when standard input does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from faultkit.crash.materialise import write_tree
+from faultkit.files.guardian import adopt_orphans, end_all
 from faultkit.scripts.pool import receive, send
 from faultkit.scripts.running import Asked, Limit, imports_of
 from faultkit.worlds.directories import in_memory
@@ -37,10 +39,15 @@ def main() -> None:
     """Answer each state until there are no more."""
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    load, name, timeout_seconds = receive(incoming)
+    adopt_orphans()
+    try:
+        load, name, timeout_seconds = receive(incoming)
+    except EOFError:
+        return  # there is nothing to resume
     for module in OWN | (COMMON & (imports_of(load.argv) or set())):
         importlib.import_module(module)
     gc.collect()
+    sys.modules["faultkit.crash.reading"].prepare()
     gc.freeze()
     place = Path(tempfile.mkdtemp(prefix="faultkit-script-", dir=in_memory()))
     try:
@@ -68,12 +75,15 @@ def _resumed(load: Any, directory: Path, timeout_seconds: float, incoming: int) 
     asked = Asked(str(directory.parent))
     limit = Limit(time.monotonic() + timeout_seconds, incoming)
     try:
-        return "VALUES", "", "", "", load.resumed(directory, asked, limit), asked.questions
+        values = load.resumed(directory, asked, limit)
+        return "VALUES", "", "", "", values, asked.questions
     except TimeoutError:
         return "HUNG", "", "", f"no result within {timeout_seconds:g} s", None, None
     except Exception as error:
         message = str(error).replace(f"{directory}/", "").replace(str(directory), ".")
         return "ERROR", type(error).__name__, message, "", None, asked.questions
+    finally:
+        end_all()  # before the directory goes, so that nothing writes to it any more
 
 
 if __name__ == "__main__":

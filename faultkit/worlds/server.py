@@ -17,7 +17,6 @@ directories that it owned are removed.  Left out: restarting itself (the client 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import select
@@ -31,11 +30,10 @@ import traceback
 import warnings
 from typing import Any
 
+from faultkit.files.guardian import adopt_orphans, end_all
 from faultkit.worlds.channel import Channel, ChannelClosed
 
 __all__ = ["main"]
-
-PR_SET_CHILD_SUBREAPER = 36
 
 
 class _Client:
@@ -219,27 +217,10 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _kill_orphans() -> None:
-    """End what ranks left behind: orphans of theirs have become our children."""
-    for _ in range(100):
-        try:
-            with open(f"/proc/self/task/{os.getpid()}/children") as listing:
-                children = [int(pid) for pid in listing.read().split()]
-        except OSError:
-            return
-        if not children:
-            return
-        for pid in children:
-            _kill(pid)
-        for pid in children:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-
-
 def main(control_fd: int, client_pid: int) -> None:
     """Serve until the client ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     server = _Server(socket.socket(fileno=control_fd), client_pid)
     try:
         report = _prepare()
@@ -251,7 +232,7 @@ def main(control_fd: int, client_pid: int) -> None:
         server.hear_out()
         for client in list(server.clients.values()):
             server.drop(client)
-        _kill_orphans()
+        end_all()
 
 
 def warm_up_engine() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -89,6 +91,40 @@ def test_a_script_that_cannot_run_says_so(faultkit, tmp_path):
     assert status == 2 and "ended with status 1 before anything was crashed" in err and "out of luck" in err
 
 
+INTERRUPTING = """
+import os, signal, sys
+out, caller = sys.argv[1], int(sys.argv[2])
+os.makedirs(out, exist_ok=True)
+failures = os.path.join(os.path.dirname(__file__), "failures")
+if any(os.path.getsize(os.path.join(out, name)) < 3 for name in os.listdir(out)):
+    open(failures, "a").write("x")
+    if len(open(failures).read()) == 3:
+        os.kill(caller, signal.{signal})
+        signal.pause()  # until it is ended
+    sys.exit("no whole state")
+for step in range(20):
+    with open(os.path.join(out, f"state{{step}}"), "w") as stream:
+        stream.write(f"{{step:03}}")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_what_was_found_until_an_interrupt_is_told_and_written(faultkit, tmp_path, name):
+    script, told, kept = tmp_path / "train.py", tmp_path / "found.json", tmp_path / "found.crash"
+    script.write_text(INTERRUPTING.format(signal=name))
+    status, out, err = faultkit(
+        *("crash", "--jobs", 1, "--no-pruning", "--json", told, "--keep", kept),
+        *("--", "python", script, "{out}", os.getpid()),
+    )
+    assert (status, err) == (130, "faultkit: interrupted\n")
+    assert "NOT complete" in out and "interrupted: this is what was found by then" in out
+    assert "ResumeFailed: exit status 1: no whole state" in out
+    found = json.loads(told.read_text())
+    assert found["interrupted"] and not found["complete"] and len(found["findings"]) == 1
+    assert [model["model"] for model in found["models"]] == ["killed"]
+    assert kept.stat().st_size
+
+
 def test_damage_is_a_table_json_and_a_page(faultkit, tmp_path):
     page, told = tmp_path / "damage.html", tmp_path / "damage.json"
     status, out, err = faultkit(
@@ -120,7 +156,20 @@ WRONG = [
     (("crash", "dcp-fresh", "--pieces", "0"), "pieces must be a number from 1"),
     (("crash", "dcp-fresh", "--world", "0"), "size must be a number of ranks"),
     (("crash", "dcp-fresh", "--keep", "/no/such/place"), "--keep must lie in a directory"),
+    (("crash", "dcp-fresh", "--lost", "-2"), "--lost must be a number from 0, or -1 for any number (got -2)"),
+    (("crash", "dcp-fresh,threads=x"), "threads must be a whole number, as 1 is (got 'x')"),
     (("crash", "--", "python", "x.py"), "must hold {out}"),
+    (("crash", "--", "no-such-program", "{out}"), "'no-such-program' cannot be started: no such program"),
+    (
+        ("crash", "dcp-fresh", "--", "python", "x.py", "{out}"),
+        "a scenario or a command, not both (got 'dcp-fresh'",
+    ),
+    (
+        ("crash", "a.module:save", "--", "python", "x.py", "{out}"),
+        "not both (got 'a.module:save' and ",
+    ),
+    (("crash", "--resume", "no-such {out}", "--", "python", "x.py", "{out}"), "'no-such' cannot be started"),
+    (("crash", "--result", "state.json", "--", "python", "x.py", "{out}"), "did you mean '{out}/state.json'"),
     (("crash", "--into", "x"), "--into belongs to --replay"),
     (("crash", "--replay", "x"), "--replay needs --into"),
     (("crash", "--replay", "/no/file", "--into", "x"), "cannot be read"),
@@ -135,6 +184,24 @@ def test_bad_usage_is_one_line(faultkit, arguments, told):
     status, out, err = faultkit(*arguments)
     assert (status, out) == (2, "")
     assert err.startswith("faultkit: ") and err.count("\n") == 1 and told in err
+
+
+SCRIPTS = {
+    "print('boom'); raise SystemExit(3)": r"^faultkit: record: the command .* ended with status 3 and wrote 'boom'",
+    "print('nothing')": r"^faultkit: record: no file operation under .*; root must be the directory",
+    "import signal; signal.pause()": r"^faultkit: record: the command .* was ended after 1 s: no file operation",
+}
+
+
+@pytest.mark.parametrize("code", SCRIPTS)
+def test_a_script_that_fails_does_nothing_or_never_ends_is_told_in_a_line(capfd, tmp_path, code):
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    with pytest.raises(SystemExit) as ended:
+        main(["crash", "--timeout", "0.1", "--", "python", str(script), "{out}"])
+    out, err = capfd.readouterr()  # of all processes
+    assert (ended.value.code, out) == (2, "")
+    assert err.count("\n") == 1 and re.search(SCRIPTS[code], err)
 
 
 @pytest.mark.parametrize("name", ["crash", "damage"])

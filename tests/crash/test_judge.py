@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
-from loads import load_beyond_python, load_slyly, scenario, state, tree
+from loads import (
+    load_beyond_python,
+    load_by_held_names,
+    load_slyly,
+    load_with_a_library,
+    load_with_an_extension,
+    scenario,
+    state,
+    tree,
+)
+from tapes import Tape
 
+from faultkit import crash
 from faultkit.crash import Judge
 from faultkit.crash.scenario import ScenarioError
 
@@ -75,6 +87,13 @@ def test_a_load_that_writes_to_its_files_damages_no_other_state(judge):
     assert next(
         path for path in judge._loaders.objects.directory.iterdir() if path.read_bytes() == b"precious"
     )
+
+
+@pytest.mark.parametrize(("numbers", "verdict"), [("2", "NEW"), ("", "HUNG")])
+def test_what_a_load_starts_in_a_session_of_its_own_ends_with_it(judge, tmp_path, numbers, verdict):
+    text = f"leave {tmp_path / 'told'} {numbers}".encode()
+    assert verdicts(judge, text)[text].verdict == verdict
+    assert not psutil.pid_exists(int((tmp_path / "told").read_text()))
 
 
 def test_a_load_that_does_not_fill_its_target_is_told_before_anything_is_judged():
@@ -146,6 +165,42 @@ def test_a_load_that_reads_where_nobody_can_look_is_not_pruned():
             judge.judge(state(n, tree(value=text))).verdict for n, text in enumerate([b"new", b"old", b"x"])
         ]
     assert found == ["NEW", "OLD", "GARBAGE"]
+
+
+def test_a_name_that_is_looked_up_by_a_function_held_elsewhere_is_asked_for():
+    base = {"value": b"2", "a": b"", "b": b"", "c": b"", "d": "value"}
+    others = [
+        *({name: content for name, content in base.items() if name != left} for left in base),
+        {**base, "b": b"longer"},
+        {**base, "e": b""},
+    ]
+    with Judge(scenario(load_by_held_names), workers=1) as judge:
+        judge.expect(tree(**base), tree(value=b"1"))
+        assert judge.pruning
+        assert judge.judge(state("base", tree(**base))).verdict == "NEW"
+        for number, files in enumerate(others):
+            assert judge.judge(state(number, tree(**files))).verdict in ("MIX", "GARBAGE", "ERROR"), files
+        loaded = judge.loaded
+        assert judge.judge(state("more", tree(**base, unasked=b""))).verdict == "NEW"
+        assert judge.loaded == loaded
+
+
+def test_a_load_that_calls_a_library_is_not_pruned():
+    with Judge(scenario(load_with_a_library), workers=1) as judge:
+        judge.expect(tree(value=b"2", ok=b""), tree(value=b"1", ok=b""))
+        assert not judge.pruning
+        assert judge.judge(state("without", tree(value=b"2"))).verdict == "ERROR"
+
+
+def test_a_name_that_only_c_looks_up_is_found_out_by_an_audit():
+    tape = Tape({"checkpoint": None, "checkpoint/value": b"1", "checkpoint/ok": b""})
+    tape.put("checkpoint/value", b"2", sync=True)
+    for number in range(20):  # states enough for a look at two of them to miss the one without "ok"
+        tape.put(f"checkpoint/other{number}", b"x", sync=True)
+    tape.do("unlink", "checkpoint/ok").put("checkpoint/ok", b"", sync=True)
+    recording = tape.returned().recording()
+    with pytest.raises(ScenarioError, match=r"where Python does not see it.*pruning=False"):
+        crash.explore(scenario(load_with_an_extension), ("killed",), recording=recording, workers=1)
 
 
 def test_nothing_is_left(judge):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from faultkit import damage
 from faultkit.report.damage_page import as_html
 
 
@@ -56,3 +57,24 @@ def test_the_json_has_every_case_and_the_page_too(found):
     assert {case["outcome"] for case in told["cases"]} == set(found.totals)
     page = as_html(found)
     assert page.count("<code>") == len(found.cases) and "src=" not in page and "href=" not in page
+
+
+def test_what_was_found_until_an_interrupt_is_told():
+    def interrupt(done, of):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    by_then = []
+    with pytest.raises(KeyboardInterrupt):
+        damage.survey(
+            "dcp-fresh,elements=8",
+            world=1,
+            actions=("delete", "flip"),
+            samples=1,
+            workers=1,
+            on_progress=interrupt,
+            on_interrupt=by_then.append,
+        )
+    [found] = by_then
+    assert len(found.cases) == 2 and found.left_out == json.loads(found.to_json())["left_out"] > 0
+    assert f"interrupted: {found.left_out} more damages were not judged" in found.text()

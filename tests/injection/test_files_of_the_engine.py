@@ -185,6 +185,84 @@ def test_a_file_that_is_written_anew_makes_good_for_the_error(two_ranks, tmp_pat
     run.raise_for_violations()
 
 
+def swallow_and_open(directory, mode):
+    """Errors of a file on the way are swallowed; then somebody opens it once more."""
+    path = pathlib.Path(directory, f"shard {dist.get_rank()}.bin")
+    path.write_bytes(b"before")
+    for first in ("r+b", "rb"):
+        try:
+            with open(path, first) as stream:
+                if first == "rb":
+                    stream.read()
+                else:
+                    stream.write(b"A" * 10_000)
+                    stream.truncate()
+                    stream.flush()
+                    os.fsync(stream.fileno())
+        except OSError:
+            break
+    with open(path, mode):
+        pass
+
+
+MADE_GOOD = [
+    # what failed and is swallowed, in which mode the file is opened again, whether that makes good for it
+    ("fs.write@1#2=raise(OSError, EIO)", "rb", False),
+    ("fs.write@1#2=raise(OSError, EIO)", "wb", True),
+    ("fs.write@1#2=full(100)", "rb", False),
+    ("fs.truncate@1=raise(OSError, EIO)", "rb", False),
+    ("fs.truncate@1=raise(OSError, EIO)", "r+b", True),
+    ("fs.fsync@1=raise(OSError, EIO)", "rb", False),
+    ("fs.fsync@1=raise(OSError, EIO)", "ab", True),
+    ("fs.close@1#2=raise(OSError, EIO)", "rb", False),
+    ("fs.open@1#2=raise(OSError, EACCES)", "rb", False),
+    ("fs.open@1#2=raise(OSError, EACCES)", "wb", True),
+    ("fs.read@1=raise(OSError, EIO)", "wb", False),
+    ("fs.read@1#1=raise(OSError, EIO)", "rb", True),
+]
+
+
+class Looking(dcp.FileSystemWriter):
+    """Swallows an error, and opens the file again in `mode`."""
+
+    def __init__(self, path, mode):
+        super().__init__(path)
+        self.mode = mode
+
+    def write_data(self, plan, planner):
+        try:
+            return super().write_data(plan, planner)
+        except OSError:
+            shard = self.fs.concat_path(self.path, f"__{dist.get_rank()}_0.distcp")
+            pathlib.Path(shard).touch()
+            with self.fs.create_stream(shard, self.mode):
+                pass
+            nothing = torch.futures.Future()
+            nothing.set_result([])
+            return nothing
+
+
+def save_and_look(directory, mode):
+    dcp.save(state(1.0), storage_writer=Looking(directory, mode))
+
+
+@pytest.mark.parametrize(("mode", "verdict"), [("rb", Verdict.PARTIAL), ("r+b", Verdict.HELD)])
+def test_a_stream_opened_to_read_does_not_make_good_for_one_to_write(two_ranks, tmp_path, mode, verdict):
+    run = two_ranks.run(
+        save_and_look, tmp_path, mode, plan='fs.create_stream("*.distcp")@1#1=raise(OSError, EACCES)'
+    )
+    assert ends(run) == [Returned, Returned] and run.fired
+    assert run.verdict is verdict
+
+
+@pytest.mark.parametrize(("plan", "mode", "is_good"), MADE_GOOD, ids=[f"{p}, {m}" for p, m, _ in MADE_GOOD])
+def test_only_an_open_for_the_same_makes_good_for_an_error(two_ranks, tmp_path, plan, mode, is_good):
+    plan = plan.replace("@", '("*.bin")@')
+    run = two_ranks.run(swallow_and_open, tmp_path, mode, plan=plan)
+    assert ends(run) == [Returned, Returned] and run.fired
+    assert run.verdict is (Verdict.HELD if is_good else Verdict.PARTIAL)
+
+
 def test_a_success_with_another_file_does_not_make_good_for_an_error(two_ranks, tmp_path):
     run = two_ranks.run(save_and_excuse, tmp_path, plan="fs.create_stream@1#1=raise(OSError, EACCES)")
     assert (tmp_path / "excuse").read_bytes() == b"sorry"

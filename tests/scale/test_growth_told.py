@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import signal
 
 import pytest
 from click.testing import CliRunner
@@ -137,3 +139,21 @@ def test_a_mistake_is_said_before_anything_starts(arguments, words):
     done = scale(*arguments)
     assert done.exception is not None
     assert words in str(getattr(done.exception, "message", done.exception))
+
+
+def test_what_was_measured_until_a_signal_is_told(monkeypatch):
+    from faultkit import scale as scaling
+
+    measure = scaling.measure
+
+    def measured(*arguments, on_point, **options):
+        def then_ended(point):
+            on_point(point)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        return measure(*arguments, on_point=then_ended, **options)
+
+    monkeypatch.setattr(scaling, "measure", measured)
+    done = scale("--to", "8")
+    assert done.return_value == 130 and "interrupted" in done.output
+    assert "1 size says nothing of growth" in done.output

@@ -1,7 +1,11 @@
 """States of scripts that do not need torch are judged without it, and as `faultkit.crash.Judge` would."""
 
 import os
+import select
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -62,6 +66,53 @@ def test_a_judge_that_is_left_early_leaves_nothing():
         answers.close()
         assert judge.judge(state("5")).verdict == "NEW"
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+STARTING = (
+    """
+import subprocess, sys
+sleeping = subprocess.Popen(["sleep", "300"], start_new_session=True)
+open(sys.argv[2], "a").write(f"{sleeping.pid}\\n")
+"""
+    + CODE
+)
+CALLER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_judging import ScriptJudge, starting, state
+with ScriptJudge(starting(sys.argv[2]), workers=1, timeout_seconds=60) as judge:
+    judge.judge(state("wait"))
+"""
+
+
+def starting(told):
+    """A script that leaves a process in a session of its own, whose number it writes to `told`."""
+    command = ("python", "-c", STARTING, "{out}", told)
+    job = Job(command, results=("{out}/number",))
+    return exploring.scenario_of(job, Resumption(command, results=job.results))
+
+
+def test_what_a_resumption_starts_in_a_session_of_its_own_ends_with_it(tmp_path):
+    told = tmp_path / "told"
+    with ScriptJudge(starting(str(told)), workers=1, timeout_seconds=0.5) as judge:
+        judge.expect(state("7").tree)
+        for text, verdict in (("3", "NEW"), ("no number", "ERROR"), ("wait", "HUNG")):
+            assert judge.judge(state(text)).verdict == verdict
+            started = [int(line) for line in told.read_text().split()]
+            assert started and not any(map(psutil.pid_exists, started))
+
+
+def test_what_a_resumption_starts_ends_with_a_caller_that_is_killed(tmp_path):
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, str(Path(__file__).parent), str(told)])
+    try:
+        sleeping = os.pidfd_open(int(told.read_text()))
+    finally:
+        caller.kill()
+        caller.wait()
+    assert select.select([sleeping], [], [], 10)[0], "it did not end"
+    os.close(sleeping)
 
 
 def test_a_worker_that_is_killed_takes_what_it_resumes_with_it():

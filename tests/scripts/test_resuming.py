@@ -72,6 +72,8 @@ def test_the_directory_stands_where_the_command_has_it():
         ({"train": ()}, "needs a command"),
         ({"train": ("python", "t.py")}, r"the command must hold \{out\}"),
         ({"resume": ("python", "r.py")}, r"that resumes must hold \{out\}"),
+        ({"results": ("state.json",)}, r"a result must lie in \{out\} .*did you mean '\{out\}/state.json'"),
+        ({"results": ("/etc/shadow",)}, r"a result must lie in \{out\} \(got '/etc/shadow'\)"),
         ({"ranks": 0}, "ranks must be a number from 1 to 64"),
         ({"step": "step"}, "needs a group"),
         ({"values": "("}, "must be a regular expression"),
