@@ -89,7 +89,9 @@ def a_store():
     own = PrefixStore(f"of rank {me()}", store)
     own.set("key", str(me()))
     dist.barrier()
-    return own.get("key"), store.get("of rank 1/key")
+    found = own.get("key"), store.get("of rank 1/key")
+    dist.barrier()  # rank 0's goes with its store
+    return found
 
 
 @program()
