@@ -30,6 +30,9 @@ _stat = os.stat
 _lseek = os.lseek
 _native_id = threading.get_native_id
 _BY_NAME = frozenset({"rename", "link", "unlink", "rmdir", "truncate"})  # the file is that of the name before
+# Where a write without an offset lay is asked after it, so nobody else may move that place meanwhile.  Of the open file
+# descriptions some share a lock; a signal handler that writes comes in between all the same.
+_place_locks = [threading.RLock() for _ in range(64)]
 _MADE = frozenset({"mkdir", "symlink"})  # the file is that of the name after
 
 
@@ -92,6 +95,12 @@ class Recorder:
         identity = (0, 0)
         if call.handle is None and call.kind in _BY_NAME:
             identity = _identity(call.path, _stat if call.kind == "truncate" else _lstat)
+        if call.kind == "write" and call.offset < 0 and call.handle is not None:
+            with _place_locks[call.handle.number % len(_place_locks)]:
+                return self._carry_out(call, proceed, identity)
+        return self._carry_out(call, proceed, identity)
+
+    def _carry_out(self, call: Call, proceed: Callable[[Call], Any], identity: tuple[int, int]) -> Any:
         start_ns = time.monotonic_ns()
         try:
             result = proceed(call)
@@ -148,7 +157,17 @@ class Recorder:
         try:
             self._spool.append(operation, data)
         except UnicodeEncodeError:  # a name that is no text, which the system allows
+            for name in operation:
+                if name != (told := _as_text(name)):
+                    self.note(f"the name '{told}' is no text in UTF-8, and a recording cannot hold it")
             self._spool.append(tuple(map(_as_text, operation)), data)
+
+
+def _new_locks_in_child() -> None:
+    _place_locks[:] = [threading.RLock() for _ in _place_locks]
+
+
+os.register_at_fork(after_in_child=_new_locks_in_child)
 
 
 def _as_text(value: Any) -> Any:

@@ -292,6 +292,7 @@ def require_operations(recording: Recording, what_ran: str, *, failed: bool = Fa
                 if recording.backend == "python"
                 else "root must be the directory that is written to"
             )
+            + (f"; noted: {'; '.join(recording.notes)}" if recording.notes else "")
         )
 
 

@@ -126,7 +126,10 @@ os.register_at_fork(after_in_child=_new_lock_in_child)
 
 
 def read_frames(path: str, scratch_descriptor: int = -1) -> Iterator[tuple[RawOperation, bytes]]:
-    """The whole frames of a spool file, in the order in which they were written."""
+    """The whole frames of a spool file, in the order in which they were written.
+
+    Raises RecordingError where a name in it is no text.
+    """
     decoder = msgspec.msgpack.Decoder(RawOperation)
     with open(path, "rb") as file:
         while len(lengths := file.read(_LENGTHS.size)) == _LENGTHS.size:
@@ -137,4 +140,13 @@ def read_frames(path: str, scratch_descriptor: int = -1) -> Iterator[tuple[RawOp
                 return
             if data_length == ELSEWHERE:
                 data = scratch.read(scratch_descriptor, *_PLACE.unpack(data))
-            yield decoder.decode(head), data
+            try:
+                operation = decoder.decode(head)
+            except UnicodeDecodeError as error:
+                from faultkit.files.operations import RecordingError  # which a recorded process does not need
+
+                name = bytes(error.object).decode(errors="backslashreplace")
+                raise RecordingError(
+                    f"record: a recording can hold only names that are text in UTF-8 (got '{name}')"
+                ) from None
+            yield operation, data

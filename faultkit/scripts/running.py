@@ -61,7 +61,10 @@ def run_ranks(
     asked: Asked | None = None,
     limit: Limit | None = None,
 ) -> tuple[int, str]:
-    """Run `argv` as `ranks` ranks at once: the first status that is not 0, else 0, and what rank 0 printed.
+    """Run `argv` as `ranks` ranks at once: the first status that is not 0, else 0, and what was printed.
+
+    That is the output of rank 0, or, where one fails, of the one that failed first, line by line after its name: what
+    the others say follows from that.
 
     Does not return before every rank has ended.  A rank that is ended by a signal has the negative number of the
     signal as its status.  `asked` is filled where a single rank runs Python in a fork of this process.  With
@@ -82,8 +85,10 @@ def run_ranks(
                 _be_a_rank(argv, work, environment_of_rank(rank, ranks, port), outputs[rank], trace, limit)
             pids[pid] = rank
         groups = list(pids) if limit is not None else []
-        first_bad = _wait(pids, limit)
-        text = os.pread(outputs[0], OUTPUT_BYTES_MAX, 0).decode(errors="backslashreplace")
+        first_bad, teller = _wait(pids, limit)
+        text = os.pread(outputs[teller], OUTPUT_BYTES_MAX, 0).decode(errors="backslashreplace")
+        if first_bad and ranks > 1:
+            text = "".join(f"[rank {teller}] {line}" for line in text.splitlines(keepends=True))
         if asked is not None and notes >= 0:
             told = os.pread(notes, os.fstat(notes).st_size, 0)
             if told:
@@ -103,15 +108,18 @@ def run_ranks(
             os.close(output)
 
 
-def _wait(pids: dict[int, int], limit: Limit | None) -> int:
-    """Wait for every rank; empties `pids`.  Raises TimeoutError at the limit."""
+def _wait(pids: dict[int, int], limit: Limit | None) -> tuple[int, int]:
+    """Wait for every rank: the first status that is not 0, else 0, and its rank; empties `pids`.
+
+    Raises TimeoutError at the limit.
+    """
     watched = {os.pidfd_open(pid): pid for pid in pids}
     poller = select.poll()
     for descriptor in watched:
         poller.register(descriptor, select.POLLIN)
     if limit is not None:
         poller.register(limit.client, 0)  # says only when the other end is gone
-    first_bad, ends_at = 0, None
+    first_bad, rank_of_first, ends_at = 0, 0, None
     try:
         while watched:
             times = [
@@ -127,13 +135,13 @@ def _wait(pids: dict[int, int], limit: Limit | None) -> int:
                 pid = watched.pop(descriptor)
                 os.close(descriptor)
                 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                del pids[pid]
+                rank = pids.pop(pid)
                 if status and ends_at is None:
-                    first_bad, ends_at = status, time.monotonic() + GRACE_SECONDS
+                    first_bad, rank_of_first, ends_at = status, rank, time.monotonic() + GRACE_SECONDS
     finally:
         for descriptor in watched:
             os.close(descriptor)
-    return first_bad
+    return first_bad, rank_of_first
 
 
 def environment_of_rank(rank: int, ranks: int, port: int) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -381,3 +382,58 @@ def test_operations_that_could_not_be_kept_are_no_recording_and_no_failure_of_th
     with pytest.raises(RecordingError, match=r"operations could not be kept \(EFBIG"):
         record(pair, write_more_than_allowed, tmp_path, root=tmp_path)
     assert len(list(tmp_path.iterdir())) == 6
+
+
+@pytest.fixture(scope="module")
+def one():
+    with World(1) as world:
+        yield world
+
+
+def write_in_threads(root, flags):
+    descriptor = os.open(root / "shared", os.O_WRONLY | os.O_CREAT | flags)
+
+    def write(letter):
+        for _ in range(100):
+            os.write(descriptor, letter * 10)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b", b"c", b"d")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("flags", [0, os.O_APPEND], ids=["at its place", "appending"])
+def test_threads_that_share_an_open_file_are_recorded_where_they_wrote(one, tmp_path, flags):
+    recording = record(one, write_in_threads, tmp_path, flags, root=tmp_path).recording
+    written = of(recording, "shared", "write")
+    assert sorted(call.offset for call in written) == list(range(0, 4000, 10))
+    content = (tmp_path / "shared").read_bytes()
+    assert all(content[call.offset : call.offset + 10] == call.data for call in written)
+
+
+def write_without_a_text(root):
+    with open(os.fsencode(root) + b"/\xff\xfe", "wb") as stream:
+        stream.write(b"1")
+
+
+@pytest.mark.parametrize("backend", ["python", "preload"])
+def test_a_name_that_is_no_text_is_refused_by_its_name(one, tmp_path, backend):
+    if backend == "preload" and shim.compiler() is None:
+        pytest.skip("no C compiler builds the preloaded library here")
+    with pytest.raises(RecordingError, match=r"text in UTF-8") as refused:
+        record(one, write_without_a_text, tmp_path, root=tmp_path, backend=backend)
+    assert "\\udcff\\udcfe" in str(refused.value) or "\\xff\\xfe" in str(refused.value)
+
+
+def rename_into(side, root):
+    side.touch()
+    os.rename(side, root / "in")
+
+
+def test_a_rename_into_the_directory_is_refused_with_the_reason(one, tmp_path):
+    root = tmp_path / "root"
+    with pytest.raises(RecordingError, match=r"no file operation .*noted: rank 0: rename into the recorded"):
+        record(one, rename_into, tmp_path / "side", root, root=root)

@@ -85,8 +85,10 @@ def test_ranks_are_told_who_they_are(script):
 
 def test_ranks_that_wait_for_a_failed_one_are_ended(script, monkeypatch):
     monkeypatch.setattr(running, "GRACE_SECONDS", 0.05)
-    text = "import os, sys, signal\nif os.environ['RANK'] == '1': sys.exit(5)\nsignal.pause()"
+    text = "import os, sys, signal\nr = os.environ['RANK']\nprint('rank', r, flush=True)\n"
+    text += "if r == '1': sys.exit(5)\nsignal.pause()"
     began, before = time.monotonic(), set(psutil.Process().children())
-    assert running.run_ranks(["python", script(text)], 2)[0] == 5
+    # the one that failed by itself tells why
+    assert running.run_ranks(["python", script(text)], 2) == (5, "[rank 1] rank 1\n")
     assert time.monotonic() - began < 20
     assert set(psutil.Process().children()) <= before  # nobody is left
