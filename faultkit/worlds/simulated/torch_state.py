@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.distributed import distributed_c10d
 
+from faultkit.worlds.simulated import data_parallel
 from faultkit.worlds.simulated.process_group import SimulatedGroup
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.store import (
@@ -52,6 +53,7 @@ def install() -> None:
     torch.distributed.TCPStore = SimulatedTCPStore
     distributed_c10d.rendezvous = _rendezvous
     _refuse_saves_by_process()
+    data_parallel.install()
     torch._C._distributed_c10d._set_thread_isolation_mode(True)  # groups by name are looked up by thread
 
 
