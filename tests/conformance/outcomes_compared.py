@@ -23,6 +23,7 @@ PRELOADED = (
     "torch.distributed.tensor",
     "torch.distributed.device_mesh",
     "torch.distributed._shard.sharded_tensor",
+    "torch.nn.parallel",
     "faultkit.scenarios.state",
     "programs_modules",
     "programs_names",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 
 import pytest
 from disagreements import PROGRAMS as LISTED
@@ -15,10 +16,7 @@ from disagreements import SEVERAL
 from outcomes_compared import run_all
 from spmd_program import PROGRAMS
 
-FAMILIES = (
-    "arguments collectives directories endings engine groups modules names operations point_to_point processes "
-    "reductions signals store threads timeouts"
-).split()
+FAMILIES = sorted(path.stem.removeprefix("programs_") for path in Path(__file__).parent.glob("programs_*.py"))
 for _family in FAMILIES:
     importlib.import_module(f"programs_{_family}")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from faultkit.worlds.simulated import data_parallel
 from faultkit.worlds.simulated.calls import GroupCalls
 from faultkit.worlds.simulated.groups import Group
 from faultkit.worlds.simulated.network import Network
@@ -73,7 +74,7 @@ class SimulatedGroup(GroupCalls):
         return self._name
 
     def name(self) -> str:
-        return "gloo"
+        return data_parallel.backend_name()
 
     getBackendName = _get_backend_name = name
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.distributed import distributed_c10d
 
+from faultkit.worlds.simulated import data_parallel
 from faultkit.worlds.simulated.process_group import SimulatedGroup
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.replacing import replace
@@ -54,6 +55,7 @@ def install() -> None:
     replace(torch.distributed, "TCPStore", lambda _: SimulatedTCPStore)
     distributed_c10d.rendezvous = _rendezvous
     _refuse_saves_by_process()
+    data_parallel.install()
     torch._C._distributed_c10d._set_thread_isolation_mode(True)  # groups by name are looked up by thread
 
 

@@ -14,6 +14,7 @@ import torch
 from torch._C._distributed_c10d import Work
 
 from faultkit.worlds import collectives
+from faultkit.worlds.simulated.data_parallel import is_in_backward
 from faultkit.worlds.simulated.operations import Operation
 from faultkit.worlds.simulated.scheduler import Task, current_task
 
@@ -124,6 +125,8 @@ class SimulatedWork(Work):
         op = self._op
         if not op.sequence:
             raise RuntimeError("Work::getFuture not implemented.")
+        if is_in_backward():
+            self.wait()
         if op.future is None:
             op.future = torch.futures.Future()
             if op.done and op.error is None:
