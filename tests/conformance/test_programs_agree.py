@@ -27,7 +27,7 @@ FAMILIES = (
         "operations",
         "point_to_point",
     ),
-    *("processes", "signals", "store", "threads", "timeouts"),
+    *("processes", "settings", "signals", "store", "threads", "timeouts"),
 )
 for _family in FAMILIES:
     importlib.import_module(f"programs_{_family}")
