@@ -2,12 +2,13 @@
 
 By rank, whatever another rank does: standard output and error, the environment, the working directory, the
 generators of random numbers of Python, numpy and torch (CPU), the default dtype, warning filters and which
-warnings were shown, signal handlers, and the main thread.  Some are looked up for the rank that asks; the others
-are exchanged when the scheduler goes from one rank to another, and only where they differ.
+warnings were shown, `sys.argv`, hooks for exceptions, settings such as the umask (`settings`), signal handlers, and
+the main thread.  Some are looked up for the rank that asks; the others are exchanged when the scheduler goes from one
+rank to another, and only where they differ.
 
-Shared by all ranks: imported modules and what they keep, `sys.path` and `sys.argv`, logging, torch's numbers of
-threads and flags of determinism, the process number, descriptors, and resource limits.  What C code prints is the
-host's, and so is what it reads from the environment.
+Shared by all ranks: imported modules and what they keep, `sys.path`, logging, torch's numbers of threads and flags of
+determinism, the process number, descriptors, and resource limits.  What C code prints is the host's, and so is what it
+reads from the environment.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 from torch.distributed import distributed_c10d
 
 from faultkit.worlds.rank import LIBRARY_DEFAULTS, Call
-from faultkit.worlds.simulated import directories, environment, identity, randomness
+from faultkit.worlds.simulated import directories, environment, identity, randomness, settings
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.replacing import replace
 from faultkit.worlds.simulated.scheduler import Task
@@ -31,6 +32,7 @@ from faultkit.worlds.simulated.scheduler import Task
 __all__ = ["State", "install", "switch"]
 
 _warnings: Any = warnings
+_hooks: tuple[Any, ...] = ()  # those in place
 _loaded: Any = None  # the state that the generator of torch was last seen in
 
 
@@ -38,14 +40,15 @@ class State:
     """Sets the ranks of one run up, and puts back what the process had before."""
 
     def __init__(self, call: Call, ranks: list[Rank]) -> None:
-        global _loaded
+        global _hooks, _loaded
         self._ranks = ranks
         self._streams = sys.stdout, sys.stderr
         self._dtype = torch.get_default_dtype()
         self._filters = warnings.filters, warnings.showwarning
-        self._excepthook = sys.excepthook
+        self._argv = sys.argv
+        self._hooks = _hooks = _replaceable()
         self._world = distributed_c10d._world
-        place = directories.begin(call.directory)
+        place, common_settings = directories.begin(call.directory), settings.begin()
         torch.default_generator.manual_seed(call.seed)
         _loaded = torch.default_generator.get_state()
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "FAULTKIT_SLOTS")
@@ -63,6 +66,8 @@ class State:
             }  # fmt: skip
             rank.seed = call.seed
             rank.place = place
+            rank.settings = common_settings
+            rank.argv, rank.hooks = list(self._argv), self._hooks
             rank.streams = self._streams
             rank.generator_state = _loaded
             rank.dtype = self._dtype
@@ -75,14 +80,16 @@ class State:
         sys.stdout, sys.stderr = self._streams
         torch.set_default_dtype(self._dtype)
         _warnings.filters, _warnings.showwarning = self._filters
-        sys.excepthook = self._excepthook
+        sys.argv = self._argv
+        _put_back(self._hooks)
+        settings.end()
         distributed_c10d._world = self._world
         directories.end()
 
 
 def switch(before: Task | None, after: Task) -> None:
     """The scheduler goes from a task to another: exchange what differs where that is one of another rank."""
-    global _loaded
+    global _hooks, _loaded
     if before is not None:
         rank = before.rank
         if rank is after.rank:
@@ -90,6 +97,10 @@ def switch(before: Task | None, after: Task) -> None:
         rank.streams = sys.stdout, sys.stderr
         rank.warnings = warnings.filters, warnings.showwarning
         rank.dtype = torch.get_default_dtype()
+        rank.argv = sys.argv
+        if (hooks := _replaceable()) != _hooks:
+            _hooks = hooks
+        rank.hooks = _hooks
         state = torch.default_generator.get_state()
         if not torch.equal(state, _loaded):
             _loaded = state
@@ -97,6 +108,12 @@ def switch(before: Task | None, after: Task) -> None:
     rank = after.rank
     distributed_c10d._world = rank.world
     sys.stdout, sys.stderr = rank.streams
+    sys.argv = rank.argv
+    if rank.hooks is not _hooks:
+        _put_back(rank.hooks)
+        _hooks = rank.hooks
+    if rank.settings is not settings.in_force:
+        settings.enter(rank.settings)
     warnings.filters, warnings.showwarning = rank.warnings
     if rank.dtype is not torch.get_default_dtype():
         torch.set_default_dtype(rank.dtype)
@@ -107,13 +124,25 @@ def switch(before: Task | None, after: Task) -> None:
         directories.enter(rank.place)
 
 
+def _replaceable() -> tuple[Any, ...]:
+    """The functions of modules that a program may replace by its own."""
+    return sys.excepthook, threading.excepthook, _warnings.formatwarning, _warnings._showwarnmsg_impl
+
+
+def _put_back(hooks: tuple[Any, ...]) -> None:
+    sys.excepthook, threading.excepthook, _warnings.formatwarning, _warnings._showwarnmsg_impl = hooks
+
+
 def install() -> None:
     """Once, in the host."""
     environment.install()
     identity.install()
     randomness.install()
     directories.install()
+    settings.install()
     replace(warnings, "warn", _warning)
+    if hasattr(warnings, "_filters_mutated"):
+        replace(warnings, "_filters_mutated", _filtering)
 
 
 def _warning(original: Callable[..., None]) -> Callable[..., None]:
@@ -130,3 +159,17 @@ def _warning(original: Callable[..., None]) -> Callable[..., None]:
         original(message, category, stacklevel + 1, source, **more)
 
     return warn
+
+
+def _filtering(original: Callable[[], None]) -> Callable[[], None]:
+    """Filters have changed: what was shown may be shown again, by the rank that has changed them."""
+
+    def filters_mutated() -> None:
+        rank = current_rank()
+        if rank is None:
+            original()
+        else:
+            for registry in rank.warning_registries.values():
+                registry.clear()
+
+    return filters_mutated

@@ -45,6 +45,9 @@ class Rank:
         self.world: Any = None  # what torch.distributed keeps for a process
         self.environment: dict[bytes, bytes] = {}
         self.place: Any = None  # its working directory
+        self.settings: dict[Any, Any] = {}
+        self.argv: list[str] = []
+        self.hooks: tuple[Any, ...] = ()
         self.streams: tuple[Any, Any] = (None, None)
         self.generator_state: Any = None
         self.generators: dict[str, Any] = {}
