@@ -178,6 +178,8 @@ class Scheduler:
         Where all that could go on have found nothing to do, time passes, the faster the longer that lasts, but never
         past a timer.
         """
+        if self.current is not None and self.current.imports:
+            return  # nobody can go first, and a module that looks at many files does not wait for any
         self.vain += 1
         rounds = self.vain // (1 + self.policy.ready_count())
         if rounds > 1:
@@ -191,6 +193,7 @@ class Scheduler:
         """The running task looks at what others may have done; after many looks they go first."""
         self.looks += 1
         if self.looks > LOOKS_MAX:
+            self.looks = 0
             self.give_way(("look",))
 
     def block(self, why: Any, deadline_ns: int | None = None, *, patient: bool = False) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import queue
+import sys
 import threading
 import time
 
@@ -192,6 +194,25 @@ def test_where_everybody_only_looks_time_passes(pair, loop, seconds):
     assert {outcome.kind for outcome in run.outcomes.values()} == {"returned"}
     assert seconds <= run.simulation.seconds < 1.5 * seconds
     assert run.simulation.steps < 10_000
+
+
+def import_what_looks_at_many_files(place):
+    sys.path.insert(0, str(place))
+    try:
+        return importlib.import_module("looks_at_many_files").SECONDS
+    finally:
+        sys.path.remove(str(place))
+
+
+def test_no_time_passes_where_a_module_looks_at_many_files(pair, tmp_path):
+    (tmp_path / "looks_at_many_files.py").write_text(
+        "import os, time\n"
+        "began = time.monotonic()\n"
+        "found = [os.path.exists(__file__) for _ in range(10_000)]\n"
+        "SECONDS = time.monotonic() - began\n"
+    )
+    run = pair.run(import_what_looks_at_many_files, tmp_path)
+    assert all(outcome.value < 0.1 for outcome in run.outcomes.values())
 
 
 def look_while_another_sleeps():
