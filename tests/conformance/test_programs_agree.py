@@ -16,8 +16,8 @@ from outcomes_compared import run_all
 from spmd_program import PROGRAMS
 
 FAMILIES = (
-    "arguments collectives data_parallel endings engine groups operations point_to_point reductions store threads "
-    "timeouts"
+    "arguments collectives data_parallel endings engine groups opened_stores operations "
+    "point_to_point reductions store threads timeouts"
 ).split()
 for _family in FAMILIES:
     importlib.import_module(f"programs_{_family}")

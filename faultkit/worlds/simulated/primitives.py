@@ -7,6 +7,7 @@ whoever the scheduler lets run first, as with real locks.
 
 from __future__ import annotations
 
+import _thread
 import threading
 from typing import Any
 
@@ -30,6 +31,8 @@ class SimulatedLock:
         self.owner: Task | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if timeout != -1:
+            _require_timeout(blocking, timeout)
         task = current_task()
         if task is not None and task.rank.is_threaded:
             task.scheduler.pause(("lock", self))
@@ -37,8 +40,6 @@ class SimulatedLock:
             self._is_held, self.owner = True, task
             return True
         if not blocking:
-            if timeout != -1:
-                raise ValueError("can't specify a timeout for a non-blocking call")
             return False
         return _wait_for(self, task, timeout)
 
@@ -65,6 +66,11 @@ class SimulatedLock:
 
     def __reduce__(self) -> Any:
         raise TypeError("cannot pickle '_thread.lock' object")
+
+
+def _require_timeout(blocking: bool, timeout: float) -> None:
+    """Raise what a real lock raises for a timeout that it does not take: a free one is taken at once."""
+    _thread.allocate_lock().acquire(blocking, timeout)
 
 
 def _wait_for(lock: SimulatedLock, task: Task | None, timeout: float) -> bool:
@@ -99,6 +105,8 @@ class SimulatedRLock:
         self._count = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if timeout != -1:
+            _require_timeout(blocking, timeout)
         task = current_task()
         if self._count and self._owner is task:
             self._count += 1
