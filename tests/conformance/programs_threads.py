@@ -392,3 +392,24 @@ def a_thread_and_a_lock_from_below():
     _thread.start_new_thread(works, ())
     with lock:
         return found
+
+
+@program(deadline_seconds=5.0)
+def timeouts_that_locks_do_not_take():
+    found = []
+    for make in (threading.Lock, threading.RLock):
+        for arguments in (
+            (False, 1),
+            (False, -1),
+            (True, -2),
+            (True, float("nan")),
+            (True, 1e20),
+            (True, 0),
+            (True, 5),
+        ):
+            lock = make()
+            try:
+                found.append(lock.acquire(*arguments))
+            except (ValueError, OverflowError) as error:
+                found.append((type(error).__name__, str(error)))
+    return found

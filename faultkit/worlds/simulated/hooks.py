@@ -18,6 +18,7 @@ from faultkit.injection import arming, engine, files_raw, perform
 from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session, lay_down, take_up
 from faultkit.plan import FaultPlan
+from faultkit.worlds.simulated.opened_stores import close_servers
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.scheduler import _get_ident, _tasks, current_task
 
@@ -146,6 +147,7 @@ def bury(rank: Rank, signal_name: str | None, status: int | None) -> None:
             rank.scheduler.remove(task)
     if rank.network is not None:
         rank.network.close(rank.number)
+        close_servers(rank)
 
 
 def _rank() -> Rank:

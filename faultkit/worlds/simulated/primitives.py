@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from faultkit.worlds.simulated.scheduler import Scheduler, Task, current_task
+from faultkit.worlds.simulated.scheduler import Scheduler, Task, _allocate_lock, current_task
 
 __all__ = ["SimulatedLock", "SimulatedRLock"]
 
@@ -35,6 +35,8 @@ class SimulatedLock:
         self.owner: Task | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if timeout != -1:
+            _require_timeout(blocking, timeout)
         task = current_task()
         if task is not None and task.rank.is_threaded:
             task.scheduler.pause(("lock", self), is_look=not blocking)
@@ -42,8 +44,6 @@ class SimulatedLock:
             self._is_held, self.owner = True, task
             return True
         if not blocking:
-            if timeout != -1:
-                raise ValueError("can't specify a timeout for a non-blocking call")
             if task is not None:
                 task.scheduler.give_way()
             return False
@@ -72,6 +72,11 @@ class SimulatedLock:
 
     def __reduce__(self) -> Any:
         raise TypeError("cannot pickle '_thread.lock' object")
+
+
+def _require_timeout(blocking: bool, timeout: float) -> None:
+    """Raise what a real lock raises for a timeout that it does not take: a free one is taken at once."""
+    _allocate_lock().acquire(blocking, timeout)
 
 
 def _wait_for(lock: SimulatedLock, task: Task | None, timeout: float) -> bool:
@@ -121,6 +126,8 @@ class SimulatedRLock:
         self._count = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if timeout != -1:
+            _require_timeout(blocking, timeout)
         task = current_task()
         if self._count and self._owner is task:
             self._count += 1

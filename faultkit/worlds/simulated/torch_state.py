@@ -6,22 +6,22 @@ it in place when it goes to the rank.  The default group is made as `init_proces
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 from torch.distributed import distributed_c10d
 
 from faultkit.worlds.simulated import data_parallel
-from faultkit.worlds.simulated.process_group import SimulatedGroup
-from faultkit.worlds.simulated.ranks import Rank, current_rank
-from faultkit.worlds.simulated.replacing import replace
-from faultkit.worlds.simulated.store import (
+from faultkit.worlds.simulated.opened_stores import (
     SimulatedFileStore,
-    SimulatedPrefixStore,
-    SimulatedStore,
+    SimulatedHashStore,
     SimulatedTCPStore,
-    Values,
 )
+from faultkit.worlds.simulated.process_group import SimulatedGroup
+from faultkit.worlds.simulated.ranks import Rank
+from faultkit.worlds.simulated.replacing import replace
+from faultkit.worlds.simulated.store import SimulatedPrefixStore, SimulatedStore, Values
 
 __all__ = ["RankWorld", "form_default_group", "install", "register_groups"]
 
@@ -51,9 +51,11 @@ def install() -> None:
     distributed_c10d.ProcessGroupGloo = SimulatedGroup
     replace(torch.distributed, "PrefixStore", lambda _: SimulatedPrefixStore)
     distributed_c10d.PrefixStore = SimulatedPrefixStore
+    replace(torch.distributed, "HashStore", lambda _: SimulatedHashStore)
     replace(torch.distributed, "FileStore", lambda _: SimulatedFileStore)
     replace(torch.distributed, "TCPStore", lambda _: SimulatedTCPStore)
-    distributed_c10d.rendezvous = _rendezvous
+    rendezvous: Any = sys.modules["torch.distributed.rendezvous"]  # a function hides it
+    rendezvous.FileStore, rendezvous.TCPStore = SimulatedFileStore, SimulatedTCPStore
     _refuse_saves_by_process()
     data_parallel.install()
     torch._C._distributed_c10d._set_thread_isolation_mode(True)  # groups by name are looked up by thread
@@ -103,12 +105,3 @@ def register_groups(rank: Rank) -> None:
     """Make the rank's groups known by name to the calling thread, which is a new one of the rank."""
     for group, name in rank.world.pg_names.items():
         distributed_c10d._register_process_group(name, group)
-
-
-def _rendezvous(url: str, rank: int = -1, world_size: int = -1, **_: Any) -> Any:
-    """In the place of the rendezvous by address or file: all simulated ranks share one store."""
-    here = current_rank()
-    if here is None:
-        raise RuntimeError("only simulated ranks meet in the host of a simulated world")
-    store = SimulatedStore(here.values)
-    yield store, rank if rank >= 0 else here.number, world_size if world_size >= 0 else here.size

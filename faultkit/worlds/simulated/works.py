@@ -17,6 +17,7 @@ from faultkit.worlds import collectives
 from faultkit.worlds.simulated.data_parallel import is_in_backward
 from faultkit.worlds.simulated.operations import Operation
 from faultkit.worlds.simulated.scheduler import Task, current_task
+from faultkit.worlds.simulated.store_arguments import duration
 
 __all__ = [
     "NO_TIMEOUT",
@@ -54,13 +55,7 @@ class SimulatedWork(Work):
 
     def wait(self, timeout: datetime.timedelta | float = NO_TIMEOUT) -> bool:
         op, task = self._op, required_task()
-        if isinstance(timeout, float):
-            timeout = datetime.timedelta(seconds=timeout)
-        if not isinstance(timeout, datetime.timedelta):
-            raise TypeError(
-                "wait(): incompatible function arguments. The timeout must be a datetime.timedelta, or a float in "
-                f"seconds (got {timeout!r})."
-            )
+        timeout = duration("wait", timeout)
         if not op.done:
             began = thread_time()
             try:
