@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import multiprocessing
 import os
 import subprocess
@@ -93,6 +94,13 @@ def a_loader_with_a_worker():
     from torch.utils.data import DataLoader
 
     return [batch.tolist() for batch in DataLoader(list(range(4)), batch_size=2, num_workers=1)]
+
+
+@program()
+def a_pool_of_concurrent_futures():
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return list(pool.map(abs, [-1, me()]))
 
 
 @program()

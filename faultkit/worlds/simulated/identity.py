@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from faultkit.worlds.simulated.patching import Handle
 from faultkit.worlds.simulated.ranks import Rank, current_rank
 from faultkit.worlds.simulated.replacing import replace
 
@@ -71,6 +72,8 @@ def adopt_main_thread(rank: Rank) -> None:
     thread = threading.Thread.__new__(threading.Thread)
     thread.__dict__.update(_main_thread().__dict__)
     thread._ident = main.ident  # type: ignore[attr-defined]
+    if hasattr(thread, "_handle"):  # from Python 3.13 on
+        thread._handle = Handle(main.ident)
     thread._native_id = threading.get_native_id()  # type: ignore[attr-defined]
     threading._active[main.ident] = thread  # type: ignore[attr-defined]
     main.thread = thread

@@ -28,7 +28,7 @@ from faultkit.worlds.simulated.primitives import SimulatedLock, SimulatedRLock
 from faultkit.worlds.simulated.replacing import replace
 from faultkit.worlds.simulated.scheduler import current_task
 
-__all__ = ["install"]
+__all__ = ["Handle", "install"]
 
 
 def install() -> None:
@@ -69,11 +69,11 @@ def _replace_starting(module: Any) -> None:
         module._set_sentinel = _making(module._set_sentinel, SimulatedLock)
 
 
-class _Handle:
-    """What `threading.Thread` waits for from Python 3.13 on."""
+class Handle:
+    """What `threading.Thread` waits for from Python 3.13 on; in a forked child, `threading` asks it for `ident`."""
 
-    def __init__(self) -> None:
-        self.ident = None
+    def __init__(self, ident: int | None = None) -> None:
+        self.ident = ident
         self._running = SimulatedLock()
         self._running.acquire()
 
@@ -94,10 +94,11 @@ def _starting_joinable(original: Callable[..., Any]) -> Callable[..., Any]:
         thread = getattr(function, "__self__", None)
         if current_task() is None or not isinstance(thread, threading.Thread):
             return original(function, handle=handle, daemon=daemon)
-        own = _Handle()
+        own = Handle()
         thread._handle = own  # type: ignore[attr-defined]
 
         def body() -> None:
+            own.ident = threading.get_ident()
             try:
                 function()
             finally:

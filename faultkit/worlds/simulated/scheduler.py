@@ -50,6 +50,10 @@ def current_task() -> Task | None:
     return _tasks.get(_get_ident())
 
 
+def _nothing() -> None:
+    """What a task has left to do that is over."""
+
+
 class Task:
     """One thread of a simulated rank.  `why` says for what it waits while it is blocked."""
 
@@ -354,6 +358,8 @@ class Scheduler:
             task.body()
         finally:
             task.state = OVER
+            if not task.is_main:
+                task.body, task.thread = _nothing, None  # what only a thread held is garbage once it is over
             task.token += 1
             if _tasks.pop(task.ident, None) is None:
                 _exit(0)  # this is a process that the task has forked: nobody here waits for a turn

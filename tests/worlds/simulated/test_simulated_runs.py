@@ -134,6 +134,20 @@ def test_a_thread_and_a_file_that_are_left_are_a_leak(pair):
     os.unlink(*event.data["files"])
 
 
+def test_what_only_a_thread_held_that_is_over_is_no_leak(pair):
+    class Holder(threading.Thread):
+        def run(self):
+            self.file = open(os.devnull)  # noqa: SIM115
+            self.itself = self
+
+    def hold():
+        thread = Holder()
+        thread.start()
+        thread.join()
+
+    assert pair.run(hold).verdict == Verdict.HELD
+
+
 def test_descriptors_children_and_shared_memory_are_told_of_the_rank_that_left_them(pair):
     def leak():
         import multiprocessing.shared_memory
