@@ -58,8 +58,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds, end_seconds: CLOCK_MONOTONIC at start and end.
     name, number, phase: of a collective its name at the process group ("allgather"), which collective of its group
         it is (from 0, so that equal `group` and `number` are one collective), "enter" or "leave". Of "thread"
-        `number` is the other thread, which this one starts or has joined: phase "start" or "join".
+        `number` is the other thread, which this one starts or has joined or has got something from: phase "start",
+        "join" or "wait".
     group, root: of a collective, the ranks of its group in the world, and the rank that it is to or from, or -1.
+    after: of "thread" with phase "wait", the last operation that the other thread had done when it handed over what
+        this one waited for, by its index.
     """
 
     index: int
@@ -82,6 +85,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     phase: str = ""
     group: tuple[int, ...] = ()
     root: int = -1
+    after: int = -1
 
 
 class Recording(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -144,7 +148,8 @@ def _call(operation: Operation) -> str:
         case "collective":
             return f"{operation.phase} {operation.name} (collective {operation.number})"
         case "thread":
-            return f"{operation.phase} helper thread {operation.number}"
+            other = f"helper thread {operation.number}" if operation.number else "the main thread"
+            return f"wait for {other}" if operation.phase == "wait" else f"{operation.phase} {other}"
         case "returned":
             return "the function returned"
         case kind:
