@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from faultkit.crash.losses import places
 from faultkit.crash.space import Space
-from faultkit.crash.units import DATA
+from faultkit.crash.units import DATA, Unit
 
 __all__ = ["Point", "begun", "frontiers", "journal_behind"]
 
@@ -54,7 +54,8 @@ def journal_behind(space: Space) -> tuple[list[Point], int]:
 
     Of what is between them data that is `placed` may be there all the same, and nothing else.
     """
-    placed = sum(unit.bit for unit in space.history.units if unit.placed)
+    under = {unit.bit: _under(space, unit) for unit in space.history.units if unit.placed}
+    placed = sum(under)
     if not placed:
         return [], 0
     cuts = [(cut, space.done(cut), space.durable("ordered", cut)) for cut in space.cuts]
@@ -63,8 +64,8 @@ def journal_behind(space: Space) -> tuple[list[Point], int]:
         if not done & placed:
             continue
         for earlier, kept, _ in cuts:
-            early = placed & done & ~kept
-            gone = done & ~kept & ~placed
+            early = sum(bit for bit in under if bit & done & ~kept and not under[bit] & ~kept)
+            gone = done & ~kept & ~early
             if not early or not gone or durable & gone:
                 continue
             if all(one <= other for one, other in zip(earlier, later, strict=True)):
@@ -74,3 +75,16 @@ def journal_behind(space: Space) -> tuple[list[Point], int]:
     if len(points) > most:
         return [points[number * len(points) // most] for number in range(most)], len(points)
     return points, len(points)
+
+
+def _under(space: Space, placed: Unit) -> int:
+    """The writes by which the bytes of `placed` came to be there: what goes ahead of the journal goes over these."""
+    return sum(
+        unit.bit
+        for unit in space.history.units[: placed.number]
+        if unit.kind == DATA
+        and unit.inode == placed.inode
+        and not unit.placed
+        and unit.start < placed.stop
+        and placed.start < unit.stop
+    )

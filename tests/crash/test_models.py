@@ -84,6 +84,32 @@ def test_a_file_opened_for_synchronous_writes_needs_no_sync():
         assert contents(tape, model, "a", phase="returned") == {b"data"}
 
 
+def named_before(path, sync, flags=os.O_WRONLY, offset=0):
+    """A name is removed, then `path` written and synced."""
+    tape = Tape({"a": b"o" * 100, "mark": b""}).do("unlink", "mark").open(path, flags)
+    tape.write(path, b"n" * 50, offset)
+    return (tape.do(sync, path, handle=tape._open[path]) if sync else tape).returned()
+
+
+@pytest.mark.parametrize(
+    ("tape", "persists"),
+    [
+        (named_before("a", "fsync"), True),
+        (named_before("a", "fdatasync"), False),
+        (named_before("a", "", os.O_WRONLY | os.O_DSYNC), False),
+        (named_before("a", "", os.O_WRONLY | os.O_SYNC), True),
+        (named_before("a", "fdatasync", offset=80), True),  # the file grows
+        (named_before("b", "fdatasync", CREATE), True),  # it is new
+    ],
+)
+def test_fdatasync_persists_names_where_the_size_changes_and_not_over_bytes_that_were_there(tape, persists):
+    for model in ("ordered", "weak"):
+        after = trees(tape, model, phase="returned")
+        name = "b" if "b" in tape._open else "a"
+        assert all(b"n" * 20 in tree.get(name, b"n" * 20) for tree in after)
+        assert any("mark" in tree for tree in after) is (model == "weak" or not persists)
+
+
 def test_data_over_old_data_is_lost_piece_by_piece():
     old, new = b"o" * 4096 * 3, b"n" * 4096 * 3
     tape = Tape({"a": old}).open("a", os.O_WRONLY).write("a", new)
