@@ -100,7 +100,7 @@ def explore(
             memory_bytes=memory_bytes,
         )
     with judging as judge:
-        judge.expect(_finished(space), None if scenario.fresh else dict(recording.before))
+        judge.expect(_finished(space), None if scenario.fresh else {**recording.before, **recording.links})
         for model in models:
             left = budget_seconds - (time.monotonic() - begun)
             counts.append(_explore_model(space, model, judge, causes, seed, left, on_progress))
