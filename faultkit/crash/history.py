@@ -205,7 +205,7 @@ class _Reader:
             return False
         if operation.data:
             self.raw.append((operation, DATA, self.contents.write(inode, operation.offset, operation.data)))
-        synced = _sync_of(flags)
+        synced = _sync_of(flags | operation.flags)
         what = "whole" if flags & os.O_APPEND else "write"
         span = {"start": operation.offset, "stop": operation.offset + len(operation.data)}
         self._touch(operation, [], [], inode, synced, content=what, handle=operation.handle, **span)
@@ -226,6 +226,11 @@ class _Reader:
 
     def _do_fdatasync(self, operation: Operation) -> bool | None:
         return self._do_fsync(operation, "data")
+
+    def _do_sync(self, operation: Operation) -> bool | None:
+        self._touch(operation, [], [], -1, "all")
+        self.contents.sync_all()
+        return None
 
     def _do_fsync_directory(self, operation: Operation) -> bool | None:
         _, inode, passed = self.lookup(operation.path)

@@ -75,7 +75,9 @@ def _persisted_weak(space: Space, index: int) -> int:
     for unit in space.history.units:
         if not space.order.before(unit.operation, index):
             continue
-        if touch.sync == "directory":
+        if touch.sync == "all":
+            concerned = True
+        elif touch.sync == "directory":
             concerned = unit.kind == NAME and touch.inode in _directories(unit)
         else:
             concerned = unit.kind != NAME and unit.inode == touch.inode
@@ -87,6 +89,8 @@ def _persisted_weak(space: Space, index: int) -> int:
 def _persisted_ordered(space: Space, index: int) -> int:
     touch = space.history.touches[index]
     before = [unit for unit in space.history.units if space.order.before(unit.operation, index)]
+    if touch.sync == "all":
+        return sum(unit.bit for unit in before)
     own = [
         unit
         for unit in before

@@ -70,9 +70,7 @@ class Touch(msgspec.Struct, frozen=True):
     reads: tuple[Key, ...] = ()
     writes: tuple[Key, ...] = ()
     inode: int = -1
-    sync: str = (
-        ""  # what of it waits for the disk: "file", "data" (and what is needed to read it), "directory"
-    )
+    sync: str = ""  # what of it waits for the disk: "file", "data" (and what is needed to read it), "directory", "all"
     content: str = ""
     start: int = 0
     stop: int = 0
