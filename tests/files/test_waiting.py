@@ -19,7 +19,7 @@ REPLACED = [
     (threading.Thread, ("start", "join")),
     (queue.Queue, ("put", "get", "task_done", "join")),
     (queue, ("SimpleQueue",)),
-    (concurrent.futures.Future, ("__init__", "result")),
+    (concurrent.futures.Future, ("__init__",)),
 ]
 
 
@@ -29,7 +29,7 @@ def test_everything_is_put_back(here):
 
     before = found()
     with here.recorded():
-        assert sum(one is not other for one, other in zip(found(), before, strict=True)) == 19
+        assert all(one is not other for one, other in zip(found(), before, strict=True))
         items = queue.SimpleQueue()
         items.put("kept")
         (here.root / "a").touch()
