@@ -40,13 +40,17 @@ def frontiers(space: Space, model: str) -> list[Point]:
 
 def begun(space: Space) -> Iterator[Point]:
     """At each cut each row of writes that may come next, as far as each place where it may be cut."""
+    rests: dict[int, list[int]] = {}  # a step -> what is not there yet at each place
     for cut in space.cuts:
         done = space.done(cut)
         for thread, _ in space.order.next_steps(cut):
             step = space.units_of_step[(thread, cut[thread])]
-            units = [unit for unit in space.units_in(step) if unit.kind == DATA]
-            for place in places(units, space.bound.places):
-                yield Point(done | step, done, sum(unit.bit for unit in units[place:]))
+            if step not in rests:
+                units = [unit for unit in space.units_in(step) if unit.kind == DATA]
+                found = places(units, space.bound.places)
+                rests[step] = [sum(unit.bit for unit in units[place:]) for place in found]
+            for rest in rests[step]:
+                yield Point(done | step, done, rest)
 
 
 def journal_behind(space: Space) -> tuple[list[Point], int]:
@@ -54,17 +58,19 @@ def journal_behind(space: Space) -> tuple[list[Point], int]:
 
     Of what is between them data that is `placed` may be there all the same, and nothing else.
     """
-    under = {unit.bit: _under(space, unit) for unit in space.history.units if unit.placed}
-    placed = sum(under)
+    placed = sum(unit.bit for unit in space.history.units if unit.placed)
     if not placed:
         return [], 0
+    under = _under(space)
+    free = placed & ~sum(under)
     cuts = [(cut, space.done(cut), space.durable("ordered", cut)) for cut in space.cuts]
     found: dict[tuple[int, int], Point] = {}
     for later, done, durable in cuts:
         if not done & placed:
             continue
         for earlier, kept, _ in cuts:
-            early = sum(bit for bit in under if bit & done & ~kept and not under[bit] & ~kept)
+            early = free & done & ~kept
+            early |= sum(bit for bit in under if bit & done & ~kept and not under[bit] & ~kept)
             gone = done & ~kept & ~early
             if not early or not gone or durable & gone:
                 continue
@@ -77,14 +83,21 @@ def journal_behind(space: Space) -> tuple[list[Point], int]:
     return points, len(points)
 
 
-def _under(space: Space, placed: Unit) -> int:
-    """The writes by which the bytes of `placed` came to be there: what goes ahead of the journal goes over these."""
-    return sum(
-        unit.bit
-        for unit in space.history.units[: placed.number]
-        if unit.kind == DATA
-        and unit.inode == placed.inode
-        and not unit.placed
-        and unit.start < placed.stop
-        and placed.start < unit.stop
-    )
+def _under(space: Space) -> dict[int, int]:
+    """Of each placed unit the writes by which its bytes came to be there, where they are not from before the recording:
+    what goes ahead of the journal goes over these.
+    """
+    found: dict[int, int] = {}
+    first: dict[int, list[Unit]] = {}
+    for unit in space.history.units:
+        if unit.kind != DATA:
+            continue
+        if not unit.placed:
+            first.setdefault(unit.inode, []).append(unit)
+            continue
+        mask = sum(
+            one.bit for one in first.get(unit.inode, ()) if one.start < unit.stop and unit.start < one.stop
+        )
+        if mask:
+            found[unit.bit] = mask
+    return found
