@@ -26,6 +26,8 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
         Besides, the last writes of a row are lost, whole, at so many places.
     cuts: more consistent cuts than this are not explored one by one but pairwise: every pair of threads at
         every pair of places, with all other threads as early, and as late, as the order allows.
+        In `ordered` at most so many pairs of cuts are explored besides, of which the journal has come to the earlier
+        and data over bytes that were there to the later; where there are more, some spread over all of them.
     subsets: with ``lost=None``, a cut with more subsets than this falls back to two lost and one kept.
     states: enumerated states of one model; where the estimate lies above, fewer operations are lost at a time.
     places: a row of writes of one thread to one file is cut at most at so many places where a process is killed.

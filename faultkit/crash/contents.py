@@ -1,9 +1,9 @@
 """What writes and truncations do to the contents of files: their sizes, and which bytes lie where the disk has a place.
 
 A *stretch* is what is written to a file between two syncs or truncations of it; its data is cut in pieces together.
-Bytes are *placed* where the file had them when it was last synced, neither cut off since nor a hole: a write over them
-changes no metadata, so that nothing makes it wait for the journal (ext4 with data=ordered and xfs write such data back
-in place whenever they like).
+Bytes are *placed* where the file had them when they were written, and no hole: once those are on the disk, a write over
+them changes no metadata, so that nothing makes it wait for the journal (ext4 with data=ordered and xfs write such data
+back in place whenever they like).
 
 Left out: names (`faultkit.crash.history`), holes punched, and files whose blocks are shared or compressed.
 """
@@ -22,9 +22,8 @@ Span = tuple[int, int]
 
 class _File:
     def __init__(self, size: int) -> None:
-        self.size = self.firm_size = size
+        self.size = size
         self.holes: list[Span] = []
-        self.firm_holes: tuple[Span, ...] = ()
         self.stretch = -1
         self.stretch_size = size  # at the start of the stretch
 
@@ -50,17 +49,17 @@ class Contents:
         if size > file.size:
             file.holes.append((file.size, size))
         file.holes = [(low, min(high, size)) for low, high in file.holes if low < size]
-        file.size, file.firm_size = size, min(file.firm_size, size)
-        file.stretch = -1
+        file.size, file.stretch = size, -1
         return {"inode": inode, "stop": size}
 
     def write(self, inode: int, start: int, data: bytes) -> dict[str, Any]:
-        """Fields of the units, before they are cut; `size` and `firm` are for `in_pieces`."""
+        """Fields of the units, before they are cut; `size` and `there` are for `in_pieces`."""
         file = self._file(inode)
         if file.stretch < 0:
             self._stretch_count += 1
             file.stretch, file.stretch_size = self._stretch_count, file.size
         stop = start + len(data)
+        there = (file.size, tuple(file.holes))
         if start > file.size:
             file.holes.append((file.size, start))
         holes: list[Span] = []
@@ -75,13 +74,12 @@ class Contents:
             "data": data,
             "stretch": file.stretch,
             "size": file.stretch_size,
-            "firm": (file.firm_size, file.firm_holes),
+            "there": there,
         }
 
     def sync(self, inode: int) -> None:
         """The content is on the disk."""
-        file = self._file(inode)
-        file.firm_size, file.firm_holes, file.stretch = file.size, tuple(file.holes), -1
+        self._file(inode).stretch = -1
 
     def sync_all(self) -> None:
         """That of every file is."""
@@ -108,11 +106,11 @@ def in_pieces(writes: list[dict[str, Any]], pieces: int) -> Iterable[list[dict[s
         found = piece_edges(low, high, pieces, BLOCK_BYTES)
         edges[stretch] = sorted({*found, sizes[stretch]} if low < sizes[stretch] < high else found)
     for values in writes:
-        firm_size, holes = values["firm"]
+        size, holes = values["there"]
         parts = []
-        kept = {name: value for name, value in values.items() if name not in ("size", "firm")}
+        kept = {name: value for name, value in values.items() if name not in ("size", "there")}
         for part in cut(kept, edges[values["stretch"]]):
             start, stop = part["start"], part["stop"]
-            placed = stop <= firm_size and not any(start < high and low < stop for low, high in holes)
+            placed = stop <= size and not any(start < high and low < stop for low, high in holes)
             parts.append({**part, "grows": stop > values["size"], "placed": placed})
         yield parts

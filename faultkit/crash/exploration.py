@@ -100,7 +100,7 @@ def explore(
             memory_bytes=memory_bytes,
         )
     with judging as judge:
-        judge.expect(_finished(space), None if scenario.fresh else dict(recording.before))
+        judge.expect(_finished(space), None if scenario.fresh else {**recording.before, **recording.links})
         interrupted = False
         for model in models:
             left = budget_seconds - (time.monotonic() - begun)

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["read_history"]
 
 SYMLINKS_MAX = 40
-SYNC_FLAGS = os.O_DSYNC | os.O_SYNC
 
 
 def read_history(recording: Recording, pieces: int) -> History:
     """The history of `recording`, the un-synced data of one file cut in at most `pieces` pieces."""
     return _Reader(recording, pieces).read()
+
+
+def _sync_of(flags: int) -> str:
+    """What a write waits for by flags of open: its file, the data, or nothing.  O_SYNC has the bit of O_DSYNC."""
+    return "file" if flags & os.O_SYNC == os.O_SYNC else "data" if flags & os.O_DSYNC else ""
 
 
 class _Reader:
@@ -201,28 +205,32 @@ class _Reader:
             return False
         if operation.data:
             self.raw.append((operation, DATA, self.contents.write(inode, operation.offset, operation.data)))
-        synced = bool(flags & SYNC_FLAGS)
+        synced = _sync_of(flags | operation.flags)
         what = "whole" if flags & os.O_APPEND else "write"
         span = {"start": operation.offset, "stop": operation.offset + len(operation.data)}
-        self._touch(
-            operation, [], [], inode, "file" if synced else "", content=what, handle=operation.handle, **span
-        )
+        self._touch(operation, [], [], inode, synced, content=what, handle=operation.handle, **span)
         if synced:
             self.contents.sync(inode)
         return None
 
-    def _do_fsync(self, operation: Operation) -> bool | None:
+    def _do_fsync(self, operation: Operation, sync: str = "file") -> bool | None:
         inode, _ = self._of_handle(operation)
         if inode is None:
             return False
         if inode in self.directories:
             self._touch(operation, [], [], inode, "directory")
         else:
-            self._touch(operation, [], [], inode, "file", content="sync")
+            self._touch(operation, [], [], inode, sync, content="sync")
             self.contents.sync(inode)
         return None
 
-    _do_fdatasync = _do_fsync
+    def _do_fdatasync(self, operation: Operation) -> bool | None:
+        return self._do_fsync(operation, "data")
+
+    def _do_sync(self, operation: Operation) -> bool | None:
+        self._touch(operation, [], [], -1, "all")
+        self.contents.sync_all()
+        return None
 
     def _do_fsync_directory(self, operation: Operation) -> bool | None:
         _, inode, passed = self.lookup(operation.path)

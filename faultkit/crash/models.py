@@ -9,10 +9,10 @@ ordered: the power goes; one journal (ext4 with data=ordered, xfs).
     later than its write (delayed allocation): the un-synced data of a file is there up to some piece, and the
     file is as long as that, or the first so many of its writes are there; a rename or truncation before does not
     hurry it (auto_da_alloc is not relied upon).
-    Data over bytes that the file had before its last sync may be there or not, piece by piece, and before earlier
-    changes of names: it has its blocks, and only new ones join a transaction (ext4_map_blocks in fs/ext4/inode.c
-    calls ext4_jbd2_inode_add_write for EXT4_MAP_NEW alone).  fsync of a file
-    or directory persists the data of that file, and all changes of names up to the last change of that file.
+    Data over bytes that the file had may be there or not, piece by piece, and before earlier changes of names: it
+    has its blocks, and only new ones join a transaction (ext4_map_blocks in fs/ext4/inode.c calls
+    ext4_jbd2_inode_add_write for EXT4_MAP_NEW alone).  fsync of a file or directory persists the data of that file,
+    and all changes of names up to the last change of that file; fdatasync up to its last change of size or blocks.
     Not covered: data=journal and data=writeback, a disk that lies about its cache, extents that xfs completes
     out of order (zeros within a file), several file systems.
 weak: the power goes; only fsync orders anything (POSIX as ALICE reads it: Pillai et al., OSDI 2014).

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from faultkit.crash.losses import places
 from faultkit.crash.space import Space
-from faultkit.crash.units import DATA
+from faultkit.crash.units import DATA, Unit
 
 __all__ = ["Point", "begun", "frontiers", "journal_behind"]
 
@@ -40,13 +40,17 @@ def frontiers(space: Space, model: str) -> list[Point]:
 
 def begun(space: Space) -> Iterator[Point]:
     """At each cut each row of writes that may come next, as far as each place where it may be cut."""
+    rests: dict[int, list[int]] = {}  # a step -> what is not there yet at each place
     for cut in space.cuts:
         done = space.done(cut)
         for thread, _ in space.order.next_steps(cut):
             step = space.units_of_step[(thread, cut[thread])]
-            units = [unit for unit in space.units_in(step) if unit.kind == DATA]
-            for place in places(units, space.bound.places):
-                yield Point(done | step, done, sum(unit.bit for unit in units[place:]))
+            if step not in rests:
+                units = [unit for unit in space.units_in(step) if unit.kind == DATA]
+                found = places(units, space.bound.places)
+                rests[step] = [sum(unit.bit for unit in units[place:]) for place in found]
+            for rest in rests[step]:
+                yield Point(done | step, done, rest)
 
 
 def journal_behind(space: Space) -> tuple[list[Point], int]:
@@ -57,14 +61,17 @@ def journal_behind(space: Space) -> tuple[list[Point], int]:
     placed = sum(unit.bit for unit in space.history.units if unit.placed)
     if not placed:
         return [], 0
+    under = _under(space)
+    free = placed & ~sum(under)
     cuts = [(cut, space.done(cut), space.durable("ordered", cut)) for cut in space.cuts]
     found: dict[tuple[int, int], Point] = {}
     for later, done, durable in cuts:
         if not done & placed:
             continue
         for earlier, kept, _ in cuts:
-            early = placed & done & ~kept
-            gone = done & ~kept & ~placed
+            early = free & done & ~kept
+            early |= sum(bit for bit in under if bit & done & ~kept and not under[bit] & ~kept)
+            gone = done & ~kept & ~early
             if not early or not gone or durable & gone:
                 continue
             if all(one <= other for one, other in zip(earlier, later, strict=True)):
@@ -74,3 +81,23 @@ def journal_behind(space: Space) -> tuple[list[Point], int]:
     if len(points) > most:
         return [points[number * len(points) // most] for number in range(most)], len(points)
     return points, len(points)
+
+
+def _under(space: Space) -> dict[int, int]:
+    """Of each placed unit the writes by which its bytes came to be there, where they are not from before the recording:
+    what goes ahead of the journal goes over these.
+    """
+    found: dict[int, int] = {}
+    first: dict[int, list[Unit]] = {}
+    for unit in space.history.units:
+        if unit.kind != DATA:
+            continue
+        if not unit.placed:
+            first.setdefault(unit.inode, []).append(unit)
+            continue
+        mask = sum(
+            one.bit for one in first.get(unit.inode, ()) if one.start < unit.stop and unit.start < one.stop
+        )
+        if mask:
+            found[unit.bit] = mask
+    return found

@@ -1,6 +1,6 @@
 """Why one operation comes before another of another thread: `reasons_of`.
 
-It does where `faultkit.files.edges` says so (collectives and messages, starts and joins of threads); and where both
+It does where `faultkit.files.edges` says so (collectives, messages, threads that start, join and wait); and where both
 use the same name, or the same file and one of them changes it, which keeps the order that was seen.
 
 Two opens of one file or directory order nothing, however they fell; nor do writes to different bytes through different
@@ -110,7 +110,7 @@ def _add_contents(recording: Recording, history: History, reasons: Reasons) -> N
 
 
 def _add_unknown_threads(recording: Recording, reasons: Reasons) -> None:
-    known = {(one.rank, one.number) for one in recording.operations if one.kind == "thread"}
+    known = {(one.rank, one.number) for one in recording.operations if one.phase in ("start", "join")}
     threads = {(one.rank, one.thread) for one in recording.operations if one.thread != 0}
     for rank in {rank for rank, _ in threads - known}:
         _add_sessions([one for one in recording.operations if one.rank == rank], reasons)

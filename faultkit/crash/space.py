@@ -11,7 +11,7 @@ from faultkit.crash.bounds import Bound
 from faultkit.crash.history import read_history
 from faultkit.crash.order import Clock, Order
 from faultkit.crash.trees import Forest
-from faultkit.crash.units import DATA, NAME, History, Unit
+from faultkit.crash.units import DATA, NAME, TRUNCATE, History, Unit
 
 if TYPE_CHECKING:
     from faultkit.files.operations import Recording
@@ -75,7 +75,9 @@ def _persisted_weak(space: Space, index: int) -> int:
     for unit in space.history.units:
         if not space.order.before(unit.operation, index):
             continue
-        if touch.sync == "directory":
+        if touch.sync == "all":
+            concerned = True
+        elif touch.sync == "directory":
             concerned = unit.kind == NAME and touch.inode in _directories(unit)
         else:
             concerned = unit.kind != NAME and unit.inode == touch.inode
@@ -87,21 +89,39 @@ def _persisted_weak(space: Space, index: int) -> int:
 def _persisted_ordered(space: Space, index: int) -> int:
     touch = space.history.touches[index]
     before = [unit for unit in space.history.units if space.order.before(unit.operation, index)]
+    if touch.sync == "all":
+        return sum(unit.bit for unit in before)
     own = [
         unit
         for unit in before
         if unit.inode == touch.inode or (unit.kind == NAME and touch.inode in _directories(unit))
     ]
-    if not own:
-        return 0
-    last = max(unit.operation for unit in own)
+    if (
+        touch.sync == "data"
+    ):  # no transaction is waited for unless the size or the blocks of the file changed in it
+        forcing = [unit.operation for unit in own if _changes_size_or_blocks(space, unit)]
+    else:
+        forcing = [unit.operation for unit in own]
+    last = max(forcing, default=-1)
     total = 0
     for unit in before:
         own_data = unit.kind == DATA and unit.inode == touch.inode
-        journaled = unit.kind != DATA and space.order.before(unit.operation, last)
+        journaled = unit.kind != DATA and last >= 0 and space.order.before(unit.operation, last)
         if own_data or journaled:
             total |= unit.bit
     return total
+
+
+def _changes_size_or_blocks(space: Space, unit: Unit) -> bool:
+    """Whether fdatasync waits for the journal because of it.
+
+    ext4 waits for the transaction in `i_datasync_tid` (ext4_sync_file in fs/ext4/fsync.c), which is set where the inode
+    is made, its size changes or blocks are mapped (ext4_update_inode_fsync_trans), and not by a rename or a time; xfs
+    where more than the timestamps is logged (xfs_fsync_seq in fs/xfs/xfs_file.c).
+    """
+    if unit.kind == NAME:
+        return space.order.operations[unit.operation].kind == "open"
+    return unit.kind == TRUNCATE or not unit.placed
 
 
 def _directories(unit: Unit) -> set[int]:

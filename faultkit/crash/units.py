@@ -37,8 +37,8 @@ class Unit(msgspec.Struct, frozen=True):
 
     NAME: `inode` is the file concerned, `sets` and `removes` are entries.  TRUNCATE: `stop` is the new size.
     DATA: bytes `start` to `stop` of the file, `piece` counts the pieces of one stretch of un-synced writes;
-    `grows` where they lie past the size that the file had before the stretch; `placed` where the disk has a place
-    for them already (`faultkit.crash.contents`).
+    `grows` where they lie past the size that the file had before the stretch; `placed` where the file had bytes there
+    already (`faultkit.crash.contents`).
     """
 
     number: int
@@ -70,7 +70,7 @@ class Touch(msgspec.Struct, frozen=True):
     reads: tuple[Key, ...] = ()
     writes: tuple[Key, ...] = ()
     inode: int = -1
-    sync: str = ""  # "file" or "directory" where it waits for the disk
+    sync: str = ""  # what of it waits for the disk: "file", "data" (and what is needed to read it), "directory", "all"
     content: str = ""
     start: int = 0
     stop: int = 0

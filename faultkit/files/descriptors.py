@@ -122,7 +122,15 @@ def pwritev(fd: int, buffers: Any, offset: int, flags: int = 0, /) -> int:
         lambda call: _real["pwritev"](fd, [call.data], call.offset, flags),
         data=data,
         offset=offset,
+        flags=_waits_for_disk(flags),
     )
+
+
+def _waits_for_disk(flags: int) -> int:
+    """A write's own flags as those of open that mean the same."""
+    if flags & getattr(os, "RWF_SYNC", 0):
+        return os.O_SYNC
+    return os.O_DSYNC if flags & getattr(os, "RWF_DSYNC", 0) else 0
 
 
 def _bytes(data: Any) -> memoryview:

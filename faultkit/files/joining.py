@@ -1,21 +1,22 @@
-"""What orders the ranks and the threads of a run, recorded beside the file operations: collectives, starts, joins.
+"""What orders the ranks and the threads of a run, recorded beside the file operations: collectives, threads.
 
 Promised.  A collective is recorded at the process group, where every call of `torch.distributed` from Python ends:
 "enter" when it is issued, "leave" when its wait is over.  `number` counts per group and rank, so equal group and
-number are one collective; of send and recv it counts per pair.  A thread's start is recorded before it runs; a join
-after it, and the result of a future counts as a join of the thread that gave it.  Both end with the function that
-was returned.  Left out: communication issued from C++, queues, events and locks between threads.
+number are one collective; of send and recv it counts per pair.  A thread's start is recorded before it runs, a join
+after it, and between them what `faultkit.files.waiting` sees threads wait for.  Both end with the function that was
+returned.  Left out: communication issued from C++.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+
+from faultkit.files import handing, waiting
 
 __all__ = ["watch_collectives", "watch_threads"]
 
@@ -24,51 +25,33 @@ MESSAGES = ("send", "recv", "recv_anysource")
 
 
 def watch_threads(event: Event) -> Callable[[], None]:
-    """Tell `event` of threads that are started and joined, until the returned function is called."""
-    Thread, Future = threading.Thread, concurrent.futures.Future
+    """Tell `event` of threads that start, join and wait, until the returned function is called."""
+    Thread = threading.Thread
     start, join = Thread.start, Thread.join
-    set_result, set_exception, result = Future.set_result, Future.set_exception, Future.result
-
-    def joined(native_id: int | None) -> None:
-        if native_id is not None and native_id != threading.get_native_id():
-            event("thread", phase="join", number=native_id)
 
     @functools.wraps(start)
     def started(self: Any) -> None:
         now = time.monotonic_ns()
-        start(self)
+        with handing.quietly():
+            start(self)
         if self.native_id is not None:
             event("thread", phase="start", number=self.native_id, start_ns=now, end_ns=now)
 
     @functools.wraps(join)
     def join_seen(self: Any, *args: Any, **kwargs: Any) -> None:
         join(self, *args, **kwargs)
-        if not self.is_alive():
-            joined(self.native_id)
+        number = self.native_id
+        if not self.is_alive() and number is not None and number != threading.get_native_id():
+            event("thread", phase="join", number=number)
 
-    def given(method: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def give(self: Any, value: Any) -> Any:
-            self._faultkit_thread = threading.get_native_id()
-            return method(self, value)
+    handing.listen(event)
+    undo = _set((Thread, "start", started), (Thread, "join", join_seen), *waiting.changes())
 
-        return give
+    def stop() -> None:
+        handing.listen(None)
+        undo()
 
-    @functools.wraps(result)
-    def result_seen(self: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return result(self, *args, **kwargs)
-        finally:
-            if self.done():
-                joined(getattr(self, "_faultkit_thread", None))
-
-    return _set(
-        (Thread, "start", started),
-        (Thread, "join", join_seen),
-        (Future, "set_result", given(set_result)),
-        (Future, "set_exception", given(set_exception)),
-        (Future, "result", result_seen),
-    )
+    return stop
 
 
 def watch_collectives(event: Event) -> Callable[[], None]:

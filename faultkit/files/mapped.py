@@ -1,13 +1,14 @@
 """Tells of memory maps through which a wanted file can be written: those writes are no calls, and nobody sees them.
 
 Promised: a handler with a `note` method hears, in one sentence, of each writable shared map of a file that it
-wants, and of `os.sync`.  Left out: maps made by C, C++ or Rust code.
+wants; and one with a method `synced` of each `os.sync`.  Left out: maps made by C, C++ or Rust code.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -47,8 +48,12 @@ def _writes_to_file(
 
 
 def _synced() -> None:
-    _note(primitives.handlers(), "os.sync makes everything durable, and is not an operation of the recording")
+    start_ns = time.monotonic_ns()
     _sync()
+    for handler in primitives.handlers():
+        synced = getattr(handler, "synced", None)
+        if synced is not None:
+            synced(start_ns)
 
 
 def _note(chain: tuple[Any, ...], sentence: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from faultkit.files.operations import Operation
 from faultkit.files.spool import RawOperation
+from faultkit.files.threads import Waits, without_idle_threads
 from faultkit.files.tree import Tree
 
 __all__ = ["LINES_ONLY", "Process", "merge", "with_lines", "with_ranks"]
@@ -46,9 +47,12 @@ def merge(
                 found.append((rank, raw, data))
     found.sort(key=lambda one: one[1].start_ns)
     operations: list[Operation] = []
-    for rank, raw, data in _without_idle_threads(found):
-        operation = names.operation(len(operations), rank, raw, data)
+    waits = Waits()
+    for rank, raw, data in without_idle_threads(found):
+        after = waits.after(raw) if raw.phase == "wait" else -1
+        operation = names.operation(len(operations), rank, raw, data, after) if after is not None else None
         if operation is not None:
+            waits.add(raw, operation.index)
             operations.append(operation)
     return tuple(operations), (*notes, *names.notes)
 
@@ -102,14 +106,6 @@ def with_ranks(spools: Iterable[list[tuple[RawOperation, bytes]]]) -> list[Proce
     # one without a rank of its own, such as a launcher, after the ranks: it has not the first thread of rank 0
     spools.sort(key=lambda frames: frames[0][0].process not in told)
     return [(told.get(frames[0][0].process, 0), frames) for frames in spools]
-
-
-def _without_idle_threads(
-    found: list[tuple[int, RawOperation, bytes]],
-) -> list[tuple[int, RawOperation, bytes]]:
-    """Drop the starts and joins of threads that did nothing which was recorded."""
-    busy = {(raw.process, raw.thread) for _, raw, _ in found if raw.kind != "thread"}
-    return [one for one in found if one[1].kind != "thread" or (one[1].process, one[1].number) in busy]
 
 
 def _within(sentence: str, roots: tuple[str, ...]) -> str:
@@ -173,7 +169,9 @@ class _Names:
                 return name
         return name
 
-    def operation(self, index: int, rank: int, raw: RawOperation, data: bytes) -> Operation | None:
+    def operation(
+        self, index: int, rank: int, raw: RawOperation, data: bytes, after: int = -1
+    ) -> Operation | None:
         kind, path, target, identity = raw.kind, "", raw.target, (raw.device, raw.inode)
         number, file, handle = raw.number, -1, -1
         if kind == "thread":
@@ -210,7 +208,7 @@ class _Names:
             file=file,
             handle=handle,
             flags=raw.flags,
-            offset=raw.offset,
+            offset=raw.offset if kind != "thread" else 0,
             data=data,
             error=raw.error,
             where=tuple(raw.where),
@@ -221,6 +219,7 @@ class _Names:
             phase=raw.phase,
             group=tuple(raw.group),
             root=raw.root,
+            after=after,
         )
         if not raw.error:
             self.follow(operation)

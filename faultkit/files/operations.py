@@ -24,13 +24,14 @@ Kind = Literal[
     "mkdir",
     "rmdir",
     "fsync_directory",
+    "sync",
     "collective",
     "thread",
     "returned",
 ]
 
 NAMES_CHANGED = frozenset({"rename", "link", "symlink", "unlink", "mkdir", "rmdir"})
-SYNCS = frozenset({"fsync", "fdatasync", "fsync_directory"})
+SYNCS = frozenset({"fsync", "fdatasync", "fsync_directory", "sync"})
 
 
 class RecordingError(RuntimeError):
@@ -50,16 +51,21 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     file: which file or directory (inode) of the recording, -1 where there is none; of rename, link and unlink the
         file that moves, gets a name or loses one.
     handle: which open file description, -1 where there is none; shared by duplicates of a descriptor.
-    flags: of open, as given to the system call.
+    flags: of open, as given to the system call; of write O_DSYNC or O_SYNC where it waited for the disk by a flag of
+        its own (RWF_DSYNC, RWF_SYNC).
     offset: of write the byte where `data` lies in the file; of truncate the new size in bytes.
     data: of write, the content that was accepted: a short write holds what was written.
     error: name of the errno ("ENOSPC"), "" where the call was successful.
     where: "path/file.py:123 in function", innermost first.
     seconds, end_seconds: CLOCK_MONOTONIC at start and end.
+    name: of sync, "sync" or "syncfs".
     name, number, phase: of a collective its name at the process group ("allgather"), which collective of its group
         it is (from 0, so that equal `group` and `number` are one collective), "enter" or "leave". Of "thread"
-        `number` is the other thread, which this one starts or has joined: phase "start" or "join".
+        `number` is the other thread, which this one starts or has joined or has got something from: phase "start",
+        "join" or "wait".
     group, root: of a collective, the ranks of its group in the world, and the rank that it is to or from, or -1.
+    after: of "thread" with phase "wait", the last operation that the other thread had done when it handed over what
+        this one waited for, by its index.
     """
 
     index: int
@@ -82,6 +88,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     phase: str = ""
     group: tuple[int, ...] = ()
     root: int = -1
+    after: int = -1
 
 
 class Recording(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -144,7 +151,10 @@ def _call(operation: Operation) -> str:
         case "collective":
             return f"{operation.phase} {operation.name} (collective {operation.number})"
         case "thread":
-            return f"{operation.phase} helper thread {operation.number}"
+            other = f"helper thread {operation.number}" if operation.number else "the main thread"
+            return f"wait for {other}" if operation.phase == "wait" else f"{operation.phase} {other}"
+        case "sync":
+            return f"{operation.name}()"
         case "returned":
             return "the function returned"
         case kind:

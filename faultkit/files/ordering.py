@@ -3,8 +3,9 @@
 Promised: each pair of `edges` is true of every execution that issued the same calls.  A rank leaves a collective of
 all to all (allreduce, allgather, barrier ...) after every rank entered it; one from a root (broadcast, scatter)
 after the root entered it; of one to a root (gather, reduce) only the root waits for all.  A receive ends after the
-matching send began.  What a thread does follows its start, and a join follows all that the thread had done.  Left
-out: the order of one thread, which is that of the operations, and what queues, locks and stores add to it.
+matching send began.  What a thread does follows its start, a join follows all that the thread had done, and a wait
+what it had done when it handed something over.  Left out: the order of one thread, which is that of the operations,
+and what locks and stores add to it.
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ def _of_threads(recording: Recording) -> set[tuple[int, int]]:
     found = set()
     for one in recording.operations:
         if one.kind != "thread":
+            continue
+        if one.phase == "wait":
+            found.add((one.after, one.index))
             continue
         others = by_thread[one.rank, one.number]
         if one.phase == "start":

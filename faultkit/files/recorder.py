@@ -76,6 +76,18 @@ class Recorder:
         """Keep a sentence for the recording's notes."""
         self.event("note", name=sentence)
 
+    def synced(self, start_ns: int) -> None:
+        """Record that everything was synced; the name is that of the root, since it concerns all beneath."""
+        where = lines.lines_of(sys._getframe(2))
+        self.event(
+            "sync",
+            name="sync",
+            path=self._roots[0],
+            start_ns=start_ns,
+            end_ns=time.monotonic_ns(),
+            where=where,
+        )
+
     def event(self, kind: str, **fields: Any) -> None:
         """Record what is no call on a file; `start_ns` and `end_ns` are now where they are not given."""
         now = time.monotonic_ns()

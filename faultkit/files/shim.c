@@ -446,14 +446,18 @@ static int64_t place_of(int fd, int64_t offset, int flags, ssize_t written) {
     errno = error; \
     return written
 
-#define WRITE(name, type, parameters, arguments, at, vector, vector_count) \
+#define WRITE_WITH(own_flags, name, type, parameters, arguments, at, vector, vector_count) \
     EXPORT type name parameters { \
         REAL(name); \
         DESCRIPTOR("write", fd); \
+        op.flags = own_flags; \
         WRITTEN(fd, at, vector, vector_count, real arguments); \
     plain: \
         return real arguments; \
     }
+#define WRITE(...) WRITE_WITH(0, __VA_ARGS__)
+/* A write's own flags as those of open that mean the same. */
+#define WAITS_FOR_DISK (flags & RWF_SYNC ? O_SYNC : flags & RWF_DSYNC ? O_DSYNC : 0)
 #define ONE (&(struct iovec){(void *)data, size})
 
 WRITE(write, ssize_t, (int fd, const void *data, size_t size), (fd, data, size), -1, ONE, 1)
@@ -462,10 +466,10 @@ WRITE(pwrite64, ssize_t, (int fd, const void *data, size_t size, off_t offset), 
 WRITE(writev, ssize_t, (int fd, const struct iovec *v, int n), (fd, v, n), -1, v, n)
 WRITE(pwritev, ssize_t, (int fd, const struct iovec *v, int n, off_t offset), (fd, v, n, offset), offset, v, n)
 WRITE(pwritev64, ssize_t, (int fd, const struct iovec *v, int n, off_t offset), (fd, v, n, offset), offset, v, n)
-WRITE(pwritev2, ssize_t, (int fd, const struct iovec *v, int n, off_t offset, int flags), (fd, v, n, offset, flags),
-      offset, v, n)
-WRITE(pwritev64v2, ssize_t, (int fd, const struct iovec *v, int n, off_t offset, int flags),
-      (fd, v, n, offset, flags), offset, v, n)
+WRITE_WITH(WAITS_FOR_DISK, pwritev2, ssize_t, (int fd, const struct iovec *v, int n, off_t offset, int flags),
+           (fd, v, n, offset, flags), offset, v, n)
+WRITE_WITH(WAITS_FOR_DISK, pwritev64v2, ssize_t, (int fd, const struct iovec *v, int n, off_t offset, int flags),
+           (fd, v, n, offset, flags), offset, v, n)
 
 static ssize_t copied(struct operation *op, int to, int64_t at, int open_flags, int from, int64_t from_offset,
                       ssize_t count) {
@@ -591,22 +595,27 @@ SYNC(fdatasync)
 
 EXPORT void sync(void) {
     REAL(sync);
-    if (listening()) {
-        inside++;
-        note("sync makes everything durable, and is not an operation of the recording");
-        inside--;
+    if (!listening()) {
+        real();
+        return;
     }
+    inside++;
+    struct operation op = {.kind = "sync", .path = roots[0], .name = "sync", .start = now(), .handle = -1};
     real();
+    append(&op, NULL, 0, 0);
+    inside--;
 }
 
 EXPORT int syncfs(int fd) {
     REAL(syncfs);
-    if (listening()) {
-        inside++;
-        note("syncfs makes everything durable, and is not an operation of the recording");
-        inside--;
-    }
-    return real(fd);
+    struct stat state, root;
+    if (!listening() || stat_of(fd, &state) || syscall(SYS_newfstatat, AT_FDCWD, roots[0], &root, 0) ||
+        state.st_dev != root.st_dev)
+        return real(fd);
+    inside++;
+    struct operation op = {.kind = "sync", .path = roots[0], .name = "syncfs", .start = now(), .handle = -1};
+    int result = real(fd), error;
+    DONE(result);
 }
 
 EXPORT int close(int fd) {
@@ -1064,6 +1073,8 @@ static long done_here(long number, const long *a, int *known) {
     case SYS_fallocate: return fallocate((int)a[0], (int)a[1], a[2], a[3]);
     case SYS_fsync: return fsync((int)a[0]);
     case SYS_fdatasync: return fdatasync((int)a[0]);
+    case SYS_sync: sync(); return 0;
+    case SYS_syncfs: return syncfs((int)a[0]);
     case SYS_dup: return dup((int)a[0]);
     case SYS_dup2: return dup2((int)a[0], (int)a[1]);
     case SYS_dup3: return dup3((int)a[0], (int)a[1], (int)a[2]);

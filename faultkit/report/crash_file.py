@@ -118,7 +118,7 @@ def keep(found: Exploration, *, scenario: str = "", job: Job | None = None) -> b
             for finding in found.findings
         ),
         new_tree=_told({**entries, **links}),
-        old_tree=None if is_fresh else _told(dict(recording.before)),
+        old_tree=None if is_fresh else _told({**recording.before, **recording.links}),
         scenario=scenario,
         job=job,
         complete=complete,

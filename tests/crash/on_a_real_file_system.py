@@ -70,7 +70,7 @@ class Player:
             case "truncate":
                 os.truncate(path, operation.offset)
             case "fsync" | "fdatasync":
-                os.fsync(self.open[key])
+                getattr(os, operation.kind)(self.open[key])
             case "close":
                 os.close(self.open.pop(key))
                 return False

@@ -84,6 +84,56 @@ def test_a_file_opened_for_synchronous_writes_needs_no_sync():
         assert contents(tape, model, "a", phase="returned") == {b"data"}
 
 
+@pytest.mark.parametrize("model", ["ordered", "weak"])
+def test_a_sync_of_everything_persists_what_was_before_it_and_nothing_after(model):
+    tape = Tape(BEFORE).put("new", b"NEW!").do("rename", "new", target="data").do("sync", name="sync")
+    tape.put("more", b"more").returned()
+    after = trees(tape, model, phase="returned")
+    assert {tree["data"] for tree in after} == {b"NEW!"} and all("new" not in tree for tree in after)
+    assert {b"", b"more"} <= {tree.get("more") for tree in after}
+
+
+@pytest.mark.parametrize("model", ["ordered", "weak"])
+def test_a_sync_of_everything_by_one_rank_waits_for_no_other_rank(model):
+    tape = Tape(world_size=2).at(0).put("a", b"data").at(1).do("sync", name="sync").returned()
+    assert None in contents(tape, model, "a", phase="returned")
+
+
+@pytest.mark.parametrize("model", ["ordered", "weak"])
+@pytest.mark.parametrize("flag", [os.O_DSYNC, os.O_SYNC])
+def test_a_write_that_waits_for_the_disk_by_a_flag_of_its_own_needs_no_sync(model, flag):
+    tape = Tape().open("a").do("write", "a", data=b"data", handle=1, flags=flag)
+    tape.write("a", b"more", 4).do("fsync_directory", "").returned()
+    assert {content[:4] for content in contents(tape, model, "a", phase="returned")} == {b"data"}
+    assert b"data" in contents(tape, model, "a", phase="returned")
+
+
+def named_before(path, sync, flags=os.O_WRONLY, offset=0):
+    """A name is removed, then `path` written and synced."""
+    tape = Tape({"a": b"o" * 100, "mark": b""}).do("unlink", "mark").open(path, flags)
+    tape.write(path, b"n" * 50, offset)
+    return (tape.do(sync, path, handle=tape._open[path]) if sync else tape).returned()
+
+
+@pytest.mark.parametrize(
+    ("tape", "persists"),
+    [
+        (named_before("a", "fsync"), True),
+        (named_before("a", "fdatasync"), False),
+        (named_before("a", "", os.O_WRONLY | os.O_DSYNC), False),
+        (named_before("a", "", os.O_WRONLY | os.O_SYNC), True),
+        (named_before("a", "fdatasync", offset=80), True),  # the file grows
+        (named_before("b", "fdatasync", CREATE), True),  # it is new
+    ],
+)
+def test_fdatasync_persists_names_where_the_size_changes_and_not_over_bytes_that_were_there(tape, persists):
+    for model in ("ordered", "weak"):
+        after = trees(tape, model, phase="returned")
+        name = "b" if "b" in tape._open else "a"
+        assert all(b"n" * 20 in tree.get(name, b"n" * 20) for tree in after)
+        assert any("mark" in tree for tree in after) is (model == "weak" or not persists)
+
+
 def test_data_over_old_data_is_lost_piece_by_piece():
     old, new = b"o" * 4096 * 3, b"n" * 4096 * 3
     tape = Tape({"a": old}).open("a", os.O_WRONLY).write("a", new)
