@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,9 @@ PENDING_COUNT_MAX = 4096
 _memory: RankMemory | None = None
 _known_groups: set[str] = set()
 _group_names: dict[int, str] = {}
-_pending: dict[int, tuple[Any, str, str, int, int]] = {}  # id(work) -> work, kind, group, sequence, peer
+_pending: dict[
+    int, tuple[Any, str, str, int, int]
+] = {}  # id(work) -> its reference, kind, group, sequence, peer
 _local = threading.local()
 
 
@@ -103,12 +106,15 @@ def _group(memory: RankMemory, group: Any) -> str:
 
 
 def _remember(work: Any, kind: str, name: str, sequence: int, peer: int) -> None:
+    """By a weak reference: a work that nobody keeps takes a message with it that has not left yet."""
     if work is None:
         return
     if len(_pending) >= PENDING_COUNT_MAX:
-        for key in [key for key, entry in list(_pending.items()) if entry[0].is_completed()]:
-            _pending.pop(key, None)
-    _pending[id(work)] = (work, kind, name, sequence, peer)
+        for key, entry in list(_pending.items()):
+            known = entry[0]()
+            if known is None or known.is_completed():
+                _pending.pop(key, None)
+    _pending[id(work)] = (weakref.ref(work), kind, name, sequence, peer)
 
 
 def _collective(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,7 +180,7 @@ def _wait(original: Callable[..., Any]) -> Callable[..., Any]:
     def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
         memory = _memory
         entry = _pending.pop(id(self), None) if memory is not None else None
-        if memory is None or entry is None:
+        if memory is None or entry is None or entry[0]() is not self:
             return original(self, *args, **kwargs)
         _, kind, name, sequence, peer = entry
         native_id = threading.get_native_id()

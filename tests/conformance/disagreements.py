@@ -15,6 +15,9 @@ PROGRAMS: dict[str, str] = {
         "gloo cuts the ring into other pieces for other element types; the simulated rank 1 has all of its pieces "
         "when rank 0 is aborted, the real one waits for another"
     ),
+    "point_to_point/an_irecv_that_nobody_keeps": (
+        "gloo reads nothing more from a peer whose message found no buffer; a simulated rank drops that message only"
+    ),
     "collectives/reduce_scatter, rank 1 brings less": (
         "torch hands a list of tensors to another algorithm of gloo than one tensor, in which the shorter side is "
         "through before the longer one is missed; the simulated world has one algorithm for both"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import torch
 import torch.distributed as dist
@@ -308,3 +309,54 @@ def a_bystander_is_not_needed():
     else:
         dist.recv(tensor, 0)
     return tensor.item()
+
+
+def until_the_peer_has_gone_on():
+    time.sleep(0.3)
+
+
+@program()
+def an_isend_that_nobody_keeps():
+    if me() == 0:
+        dist.isend(torch.ones(1), 1)
+        return "gone"
+    until_the_peer_has_gone_on()
+    into = torch.zeros(1)
+    dist.recv(into, 0)
+    return into.item()
+
+
+@program(often=False)
+def an_isend_that_nobody_keeps_and_a_peer_that_has_asked():
+    if me() == 0:
+        until_the_peer_has_gone_on()
+        dist.isend(torch.ones(1), 1)
+        return "gone"
+    into = torch.zeros(1)
+    dist.recv(into, 0)
+    return into.item()
+
+
+@program(often=False)
+def a_send_after_an_isend_that_nobody_keeps():
+    if me() == 0:
+        dist.isend(torch.ones(1), 1)
+        dist.send(torch.ones(1) * 2, 1)
+        return "sent"
+    until_the_peer_has_gone_on()
+    into = torch.zeros(1)
+    dist.recv(into, 0)
+    return into.item()
+
+
+@program(often=False)
+def an_irecv_that_nobody_keeps():
+    if me() == 1:
+        until_the_peer_has_gone_on()
+        dist.send(torch.ones(1), 0)
+        dist.barrier()
+        return "sent"
+    into = torch.zeros(1)
+    dist.irecv(into, 1)
+    dist.barrier()
+    return into.item()

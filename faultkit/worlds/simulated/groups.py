@@ -200,6 +200,10 @@ class Group:
         self.any_receives.setdefault((op.member, op.slot), deque()).append(mine)
 
     def transfer(self, sent: _Message, received: _Message) -> None:
+        if sent.op.is_dropped:  # it was announced, and whoever asks for it waits
+            key = (sent.op.member, received.op.member, ("lost", sent.op.tag))
+            self.receives.setdefault(key, deque()).append(received)
+            return
         if sent.length > received.length:
             rank = received.op.rank
             self.arrive(sent, True)
@@ -208,7 +212,7 @@ class Group:
             rank.write(TOO_LONG_MESSAGE.format(length=sent.length, wanted=received.length))
             self.network.abort(rank)
             return
-        if sent.tensor is not None and received.tensor is not None:
+        if sent.tensor is not None and received.tensor is not None and not received.op.is_dropped:
             _copy(sent.tensor, received.tensor)
         self.arrive(sent, True)
         self.arrive(received, False)

@@ -23,8 +23,8 @@ class Operation:
     """One call of one member: ``send`` and ``recv`` are calls, too.  `sequence` is 0 for these."""
 
     __slots__ = (
-        "arrived", "closed", "data", "done", "entered", "error", "future", "group", "kind", "member", "peer", "program",
-        "rank", "root", "sequence", "slot", "started_ns", "tag", "timeout_ns", "waited", "waiters",
+        "arrived", "closed", "data", "done", "entered", "error", "future", "group", "is_dropped", "kind", "member",
+        "peer", "program", "rank", "root", "sequence", "slot", "started_ns", "tag", "timeout_ns", "waited", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +43,7 @@ class Operation:
         self.slot = (kind, sequence) if sequence else ("", tag)
         self.entered = sequence  # as its member counts its calls; ahead of `sequence` where some were refused
         self.done = False
+        self.is_dropped = False  # a message whose work nobody keeps any more
         self.error: BaseException | None = None
         self.waiters: list[Any] = []
         self.future: Any = None

@@ -66,6 +66,12 @@ class SimulatedWork(Work):
             raise op.error.with_traceback(None)
         return True
 
+    def __del__(self) -> None:
+        """Where nobody keeps the work of a message under way, gloo has no buffer for it any more."""
+        op = getattr(self, "_op", None)
+        if op is not None and not op.sequence:
+            op.is_dropped = True
+
     def _block(self, task: Task, timeout: datetime.timedelta) -> None:
         """Wait; a time limit is no sign of life, so where nobody else can go on it does not end the wait."""
         op, scheduler = self._op, task.scheduler
