@@ -32,6 +32,8 @@ def value_of(call: str, value: Any) -> bytes:
 
 
 def text_of(call: str, key: Any) -> str:
+    if type(key) is str and key.isascii():
+        return key
     return value_of(call, key).decode(errors="surrogateescape")
 
 
