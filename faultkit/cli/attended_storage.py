@@ -178,10 +178,9 @@ def _write(path: str | None, content: str | bytes) -> None:
     if path == "-" and isinstance(content, str):
         sys.stdout.write(content)
         return
+    from faultkit.report.output import write_whole
+
     try:
-        if isinstance(content, bytes):
-            Path(path).write_bytes(content)
-        else:
-            Path(path).write_text(content, encoding="utf-8")
+        write_whole(path, content)
     except OSError as error:
         raise Mistake(f"{path} cannot be written: {error.strerror}") from None

@@ -59,7 +59,7 @@ def scale(
       faultkit scale dcp-save --plan 'writer.write_data@*=raise(OSError, EIO)'
     """
     from faultkit.plan import FaultPlan
-    from faultkit.report.output import refusal
+    from faultkit.report.output import refusal, write_whole
     from faultkit.scale import DEFAULT_PLAN, Growth, Point, doubled, measure
     from faultkit.scale.telling import tell
     from faultkit.scale.work import SAVE
@@ -112,7 +112,7 @@ def scale(
         if json_path == "-":
             sys.stdout.write(growth.to_json())
         elif json_path is not None:
-            Path(json_path).write_text(growth.to_json(), encoding="utf-8")
+            write_whole(json_path, growth.to_json())
         if report_path is not None:
             from faultkit.report.growth_page import write_page
 

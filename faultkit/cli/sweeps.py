@@ -5,7 +5,6 @@ Left out: running them for somebody who waits (`faultkit.attended`).
 
 from __future__ import annotations
 
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -266,6 +265,7 @@ def _orders(recipe: Recipe, seed: int | None, schedule: str | None) -> list[Orde
 
 def _write_script(path: str, seen: list[Any], scenario: str) -> None:
     """Write the plain script of the last of `seen`, a run of `scenario`."""
+    from faultkit.report.output import write_whole
     from faultkit.report.script import ScriptError, plain_script
     from faultkit.scenarios import get
 
@@ -274,7 +274,7 @@ def _write_script(path: str, seen: list[Any], scenario: str) -> None:
     *_, one = seen
     try:
         text = plain_script(one.run, one.function, one.args, one.kwargs, prepare=get(scenario).prepare)
-        pathlib.Path(path).write_text(text, encoding="utf-8")
+        write_whole(path, text)
     except ScriptError as error:
         raise Mistake(f"this run has no plain script: {error}") from None
     except OSError as error:

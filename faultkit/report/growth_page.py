@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faultkit.report.frame import render
+from faultkit.report.output import write_whole
 from faultkit.scale.growth import MEASURES, WHOLE, Growth
 from faultkit.scale.telling import SHOWN, amount, conclusion, law_text, row_of
 
@@ -45,7 +46,7 @@ def as_html(growth: Growth) -> str:
 
 def write_page(growth: Growth, path: str | Path) -> None:
     """Write the page.  Raises OSError."""
-    Path(path).write_text(as_html(growth), encoding="utf-8")
+    write_whole(path, as_html(growth))
 
 
 def _drawing(growth: Growth, measure: str) -> dict[str, Any]:

@@ -1,18 +1,27 @@
-"""Where a sweep's report goes: a progress bar while it runs, then the console, a page, a picture, JSON."""
+"""Where reports go: a progress bar while a sweep runs, then the console, and files that are whole or not there.
+
+Promises.  Whoever looks at a file that is written here finds all of it or what stood there before, however the
+writer ends (`write_whole`).  Left out: the bytes of a file that is written when the power goes are synced, its
+name is not; and a writer that is killed half way leaves a hidden ``.faultkit-*`` file beside it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faultkit.wording import seen
+
 if TYPE_CHECKING:
     from faultkit.sweep import Journal, PlanResult, Progress
 
-__all__ = ["progress_bar", "refusal", "show", "write"]
+__all__ = ["progress_bar", "refusal", "show", "write", "write_whole"]
 
 REPORT_SUFFIXES = (".html", ".svg")
 
@@ -26,10 +35,18 @@ def refusal(json_path: str | None, report_path: str | None) -> str:
     for option, path in (("--json", json_path), ("--report", report_path)):
         if path is None or path == "-":
             continue
-        folder = Path(path).absolute().parent
+        try:
+            mode = _mode(path)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            return f"{option} must name a file that can be written (got {seen(path)}: {why})"
+        folder = os.path.dirname(os.path.realpath(path))
         if Path(path).is_dir():
             return f"{option} must name a file (got {path!r}, which is a directory)"
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
+        if _is_stream(path, mode):
+            if not os.access(path, os.W_OK):
+                return f"{option} must name a file that can be written (got {path!r})"
+        elif not os.path.isdir(folder) or not os.access(folder, os.W_OK):
             return f"{option} must lie in a directory that can be written (got {path!r})"
     return ""
 
@@ -61,11 +78,63 @@ def write(journal: Journal, json_path: str | None, report_path: str | None) -> N
     if json_path == "-":
         sys.stdout.write(journal.to_json())
     elif json_path is not None:
-        Path(json_path).write_text(journal.to_json(), encoding="utf-8")
+        write_whole(json_path, journal.to_json())
     if report_path is not None:
         from faultkit.report.page import write_report
 
         write_report(journal, report_path)
+
+
+def write_whole(path: str | Path, content: str | bytes) -> None:
+    """Make `content` (text as UTF-8) that of the file at `path`: written beside it, synced, and renamed.
+
+    The file keeps its mode, and a link stays a link.  What is no regular file (a pipe, ``/dev/stdout``) is
+    written to as it is.  Raises OSError, whose `filename` is `path`; nothing is left of what was begun.
+    """
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    name = os.fspath(path)
+    try:
+        mode = _mode(name)
+        if _is_stream(name, mode):
+            with open(name, "wb") as stream:
+                stream.write(data)
+        else:
+            _replace(os.path.realpath(name), mode, data)
+    except OSError as error:
+        error.filename, error.filename2 = name, None
+        raise
+
+
+def _mode(path: str) -> int | None:
+    """The mode of the file at `path`; None where there is none.  Raises OSError."""
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _is_stream(path: str, mode: int | None) -> bool:
+    """Whether `path` cannot be replaced: it is no regular file, or names a descriptor, whatever stands behind it."""
+    return mode is not None and (
+        not stat.S_ISREG(mode) or os.path.abspath(path).startswith(("/dev/", "/proc/"))
+    )
+
+
+def _replace(path: str, mode: int | None, data: bytes) -> None:
+    beside = os.path.join(os.path.dirname(path), f".faultkit-{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with open(descriptor, "wb") as stream:
+            if mode is not None:
+                os.fchmod(descriptor, stat.S_IMODE(mode))
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
 
 
 @contextlib.contextmanager

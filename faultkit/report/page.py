@@ -12,6 +12,7 @@ from pathlib import Path
 from faultkit.checks import Verdict
 from faultkit.report.frame import render
 from faultkit.report.matrix import groups_of, matrix_of
+from faultkit.report.output import write_whole
 from faultkit.report.terminal import as_svg
 from faultkit.sweep.journal import Journal
 
@@ -53,4 +54,4 @@ def as_html(journal: Journal) -> str:
 def write_report(journal: Journal, path: str | Path) -> None:
     """Write the page, or the picture where `path` ends with ``.svg``.  Raises OSError."""
     text = as_svg(journal) if str(path).lower().endswith(".svg") else as_html(journal)
-    Path(path).write_text(text, encoding="utf-8")
+    write_whole(path, text)

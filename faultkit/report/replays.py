@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultkit.replay_line import replay_line
+from faultkit.report.output import write_whole
 from faultkit.report.script import plain_script
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def ways_to_replay(seen: Witnessed, script_path: Path, *, pytest: str = "") -> l
     try:
         text = plain_script(seen.run, seen.function, seen.args, seen.kwargs)
         script_path.parent.mkdir(parents=True, exist_ok=True)
-        script_path.write_text(text, encoding="utf-8")
+        write_whole(script_path, text)
         lines.append(
             f"  with torch  {shlex.join(['python', _shown(script_path)])}   (no faultkit; for a report upstream)"
         )

@@ -116,9 +116,10 @@ class CrashStates:
         import shlex
 
         from faultkit.report import crash_file
+        from faultkit.report.output import write_whole
 
         path = self._directory() / f"violations-{len(self.explored)}.crash"
-        path.write_bytes(crash_file.keep(found, **source))
+        write_whole(path, crash_file.keep(found, **source))
         self._item.add_report_section(
             "call", "crash states", f"replay: faultkit crash --replay {shlex.quote(str(path))} --into DIR\n"
         )

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faultkit.report.output import write_whole
+
 if TYPE_CHECKING:
     import pytest
 
@@ -43,9 +45,9 @@ def write(path: Path, reports: Iterable[pytest.TestReport]) -> None:
     totals = dict(Counter(str(run["verdict"]) for run in runs).most_common())
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
-        path.write_text(json.dumps({"plans": runs, "totals": totals}, indent=1) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps({"plans": runs, "totals": totals}, indent=1) + "\n")
         return
     import jinja2
 
     page = jinja2.Environment(autoescape=True).from_string(PAGE)
-    path.write_text(page.render(runs=runs, totals=totals), encoding="utf-8")
+    write_whole(path, page.render(runs=runs, totals=totals))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -34,6 +35,16 @@ def faultkit(capsys):
     return run
 
 
+@contextlib.contextmanager
+def unchanged(path):
+    """Who has the file at `path` open meanwhile reads what stood there before, to its end."""
+    path.write_text("of yesterday")
+    with path.open() as stream:
+        yield
+        assert stream.read() == "of yesterday"
+    assert path.read_text(encoding="utf-8") != "of yesterday"
+
+
 @pytest.fixture
 def started(tmp_path):
     """Starts the command in a process of its own, with its temporary directories below ours."""
@@ -54,10 +65,11 @@ def started(tmp_path):
 
 def test_a_sweep_writes_its_results_and_exits_with_one_for_a_broken_promise(faultkit, tmp_path):
     json_path, page = tmp_path / "sweep.json", tmp_path / "sweep.html"
-    status, out, err = faultkit(
-        *("sweep", "dcp-save", "--world", 2, "--points", "writer.reset", "--points", "writer.finish"),
-        *("--json", json_path, "--report", page),
-    )
+    with unchanged(json_path), unchanged(page):
+        status, out, err = faultkit(
+            *("sweep", "dcp-save", "--world", 2, "--points", "writer.reset", "--points", "writer.finish"),
+            *("--json", json_path, "--report", page),
+        )
     assert (status, err) == (1, "")
     assert "dcp-save on 2 ranks, warm" in out
     assert "\x1b" not in out
