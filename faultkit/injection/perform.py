@@ -53,7 +53,9 @@ def _raise(action: Action, fault_text: str) -> NoReturn:
 
 
 def _delay(action: Action, fault_text: str) -> None:
-    time.sleep(float(action["seconds"]))
+    seconds = float(action["seconds"])
+    if seconds:  # a delay of no length only watches: not even the turn goes to somebody else
+        time.sleep(seconds)
 
 
 def _hang(action: Action, fault_text: str) -> NoReturn:

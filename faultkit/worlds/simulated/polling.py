@@ -77,7 +77,7 @@ def _yielding(original: Callable[[], None]) -> Callable[[], None]:
         if task is None:
             original()
         else:
-            task.scheduler.give_way(("sleep",))
+            task.scheduler.sleep(0)
 
     return sched_yield
 

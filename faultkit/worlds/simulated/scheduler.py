@@ -32,6 +32,7 @@ READY, BLOCKED, PARKED, OVER = "ready", "blocked", "parked", "over"
 NANOSECONDS = 1_000_000_000
 STREAK_MAX = 500  # places at which one task may go on in a row; then it is taken to wait for somebody
 IDLE_NS, IDLE_DOUBLINGS_MAX = 1_000, 40
+YIELDS_MAX = 1_000  # by `sleep(0)`, in a row; whoever does that more often only looks for something
 LOOKS_MAX = 100  # at files, in a row, before that is a place where somebody else may go first
 EVENT_NS = 1  # what happens after another thing has a later time, too
 
@@ -176,16 +177,16 @@ class Scheduler:
         if me.signals:
             self._answer(me)
 
-    def give_way(self, operation: Any = None) -> None:
+    def give_way(self, operation: Any = None, *, patience: int = 0) -> None:
         """The running task has found nothing to do: the others go first.
 
         Where all that could go on have found nothing to do, time passes, the faster the longer that lasts, but never
-        past a timer.
+        past a timer.  So many rounds are well before that as `patience` says.
         """
         if self.current is not None and self.current.imports:
             return  # nobody can go first, and a module that looks at many files does not wait for any
         self.vain += 1
-        rounds = self.vain // (1 + self.policy.ready_count())
+        rounds = self.vain // (1 + self.policy.ready_count()) - patience
         if rounds > 1:
             later_ns = self.now_ns + (IDLE_NS << min(rounds, IDLE_DOUBLINGS_MAX))
             if self.timers:
@@ -234,7 +235,7 @@ class Scheduler:
 
     def sleep(self, duration_ns: int) -> None:
         if duration_ns <= 0:
-            self.give_way(("sleep",))
+            self.give_way(("sleep",), patience=YIELDS_MAX)
         else:
             due_ns = self.now_ns + duration_ns
             while self.now_ns < due_ns and self.block(("sleep",), due_ns):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pathlib
 import queue
 import sys
 import threading
@@ -227,3 +228,42 @@ def look_while_another_sleeps():
 def test_time_does_not_pass_beyond_what_somebody_waits_for(pair):
     run = pair.run(look_while_another_sleeps)
     assert all(0.5 <= outcome.value < 0.55 for outcome in run.outcomes.values())
+
+
+def work_and_yield():
+    for number in range(200):
+        pathlib.Path("/proc/self/stat").read_text()
+        time.sleep(0)
+        if number % 2:
+            os.sched_yield()
+
+
+def test_a_program_that_gives_way_between_what_it_does_takes_no_time_for_that(pair):
+    assert pair.run(work_and_yield, timeout=30).simulation.seconds < 1
+
+
+def look_for_a_flag():
+    flags = []
+    threading.Timer(20, flags.append, (1,)).start()
+    while not flags:
+        time.sleep(0)
+
+
+def test_a_loop_that_gives_way_until_something_has_happened_ends(pair):
+    run = pair.run(look_for_a_flag, timeout=60)
+    assert {outcome.kind for outcome in run.outcomes.values()} == {"returned"}
+    assert 20 <= run.simulation.seconds < 21 and run.simulation.steps < 20_000
+
+
+def test_a_delay_of_no_length_only_watches(pair, tmp_path):
+    (tmp_path / "file").write_text("there")
+    watched = pair.run(read_files, tmp_path, plan="fs.open=delay(0); fs.read=delay(0)", timeout=30)
+    assert len(watched.fired) >= 100
+    plain = pair.run(read_files, tmp_path, timeout=30)
+    assert watched.simulation.steps == plain.simulation.steps
+    assert abs(watched.simulation.seconds - plain.simulation.seconds) < 0.01
+
+
+def read_files(place):
+    for _ in range(50):
+        (place / "file").read_text()
