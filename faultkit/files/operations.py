@@ -119,7 +119,7 @@ class Recording(msgspec.Struct, frozen=True, omit_defaults=True):
         """Read what `to_bytes` gave; raises `RecordingError` where it is not a recording."""
         try:
             return msgspec.msgpack.decode(kept, type=cls)
-        except msgspec.MsgspecError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RecordingError(f"not a recording: {error}") from None
 
     def describe(self, operation: Operation) -> str:

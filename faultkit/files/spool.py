@@ -24,6 +24,10 @@ from faultkit.files.scratch import LARGE_BYTES, Scratch
 __all__ = ["RawOperation", "Spool", "read_frames"]
 
 ELSEWHERE = 0xFFFFFFFF  # no system call writes as much at once
+_UNREADABLE = (
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+)  # the second until msgspec 0.22, of a text that is none
 
 _LENGTHS = struct.Struct("<II")
 _PLACE = struct.Struct("<QQ")
@@ -128,7 +132,7 @@ os.register_at_fork(after_in_child=_new_lock_in_child)
 def read_frames(path: str, scratch_descriptor: int = -1) -> Iterator[tuple[RawOperation, bytes]]:
     """The whole frames of a spool file, in the order in which they were written.
 
-    Raises RecordingError where a name in it is no text.
+    Raises RecordingError where a name in it is no text, or a frame is none.
     """
     decoder = msgspec.msgpack.Decoder(RawOperation)
     with open(path, "rb") as file:
@@ -142,11 +146,31 @@ def read_frames(path: str, scratch_descriptor: int = -1) -> Iterator[tuple[RawOp
                 data = scratch.read(scratch_descriptor, *_PLACE.unpack(data))
             try:
                 operation = decoder.decode(head)
-            except UnicodeDecodeError as error:
+            except _UNREADABLE as error:
                 from faultkit.files.operations import RecordingError  # which a recorded process does not need
 
-                name = bytes(error.object).decode(errors="backslashreplace")
-                raise RecordingError(
-                    f"record: a recording can hold only names that are text in UTF-8 (got '{name}')"
-                ) from None
+                raise RecordingError(_refusal(head, error)) from None
             yield operation, data
+
+
+def _refusal(head: bytes, error: Exception) -> str:
+    """Why the head of a frame cannot be read: by the first name in it that is no text, where there is one."""
+    text = _no_text(head)
+    if text is None:
+        return f"record: a recording holds a frame that is none ({error})"
+    name = text.decode(errors="backslashreplace")
+    return f"record: a recording can hold only names that are text in UTF-8 (got '{name}')"
+
+
+def _no_text(piece: bytes) -> bytes | None:
+    """The first text in a piece of msgpack that is not UTF-8, as msgspec does not give it."""
+    try:
+        msgspec.msgpack.decode(piece)
+        return None
+    except _UNREADABLE:
+        pass
+    try:
+        parts = msgspec.msgpack.decode(piece, type=list[msgspec.Raw])
+    except _UNREADABLE:
+        return piece[{0xD9: 2, 0xDA: 3, 0xDB: 5}.get(piece[0], 1) :]  # what stands before a text, by its form
+    return next((text for part in parts if (text := _no_text(bytes(part))) is not None), None)

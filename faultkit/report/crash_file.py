@@ -133,7 +133,7 @@ def read(content: bytes) -> Kept:
         raise ValueError(f"it does not start with {MARK.decode().strip()!r}")
     try:
         return msgspec.msgpack.decode(zlib.decompress(content[len(MARK) :]), type=Kept)
-    except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from None
 
 

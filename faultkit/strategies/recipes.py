@@ -81,6 +81,8 @@ class Alias(msgspec.Struct, frozen=True):
 class StateRecipe(msgspec.Struct, frozen=True):
     """The recipe of one state.  `tree` is a dict; it is not to be changed.
 
+    Its `repr` is Python, given the names of this module and the types of what it holds.
+
     On a rank, `build` gives the state dict, `blank` one of the same shape to load into, and `check` compares.
     Where no process group is formed, the state is that of a world of one rank.
     """
@@ -88,7 +90,7 @@ class StateRecipe(msgspec.Struct, frozen=True):
     tree: dict[str, Any]
 
     def __repr__(self) -> str:
-        return f"StateRecipe({self.tree!r})"
+        return f"StateRecipe({_written(self.tree)})"
 
     def build(self) -> dict[str, Any]:
         """The state dict of this rank.  Where it holds sharded tensors, all ranks must call this."""
@@ -192,6 +194,21 @@ class _Builder:
         strides = tuple(math.prod(leaf.shape[place + 1 :]) for place in range(len(leaf.shape)))
         shape = self.torch.Size(leaf.shape)
         return DTensor.from_local(local, self.mesh, [Shard(0)], run_check=False, shape=shape, stride=strides)
+
+
+def _written(node: Any) -> str:
+    """`node` as Python.  Alone, `repr` writes ``inf``, ``nan`` and ``infj``, and ``-1j``, which loses a zero's sign."""
+    if type(node) is dict:
+        return "{" + ", ".join(f"{_written(key)}: {_written(value)}" for key, value in node.items()) + "}"
+    if type(node) is list:
+        return "[" + ", ".join(map(_written, node)) + "]"
+    if type(node) is tuple:
+        return "(" + ", ".join(map(_written, node)) + ("," if len(node) == 1 else "") + ")"
+    if type(node) is float and not math.isfinite(node):
+        return f"float({str(node)!r})"
+    if type(node) is complex:
+        return f"complex({_written(node.real)}, {_written(node.imag)})"
+    return repr(node)
 
 
 def _leaves(node: Any) -> Iterator[Any]:

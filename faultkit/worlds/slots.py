@@ -270,7 +270,7 @@ class Claim:
                         found.append(_decode(text))
                 elif text or time.time() - os.fstat(descriptor).st_mtime > BIRTH_SECONDS:
                     os.unlink(path)
-            except (OSError, msgspec.DecodeError):
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
                 continue
             finally:
                 os.close(descriptor)

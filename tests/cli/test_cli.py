@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from faultkit.cli import main
+from tests.interruptible import ignoring_interrupts, interruptible
 
 SECONDS_MAX = 60.0
 HANG = "writer.reset@1=raise(ValueError)"
@@ -50,10 +51,10 @@ def started(tmp_path):
     """Starts the command in a process of its own, with its temporary directories below ours."""
     processes = []
 
-    def start(*arguments, **options):
+    def start(*arguments, preexec_fn=interruptible, **options):
         command = [sys.executable, "-m", "faultkit.cli", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(command, cwd=tmp_path, **pipes, **options)
+        process = subprocess.Popen(command, cwd=tmp_path, preexec_fn=preexec_fn, **pipes, **options)
         processes.append(process)
         return process
 
@@ -223,6 +224,26 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         command, shell=True, capture_output=True, text=True, timeout=SECONDS_MAX, check=True
     )
     assert (len(done.stdout), done.stderr) == (10, "")
+
+
+def test_a_background_job_goes_on_at_the_terminals_ctrl_c(started, tmp_path):
+    begun, released = tmp_path / "begun", tmp_path / "released"
+    os.mkfifo(begun)
+    os.mkfifo(released)
+    (tmp_path / "background_scenario.py").write_text(
+        "def wait():\n"
+        f"    with open({str(begun)!r}, 'w') as stream: stream.write('1')\n"
+        f"    with open({str(released)!r}) as stream: stream.read()\n"
+    )
+    process = started(
+        *("replay", "", "--scenario", "background_scenario:wait", "--world", "1"),
+        preexec_fn=ignoring_interrupts,
+    )
+    assert begun.read_text() == "1"
+    process.send_signal(signal.SIGINT)
+    released.write_text("1")
+    out, err = process.communicate(timeout=SECONDS_MAX)
+    assert (process.returncode, err) == (0, "") and "HELD" in out
 
 
 @pytest.mark.parametrize(

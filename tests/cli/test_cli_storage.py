@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def faultkit(capsys):
         return ended.value.code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def answering():
+    """This process answers Ctrl-C, which a background job does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -109,7 +118,7 @@ for step in range(20):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_what_was_found_until_an_interrupt_is_told_and_written(faultkit, tmp_path, name):
+def test_what_was_found_until_an_interrupt_is_told_and_written(faultkit, tmp_path, name, answering):
     script, told, kept = tmp_path / "train.py", tmp_path / "found.json", tmp_path / "found.crash"
     script.write_text(INTERRUPTING.format(signal=name))
     status, out, err = faultkit(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 
+import msgspec
 import pytest
 import torch
 import torch.distributed as dist
@@ -28,6 +30,7 @@ from faultkit.files import (
     tree_after,
 )
 from faultkit.files import recording as recording_module
+from faultkit.files.spool import read_frames
 from faultkit.files.tree import read_tree
 from faultkit.files.verifying import verified
 
@@ -169,6 +172,8 @@ def test_a_recording_survives_a_file_and_tells_itself_in_words(saved_twice):
     assert first.describe(of(first, "step/.metadata.tmp", "rename")[0]) == told[0]
     with pytest.raises(RecordingError, match="not a recording"):
         Recording.from_bytes(b"no")
+    with pytest.raises(RecordingError, match="not a recording"):
+        Recording.from_bytes(first.to_bytes().replace(b".metadata", b"\xff" * 9))
 
 
 def test_a_killed_rank_leaves_its_operations_up_to_its_death(pair, tmp_path):
@@ -426,6 +431,24 @@ def test_a_name_that_is_no_text_is_refused_by_its_name(one, tmp_path, backend):
     with pytest.raises(RecordingError, match=r"text in UTF-8") as refused:
         record(one, write_without_a_text, tmp_path, root=tmp_path, backend=backend)
     assert "\\udcff\\udcfe" in str(refused.value) or "\\xff\\xfe" in str(refused.value)
+
+
+FRAMES = {
+    "a name": (["open", 1, 1, 0, 0, "FFFF"], r"only names that are text in UTF-8 \(got '(\\xff){4}'\)"),
+    "a long name": (["open", 1, 1, 0, 0, "FFFF" + "x" * 300], r"text in UTF-8 \(got '(\\xff){4}x{300}'\)"),
+    "a line of source": (["open", 1, 1, 0, 0, *["a", "", 0, 0, 0, 0, 0, "", ["b", "FFFF"]]], r"'(\\xff){4}'"),
+    "no frame": ("nonsense", r"a frame that is none \(Expected `array`"),
+}
+
+
+@pytest.mark.parametrize("case", FRAMES)
+def test_a_frame_that_cannot_be_read_is_refused_by_what_is_wrong_with_it(tmp_path, case):
+    frame, why = FRAMES[case]
+    head = msgspec.msgpack.encode(frame).replace(b"FFFF", b"\xff" * 4)
+    path = tmp_path / "spool"
+    path.write_bytes(struct.pack("<II", len(head), 0) + head)
+    with pytest.raises(RecordingError, match=why):
+        list(read_frames(str(path)))
 
 
 def rename_into(side, root):

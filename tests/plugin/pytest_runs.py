@@ -18,6 +18,8 @@ from xml.etree import ElementTree
 import filelock
 import psutil
 
+from tests.interruptible import interruptible
+
 __all__ = ["Case", "PytestRun", "once", "run_pytest"]
 
 SECONDS_MAX = 100.0
@@ -87,6 +89,7 @@ def run_pytest(folder: Path, *arguments: str, stdin: str = "") -> PytestRun:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=SECONDS_MAX,
+            preexec_fn=interruptible,
         )
     finally:
         left = _end_marked(mark)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import decimal
 import pickle
+from math import inf, nan
 
 import hypothesis
 import pytest
-from hypothesis import HealthCheck, find, given
+from hypothesis import HealthCheck, example, find, given
 from hypothesis.errors import InvalidArgument
 
 from faultkit import World, strategies
+from faultkit.strategies import recipes
 from faultkit.strategies.recipes import DTYPES, Alias, Sharded, StateRecipe, Tensor
 from tests.quality import engines
 
@@ -67,18 +71,16 @@ def test_the_stock_engine_loads_bit_for_bit_what_it_saved_in_another_world(world
 
 
 @given(strategies.state_dicts(4))
-def test_a_recipe_is_a_picklable_value(recipe):
+@example(
+    StateRecipe({"a": [complex(0, inf), (complex(1, -inf),), inf, -inf, {"b": nan, nan: complex(nan, 0)}]})
+)
+@example(
+    StateRecipe({"a": [complex(0.0, -1.0), complex(-0.0, 1.0), complex(1.0, -0.0), -0.0], "b": ((), (1,))})
+)
+def test_a_recipe_is_a_picklable_value_and_its_repr_is_python(recipe):
     assert repr(pickle.loads(pickle.dumps(recipe))) == repr(recipe)
-    assert eval(repr(recipe).replace("nan", "0.0"), _names()) is not None
-
-
-def _names():
-    import datetime
-    import decimal
-
-    from faultkit.strategies import recipes
-
-    return {**vars(recipes), "datetime": datetime, "Decimal": decimal.Decimal, "inf": float("inf")}
+    read = eval(repr(recipe), {**vars(recipes), "datetime": datetime, "Decimal": decimal.Decimal})
+    assert repr(read) == repr(recipe)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

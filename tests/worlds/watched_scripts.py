@@ -14,6 +14,8 @@ import uuid
 
 import psutil
 
+from tests.interruptible import interruptible
+
 __all__ = ["Script", "processes_marked"]
 
 SECONDS_MAX = 60.0
@@ -46,6 +48,7 @@ class Script:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=interruptible,
         )
 
     def line(self):
