@@ -12,6 +12,7 @@ import msgspec
 
 from faultkit.checks import Verdict, Violation
 from faultkit.checks.naming import name_ranks
+from faultkit.plan import FaultPlan
 from faultkit.sweep.journal import Journal, PlanResult
 
 __all__ = ["Group", "Matrix", "Row", "groups_of", "matrix_of"]
@@ -21,11 +22,15 @@ RANK_COUNT_MAX = 64
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One place and action; `cells` holds the result for each rank that comes by the place."""
+    """One place and action; `cells` holds the result for each rank that comes by the place.
+
+    On the ranks of `pending` the sweep was cut off before the plan ran.
+    """
 
     place: str
     action: str
     cells: Mapping[int, PlanResult]
+    pending: frozenset[int] = frozenset()
 
 
 class Matrix(msgspec.Struct, frozen=True):
@@ -37,6 +42,11 @@ class Matrix(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
     ranks: tuple[int, ...]
     others: tuple[PlanResult, ...]
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a plan of any row did not run."""
+        return any(row.pending for row in self.rows)
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -65,14 +75,23 @@ def matrix_of(journal: Journal) -> Matrix:
     rows: dict[tuple[str, str], dict[int, PlanResult]] = {}
     others: list[PlanResult] = []
     for result in journal.results:
-        key = _cell(result)
+        key = _cell(result.plan)
         if key is None or key[2] in rows.get(key[:2], {}):
             others.append(result)
         else:
             rows.setdefault(key[:2], {})[key[2]] = result
-    reached = {rank for cells in rows.values() for rank in cells}
+    pending: dict[tuple[str, str], set[int]] = {}
+    for plan in journal.pending:
+        key = _cell(plan)
+        if key is not None and key[2] not in rows.setdefault(key[:2], {}):
+            pending.setdefault(key[:2], set()).add(key[2])
+    reached = {rank for cells in (*rows.values(), *pending.values()) for rank in cells}
     return Matrix(
-        tuple(Row(place, action, cells) for (place, action), cells in rows.items()),
+        tuple(
+            Row(*key, cells, frozenset(pending.get(key, ())))
+            for key, cells in rows.items()
+            if cells or key in pending
+        ),
         tuple(sorted(reached)) if journal.world_size > RANK_COUNT_MAX else tuple(range(journal.world_size)),
         tuple(others),
     )
@@ -83,13 +102,13 @@ def groups_of(journal: Journal) -> tuple[Group, ...]:
     found: dict[object, list[PlanResult]] = {}
     for index, result in enumerate(journal.results):
         if result.verdict is not Verdict.HELD:
-            cell = _cell(result)
+            cell = _cell(result.plan)
             checks = tuple(dict.fromkeys((v.check, v.verdict) for v in result.violations))
             key = (cell[:2], result.verdict, checks) if cell is not None else index
             found.setdefault(key, []).append(result)
     groups = []
     for results in found.values():
-        cell = _cell(results[0])
+        cell = _cell(results[0].plan)
         if cell is None:
             title, action = str(results[0].plan) or "(no fault)", ""
         else:
@@ -99,10 +118,10 @@ def groups_of(journal: Journal) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: group.verdict.severity))
 
 
-def _cell(result: PlanResult) -> tuple[str, str, int] | None:
-    if len(result.plan) != 1:
+def _cell(plan: FaultPlan) -> tuple[str, str, int] | None:
+    if len(plan) != 1:
         return None
-    fault = result.plan.faults[0]
+    fault = plan.faults[0]
     if not fault.ranks.isdigit() or fault.calls != "1-":
         return None
     place = fault.site if fault.moment == "before" else f"{fault.site}:{fault.moment}"

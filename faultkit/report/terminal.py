@@ -53,18 +53,30 @@ SHORT = {
     Verdict.UNUSABLE: "UNUS",
 }
 NOT_REACHED = "·"
+NOT_RUN = "?"
 DIFFERS = "≠"
 INDENT = "  "
 GAP = 2
+FILES_HINT = (
+    "the function wrote {}, which only writer.* and reader.* broke: --points 'fs.*' would break these, too"
+)
 
 
 def print_journal(journal: Journal, console: Console) -> None:
     """Print everything there is to say about `journal`."""
     matrix = matrix_of(journal)
     console.print(_headline(journal, matrix))
+    if journal.baseline is not None:
+        console.print(Text(journal.baseline.told, "bold"))
     for table in _tables(matrix, console.width):
         console.print()
         console.print(table)
+    if matrix.is_pending:
+        console.print()
+        console.print(
+            f"{NOT_RUN} the sweep was cut off before that plan  {NOT_REACHED} the rank does not come by that place",
+            style="dim",
+        )
     if matrix.others:
         console.print()
         console.print(_other_plans(matrix))
@@ -79,6 +91,8 @@ def print_journal(journal: Journal, console: Console) -> None:
         console.print(
             f"in {_plans(journal.idle_count)} more the action had nothing to change: left out", style="dim"
         )
+    if journal.unbroken_file_count:
+        console.print(f"{FILES_HINT.format(_files(journal.unbroken_file_count))}", style="dim")
     for result in journal.differences:
         console.print()
         _print_difference(result, journal, console)
@@ -182,10 +196,10 @@ def _table(matrix: Matrix, ranks: tuple[int, ...], names: dict[Verdict, str], se
         label = Text(INDENT + row.action if several else row.place)
         cells = [row.cells.get(rank) for rank in ranks]
         marks = [
-            Text(NOT_REACHED, style="dim")
+            Text(NOT_RUN if rank in row.pending else NOT_REACHED, style="dim")
             if cell is None
             else Text(_mark(cell, names), style=STYLES[cell.verdict])
-            for cell in cells
+            for rank, cell in zip(ranks, cells, strict=True)
         ]
         table.add_row(label, *marks)
     return table
@@ -268,6 +282,10 @@ def _totals(journal: Journal) -> Table:
 
 def _plans(count: int) -> str:
     return f"{count} plan" if count == 1 else f"{count} plans"
+
+
+def _files(count: int) -> str:
+    return f"{count} file" if count == 1 else f"{count} files"
 
 
 def _ranks(count: int) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +59,11 @@ class Stage:
         may_not_fire: bool = False,
         seed: int | None = None,
         schedule: Any = None,
+        look: Callable[[Path], Any] | None = None,
     ) -> Run:
         """Run the scenario under `plan` in a directory of its own; `seed` and `schedule` are those of `World.run`.
 
-        Raises what `World.run` raises.
+        `look` is called with the directory after the run.  Raises what `World.run` raises.
         """
         self.prepare(world)
         directory = self._fresh(f"run-{next(self._numbers)}")
@@ -69,7 +71,7 @@ class Stage:
             if self._prepared is not None:
                 shutil.copytree(self._prepared, directory, dirs_exist_ok=True)
             scenario = self.scenario
-            return world.run(
+            run = world.run(
                 scenario.function,
                 plan=plan,
                 may_not_fire=may_not_fire,
@@ -79,6 +81,9 @@ class Stage:
                 read_with=scenario.read,
                 **self._keywords(directory),
             )
+            if look is not None:
+                look(directory)
+            return run
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -5,7 +5,8 @@
     journal.to_json()
 
 A sweep first runs its scenario with nothing broken and sees which injection points each rank comes by; then
-it breaks each of them, on each rank, in each chosen way, one at a time, and keeps a result per plan.
+it breaks each of them, on each rank, in each chosen way, one at a time, and keeps a result per plan.  Where promises
+are broken with nothing broken, that is the result.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from faultkit.actions import Action
 from faultkit.checks import Verdict
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Scenario, ScenarioError, Stage, get
+from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
+from faultkit.sweep.baseline import Broken, establish
 from faultkit.sweep.choice import (
     DEFAULT_ACTIONS,
     DEFAULT_MOMENTS,
@@ -31,8 +34,8 @@ from faultkit.sweep.choice import (
     choose_places,
 )
 from faultkit.sweep.escalation import AUTO, Ladder
-from faultkit.sweep.journal import Journal, PlanResult
-from faultkit.sweep.reach import WIDE_SIZE_MIN, Cell, Reach, plans_for, probe, representatives
+from faultkit.sweep.journal import Baseline, Journal, PlanResult, result_of
+from faultkit.sweep.reach import WIDE_SIZE_MIN, Cell, Reach, plans_for, representatives
 from faultkit.sweep.runner import run_plans
 from faultkit.sweep.schedules import Covered, Order, Schedules
 from faultkit.wording import listed
@@ -44,6 +47,7 @@ __all__ = [
     "DEFAULT_MOMENTS",
     "FILE_ACTIONS",
     "STANDARD_ACTIONS",
+    "Baseline",
     "Cell",
     "Covered",
     "Journal",
@@ -55,7 +59,6 @@ __all__ = [
     "choose_actions",
     "choose_places",
     "plans_for",
-    "probe",
     "representatives",
     "sweep",
     "torch_version",
@@ -107,7 +110,7 @@ def sweep(
     first plan and after each; what it was called with can still give the journal after an exception, Ctrl-C
     included.
 
-    Raises ScenarioError for a scenario that is not known or does not hold without a fault, PlanError for a
+    Raises ScenarioError for a scenario that is not known or whose work fails without a fault, PlanError for a
     glob or a plan that does not fit, ValueError for a number out of range, HarnessError.
     """
     scenario = get(scenario) if isinstance(scenario, str) else scenario
@@ -136,10 +139,17 @@ def sweep(
         stage = stack.enter_context(Stage(scenario))
         cheapest = first.simulated if isinstance(first, Ladder) else first
         stage.prepare(cheapest)
-        reach = probe(stage, cheapest, places) if probes or plans is None else None
+        found = establish(stage, cheapest, places) if probes or plans is None else None
+        if isinstance(found, Broken):
+            result = _judged_alone(first, stage, found, Order(seed))
+            return _without_faults(result, found, world, kind, on_progress or (lambda _: None))
         enumerated = plans is None
+        file_count = 0
         if plans is None:
-            assert reach is not None
+            assert found is not None
+            reach = found.reach
+            if not points and scenario.points == POINTS_OF_A_FUNCTION:
+                file_count = found.file_count
             if world >= WIDE_SIZE_MIN and not every_rank:
                 standing = representatives(world)
                 left_out_count = world - len(standing)
@@ -158,9 +168,14 @@ def sweep(
                 f"{point}:{moment}" if moment != "before" else point for point, moment in reach.unreached
             )
             if not plans:
+                advice = (
+                    f"it wrote files ({file_count}), which points 'fs.*' break"
+                    if file_count
+                    else "choose others with points"
+                )
                 raise ScenarioError(
                     f"scenario {str(scenario)!r} comes by none of the {len(places)} chosen points "
-                    f"({listed(tuple(points) or scenario.points)}); choose others with points"
+                    f"({listed(tuple(points) or scenario.points)}); {advice}"
                 )
         results: dict[int, PlanResult] = {}
         idle: set[int] = set()
@@ -180,6 +195,10 @@ def sweep(
                 left_out_count=left_out_count,
                 idle_count=len(idle),
                 schedules=str(schedules) if schedules.several else "",
+                pending=tuple(
+                    plan for index, plan in enumerate(plans) if index not in results and index not in idle
+                ),
+                unbroken_file_count=file_count,
             )
 
         progress = Progress(len(plans), journal)
@@ -210,6 +229,37 @@ def sweep(
             story=stories,
         )
         return journal()
+
+
+def _judged_alone(world: World | Ladder, stage: Stage, broken: Broken, order: Order) -> PlanResult:
+    """The result of the scenario with nothing broken: of a ladder as processes come to it."""
+    if isinstance(world, Ladder):
+        return world.judge(stage, FaultPlan(), order, Schedules(), may_not_fire=False, story=True)
+    result = result_of(broken.run, str(stage.scenario))
+    return msgspec.structs.replace(
+        result, plan=FaultPlan(), fired=()
+    )  # also where it was one that only watched
+
+
+def _without_faults(
+    result: PlanResult, broken: Broken, world: int, kind: str, tell: Callable[[Progress], None]
+) -> Journal:
+    """The journal of a scenario that breaks promises by itself."""
+    journal = Journal(
+        scenario=broken.scenario,
+        world_size=world,
+        kind=kind,
+        torch=torch_version(),
+        results=(result,),
+        planned_count=1,
+        seconds=result.seconds,
+        baseline=Baseline(broken.run_count, broken.failed_count, broken.sentence),
+    )
+    progress = Progress(1, lambda: journal)
+    tell(progress)
+    progress.latest, progress.done_count = result, 1
+    tell(progress)
+    return journal
 
 
 def _world(size: int, kind: str, timeout: float, scenario: Scenario) -> Any:

@@ -15,6 +15,8 @@ that hung, null and what it waits for.  Texts longer than `MESSAGE_CHARACTERS_MA
 ``auto`` adds to each plan "world", the kind of world whose run is told, and "simulated", the verdict on
 simulated ranks where processes ran the plan again, else null; and "differences" to the whole, their number.
 Where actions on files had nothing to change, "idle" is the number of these plans, which are left out.
+Of a scenario that breaks a promise by itself "plans" holds one run, of the empty plan, and "baseline" is {"runs",
+"failed", "told"}: how often it ran with nothing broken, how often that failed, and a sentence.
 A plan that ran with a seed other than 0, by a given schedule or under several has "seed", "schedule", a list of
 numbers, or "schedules": {"verdicts": {verdict: count}, "complete": true, false, or null where they were drawn}.
 """
@@ -33,7 +35,7 @@ from faultkit.replay_line import replay_line
 from faultkit.sweep.schedules import Covered, Order
 from faultkit.worlds import Died, Fired, Hung, Outcome, Raised, Run
 
-__all__ = ["Journal", "OutcomeNote", "PlanResult", "result_of", "story_of"]
+__all__ = ["Baseline", "Journal", "OutcomeNote", "PlanResult", "result_of", "story_of"]
 
 MESSAGE_CHARACTERS_MAX = 4_000
 
@@ -118,6 +120,14 @@ class PlanResult(msgspec.Struct, frozen=True):
         }
 
 
+class Baseline(msgspec.Struct, frozen=True):
+    """Of a scenario that breaks promises by itself: in how many of its runs it did, and a sentence about it."""
+
+    run_count: int
+    failed_count: int
+    told: str
+
+
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """A whole sweep: `results` in the order of the plans, `seconds` of wall time without start and probe.
 
@@ -125,7 +135,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     places, as text, that were asked for and that no rank came by, `refused` the actions that this kind of world does
     not carry.  `left_out_count` ranks of a wide world were not broken, since others stand for them.  In
     `idle_count` plans the action had nothing to change; these have no result.
-    `schedules` says under which each plan ran, where it ran under several.
+    `schedules` says under which each plan ran, where it ran under several.  `pending` are the plans that a sweep which
+    was cut off did not run.  With `baseline` the scenario breaks promises by itself, and nothing else was run.
+    `unbroken_file_count` files were written by a function whose files no plan broke.
     """
 
     scenario: str
@@ -140,6 +152,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     left_out_count: int = 0
     idle_count: int = 0
     schedules: str = ""
+    pending: tuple[FaultPlan, ...] = ()
+    baseline: Baseline | None = None
+    unbroken_file_count: int = 0
 
     @property
     def totals(self) -> dict[str, int]:
@@ -172,6 +187,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             tail["differences"] = len(self.differences)
         if self.idle_count:
             tail["idle"] = self.idle_count
+        if self.baseline is not None:
+            runs, failed, told = msgspec.structs.astuple(self.baseline)
+            tail["baseline"] = {"runs": runs, "failed": failed, "told": told}
         return f"{json.dumps(head)[:-1]},\n {body},\n {json.dumps(tail)[1:]}\n"
 
     def replay_command(self, result: PlanResult, *, simulated: bool = False) -> str:

@@ -1,7 +1,7 @@
-"""The probe: a run in which nothing goes wrong, to see which places a scenario comes by on which ranks.
+"""Which places a scenario comes by on which ranks, from a run in which nothing goes wrong.
 
-The probe plans a delay of no length at every place of interest.  It injects nothing, but each place that a
-rank comes by is recorded as fired.  A scenario that does not hold even then is not fit to be swept.
+That run plans a delay of no length at every place of interest.  It injects nothing, but each place that a rank comes
+by is recorded as fired.  Left out: running it (`faultkit.sweep.baseline`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import msgspec
 from faultkit.actions import Action, actions_at
 from faultkit.plan import Fault, FaultPlan
 from faultkit.points import find
-from faultkit.scenarios import ScenarioError, Stage
 from faultkit.sweep.choice import Place
-from faultkit.sweep.journal import story_of
-from faultkit.worlds import Run, World
+from faultkit.worlds import Run
 
-__all__ = ["WIDE_SIZE_MIN", "Cell", "Reach", "plans_for", "probe", "representatives"]
+__all__ = ["WIDE_SIZE_MIN", "Cell", "Reach", "plans_for", "reach_of", "representatives", "watching"]
 
 WIDE_SIZE_MIN = 65  # from here on breaking each place on each rank takes days
 
@@ -38,14 +36,15 @@ class Reach(msgspec.Struct, frozen=True):
     unreached: tuple[Place, ...]
 
 
-def probe(stage: Stage, world: World, places: tuple[Place, ...]) -> Reach:
-    """Which of `places` the scenario reaches.  Raises ScenarioError where it fails without any fault."""
-    plan = FaultPlan(
+def watching(places: tuple[Place, ...]) -> FaultPlan:
+    """The plan that breaks nothing, and under which each of `places` that a rank comes by is recorded."""
+    return FaultPlan(
         tuple(_fault(site, moment, Action("delay", (("seconds", 0),))) for site, moment in places)
     )
-    run = stage.run(world, plan, may_not_fire=True)
-    if run.violations:
-        _blame(stage, world, run)
+
+
+def reach_of(run: Run, places: tuple[Place, ...]) -> Reach:
+    """Which of `places` were reached in `run`, which was `watching` them."""
     ranks: dict[Place, set[int]] = {}
     for fired in run.fired:
         ranks.setdefault((fired.fault.site, fired.fault.moment), set()).add(fired.rank)
@@ -84,18 +83,3 @@ def _fault(site: str, moment: str, action: Action, ranks: str = "*") -> Fault:
 
 def _actions_at(site: str) -> tuple[str, ...]:
     return actions_at(find(_parsed(site).point))
-
-
-def _blame(stage: Stage, world: World, probed: Run) -> None:
-    run = stage.run(world)
-    if run.violations:
-        raise ScenarioError(
-            f"scenario {str(stage.scenario)!r} does not hold without any fault ({run.verdict}), "
-            "so that no fault can be judged by it",
-            story_of(run, str(stage.scenario)),
-        )
-    raise ScenarioError(
-        f"scenario {str(stage.scenario)!r} does not hold when its points are only watched "
-        f"({probed.verdict}), although it does otherwise",
-        story_of(probed, str(stage.scenario)),
-    )

@@ -185,6 +185,23 @@ def test_a_scenario_that_fails_by_itself_is_bad_input_and_is_told(faultkit, tmp_
     assert "not today" in err
 
 
+def test_a_scenario_that_breaks_a_promise_by_itself_is_a_violation_with_json(faultkit, tmp_path, monkeypatch):
+    (tmp_path / "lossy_scenario.py").write_text(
+        "import torch, torch.distributed as dist, torch.distributed.checkpoint as dcp\n"
+        "def save(directory):\n"
+        "    dcp.save({'weight': torch.ones(8)}, checkpoint_id=directory)\n"
+        "    dist.barrier()\n"
+        "    if dist.get_rank() == 0:\n"
+        "        (directory / '.metadata').unlink()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    status, out, _ = faultkit("sweep", "lossy_scenario:save", "--world", 2, "--json", tmp_path / "out.json")
+    assert status == 1
+    assert "does not hold with nothing broken (LOST_WORK in 5 of 5 runs)" in " ".join(out.split())
+    assert json.loads((tmp_path / "out.json").read_text())["totals"] == {"LOST_WORK": 1}
+
+
 def test_a_failure_of_the_harness_is_status_three(faultkit, monkeypatch):
     from faultkit import sweep
     from faultkit.worlds import HarnessError

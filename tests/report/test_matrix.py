@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sweep_journals import HUNG, MASKED, journal, result, small_journal
 
+from faultkit import FaultPlan
 from faultkit.report.matrix import groups_of, matrix_of
 
 
@@ -79,3 +80,17 @@ def test_groups_differ_by_verdict_and_place_and_the_worst_stands_first():
         (HUNG, "(no fault)"),
         (MASKED, "writer.reset on rank 0"),
     ]
+
+
+def test_what_an_interrupted_sweep_did_not_run_is_no_place_that_a_rank_does_not_come_by():
+    pending = [
+        FaultPlan.parse(text)
+        for text in ("writer.finish:after@1=raise(ValueError)", "writer.storage_meta@0=raise(ValueError)")
+    ]
+    matrix = matrix_of(small_journal(pending=tuple(pending), planned_count=5))
+    assert [(row.place, sorted(row.cells), sorted(row.pending)) for row in matrix.rows] == [
+        ("writer.reset", [0, 1], []),
+        ("writer.finish:after", [0], [1]),
+        ("writer.storage_meta", [], [0]),
+    ]
+    assert matrix.is_pending and not matrix_of(small_journal()).is_pending

@@ -8,7 +8,9 @@ from html.parser import HTMLParser
 import pytest
 from sweep_journals import HUNG, journal, result, small_journal
 
+from faultkit import FaultPlan
 from faultkit.report.page import as_html, write_report
+from faultkit.sweep.journal import Baseline
 
 
 class Page(HTMLParser):
@@ -67,6 +69,15 @@ def test_several_actions_and_plans_that_fit_no_row():
     text = Page(as_html(shown)).text
     assert "injected at action rank 0 rank 1 writer.reset hang HUNG" in text
     assert "HELD writer.reset=stop" in text
+
+
+def test_what_was_not_run_and_what_breaks_by_itself_are_on_the_page():
+    plan = FaultPlan.parse("writer.storage_meta@1=raise(ValueError)")
+    text = Page(as_html(small_journal(pending=(plan,), planned_count=4, unbroken_file_count=2))).text
+    assert "writer.storage_meta · ?" in text and "? the sweep was cut off before that plan" in text
+    assert "The function wrote 2 files" in text
+    told = "does not hold with nothing broken"
+    assert told in Page(as_html(journal(result("", HUNG), baseline=Baseline(5, 5, told)))).text
 
 
 def test_an_empty_sweep_has_a_page():

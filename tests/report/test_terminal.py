@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 from sweep_journals import HUNG, MASKED, journal, result, small_journal
 
+from faultkit import FaultPlan
 from faultkit.report.terminal import as_svg, print_journal
+from faultkit.sweep.journal import Baseline
 
 
 def printed(shown, width=80, **console):
@@ -60,6 +62,28 @@ def test_plans_that_fit_no_row_are_listed():
 
 def test_a_sweep_that_was_cut_off_says_so():
     assert "3 plans of 9, cut off" in printed(small_journal(planned_count=9))
+
+
+def test_what_was_not_run_has_a_sign_of_its_own_and_a_legend():
+    plan = FaultPlan.parse("writer.storage_meta@1=raise(ValueError)")
+    lines = lines_of(printed(small_journal(pending=(plan,), planned_count=4), width=120))
+    assert "writer.storage_meta · ?" in lines and "writer.finish:after HELD ·" in lines
+    legend = "? the sweep was cut off before that plan · the rank does not come by that place"
+    assert legend in lines
+    assert legend not in lines_of(printed(small_journal(), width=120))
+
+
+def test_what_breaks_by_itself_is_told_before_all():
+    told = "does not hold with nothing broken (HUNG in 5 of 5 runs)"
+    lines = lines_of(printed(journal(result("", HUNG), baseline=Baseline(5, 5, told))))
+    assert lines[1] == told
+    assert "HUNG (no fault)" in lines
+
+
+def test_files_that_no_plan_broke_are_told():
+    hint = "the function wrote 1 file, which only writer.* and reader.* broke: --points 'fs.*' would break these, too"
+    assert hint in lines_of(printed(small_journal(unbroken_file_count=1), width=120))
+    assert "--points" not in printed(small_journal())
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
