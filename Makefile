@@ -1,27 +1,35 @@
-# Needs make and Python 3.11 or newer; everything else goes into .venv, once.
+# Needs make and Python 3.11 or newer; everything else goes into a folder .venv*, once, in the exact versions of a file
+# in locks/.
 
 SHELL := /bin/sh
-VENV := .venv
+TORCH_DEFAULT := 2.13.0
+TORCH ?= $(TORCH_DEFAULT)
+VENV := .venv$(if $(filter-out $(TORCH_DEFAULT),$(TORCH)),-torch-$(TORCH))
+LOCK := locks/torch-$(TORCH).txt
 BIN := $(VENV)/bin
 # Written as the last act of a set-up that went through; without it the next call sets up again.
 STAMP := $(VENV)/.faultkit-installed
 ARGS ?=
 
-.PHONY: help setup test demo bench lint build clean
+.PHONY: help setup test test-newest lock demo bench lint build clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make setup   make $(VENV) and install faultkit with all that its tests need'
-	@echo 'make test    run the whole test suite; ARGS="-k plan" passes options to pytest'
-	@echo 'make demo    break saves and loads of the stock engine on four ranks'
-	@echo 'make bench   measure faultkit beside other runners'
-	@echo 'make lint    check style and types'
-	@echo 'make build   make the wheel and the source archive in dist/'
-	@echo 'make clean   remove all that these targets made, $(VENV) included'
+	@echo 'make setup        make $(VENV) and install faultkit with all that its tests need'
+	@echo 'make test         run the whole test suite; ARGS="-k plan" passes options to pytest'
+	@echo 'make demo         break saves and loads of the stock engine on four ranks, and crash an overwrite'
+	@echo 'make bench        measure faultkit beside other runners'
+	@echo 'make lint         check style and types'
+	@echo 'make build        make the wheel and the source archive in dist/'
+	@echo 'make test-newest  run the suite with the newest of everything that pyproject.toml allows: what is coming'
+	@echo 'make lock         renew locks/, the exact versions that the other targets install'
+	@echo 'make clean        remove all that these targets made, $(VENV) included'
+	@echo 'TORCH=VERSION     with any of them: another torch, in a folder of its own: $(patsubst locks/torch-%.txt,%,$(wildcard locks/*.txt))'
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+# The tools that build the package are locked like the rest, so it is built in the environment itself.
+$(STAMP): pyproject.toml $(LOCK)
 	@rm -f $@
 	@works() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
 	if works $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1; then exit 0; fi; \
@@ -36,20 +44,54 @@ $(STAMP): pyproject.toml constraints.txt
 	  'make PYTHON=/path/to/python3.11 setup' >&2; \
 	exit 1
 	@echo 'Installing faultkit and what it needs into $(VENV) (the first time takes minutes: torch is large)'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@set -e; pip='$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CHOICE)'; \
+	$$pip hatchling; $$pip --no-build-isolation -e '.[test]'
 	@touch $@
 
+CHOICE = -c $(LOCK)
+
+locks/torch-%.txt:
+	@echo "there is no $@: torch $* is not one of $(patsubst locks/torch-%.txt,%,$(wildcard locks/*.txt))," \
+	  'on which faultkit is tested; make lock TORCH=$* adds it' >&2; exit 1
+
 test: setup
+	@echo 'Running the suite: about five minutes on two quiet cores.'
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
-# A sweep exits 1 when it finds a broken promise. Of the stock engine that is a finding, not a failure
-# of the demo; 2 (bad usage) and 3 (the harness failed) are.
+test-newest:
+	@rm -f .venv-newest/.faultkit-installed
+	@$(MAKE) --no-print-directory test VENV=.venv-newest LOCK= CHOICE='--upgrade --upgrade-strategy eager'
+
+# One file for each torch, of every Python that faultkit runs on; all are renewed, and that of TORCH is added.
+lock:
+	@[ -x .venv-lock/bin/uv ] || { $(or $(PYTHON),python3) -m venv .venv-lock; \
+	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv; }
+	@set -e; for lock in $(sort $(wildcard locks/*.txt) $(LOCK)); do \
+	  version=$${lock#locks/torch-}; version=$${version%.txt}; \
+	  echo "torch==$$version" > .venv-lock/torch.txt; \
+	  { echo "# Made by 'make lock': what is installed beside torch $$version, on Python 3.11 and newer."; \
+	    .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	      --constraints .venv-lock/torch.txt --extra test pyproject.toml; } > .venv-lock/lock.txt; \
+	  mv .venv-lock/lock.txt $$lock; echo "renewed $$lock"; \
+	done
+
+# A sweep and a crash exit with 1 when they find a broken promise. Of the stock engine that is a finding, not a
+# failure of the demo; 2 (bad usage) and 3 (the harness failed) are.
 demo: setup
-	@for scenario in dcp-save dcp-load; do \
-	  echo "$(BIN)/faultkit sweep $$scenario --world 4"; \
-	  status=0; $(BIN)/faultkit sweep $$scenario --world 4 || status=$$?; \
+	@for shown in 'sweep dcp-save --world 4' 'sweep dcp-load --world 4' \
+	    'crash dcp-overwrite --world 2 --model killed'; do \
+	  echo; echo "$(BIN)/faultkit $$shown"; echo; \
+	  status=0; $(BIN)/faultkit $$shown || status=$$?; \
 	  [ $$status -le 1 ] || exit $$status; \
 	done
+	@echo; echo 'What to do next:'
+	@echo; echo '  one of these failures by itself, with the story of every rank:'
+	@echo "    $(BIN)/faultkit replay 'reader.reset@0=raise(ValueError)' --scenario dcp-load --world 4"
+	@echo '  a function of your own, module:name, broken at each of its points on 2 ranks:'
+	@echo '    $(BIN)/faultkit sweep yourmodule:save --world 2'
+	@echo '  what else can be broken, and every command:'
+	@echo '    $(BIN)/faultkit points'
+	@echo '    $(BIN)/faultkit --help'
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run $(ARGS)
@@ -60,8 +102,8 @@ lint: setup
 	@$(BIN)/mypy
 
 build: setup
-	@$(BIN)/python -m build --outdir dist .
+	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean:
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

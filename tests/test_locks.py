@@ -1,0 +1,119 @@
+"""What `make` installs is known to the last package: `locks/` names one version of each, for every torch tested on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from tests.stock import TESTED
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = {path.stem.removeprefix("torch-"): path for path in (ROOT / "locks").iterdir()}
+PYTHONS = ("3.11.0", "3.12.0", "3.13.0")
+
+
+def pins(torch, python):
+    """{package: version} of a lock on one Python.  Fails where a line is no such pin, or a package has two."""
+    environment = {"python_version": python.rpartition(".")[0], "python_full_version": python}
+    found = {}
+    for line in LOCKS[torch].read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        pin = Requirement(line)
+        assert re.fullmatch(r"==[\w.+!]+", str(pin.specifier)) and not pin.url and not pin.extras, line
+        if pin.marker is None or pin.marker.evaluate(environment):
+            name = canonicalize_name(pin.name)
+            assert name not in found, f"{name} has two versions on Python {python}"
+            found[name] = Version(str(pin.specifier)[2:])
+    return found
+
+
+def asked_for():
+    project = PROJECT["project"]
+    texts = [*project["dependencies"], *PROJECT["build-system"]["requires"]]
+    for extra in project["optional-dependencies"].values():
+        texts += extra
+    return [asked for asked in map(Requirement, texts) if asked.name != "faultkit"]
+
+
+def test_there_is_a_lock_for_each_torch_that_is_tested():
+    assert sorted(LOCKS) == sorted(TESTED)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("torch", TESTED)
+def test_a_lock_names_one_version_of_all_that_is_asked_for(torch, python):
+    locked = pins(torch, python)
+    assert locked["torch"] == Version(torch)
+    for asked in asked_for():
+        name = canonicalize_name(asked.name)
+        assert name in locked and asked.specifier.contains(locked[name]), str(asked)
+
+
+@pytest.mark.parametrize("torch", TESTED)
+def test_a_lock_names_all_that_comes_with_it(torch):
+    locked = pins(torch, "3.11.0").keys()
+    reached, left = set(), [asked.name for asked in asked_for()]
+    while left:
+        name = canonicalize_name(left.pop())
+        if name not in reached:
+            reached.add(name)
+            needed = map(Requirement, importlib.metadata.distribution(name).requires or ())
+            left += [
+                each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})
+            ]
+    assert "markupsafe" in reached and reached <= locked
+
+
+def test_a_lock_names_no_place_that_it_came_from():
+    for path in LOCKS.values():
+        assert not re.search(r"://|--|\bindex\b|\.(org|com|io)\b", path.read_text()), path
+
+
+def told(*arguments):
+    """What `make` would run, or says instead."""
+    if shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    command = ["make", "-n", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("torch", TESTED)
+def test_make_installs_by_the_lock_and_builds_with_what_is_locked(torch, tmp_path):
+    (installs,) = [
+        line
+        for line in told("setup", f"TORCH={torch}", f"VENV={tmp_path}").stdout.splitlines()
+        if "pip install" in line
+    ]
+    assert f"-c locks/torch-{torch}.txt" in installs
+
+
+def test_each_torch_has_an_environment_of_its_own(tmp_path):
+    shown = told("-B", "test", f"TORCH={TESTED[-1]}").stdout
+    assert f".venv-torch-{TESTED[-1]}/bin/python -m pytest" in shown and "--no-build-isolation -e" in shown
+    assert ".venv/" not in shown
+
+
+def test_a_torch_without_a_lock_is_refused_with_those_that_have_one():
+    refused = subprocess.run(
+        ["make", "test", "TORCH=9.9"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert refused.returncode == 2
+    assert f"torch 9.9 is not one of {' '.join(sorted(TESTED))}" in refused.stderr
+    assert not (ROOT / ".venv-torch-9.9").exists()
+
+
+def test_the_newest_of_everything_is_asked_for_without_a_lock():
+    shown = told("test-newest").stdout
+    assert "--upgrade --upgrade-strategy eager" in shown and "locks/" not in shown
+    assert ".venv-newest/bin/python -m pytest" in shown
