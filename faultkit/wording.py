@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["PlanError", "listed", "nearest", "seen", "shortened"]
+__all__ = ["PlanError", "listed", "nearest", "printable", "seen", "shortened"]
 
 SEEN_LENGTH_MAX = 48
 WORDS_LISTED_MAX = 24
@@ -32,6 +32,11 @@ class PlanError(ValueError):
 def shortened(text: str, length_max: int = SEEN_LENGTH_MAX) -> str:
     """`text`, or its beginning and three dots where it is longer than `length_max`."""
     return text if len(text) <= length_max else text[:length_max] + "..."
+
+
+def printable(text: str) -> str:
+    """`text` with all but its line ends as a terminal shows it: control characters are escaped as `repr` has them."""
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
 def seen(value: object) -> str:

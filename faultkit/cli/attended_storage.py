@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +45,10 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
 
         _write(options["report_path"], as_html(found))
     if options["keep"] and found.findings:
-        from faultkit.report.crash_file import keep
+        from faultkit.report import crash_file
 
-        _write(options["keep"], keep(found, **source))
-        print(f"replay: faultkit crash --replay {shlex.quote(options['keep'])} --into DIR", file=stream)
+        _write(options["keep"], crash_file.keep(found, **source))
+        print(f"replay: {crash_file.replay_command(options['keep'], **source)}", file=stream)
     return status or (BROKEN if found.findings else HELD)
 
 
@@ -94,10 +93,14 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     return status or (HELD if found.held else BROKEN)
 
 
-def replay_crash(path: str, number: int, into: str) -> int:
-    """Make the finding `number` (from 1) of the file at `path` in the directory `into`, and judge it again."""
+def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
+    """Make the finding `number` (from 1) of the file at `path` in the directory `into`, and judge it again.
+
+    What the file names is run only where it is `trusted`.
+    """
     from faultkit import crash
     from faultkit.report.crash_file import Kept, read
+    from faultkit.wording import printable
 
     try:
         kept: Kept = read(Path(path).read_bytes())
@@ -110,13 +113,17 @@ def replay_crash(path: str, number: int, into: str) -> int:
     directory = Path(into)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise Mistake(f"--into must name a directory that is empty or not there (got {into!r})")
+    if kept.would_run and not trusted:
+        raise Mistake(
+            f"{path} would run {kept.would_run}, on files that it holds: say --trust if you trust who wrote it"
+        )
     finding = kept.findings[number - 1]
     state = finding.state()
     try:
         state.write_to(directory)
     except OSError as error:
         raise Mistake(f"{error.filename or into} cannot be written: {error.strerror}") from None
-    print(finding.text)
+    print(printable(finding.text))
     print(f"\nthe state is in {directory}")
     if kept.scenario and ":" in kept.scenario:
         sys.path.insert(0, os.getcwd())
@@ -134,7 +141,7 @@ def replay_crash(path: str, number: int, into: str) -> int:
     again = judgement.verdict == finding.verdict
     told = ": ".join(part for part in (judgement.type_name, judgement.message or judgement.detail) if part)
     print(
-        f"loaded again: {judgement.verdict}{f': {told}' if told else ''}"
+        printable(f"loaded again: {judgement.verdict}{f': {told}' if told else ''}")
         + ("" if again else "  (it was another)")
     )
     return BROKEN if judgement.verdict not in finding.allowed else HELD

@@ -78,6 +78,7 @@ def _load_options(function: Any) -> Any:
 @click.option("--replay", "replayed", metavar="FILE", help="Make a kept violation again, and load it.")
 @click.option("--finding", type=int, default=1, show_default=True, metavar="N", help="Which one of FILE.")
 @click.option("--into", metavar="DIR", help="Where to make it: a directory that is empty or not there.")
+@click.option("--trust", is_flag=True, help="Run the command or load that FILE names.")
 @_load_options
 def crash(work: tuple[str, ...], **options: Any) -> int:
     """Load every state that a crash could leave after a save, and say what the load makes of it.
@@ -100,9 +101,13 @@ def crash(work: tuple[str, ...], **options: Any) -> int:
             raise Mistake(f"--replay takes its scenario from the file: leave out {work[0]!r}")
         if options["into"] is None:
             raise Mistake("--replay needs --into, the directory in which to make the state")
-        return attended_storage.replay_crash(options["replayed"], options["finding"], options["into"])
+        return attended_storage.replay_crash(
+            options["replayed"], options["finding"], options["into"], trusted=options["trust"]
+        )
     if options["into"] is not None:
         raise Mistake("--into belongs to --replay")
+    if options["trust"]:
+        raise Mistake("--trust belongs to --replay")
     if not work:
         raise Mistake("crash needs a scenario, or a command after --")
     return attended_storage.attended_crash(work, options)

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from faultkit.damage.regions import KINDS, Region, regions_of
+from faultkit.wording import seen
 
 __all__ = ["ACTIONS", "WHOLE_FILE", "Damage", "Tree", "apply", "damages_of"]
 
@@ -71,12 +72,9 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
 
 def apply(tree: Tree, damage: Damage, older: Tree | None = None) -> dict[str, bytes | str | None]:
     """The tree after `damage`.  Raises ValueError where it does not fit the tree."""
+    _require_fitting(tree, damage)
     after = dict(tree)
-    data = tree.get(damage.path)
-    if not isinstance(data, bytes):
-        raise ValueError(f"damage must be to a file of the tree (got {damage.path!r})")
-    if damage.action in ("flip", "zero", "swap") and damage.kind != WHOLE_FILE and damage.stop > len(data):
-        raise ValueError(f"{damage.path!r} has {len(data)} bytes (got bytes up to {damage.stop})")
+    data = _content(tree, damage.path)
     match damage.action:
         case "flip":
             flipped = bytes([data[damage.start] ^ (1 << damage.bit)])
@@ -87,7 +85,7 @@ def apply(tree: Tree, damage: Damage, older: Tree | None = None) -> dict[str, by
         case "truncate":
             after[damage.path] = data[: damage.start]
         case "swap" if damage.kind == WHOLE_FILE:
-            after[damage.path], after[damage.other] = tree[damage.other], data
+            after[damage.path], after[damage.other] = _content(tree, damage.other), data
         case "swap":
             size = damage.stop - damage.start
             other = bytearray(_content(tree, damage.other))
@@ -98,14 +96,36 @@ def apply(tree: Tree, damage: Damage, older: Tree | None = None) -> dict[str, by
             changed[damage.start : damage.stop] = mine
             after[damage.path] = bytes(changed)
         case "older":
-            if older is None or older.get(damage.path) is None:
+            if older is None or not isinstance(older.get(damage.path), bytes):
                 raise ValueError(f"there is no older {damage.path!r}")
             after[damage.path] = older[damage.path]
         case "delete":
             del after[damage.path]
-        case _:
-            raise ValueError(f"damage must be one of {', '.join(ACTIONS)} (got {damage.action!r})")
     return after
+
+
+def _require_fitting(tree: Tree, damage: Damage) -> None:
+    """Raise ValueError where `damage` is to no file of `tree`, or to bytes that it does not have."""
+    if damage.action not in ACTIONS:
+        raise ValueError(f"damage must be one of {', '.join(ACTIONS)} (got {seen(damage.action)})")
+    for path in (damage.path, damage.other) if damage.action == "swap" else (damage.path,):
+        if not isinstance(tree.get(path), bytes):
+            raise ValueError(f"damage must be to a file of the tree (got {seen(path)})")
+    if damage.kind == WHOLE_FILE and damage.action in ("swap", "older", "delete"):
+        return
+    size = len(_content(tree, damage.path))
+    least = damage.start + (damage.action == "flip")
+    if not 0 <= damage.start <= least <= damage.stop <= size or not 0 <= damage.bit < 8:
+        raise ValueError(
+            f"{seen(damage.path)} has {size} bytes of 8 bits "
+            f"(got bytes {damage.start} to {damage.stop}, bit {damage.bit})"
+        )
+    if damage.action == "swap":
+        room = len(_content(tree, damage.other)) - damage.other_start
+        if damage.other_start < 0 or damage.stop - damage.start > room:
+            raise ValueError(
+                f"{seen(damage.other)} must have {damage.stop - damage.start} bytes from {damage.other_start}"
+            )
 
 
 def damages_of(

@@ -6,7 +6,7 @@ the call used, `file` is the file (inode) that it reached, the same under every 
 followed without guessing. Left out: reads, times and permissions of files, and anything outside the recorded root.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -30,6 +30,7 @@ Kind = Literal[
     "returned",
 ]
 
+FILE_BYTES_MAX = 1 << 32  # of a file in a recording that is read: its content is held in memory
 NAMES_CHANGED = frozenset({"rename", "link", "symlink", "unlink", "mkdir", "rmdir"})
 SYNCS = frozenset({"fsync", "fdatasync", "fsync_directory", "sync"})
 
@@ -116,15 +117,49 @@ class Recording(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def from_bytes(cls, kept: bytes) -> "Recording":
-        """Read what `to_bytes` gave; raises `RecordingError` where it is not a recording."""
+        """Read what `to_bytes` gave; raises `RecordingError` where it is not a recording.
+
+        Whoever wrote it: every name lies under the root, and no file in it is larger than 4 GiB.
+        """
         try:
-            return msgspec.msgpack.decode(kept, type=cls)
+            recording = msgspec.msgpack.decode(kept, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RecordingError(f"not a recording: {error}") from None
+        if why := _unsound(recording):
+            raise RecordingError(f"not a recording: {why}")
+        return recording
 
     def describe(self, operation: Operation) -> str:
         """The operation in words: "rename(.metadata.tmp -> .metadata) on rank 0"."""
         return describe(operation)
+
+
+def _unsound(recording: Recording) -> str:
+    """What cannot be in a recording that was made, in words; "" where nothing is."""
+    if recording.world_size < 1 or recording.block_size < 1:
+        return f"it must have ranks and blocks (got {recording.world_size} and {recording.block_size})"
+    for name in (*recording.before, *recording.links):
+        if not name or not _lies_under_root(name):
+            return f"a name must lie under the root (got {name[:80]!r})"
+    if both := recording.before.keys() & recording.links.keys():
+        return f"a name must be a file or a link (got both of {sorted(both)[0][:80]!r})"
+    for place, operation in enumerate(recording.operations):
+        names = (operation.path, operation.target if operation.kind in ("rename", "link") else "")
+        if not all(map(_lies_under_root, names)):
+            return f"a name must lie under the root (got {names[0][:80]!r} and {names[1][:80]!r})"
+        if operation.kind not in get_args(Kind):
+            return f"no operation is called {operation.kind[:80]!r}"
+        if operation.index != place or not -1 <= operation.after < place:
+            return f"operations must have their places as numbers (got {operation.index} at {place})"
+        if not 0 <= operation.rank < recording.world_size or operation.thread < 0:
+            return f"operation {place} must be one of its ranks and threads (got {operation.rank})"
+        if not 0 <= operation.offset <= FILE_BYTES_MAX - len(operation.data):
+            return f"operation {place} must lie in a file of at most 4 GiB (got byte {operation.offset})"
+    return ""
+
+
+def _lies_under_root(name: str) -> bool:
+    return not name or ("\0" not in name and {"", ".", ".."}.isdisjoint(name.split("/")))
 
 
 def describe(operation: Operation) -> str:

@@ -1,24 +1,35 @@
 """Violations in a file: what is needed to make each one's state again, look at it, and load it.
 
-Promises.  Reading a file runs no code and unpickles nothing.  Each finding has its whole tree.  Left out: the
-recording; which operations were lost is told in words only.
+Promises.  Reading a file runs no code and unpickles nothing, whoever wrote it: what it holds is checked as a whole, so
+that every tree of it can be made within the directory that it is made in, and what loading it would run is told before
+(`would_run`).  Each finding has its whole tree.  Left out: the recording; which operations were lost is told in words
+only.
 """
 
 from __future__ import annotations
 
+import shlex
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from faultkit.crash.materialise import require_inside
+from faultkit.crash.scenario import SCENARIOS
 from faultkit.scripts.exploring import Job
+from faultkit.wording import printable, seen
 
 if TYPE_CHECKING:
     from faultkit.crash import Exploration, Scenario, State
 
-__all__ = ["Kept", "KeptFinding", "keep", "read"]
+__all__ = ["Kept", "KeptFinding", "keep", "read", "replay_command"]
 
 MARK = b"faultkit crash 1\n"
+CONTENT_BYTES_MAX = (
+    4 << 30
+)  # of all trees together: a few hundred bytes of a file can say that they are petabytes
+TIMEOUT_SECONDS_MAX = 3600.0
+VERDICTS = frozenset({"NEW", "OLD", "ABSENT", "ERROR", "MIX", "GARBAGE", "HUNG", "DIED"})
 Tree = dict[str, bytes | str | None]
 
 
@@ -58,13 +69,29 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     def old(self) -> Tree | None:
         return _tree(self.old_tree) if self.old_tree is not None else None
 
+    @property
+    def would_run(self) -> str:
+        """What a load would run that the file names, in words; "" where that is faultkit's own alone."""
+        if self.job is not None:
+            command = printable(shlex.join(self.job.resume or self.job.train))
+            return "the command " + command.replace("\n", "\\n")
+        return f"the load of the scenario {self.scenario!r}" if _is_named(self.scenario) else ""
+
     def to_scenario(self) -> Scenario:
-        """How to load.  Raises ScenarioError where the scenario is not found."""
+        """How to load; imports the module that the scenario is in.
+
+        A load of faultkit's own unpickles nothing of these files but the engine's own classes.
+        Raises ScenarioError where the scenario is not found.
+        """
         from faultkit import scripts
+        from faultkit.crash.engine_classes import EngineClassesOnly
         from faultkit.scripts.resuming import Resumption
 
         if self.job is None:
-            return scenario_of_text(self.scenario)
+            scenario = scenario_of_text(self.scenario)
+            if self.would_run:
+                return scenario
+            return msgspec.structs.replace(scenario, load=EngineClassesOnly(scenario.load))
         job = self.job
         resumption = Resumption(
             argv=tuple(job.resume or job.train),
@@ -127,14 +154,71 @@ def keep(found: Exploration, *, scenario: str = "", job: Job | None = None) -> b
     return MARK + zlib.compress(msgspec.msgpack.encode(kept))
 
 
+def replay_command(path: str, *, scenario: str = "", job: Job | None = None) -> str:
+    """The command that makes a violation of the file at `path` again and loads it; its writer trusts it."""
+    trust = " --trust" if job is not None or _is_named(scenario) else ""
+    return f"faultkit crash --replay {shlex.quote(path)} --into DIR{trust}"
+
+
+def _is_named(scenario: str) -> bool:
+    """Whether there is a scenario, and it is none of faultkit's own."""
+    return bool(scenario) and scenario.partition(",")[0] not in SCENARIOS
+
+
 def read(content: bytes) -> Kept:
     """What a file holds.  Raises ValueError where that is something else."""
     if not content.startswith(MARK):
         raise ValueError(f"it does not start with {MARK.decode().strip()!r}")
+    unpacking = zlib.decompressobj()
     try:
-        return msgspec.msgpack.decode(zlib.decompress(content[len(MARK) :]), type=Kept)
+        told = unpacking.decompress(content[len(MARK) :], CONTENT_BYTES_MAX)
+        if unpacking.unconsumed_tail:
+            raise ValueError(f"it must hold at most {CONTENT_BYTES_MAX >> 30} GiB")
+        if not unpacking.eof:
+            raise ValueError("it ends early")
+        kept = msgspec.msgpack.decode(told, type=Kept)
     except (zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from None
+    _require_sound(kept)
+    return kept
+
+
+def _require_sound(kept: Kept) -> None:
+    if not kept.findings:
+        raise ValueError("it must hold a violation (got none)")
+    for finding in kept.findings:
+        _require_tree(finding.tree)
+        for verdict in (finding.verdict, *finding.allowed):
+            if verdict not in VERDICTS:
+                raise ValueError(
+                    f"a verdict must be one of {', '.join(sorted(VERDICTS))} (got {seen(verdict)})"
+                )
+    _require_tree(kept.new_tree)
+    if kept.old_tree is not None:
+        _require_tree(kept.old_tree)
+    if not 0 < kept.timeout_seconds <= TIMEOUT_SECONDS_MAX:
+        raise ValueError(
+            f"timeout_seconds must be above 0 and at most {TIMEOUT_SECONDS_MAX:g} (got {kept.timeout_seconds:g})"
+        )
+    if kept.job is not None and kept.scenario:
+        raise ValueError("it must say how to load by a scenario or a command (got both)")
+    if "\0" in kept.scenario or (kept.job is not None and any("\0" in part for part in kept.job.words)):
+        raise ValueError("a scenario or a command must be text without zero bytes")
+
+
+def _require_tree(told: dict[str, Any]) -> None:
+    for path, content in told.items():
+        match content:
+            case None | ["file", bytes()]:
+                pass
+            case ["link", bytes(text)] if text and b"\0" not in text:
+                try:
+                    text.decode()
+                except UnicodeDecodeError:
+                    raise ValueError(f"the link {seen(path)} must lead to a name in UTF-8") from None
+            case _:
+                raise ValueError(f"{seen(path)} must be a file, a link or a directory (got {seen(content)})")
+    require_inside(told)
 
 
 def _told(tree: Any) -> dict[str, Any]:

@@ -94,6 +94,12 @@ class Job(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return shlex.join(self.train)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All that is text in it."""
+        patterns = (self.values, self.step, self.checkpoints)
+        return (*self.train, *self.resume, *self.results, *patterns)
+
 
 def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, Resumption]:
     """Run the job once, recorded; what it did, and how to resume it.

@@ -113,15 +113,13 @@ class CrashStates:
         return found
 
     def _keep(self, found: Exploration, source: dict[str, Any]) -> None:
-        import shlex
-
         from faultkit.report import crash_file
         from faultkit.report.output import write_whole
 
         path = self._directory() / f"violations-{len(self.explored)}.crash"
         write_whole(path, crash_file.keep(found, **source))
         self._item.add_report_section(
-            "call", "crash states", f"replay: faultkit crash --replay {shlex.quote(str(path))} --into DIR\n"
+            "call", "crash states", f"replay: {crash_file.replay_command(str(path), **source)}\n"
         )
 
 

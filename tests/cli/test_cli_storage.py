@@ -89,7 +89,8 @@ def test_a_script_is_crashed_and_resumed_as_it_is(faultkit, train, tmp_path):
     assert status == 1, err
     assert "ResumeFailed: exit status 1: json.decoder.JSONDecodeError" in out
     assert "train.py:13 in <module>" in out  # the line that opened the file
-    status, out, _ = faultkit("crash", "--replay", kept, "--into", tmp_path / "look")
+    assert f"replay: faultkit crash --replay {kept} --into DIR --trust\n" in out
+    status, out, _ = faultkit("crash", "--replay", kept, "--into", tmp_path / "look", "--trust")
     assert status == 1 and "loaded again: ERROR" in out
 
 
@@ -181,6 +182,7 @@ WRONG = [
     (("crash", "--result", "state.json", "--", "python", "x.py", "{out}"), "did you mean '{out}/state.json'"),
     (("crash", "--into", "x"), "--into belongs to --replay"),
     (("crash", "--replay", "x"), "--replay needs --into"),
+    (("crash", "dcp-fresh", "--trust"), "--trust belongs to --replay"),
     (("crash", "--replay", "/no/file", "--into", "x"), "cannot be read"),
     (("crash", "--replay", __file__, "--into", "x"), "holds no kept violations"),
     (("damage", "dcp-sav"), "unknown crash scenario"),

@@ -96,3 +96,33 @@ def test_what_is_asked_for_must_be_known():
         damages_of(TREE, actions=("burn",))
     with pytest.raises(ValueError, match="from 1"):
         damages_of(TREE, samples=0)
+
+
+INSIDE = {"path": "d/a.bin", "kind": "bytes"}
+UNFITTING = [
+    {"action": "flipp", "path": "d/a.bin"},
+    {"action": "", "path": "d/a.bin"},
+    {"action": "older", "path": "d/b.bin"},
+    {"action": "older", "path": "d"},
+    *({"action": action, "path": path} for action in ACTIONS for path in ("../a", "/abs", "d", "no", "")),
+    *({"action": "swap", "path": "d/a.bin", "other": path} for path in ("../a", "/abs", "d", "no", "")),
+    *({"action": "swap", **INSIDE, "stop": 2, "other": path} for path in ("../a", "/abs", "d", "no")),
+    {"action": "swap", **INSIDE, "stop": 2, "other": "d/b.bin", "other_start": 31},
+    {"action": "swap", **INSIDE, "stop": 2, "other": "d/b.bin", "other_start": -1},
+    {"action": "flip", **INSIDE, "start": 0, "stop": 0},
+    {"action": "flip", **INSIDE, "start": -1, "stop": 2},
+    {"action": "flip", **INSIDE, "start": 32, "stop": 33},
+    {"action": "flip", **INSIDE, "start": 0, "stop": 1, "bit": 8},
+    {"action": "flip", **INSIDE, "start": 0, "stop": 1, "bit": -1},
+    {"action": "flip", **INSIDE, "start": 0, "stop": 1, "bit": 1 << 40},
+    {"action": "zero", **INSIDE, "start": 0, "stop": 1 << 50},
+    {"action": "zero", **INSIDE, "start": 4, "stop": 2},
+    {"action": "truncate", **INSIDE, "start": 33, "stop": 33},
+    {"action": "truncate", **INSIDE, "start": -1, "stop": -1},
+]
+
+
+@pytest.mark.parametrize("fields", UNFITTING, ids=repr)
+def test_a_damage_that_does_not_fit_the_tree_is_refused(fields):
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        apply(TREE, Damage(**fields), OLDER)

@@ -1,0 +1,121 @@
+"""A recording that a stranger wrote: names lie under the root, numbers fit, or it is none; no tree leaves its place."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+import pytest
+
+from faultkit.crash import State, Witness
+from faultkit.crash.materialise import link_tree, write_tree
+from faultkit.files import Operation, Recording, RecordingError
+
+
+def held() -> dict:
+    """What a sound recording holds."""
+    write = Operation(index=0, rank=0, thread=0, kind="write", path="a/b", data=b"x", offset=2)
+    link = Operation(index=1, rank=0, thread=0, kind="symlink", path="a/l", target="/anywhere")
+    moved = Operation(index=2, rank=0, thread=0, kind="rename", path="a/b", target="c")
+    recording = Recording("/r", 1, 1, "python", {"a": None, "a/b": b""}, (write, link, moved), {"z": "../up"})
+    return msgspec.msgpack.decode(recording.to_bytes())
+
+
+def test_a_sound_recording_is_read():
+    recording = Recording.from_bytes(msgspec.msgpack.encode(held()))
+    assert recording.links == {"z": "../up"} and recording.operations[1].target == "/anywhere"
+
+
+def refused(told: object) -> str:
+    with pytest.raises(RecordingError, match=r"^not a recording: ") as raised:
+        Recording.from_bytes(msgspec.msgpack.encode(told))
+    assert str(raised.value).isprintable()
+    return str(raised.value)
+
+
+NAMES = ["/abs", "..", "../up", "a/../../b", "a/..", ".", "./a", "a/", "a//b", "a\0b", "/", "a/./b"]
+
+
+@pytest.mark.parametrize("place", ["before", "links", "path", "target"])
+@pytest.mark.parametrize("name", NAMES, ids=repr)
+def test_names_that_do_not_lie_under_the_root_are_refused(name, place):
+    told = held()
+    if place in ("before", "links"):
+        told[place][name] = None if place == "before" else "x"
+    else:
+        told["operations"][2][place] = name
+    assert "a name must lie under the root" in refused(told)
+
+
+WRONG = {
+    "world_size": [None, 0, -1, "2", 1.5],
+    "block_size": [None, 0, "x"],
+    "before": [None, [], {"a": "text"}, {"a": 3}, {3: None}, {"z": b"a link, too"}],
+    "links": [None, {"a": b"bytes"}, {"a": 3}],
+    "operations": [None, 3, {}, [None], [{}], [3]],
+    "root": [None, 3, b"/r"],
+    "notes": [3, [3]],
+}
+WRONG_OPERATIONS = {
+    "kind": [None, 3, "", "system", "Rename"],
+    "index": [None, -1, 1, 7, "0"],
+    "rank": [None, -1, 1, 1 << 40],
+    "thread": [None, -1, "x"],
+    "offset": [None, -1, 1 << 32, 1 << 62],
+    "after": [None, 0, 5, -2],
+    "data": [None, 3, "text?"],
+    "where": [3, [3]],
+    "group": [3, ["x"]],
+    "path": [None, 3, []],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in WRONG.items() for value in values], ids=repr
+)
+def test_fields_of_other_types_and_out_of_range_are_refused(field, value):
+    refused({**held(), field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(field, value) for field, values in WRONG_OPERATIONS.items() for value in values],
+    ids=repr,
+)
+def test_operations_of_other_types_and_out_of_range_are_refused(field, value):
+    told = held()
+    told["operations"][0][field] = value
+    refused(told)
+
+
+@pytest.mark.parametrize("name", ["../up", "/abs", "d/../../up", "link/in", "file/in"])
+def test_a_tree_that_leaves_its_place_is_made_nowhere(tmp_path, name):
+    place = tmp_path / "place"
+    tree = {"d": None, "link": str(tmp_path), "file": b"", name: b"x"}
+    with pytest.raises(ValueError, match=r"^a name in a tree must"):
+        State("k", Witness("killed", ()), tree).write_to(place)
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "objects" / "0").write_bytes(b"x")
+    listing = [
+        ("d", "directory", ""),
+        ("link", "link", str(tmp_path)),
+        ("file", "file", "0"),
+        (name, "file", "0"),
+    ]
+    with pytest.raises(ValueError, match=r"^a name in a tree must"):
+        link_tree(listing, str(tmp_path / "objects"), str(place))
+    assert [one.name for one in tmp_path.iterdir()] == ["objects"]
+
+
+def test_nothing_is_written_through_a_link_that_is_there_already(tmp_path):
+    place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
+    place.mkdir()
+    elsewhere.mkdir()
+    (place / "d").symlink_to(elsewhere)
+    for tree in ({"d": None}, {"d/x": b"x"}, {"d/e": None}, {"d": b"x"}):
+        with pytest.raises(FileExistsError):
+            write_tree(tree, place)
+    assert os.listdir(elsewhere) == []
+    (place / "e").mkdir()
+    write_tree({"e": None, "e/x": b"x", "e/l": "../../elsewhere"}, place)  # what is a directory may stay
+    assert (place / "e" / "x").read_bytes() == b"x"
