@@ -204,11 +204,12 @@ class _Builder:
         for rank, outcome in self.outcomes.items():
             if not isinstance(outcome, Raised) or self.explained_by_attempt(rank, outcome):
                 continue
-            fired = [
-                fired
-                for fired, _, _ in self.timelines[rank].fired
-                if effect_of(fired.fault) in (ERROR, LIMIT)
-            ]
+            struck = [fired for fired, _, _ in self.timelines[rank].fired]
+            if outcome.error.type_name != "AssertionError" and any(
+                effect_of(one.fault) == LIMIT for one in struck
+            ):
+                continue  # who meets a limit says so in words of its own: a native writer knows no errno
+            fired = [one for one in struck if effect_of(one.fault) == ERROR]
             links = outcome.error.chain()
             if outcome.error.type_name == "AssertionError":
                 links = links[:1] + (outcome.error.cause.chain() if outcome.error.cause else ())

@@ -4,11 +4,12 @@ Which ranks those are follows from what fired and from the engine's rule, see `f
 MISATTRIBUTED: a ``CheckpointException`` names other ranks or another step, or a rank of an engine's attempt
 raised an error that names no rank at all.  PARTIAL: an error fired, was not handled, and no rank was told:
 all of them say that the attempt succeeded; also where a rank died or stopped for good inside a step in which
-all others succeeded.
+all others succeeded, be it after the last collective of that step.
 
-Not verified: attempts that lost a rank to a planned death or stop, since the engine promises no names then;
-errors outside of the engine's rule (raised by a collective, or outside of every step), about which the engine
-cannot tell the others; and whether an error that counts as handled was handled rightly: a later call of the
+Not verified: that names are told in attempts that lost a rank to a planned death or stop, since the engine
+promises none then, and of errors outside of the engine's rule (raised by a collective, or outside of every step),
+about which the engine cannot tell the others: there only an injected error under the name of a rank on which it
+was not injected is a violation; and whether an error that counts as handled was handled rightly: a later call of the
 same point in the same step that came back well is taken for a retry, even if it did other work.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from faultkit.checks.effects import ERROR
+from faultkit.checks.effects import ERROR, Injected
 from faultkit.checks.expected import Account, Attempt
 from faultkit.checks.naming import name_error, name_fired, name_ranks, plural, spans
 from faultkit.checks.verdict import Verdict
@@ -31,6 +32,8 @@ def find(account: Account) -> Iterator[Violation]:
         yield from _lost_in_silence(account, attempt)
         if not account.downed and (not attempt.stray or attempt.op == "run"):
             yield from _wrong_names(attempt)
+        else:
+            yield from _of_another_rank(attempt)
 
 
 def _all_returned(account: Account, attempt: Attempt) -> tuple[int, ...]:
@@ -60,8 +63,9 @@ def _told_to_nobody(account: Account, attempt: Attempt) -> Iterator[Violation]:
 def _lost_in_silence(account: Account, attempt: Attempt) -> Iterator[Violation]:
     unaware = _all_returned(account, attempt)
     for strike in attempt.strikes:
-        lost = strike.rank in account.downed and strike.effect != ERROR
-        if unaware and lost and strike.step is not None and strike.layer != "comm":
+        down = account.downed.get(strike.rank)
+        is_cause = down is not None and down.fired == strike.fired  # a delay before it has not lost the rank
+        if unaware and is_cause and strike.effect != ERROR and strike.step is not None:
             yield Violation(
                 "attribution",
                 Verdict.PARTIAL,
@@ -100,5 +104,25 @@ def _wrong_names(attempt: Attempt) -> Iterator[Violation]:
             Verdict.MISATTRIBUTED,
             f"expected of {attempt.label}: {name_ranks(culprits)} failed{where}; "
             f"seen: {name_ranks(ranks)} {told}",
+            tuple(ranks),
+        )
+
+
+def _of_another_rank(attempt: Attempt) -> Iterator[Violation]:
+    """An injected error that is told as that of a rank on which it was not injected."""
+    wrong: dict[tuple[int, tuple[int, ...], str], list[int]] = {}
+    for seen in attempt.seen("raised"):
+        for place, failure in ((seen.error and seen.error.failures) or {}).items():
+            named = attempt.members[place] if place < len(attempt.members) else place
+            of = {s.rank for s in attempt.errors if Injected.by(s.fired.fault).same_as(failure)}
+            if of and named not in of:
+                key = (named, tuple(sorted(of)), name_error(seen.error))
+                wrong.setdefault(key, []).append(seen.rank)
+    for (named, owners, told), ranks in wrong.items():
+        yield Violation(
+            "attribution",
+            Verdict.MISATTRIBUTED,
+            f"the error of {name_ranks(owners)} was told as that of rank {named} in {attempt.label}: "
+            f"{name_ranks(ranks)} learned of {told}",
             tuple(ranks),
         )

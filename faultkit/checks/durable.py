@@ -2,12 +2,14 @@
 
 Judged is what another process found in the place of the run's last save (`faultkit.worlds.readback`), where that
 save reported success to at least one rank.  LOST_WORK: it cannot be loaded, so that the work is lost although
-somebody believes that it is saved.  SILENT_WRONG: it loads without an error, and is not what was saved.
+somebody believes that it is saved.  SILENT_WRONG: it loads without an error, and is not what was saved: by no rank,
+or, where ranks held different values under one name, not by a rank that was told of success.
 
 "Later" is also after the attempts without a fault that followed (``attempts_after``): then the last of all saves
 is judged.  An error that a load raises after a fault which only damaged data (a lying disk, a flipped bit) is no
-violation: the damage was found, and no save could have known.  SILENT_WRONG is also what a function finds itself
-and raises as `faultkit.scenarios.WrongContent`.
+violation: the damage was found, and no save could have known.  Where a rank only was not shown what was there
+(``missing``, ``stale``), nothing was damaged: what it then stored is a save's own doing.  SILENT_WRONG is also
+what a function finds itself and raises as `faultkit.scenarios.WrongContent`.
 
 Not verified: a run of which nobody said where it saves (``World.run(..., checkpoint_at=...)``), storage that the
 stock engine does not read and for which there is no ``read_with``, saves with a planner of one's own beyond that
@@ -50,6 +52,8 @@ def find(account: Account) -> Iterator[Violation]:
                 f"{plural(found.wrong, 'is', 'are')} not what was saved{also}"
             )
             yield Violation("durable", Verdict.SILENT_WRONG, evidence, found.succeeded)
+        else:
+            yield from _replicas(found)
 
     wrong: dict[str, list[int]] = {}
     for rank, error in account.unexplained.items():
@@ -59,6 +63,20 @@ def find(account: Account) -> Iterator[Violation]:
         yield Violation(
             "durable", Verdict.SILENT_WRONG, f"{name_ranks(ranks)}: {clip(message)}", tuple(ranks)
         )
+
+
+def _replicas(found: Any) -> Iterator[Violation]:
+    """Of one name ranks held different values, and only one of these is stored."""
+    by_ranks: dict[tuple[int, ...], list[str]] = {}
+    for name, ranks in found.differing:
+        if told := tuple(rank for rank in ranks if rank in found.succeeded):
+            by_ranks.setdefault(told, []).append(name)
+    for ranks, names in by_ranks.items():
+        evidence = (
+            f"{name_ranks(ranks)} {plural(ranks, 'was', 'were')} told that save {found.attempt} succeeded, and of "
+            f"{named(names)} another rank's value is stored: the replicas differed when they were saved"
+        )
+        yield Violation("durable", Verdict.SILENT_WRONG, evidence, ranks)
 
 
 def described_load(found: Any) -> str:

@@ -1,7 +1,8 @@
 """What a fault does to a rank once it fired, and what the others should then be told.
 
 This is the only place that derives an expectation from an action: `effect_of` says whether it makes an error,
-ends the process, stops it, only takes time, or damages data; `Injected` says which error should arrive.
+ends the process, stops it, only takes time, damages data, or shows a rank less than there is; `Injected` says
+which error should arrive.
 Left out: what an exception type does with its arguments beyond message and errno.
 """
 
@@ -25,6 +26,7 @@ __all__ = [
     "ERROR",
     "FREEZE",
     "HARMLESS",
+    "HIDDEN",
     "LIMIT",
     "TIME",
     "Injected",
@@ -38,6 +40,7 @@ DEATH = "death"  # the process ends
 FREEZE = "freeze"  # the rank stands still for ever
 TIME = "time"  # the rank stands still for a while
 DAMAGE = "damage"  # data is changed; an error may or may not follow
+HIDDEN = "hidden"  # a rank does not see what is there, and nothing is changed; an error may or may not follow
 LIMIT = "limit"  # a real limit is set: an error follows where it is reached, and whoever meets it can tell
 HARMLESS = "harmless"  # less was done than asked for, and the call said so: who asked goes on
 
@@ -53,7 +56,7 @@ _BY_SIGNAL = {
 
 
 def effect_of(fault: Fault) -> str:
-    """One of `ERROR`, `DEATH`, `FREEZE`, `TIME`, `DAMAGE`, `LIMIT`, `HARMLESS`."""
+    """One of `ERROR`, `DEATH`, `FREEZE`, `TIME`, `DAMAGE`, `LIMIT`, `HARMLESS`, `HIDDEN`."""
     action = fault.action
     match action.name:
         case "raise" | "memory" | "full":
@@ -74,6 +77,8 @@ def effect_of(fault: Fault) -> str:
             return LIMIT
         case "short":
             return HARMLESS
+        case "missing" | "stale":
+            return HIDDEN
     return DAMAGE
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.checks.effects import DAMAGE, HARMLESS, TIME
+from faultkit.checks.effects import DAMAGE, HARMLESS, HIDDEN, TIME
 from faultkit.checks.expected import Account, Strike
 from faultkit.checks.naming import clip, name_fired, name_ranks, plural
 from faultkit.checks.verdict import Verdict
@@ -76,7 +76,7 @@ def _silent(account: Account) -> Iterator[tuple[Fault, tuple[int, ...]]]:
 
 def _preventer(account: Account, fault: Fault, rank: int) -> Strike | None:
     for strike in account.strikes:
-        if strike.effect in (TIME, DAMAGE, HARMLESS) or strike.handled:
+        if strike.effect in (TIME, DAMAGE, HIDDEN, HARMLESS) or strike.handled:
             continue
         if strike.rank == rank or strike.fired.fault.site != fault.site:
             return strike

@@ -2,11 +2,12 @@
 incomplete.
 
 Judged is what another process found after a save that succeeded on no rank (`faultkit.worlds.readback`).  Where
-a checkpoint could be loaded before the run, it must load bit for bit as before, or else the new one must, which
-had then been complete when the error came.  LOST_WORK: neither can be loaded.  Where there was none, a load must
-raise.  SILENT_WRONG: something loads without an error that is neither.  A checkpoint in another directory beneath
-the same place must be as before, too, unless the new one is complete: whoever saves under new names and then
-cleans up is well.
+a checkpoint could be loaded before the run, it must load bit for bit as before.  Only where a rank died or did not
+come back may the complete new one be there instead: the job may have been lost after that was published.
+LOST_WORK: neither can be loaded, or the new one has replaced the old one although every rank was told that its
+save had failed.  Where there was none, a load must raise, or give the complete new one.  SILENT_WRONG: something
+loads without an error that is neither.  A checkpoint in another directory beneath the same place must be as
+before, too, with the same exception.
 
 Not verified: what durable does not verify either; how clearly the error of an incomplete place says so.
 """
@@ -14,6 +15,7 @@ Not verified: what durable does not verify either; how clearly the error of an i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from faultkit.checks.durable import described_load, named, only_damaged
 from faultkit.checks.expected import Account
@@ -27,12 +29,15 @@ def find(account: Account) -> Iterator[Violation]:
     readbacks = getattr(account.run, "readbacks", None) or ()
     saved = [found for found in readbacks if found.attempt]
     for found in readbacks:
-        if found.succeeded or found.is_new or found.is_old:
+        if found.succeeded or found.is_old:
             continue
-        if not found.attempt and any(other.is_new for other in saved):
+        of = [found] if found.attempt else saved
+        ranks = tuple(sorted({rank for one in of for rank in one.failed}))
+        save = f"save {max((one.attempt for one in of), default=1)} failed"
+        if any(one.is_new for one in of):
+            if found.had_old and all(_is_known_to_have_failed(account, one.attempt) for one in of):
+                yield Violation("intact", Verdict.LOST_WORK, _replaced(save, found), ranks)
             continue
-        ranks = found.failed or tuple(sorted({rank for other in saved for rank in other.failed}))
-        save = f"save {found.attempt or max((one.attempt for one in saved), default=1)} failed"
         if found.kind == "hung" or (found.kind == "died" and not found.had_old):
             evidence = f"{save}, and a process that loads from the same place {described_load(found)}"
             yield Violation("intact", Verdict.HUNG if found.kind == "hung" else Verdict.DIED, evidence, ranks)
@@ -42,6 +47,24 @@ def find(account: Account) -> Iterator[Violation]:
                 yield Violation("intact", Verdict.LOST_WORK, evidence, ranks)
         elif found.changed or (found.changed is None and found.wrong):
             yield Violation("intact", Verdict.SILENT_WRONG, _mixed(save, found), ranks)
+
+
+def _is_known_to_have_failed(account: Account, number: int) -> bool:
+    """Whether every rank was told that this save failed, and none died or did not come back."""
+    seen = [one for attempt in account.attempts if attempt.op == "save" and attempt.number == number
+            for one in attempt.observations.values()]  # fmt: skip
+    return not account.downed and bool(seen) and all(one.kind == "raised" for one in seen)
+
+
+def _replaced(save: str, found: Any) -> str:
+    if not found.attempt:
+        return f"{save}, every rank was told so, and yet a checkpoint that was there before is gone"
+    how = (
+        "the new data lies under the old .metadata"
+        if found.has_old_index
+        else "the save had been published before it was reported as failed"
+    )
+    return f"{save}, every rank was told so, and yet it replaced the checkpoint that was there before: {how}"
 
 
 def _mixed(save: str, found: object) -> str:

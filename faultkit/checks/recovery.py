@@ -8,14 +8,15 @@ attempts_after=3)``) must all return: one that raises, hangs or ends a rank is U
 first is told.
 
 Not verified: that what a later attempt saved or loaded is correct, unless the function compares it itself and
-raises; and work on damaged data, which may rightly be refused.
+raises; work on damaged data, which may rightly be refused, by a load also long after the damage; and, where a
+limit of the system was set, whether it was that which failed the work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from faultkit.checks.effects import DAMAGE, LIMIT, Injected
+from faultkit.checks.effects import DAMAGE, HIDDEN, LIMIT, Injected
 from faultkit.checks.expected import Account, Attempt, Observation
 from faultkit.checks.liveness import describe_death, is_group_timeout
 from faultkit.checks.naming import clip, name_error, name_ranks
@@ -35,8 +36,7 @@ def find(account: Account) -> Iterator[Violation]:
 
 
 def _failed_unprovoked(account: Account, attempt: Attempt) -> Iterator[Violation]:
-    # a limit lasts, so that it can strike any later attempt as well
-    if any(s.effect == DAMAGE for s in attempt.strikes) or any(s.effect == LIMIT for s in account.strikes):
+    if _may_refuse(account, attempt):
         return
     failed: dict[str, list[int]] = {}
     for seen in attempt.seen("raised"):
@@ -53,6 +53,23 @@ def _failed_unprovoked(account: Account, attempt: Attempt) -> Iterator[Violation
         yield Violation("recovery", Verdict.UNUSABLE, evidence, tuple(ranks))
 
 
+def _may_refuse(account: Account, attempt: Attempt) -> bool:
+    """Whether a fault that makes no error by itself explains that the attempt failed.
+
+    A limit lasts, so that it can strike any attempt.  Damage is met by a load whenever it happened; by a save only
+    where it happened in it or outside of every attempt, as what a rank does not see is by both.
+    """
+    if any(strike.effect == LIMIT for strike in account.strikes):
+        return True
+    if any(strike.effect in (DAMAGE, HIDDEN) for strike in (*attempt.strikes, *account.rest.strikes)):
+        return True
+    return attempt.op == "load" and _is_damaged(account)
+
+
+def _is_damaged(account: Account) -> bool:
+    return any(strike.effect == DAMAGE for strike in account.strikes)
+
+
 def _reports_a_handled_error(attempt: Attempt, seen: Observation) -> bool:
     if seen.error is None:
         return False
@@ -66,8 +83,8 @@ def _unexplained(account: Account) -> Iterator[Violation]:
     for rank, error in sorted(account.unexplained.items()):
         if is_group_timeout(account, rank, error):
             continue
-        provoked = any(
-            attempt.failing or attempt.stray or any(strike.effect == DAMAGE for strike in attempt.strikes)
+        provoked = any(strike.effect in (DAMAGE, LIMIT) for strike in account.strikes) or any(
+            attempt.failing or attempt.stray or any(strike.effect == HIDDEN for strike in attempt.strikes)
             for attempt in account.everything
             if rank in attempt.observations and attempt.observations[rank].error is error
         )
@@ -84,7 +101,7 @@ def _failed_afterwards(account: Account) -> Iterator[Violation]:
     """The first of the attempts without a fault that did not return on every rank."""
     after: dict[int, tuple[Outcome, ...]] = getattr(account.run, "attempts_after", None) or {}
     count = max(map(len, after.values()), default=0)
-    is_damaged = any(strike.effect == DAMAGE for strike in account.strikes)
+    is_damaged = _is_damaged(account)
     for number in range(count if not account.downed else 0):
         ends: dict[str, list[int]] = {}
         for rank, outcomes in sorted(after.items()):

@@ -41,9 +41,10 @@ class Readback(msgspec.Struct, frozen=True, kw_only=True):
     `kind` is "loaded", "raised", "hung" or "died": what became of the load.  `attempt` is the number of the last
     save of the run that went to `path`, 0 where none did; `succeeded` are the ranks to which it reported success,
     `failed` those to which it did not.  `wrong` names the leaves that are not what that save was given, None
-    where that is not known; `changed` those that are not what was loaded from `path` before the run.  `had_old`
-    tells whether a checkpoint could be loaded from there then.  `unfilled` names the leaves that the load left
-    with holes.
+    where that is not known; `differing` those of which ranks held different values under one name, each with the
+    ranks whose value is not the one that is there.  `changed` names those that are not what was loaded from `path`
+    before the run; `had_old` tells whether a checkpoint could be loaded from there then, and `has_old_index` whether
+    its ``.metadata`` is still there as it was.  `unfilled` names the leaves that the load left with holes.
     """
 
     path: str
@@ -53,8 +54,10 @@ class Readback(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: tuple[int, ...] = ()
     failed: tuple[int, ...] = ()
     wrong: tuple[str, ...] | None = None
+    differing: tuple[tuple[str, tuple[int, ...]], ...] = ()
     changed: tuple[str, ...] | None = None
     had_old: bool = False
+    has_old_index: bool = False
     unfilled: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -82,8 +85,8 @@ class Reader:
         if world is not None:
             world.close()
 
-    def before(self, directory: Path, read: Read | None) -> dict[str, Content]:
-        """What can be loaded under `directory` now: of each checkpoint its leaves."""
+    def before(self, directory: Path, read: Read | None) -> dict[str, Old]:
+        """What can be loaded under `directory` now: each checkpoint by its path."""
         found = {}
         for path in _checkpoints(directory, read):
             digest = _digest(path)
@@ -96,11 +99,11 @@ class Reader:
                 self._known[key] = self._load(path, read, None, None)[1]
             content = self._known[key]
             if content is not None:
-                found[str(path)] = content
+                found[str(path)] = Old(content, _index(path))
         return found
 
     def after(
-        self, run: Run, directory: Path, read: Read | None, before: dict[str, Content]
+        self, run: Run, directory: Path, read: Read | None, before: dict[str, Old]
     ) -> tuple[Readback, ...]:
         """What became of each checkpoint under `directory` that was there before or that `run` saved."""
         saves = _saves(run, directory, any_storage=read is not None)
@@ -112,11 +115,15 @@ class Reader:
             if _digest(Path(path)) is None:
                 continue
             expected = save.leaves if save is not None else None
-            report, _ = self._load(Path(path), read, expected, before.get(path))
+            old = before.get(path)
+            report, _ = self._load(Path(path), read, expected, old.content if old is not None else None)
             found.append(
                 msgspec.structs.replace(
                     report,
-                    had_old=path in before,
+                    had_old=old is not None,
+                    has_old_index=old is not None
+                    and old.index is not None
+                    and old.index == _index(Path(path)),
                     attempt=save.attempt if save is not None else 0,
                     succeeded=save.succeeded if save is not None else (),
                     failed=save.failed if save is not None else (),
@@ -140,9 +147,8 @@ class Reader:
             value = outcome.value
             if value["error"] is not None:
                 return change(result, kind="raised", error=value["error"]), None
-            report = change(
-                result, wrong=value["wrong"], changed=value["changed"], unfilled=tuple(sorted(holes))
-            )
+            told = {name: value[name] for name in ("wrong", "differing", "changed")}
+            report = change(result, **told, unfilled=tuple(sorted(holes)))
             return report, value["content"] if not holes else None
         if isinstance(outcome, Raised):
             return change(result, kind="raised", error=f"{outcome.type_name}: {outcome.message}"), None
@@ -151,6 +157,13 @@ class Reader:
         if isinstance(outcome, Died):
             return change(result, kind="died", error=outcome.signal or f"exit({outcome.exitcode})"), None
         return change(result, kind="raised", error="what was loaded could not be told"), None
+
+
+class Old(msgspec.Struct, frozen=True):
+    """A checkpoint as it was before the run; `index` is what its ``.metadata`` holds, None where it has none."""
+
+    content: Content
+    index: bytes | None
 
 
 class _Save(msgspec.Struct, frozen=True):
@@ -166,7 +179,8 @@ def save_failed(saves: dict[str, _Save]) -> bool:
 
 
 def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
-    """The last save to each place under `directory`."""
+    """The last save to each place under `directory`, which is one place where `any_storage` is read: its pieces
+    have the rank that held them for a fourth item."""
     root = os.path.abspath(directory)
     told: dict[str, dict[int, list[tuple[int, Any]]]] = {}  # path -> rank -> each save: attempt, leaves
     ends: dict[tuple[int, int], bool] = {}
@@ -175,6 +189,9 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
         if event.kind == "content":
             path = data["path"] or (root if any_storage else "")
             if path == root or path.startswith(root + os.sep):
+                path = (
+                    root if any_storage else path
+                )  # whoever reads in a way of its own knows where beneath it
                 saves = told.setdefault(path, {}).setdefault(event.rank, [])
                 saves.append((data["attempt"], data["leaves"]))
         elif event.kind == "attempt_end":
@@ -184,9 +201,9 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
         count = max(map(len, by_rank.values()))
         last = {rank: saves[-1] for rank, saves in by_rank.items() if len(saves) == count}
         merged: dict[str, list[list[Any]]] = {}
-        for _, leaves in last.values():
+        for rank, (_, leaves) in last.items():
             for name, pieces in (leaves or {}).items():
-                merged.setdefault(name, []).extend(pieces)
+                merged.setdefault(name, []).extend([*piece, rank] for piece in pieces)
         # of a rank that never came to its last save nobody knows what it would have saved
         is_known = len(last) == len(by_rank) and all(leaves is not None for _, leaves in last.values())
         good = tuple(sorted(rank for rank, (number, _) in last.items() if ends.get((rank, number))))
@@ -203,6 +220,13 @@ def _checkpoints(directory: Path, read: Read | None) -> list[Path]:
         return sorted(path.parent for path in directory.rglob(METADATA_NAME))
     except OSError:
         return []
+
+
+def _index(path: Path) -> bytes | None:
+    try:
+        return (path / METADATA_NAME).read_bytes()
+    except OSError:
+        return None
 
 
 def _digest(path: Path) -> str | None:

@@ -42,20 +42,22 @@ def load_and_compare(
     new: dict[str, list[list[Any]]] | None,
     old: dict[str, str] | None,
 ) -> dict[str, Any]:
-    """``{error, wrong, changed, content}``; see `faultkit.worlds.readback.Readback`."""
+    """``{error, wrong, differing, changed, content}``; see `faultkit.worlds.readback.Readback`."""
     logging.disable(logging.CRITICAL)  # the engine logs each missing file; it is told once, in the report
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             state, _ = _nested_dict.flatten_state_dict(dict((read or load_everything)(Path(path))))
         except Exception as error:
-            return {"error": _told(error), "wrong": None, "changed": None, "content": None}
+            return {"error": _told(error), "wrong": None, "differing": (), "changed": None, "content": None}
         finally:
             logging.disable(logging.NOTSET)
     content = {name: checksum(value) for name, value in state.items()}
+    wrong, differing = (None, ()) if new is None else _compared(state, content, new)
     return {
         "error": None,
-        "wrong": None if new is None else _wrong(state, content, new),
+        "wrong": wrong,
+        "differing": differing,
         "changed": None
         if old is None
         else tuple(sorted(name for name in {*content, *old} if content.get(name) != old.get(name))),
@@ -63,27 +65,36 @@ def load_and_compare(
     }
 
 
-def _wrong(
+def _compared(
     state: dict[str, Any], content: dict[str, str], new: dict[str, list[list[Any]]]
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]:
+    """The leaves that no rank held so, and of those that several ranks held, each otherwise, who held another."""
     found = {name for name in state if name not in new}
+    others: dict[str, set[int]] = {}
     for name, pieces in new.items():
         value: Any = state.get(name)
-        allowed: dict[Any, set[str]] = {}
-        for offsets, sizes, told in pieces:
+        allowed: dict[Any, dict[str, set[int]]] = {}
+        for offsets, sizes, told, rank in pieces:
             place = None if offsets is None else (tuple(offsets), tuple(sizes))
-            allowed.setdefault(place, set()).add(told)
-        for place, checksums in allowed.items():
+            allowed.setdefault(place, {}).setdefault(told, set()).add(rank)
+        for place, holders in allowed.items():
             if (place is None) == isinstance(value, torch.Tensor) or name not in state:
                 found.add(name)
-            elif place is None:
-                found |= {name} if content[name] not in checksums else set()
-            else:
-                part: Any = value
-                for dimension, (offset, size) in enumerate(zip(*place, strict=True)):
-                    part = part.narrow(dimension, offset, min(size, max(0, part.shape[dimension] - offset)))
-                found |= {name} if checksum(part) not in checksums else set()
-    return tuple(sorted(found))
+                continue
+            there = content[name] if place is None else checksum(_part(value, *place))
+            if there not in holders:
+                found.add(name)
+            elif len(holders) > 1:
+                ranks = {rank for told, ranks in holders.items() if told != there for rank in ranks}
+                others.setdefault(name, set()).update(ranks - holders[there])
+    told_of = {name: tuple(sorted(ranks)) for name, ranks in sorted(others.items()) if ranks}
+    return tuple(sorted(found)), tuple(told_of.items())
+
+
+def _part(value: Any, offsets: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
+    for dimension, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
+        value = value.narrow(dimension, offset, min(size, max(0, value.shape[dimension] - offset)))
+    return value
 
 
 def _told(error: Exception) -> str:

@@ -6,6 +6,7 @@ They run on the ranks.  Each defect shows in no error and on no rank: only what 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import warnings
 from pathlib import Path
 
@@ -54,6 +55,77 @@ def save_alone_and_together(directory):
                     {"mine": torch.full((9,), value)}, checkpoint_id=Path(directory) / "alone", no_dist=True
                 )
     save(directory, under="together")
+
+
+def save_different_values_under_one_name(directory):
+    rank = dist.get_rank()
+    dcp.save(
+        {"half": torch.full((4, 8), float(rank)), "whole": torch.ones(8), "settings": {"rank": rank}},
+        checkpoint_id=directory,
+    )
+
+
+def save_the_same_in_another_order(directory):
+    names = ["a", "b", "c"] if dist.get_rank() else ["c", "a", "b"]
+    dcp.save({"settings": [dict.fromkeys(names, 1)], "rows": torch.ones(8)}, checkpoint_id=directory)
+
+
+def save_beneath(directory, stored=2.0):
+    """Two steps, each under a name that only `read_newest` knows; then it may be damaged."""
+    for step in (1.0, 2.0):
+        dcp.save({"weight": torch.full((8,), step)}, checkpoint_id=Path(directory) / f"step-{step:.0f}")
+    if stored != step and dist.get_rank() == 0:
+        dcp.save(
+            {"weight": torch.full((8,), stored)}, checkpoint_id=Path(directory).parent / "other", no_dist=True
+        )
+        for file in (Path(directory).parent / "other").iterdir():
+            file.replace(Path(directory) / "step-2" / file.name)
+    dist.barrier()
+
+
+def read_newest(directory):
+    state = {"weight": torch.zeros(8)}
+    dcp.load(state, checkpoint_id=directory / "step-2", no_dist=True)
+    return state
+
+
+def publish(directory, by_listing):
+    """A save that copies its files to where they are read: those that a listing shows, or those that must be there."""
+    dcp.save({f"of rank {dist.get_rank()}": torch.full((8,), 2.0)}, checkpoint_id=directory)
+    if dist.get_rank() == 0:
+        found = {path.name for path in Path(directory).iterdir()}
+        wanted = {".metadata", *(f"__{rank}_0.distcp" for rank in range(dist.get_world_size()))}
+        bucket = Path(directory) / "bucket"
+        bucket.mkdir()
+        for name in found if by_listing else wanted:
+            (bucket / name).write_bytes((Path(directory) / name).read_bytes())
+    dist.barrier()
+
+
+def read_published(directory):
+    state = {f"of rank {rank}": torch.zeros(8) for rank in (0, 1)}
+    dcp.load(state, checkpoint_id=directory / "bucket", no_dist=True)
+    return state
+
+
+class RemovesThenFails(dcp.FileSystemWriter):
+    """Publishes, removes what was there before if it is told to, and then fails."""
+
+    remove = False
+
+    def finish(self, metadata, results):
+        super().finish(metadata, results)
+        if self.remove:
+            shutil.rmtree(self.path.parent / "old")
+        raise RuntimeError("failed after all")
+
+
+def save_new_then_fail(directory, remove):
+    writer = RemovesThenFails(Path(directory) / "new")
+    writer.remove = remove
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.save(state(2.0), storage_writer=writer)
 
 
 def save_through_a_faulty_writer(directory):

@@ -5,6 +5,7 @@ from faultkit.worlds.outcomes import ErrorRecord
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2=raise(ValueError)"
+LOST = ErrorRecord(type_name="RuntimeError", message="Connection closed by peer")
 TWO = "writer.write_data@1=raise(ValueError); writer.write_data@2=raise(KeyError)"
 
 
@@ -148,6 +149,26 @@ def test_after_a_planned_death_nobody_expects_names():
     assert attributed(recording.end([0, 1, 3], lost).raised([0, 1, 3], lost).run()) == ()
 
 
+def test_an_error_in_a_collective_must_not_be_told_as_that_of_another_rank():
+    plan = "comm.gather_object@2=raise(ValueError)"
+    for named, wrong in ((2, 0), (1, 1)):
+        recording = Recording(plan).begin(range(4)).enter(range(4), "plan").fire(2, step="plan")
+        told = checkpoint_error("plan", {named: injected(plan)})
+        found = attributed(recording.end(range(4), told).raised(range(4), told).run())
+        assert [violation.verdict for violation in found] == [Verdict.MISATTRIBUTED] * wrong
+    assert "the error of rank 2 was told as that of rank 1 in save 1" in found[0].evidence
+
+
+def test_after_a_planned_death_an_error_must_not_be_told_as_that_of_another_rank():
+    plan = "writer.write_data@1=raise(ValueError); writer.write_data@3=kill"
+    for named, wrong in ((1, 0), (0, 1)):
+        recording = Recording(plan).begin(range(4)).enter(range(4), "write")
+        recording.fire(1, 0, step="write").fire(3, 1, step="write").died([3])
+        told = checkpoint_error("write", {named: injected(plan), 2: LOST})
+        found = attributed(recording.end(range(3), told).raised(range(3), told).run())
+        assert [violation.verdict for violation in found] == [Verdict.MISATTRIBUTED] * wrong
+
+
 @pytest.mark.parametrize(("action", "lose"), [("kill", "died"), ("hang", "hung")])
 def test_a_success_without_a_rank_that_was_lost_inside_a_step_is_partial(action, lose):
     recording = Recording(f"writer.write_data@2={action}").begin(range(4)).enter(range(4), "write")
@@ -158,9 +179,26 @@ def test_a_success_without_a_rank_that_was_lost_inside_a_step_is_partial(action,
     assert violation.ranks == (0, 1, 3)
 
 
-def test_a_rank_lost_in_the_last_collective_need_not_be_missed():
-    recording = Recording("comm.broadcast_object@2=kill").begin(range(4)).enter(range(4), "write")
-    assert attributed(recording.fire(2, step="write").end([0, 1, 3]).died([2]).run()) == ()
+@pytest.mark.parametrize("moment", ["", ":after"])
+def test_a_rank_lost_in_the_last_collective_is_missed_too(moment):
+    recording = Recording(f"comm.broadcast_object{moment}@2=kill").begin(range(4)).enter(range(4), "write")
+    [violation] = attributed(recording.fire(2, step="write").end([0, 1, 3]).died([2]).run())
+    assert violation.verdict is Verdict.PARTIAL and violation.ranks == (0, 1, 3)
+
+
+def test_a_rank_lost_after_the_step_need_not_be_missed():
+    recording = Recording("app.load_state_dict@2=kill").begin(range(4), "load").enter(range(4), "read")
+    recording.leave(range(4), "read").fire(2).end([0, 1, 3], op="load").died([2])
+    assert attributed(recording.run()) == ()
+
+
+def test_a_rank_is_not_lost_to_a_delay_before_its_end():
+    plan = "writer.write_data@2#1=delay(0.1); writer.write_data@2#2=kill"
+    recording = Recording(plan).begin(range(4)).enter(range(4), "write").fire(2, 0, step="write")
+    recording.leave(range(4), "write").end(range(4)).begin(range(4), attempt=2).enter(range(4), "write")
+    recording.fire(2, 1, step="write", call=2).died([2])
+    lost = recording.end([0, 1, 3], LOST, attempt=2).raised([0, 1, 3], LOST)
+    assert attributed(lost.run()) == ()
 
 
 def test_nothing_is_demanded_of_a_success():

@@ -1,3 +1,5 @@
+import pytest
+
 from faultkit.checks import Verdict, examine
 from faultkit.worlds.outcomes import Died, ErrorRecord, Hung, Raised, Returned
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
@@ -34,6 +36,51 @@ def test_the_attempt_after_a_failed_one_must_succeed():
     recording.end(range(4), error, attempt=2).raised(range(4), error)
     [violation] = recovered(recording.run())
     assert violation.evidence.startswith("save 2 failed")
+
+
+TOO_LARGE = ErrorRecord(type_name="RuntimeError", message="unexpected pos 704 vs 598")  # of a native writer
+
+
+def test_a_limit_explains_what_its_rank_raises_but_no_assertion():
+    recording = Recording("fs.mkdir@1=limit(100)", 2).fire(1)
+    assert recovered(recording.raised([1], TOO_LARGE).run()) == ()
+    assert [violation.verdict for violation in examine(recording.run())] == [Verdict.PARTIAL]
+    assert [violation.ranks for violation in recovered(recording.raised([1], WRONG).run())] == [(1,)]
+
+
+def test_without_a_limit_the_same_error_is_news():
+    recording = Recording("fs.mkdir@1=delay(0.1)", 2).fire(1).raised([1], TOO_LARGE)
+    assert [violation.ranks for violation in recovered(recording.run())] == [(1,)]
+
+
+def saved_and_then(op, plan, second="damage"):
+    """A save in which rank 0 struck, then an attempt that fails on every rank."""
+    recording = Recording(plan).begin(range(4)).enter(range(4), "write").fire(0, step="write")
+    recording.leave(range(4), "write").end(range(4)).begin(range(4), op, attempt=2)
+    error = checkpoint_error("plan", dict.fromkeys(range(4), FULL))
+    return recording.end(range(4), error, op, attempt=2).raised(range(4), error)
+
+
+def test_a_load_may_notice_what_was_damaged_before():
+    assert recovered(saved_and_then("load", "fs.rename@0=lie").run()) == ()
+
+
+@pytest.mark.parametrize(
+    ("op", "plan"),
+    [
+        ("load", "fs.rename@0=delay(0.1)"),  # nothing is damaged
+        ("save", "fs.rename@0=lie"),  # the next save does not read it
+        ("load", "fs.listdir@0=missing"),  # nothing is damaged: too little was stored
+    ],
+)
+def test_work_that_damage_does_not_explain_must_succeed(op, plan):
+    [violation] = recovered(saved_and_then(op, plan).run())
+    assert violation.verdict is Verdict.UNUSABLE and f"{op} 2 failed" in violation.evidence
+
+
+def test_who_does_not_see_a_file_may_refuse():
+    recording = Recording('fs.stat(".metadata")@1=missing', 2).fire(1).begin([0], "load")
+    assert recovered(recording.hung([0]).raised([1], FULL).run()) == ()
 
 
 def test_a_good_second_attempt_holds():

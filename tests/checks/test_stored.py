@@ -91,6 +91,50 @@ def test_a_reader_of_ones_own_is_asked_where_the_stock_one_cannot_read(pair, pla
     assert torn.verdict == "SILENT_WRONG" and only(torn).wrong == ("weight",)
 
 
+def test_of_different_values_under_one_name_a_rank_must_find_its_own(pair, place):
+    run = pair.run(engines.save_different_values_under_one_name, place, checkpoint_at=place)
+    told = violations(run, "durable")
+    assert {verdict for verdict, _ in told} == {"SILENT_WRONG"} and run.verdict == "SILENT_WRONG"
+    evidence = " ".join(text for _, text in told)
+    assert "'half'" in evidence and "'settings.rank'" in evidence and "whole" not in evidence
+    assert "the replicas differed when they were saved" in evidence
+    assert only(run).is_new, "each value is that of a rank"
+
+
+def test_equal_values_in_another_order_are_equal(pair, place):
+    run = pair.run(engines.save_the_same_in_another_order, place, checkpoint_at=place)
+    assert run.verdict == "HELD" and only(run).differing == (), run.story()
+
+
+def test_a_reader_of_ones_own_gets_the_directory_wherever_beneath_it_was_saved(pair, place):
+    read = engines.read_newest
+    run = pair.run(engines.save_beneath, place, checkpoint_at=place, read_with=read)
+    assert run.verdict == "HELD" and only(run).is_new and only(run).attempt == 2, run.story()
+    wrong = pair.run(engines.save_beneath, place, stored=3.0, checkpoint_at=place, read_with=read)
+    assert wrong.verdict == "SILENT_WRONG"
+
+
+def test_who_publishes_from_a_listing_that_lacks_a_shard_has_lost_work(pair, place):
+    plan = 'fs.listdir("__1_*")@0=missing'
+    read = engines.read_published
+    run = pair.run(engines.publish, place, True, plan=plan, checkpoint_at=place, read_with=read)
+    [(verdict, evidence)] = violations(run, "durable")
+    assert verdict == run.verdict == "LOST_WORK" and "__1_0.distcp" in evidence
+
+
+def test_who_knows_what_to_publish_is_not_misled_by_a_listing(pair, place):
+    plan = 'fs.listdir("__1_*")@0=missing'
+    run = pair.run(
+        engines.publish, place, False, plan=plan, checkpoint_at=place, read_with=engines.read_published
+    )
+    assert run.fired and run.verdict == "HELD", run.story()
+
+
+def test_a_disk_that_lied_is_no_lost_work(pair, place):
+    run = pair.run(engines.save, place, plan='fs.rename(".metadata*")@0=lie', checkpoint_at=place)
+    assert run.fired and only(run).kind == "raised" and run.verdict == "HELD", run.story()
+
+
 # -- intact ------------------------------------------------------------------------------------------
 
 
@@ -126,12 +170,30 @@ def test_a_failed_save_that_touched_nothing_leaves_the_old_one_intact(pair, plac
     assert run.verdict == "HELD", run.story()
 
 
-def test_a_save_that_fails_after_its_commit_holds(pair, place):
+@pytest.mark.parametrize(
+    ("moment", "how"), [("", "the new data lies under the old .metadata"), (":after", "had been published")]
+)
+def test_a_save_that_every_rank_was_told_failed_must_not_replace_the_one_before(pair, place, moment, how):
     pair.run(engines.save, place, 1.0)
-    plan = "writer.finish:after@0=raise(OSError, EIO)"
+    plan = f"writer.finish{moment}@0=raise(OSError, EIO)"
     run = pair.run(engines.save, place, 2.0, plan=plan, checkpoint_at=place)
     assert only(run).failed == (0, 1) and only(run).is_new
+    [(verdict, evidence)] = violations(run, "intact")
+    assert verdict == run.verdict == "LOST_WORK" and how in evidence
+
+
+def test_a_job_that_is_killed_after_its_commit_may_have_the_new_one(pair, place):
+    pair.run(engines.save, place, 1.0)
+    run = pair.run(engines.save, place, 2.0, plan="writer.finish:after@0=kill(SIGKILL)", checkpoint_at=place)
+    assert not only(run).succeeded and only(run).is_new
     assert not violations(run, "intact")
+
+
+def test_a_failed_save_must_not_remove_the_one_before_under_another_name(pair, place):
+    for remove, expected in ((False, []), (True, ["LOST_WORK"])):
+        pair.run(engines.save, place, 1.0, under="old")
+        run = pair.run(engines.save_new_then_fail, place, remove, checkpoint_at=place)
+        assert [verdict for verdict, _ in violations(run, "intact")] == expected
 
 
 def test_the_second_save_of_a_run_counts_also_where_it_failed_half_way(pair, place):
