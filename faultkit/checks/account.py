@@ -93,7 +93,10 @@ class _Builder:
         return fired.seconds + (duration_seconds(fired.fault) or 0.0) >= limit
 
     def keys(self) -> dict[tuple, dict[int, int]]:
-        """Each attempt, in order of its first begin, with its place among the spans of each rank."""
+        """Each attempt, in order of its first begin, with its place among the spans of each rank.
+
+        Attempts of other groups in between do not count: the third save of one rank may be the first of another.
+        """
         begun = sorted(
             (span.begin_seconds, rank, index)
             for rank, timeline in self.timelines.items()
@@ -101,8 +104,10 @@ class _Builder:
         )
         found: dict[tuple, dict[int, int]] = {}
         for _, rank, index in begun:
-            span = self.timelines[rank].spans[index]
-            found.setdefault((span.op, span.number, span.group), {})[rank] = index
+            spans = self.timelines[rank].spans
+            span = spans[index]
+            elsewhere = sum(earlier.group != span.group for earlier in spans[:index])
+            found.setdefault((span.op, span.number - elsewhere, span.group), {})[rank] = index
         return found
 
     def absentees(self, keys: dict[tuple, dict[int, int]]) -> dict[int, tuple]:
@@ -142,7 +147,8 @@ class _Builder:
             or (place.span is None and rank in late and place.gap == len(timeline.spans))
         ]
         members = key[2] or tuple(sorted(observations))
-        return Attempt(key[0], key[1], members, observations, tuple(strikes))
+        number = min(self.timelines[rank].spans[index].number for rank, index in holders.items())
+        return Attempt(key[0], number, members, observations, tuple(strikes))
 
     def rest(self, absent: dict[int, tuple]) -> Attempt:
         observations: dict[int, Observation] = {}

@@ -217,8 +217,26 @@ class _Engine:
             self.attempt_count += 1
             attempt = _Attempt(op, self.attempt_count)
         coordinator = self.see_coordinator(arguments, args, kwargs)
-        self.session.record("attempt_begin", op=op, coordinator=coordinator, attempt=attempt.number)
+        ranks = self.part_of_the_world(arguments, args, kwargs)
+        group = {} if ranks is None else {"ranks": ranks}
+        self.session.record("attempt_begin", op=op, coordinator=coordinator, attempt=attempt.number, **group)
         return attempt
+
+    def part_of_the_world(
+        self, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[int] | None:
+        """The ranks of this attempt in the order of its group; None where it is of the whole world, or nobody knows."""
+        size = self.session.world_size
+        if size > 1 and arguments.get("no_dist", args, kwargs, False):
+            return [self.session.rank]
+        group = arguments.get("process_group", args, kwargs)
+        if group is None:
+            return None
+        try:
+            ranks = dist.get_process_group_ranks(group)
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError):
+            return None
+        return None if ranks == list(range(size)) else ranks
 
     def end(self, attempt: _Attempt, error: BaseException | None) -> None:
         with self.lock:
@@ -262,6 +280,7 @@ class _Engine:
                     "content",
                     attempt=attempt.number,
                     path=path,
+                    of_rank=self.rank_of_its_own(arguments, args, kwargs),
                     leaves=content.fingerprint(
                         arguments.get("state_dict", args, kwargs), arguments.get("planner", args, kwargs)
                     ),
@@ -269,6 +288,16 @@ class _Engine:
             return original(*args, **kwargs)
 
         return entered
+
+    def rank_of_its_own(
+        self, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> int | None:
+        """The rank in the group under which a save without collectives stores this rank's part; None of any other."""
+        if arguments.get("use_collectives", args, kwargs, True):
+            return None
+        if arguments.get("no_dist", args, kwargs, False) or not dist.is_initialized():
+            return 0
+        return dist.get_rank(arguments.get("process_group", args, kwargs))
 
     def watched_load(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Record which elements a load left as they were although it came back well."""

@@ -164,14 +164,16 @@ class Event(msgspec.Struct, frozen=True):
                        the point with the files on which calls are counted, where that is more than the point
     ``called``         point, call, ok: a call of a planned point came back; only points of the plan; of files also
                        path and site, and beneath FileSystemBase only calls that make good for an injected error
-    ``attempt_begin``  op ("save" or "load"), coordinator (rank in the group), attempt (1-based)
+    ``attempt_begin``  op ("save" or "load"), coordinator (rank in the group), attempt (1-based), and ranks, those of
+                       its group in their order, where it is not of the whole world
     ``attempt_end``    op, attempt, ok, error (an ErrorRecord as a dict without tracebacks, when not ok)
     ``step_begin``     step ("plan", "write", "read", ...), op (the engine's collective step kind), number
     ``ended``          ok (false): the function raised on this rank
     ``step_end``       step, number, ok, failures (ranks reported, when the step reported a failure)
     ``again``          number: from here on the function runs for the number-th time more, without a fault
     ``content``        attempt, path, leaves: what a save was given, where it is to be compared (see
-                       `faultkit.injection.content`); leaves is None where that cannot be told
+                       `faultkit.injection.content`); leaves is None where that cannot be told; of_rank is the rank
+                       under which a save without collectives stores its part by itself, else None
     ``unfilled``       attempt, leaves: [name, elements that a load left unfilled, of how many, first index] each
     ``residue``        threads, descriptors, children, shared_memory, files: what is left, each a list of names
     """

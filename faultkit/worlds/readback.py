@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,9 @@ class Reader:
                 continue  # it is not what a save went to, and nothing failed: whoever removed it may
             if _digest(Path(path)) is None:
                 continue
+            if save is not None and save.own_ranks and read is None:
+                found += self._parts(path, save)
+                continue
             expected = save.leaves if save is not None else None
             old = before.get(path)
             report, _ = self._load(Path(path), read, expected, old.content if old is not None else None)
@@ -131,14 +134,29 @@ class Reader:
             )
         return tuple(found)
 
+    def _parts(self, path: str, save: _Save) -> Iterator[Readback]:
+        """Of a save without collectives each rank's part, which is stored as a checkpoint of its own."""
+        for rank in save.succeeded:
+            own = {name: [piece for piece in pieces if piece[-1] == rank]
+                   for name, pieces in (save.leaves or {}).items()}  # fmt: skip
+            new = None if save.leaves is None else {name: pieces for name, pieces in own.items() if pieces}
+            report, _ = self._load(Path(path), None, new, None, save.own_ranks[rank])
+            # of a tensor that is spread over the ranks each part has holes where the others' lie
+            yield msgspec.structs.replace(report, attempt=save.attempt, succeeded=(rank,), unfilled=())
+
     def _load(
-        self, path: Path, read: Read | None, new: dict[str, Any] | None, old: Content | None
+        self,
+        path: Path,
+        read: Read | None,
+        new: dict[str, Any] | None,
+        old: Content | None,
+        of_rank: int | None = None,
     ) -> tuple[Readback, Content | None]:
         from faultkit.worlds import reading
 
         if self._world is None:
             self._world = self._make_world()
-        run = self._world.run(reading.load_and_compare, str(path), read, new, old)
+        run = self._world.run(reading.load_and_compare, str(path), read, new, old, of_rank)
         outcome = run.outcomes[0]
         result = Readback(path=str(path), kind="loaded", seconds=run.seconds)
         holes = {str(leaf[0]) for e in run.events if e.kind == "unfilled" for leaf in e.data["leaves"]}
@@ -167,10 +185,13 @@ class Old(msgspec.Struct, frozen=True):
 
 
 class _Save(msgspec.Struct, frozen=True):
+    """`own_ranks` maps each rank to that under which it stored its part by itself, of a save without collectives."""
+
     attempt: int
     leaves: dict[str, list[list[Any]]] | None
     succeeded: tuple[int, ...]
     failed: tuple[int, ...]
+    own_ranks: dict[int, int] = {}
 
 
 def save_failed(saves: dict[str, _Save]) -> bool:
@@ -184,6 +205,7 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
     root = os.path.abspath(directory)
     told: dict[str, dict[int, list[tuple[int, Any]]]] = {}  # path -> rank -> each save: attempt, leaves
     ends: dict[tuple[int, int], bool] = {}
+    own_ranks: dict[tuple[int, int], int] = {}
     for event in run.events:
         data = event.data
         if event.kind == "content":
@@ -194,6 +216,8 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
                 )  # whoever reads in a way of its own knows where beneath it
                 saves = told.setdefault(path, {}).setdefault(event.rank, [])
                 saves.append((data["attempt"], data["leaves"]))
+                if data.get("of_rank") is not None:
+                    own_ranks[event.rank, data["attempt"]] = data["of_rank"]
         elif event.kind == "attempt_end":
             ends[event.rank, data["attempt"]] = bool(data["ok"])
     found = {}
@@ -209,7 +233,10 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
         good = tuple(sorted(rank for rank, (number, _) in last.items() if ends.get((rank, number))))
         bad = tuple(sorted(set(by_rank) - set(good)))
         numbers = [number for number, _ in last.values()]
-        found[path] = _Save(min(numbers), merged if is_known else None, good, bad)
+        own = {
+            rank: own_ranks[rank, number] for rank, (number, _) in last.items() if (rank, number) in own_ranks
+        }
+        found[path] = _Save(min(numbers), merged if is_known else None, good, bad, own)
     return found
 
 

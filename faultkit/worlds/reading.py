@@ -24,10 +24,21 @@ __all__ = ["load_and_compare", "load_everything"]
 MESSAGE_CHARACTERS = 300
 
 
-def load_everything(path: Path, fill: float = 0.0) -> dict[str, Any]:
+class _PartOfARank(dcp.FileSystemReader):
+    """Reads what one rank stored by itself, in a save without collectives."""
+
+    def __init__(self, path: Path, rank: int) -> None:
+        super().__init__(path)
+        self._of_rank = rank
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
+        return super().read_metadata(rank=self._of_rank)
+
+
+def load_everything(path: Path, fill: float = 0.0, of_rank: int | None = None) -> dict[str, Any]:
     """All that a checkpoint of the stock engine holds, tensors whole, loaded into targets that are full of `fill`.
-    Raises what the engine raises."""
-    reader = dcp.FileSystemReader(path)
+    With `of_rank` what that rank stored by itself.  Raises what the engine raises."""
+    reader = dcp.FileSystemReader(path) if of_rank is None else _PartOfARank(path, of_rank)
     target: dict[str, Any] = {}
     for name, entry in reader.read_metadata().state_dict_metadata.items():
         is_tensor = isinstance(entry, TensorStorageMetadata)
@@ -41,13 +52,15 @@ def load_and_compare(
     read: Callable[[Path], Mapping[str, Any]] | None,
     new: dict[str, list[list[Any]]] | None,
     old: dict[str, str] | None,
+    of_rank: int | None = None,
 ) -> dict[str, Any]:
     """``{error, wrong, differing, changed, content}``; see `faultkit.worlds.readback.Readback`."""
     logging.disable(logging.CRITICAL)  # the engine logs each missing file; it is told once, in the report
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            state, _ = _nested_dict.flatten_state_dict(dict((read or load_everything)(Path(path))))
+            found = read(Path(path)) if read is not None else load_everything(Path(path), of_rank=of_rank)
+            state, _ = _nested_dict.flatten_state_dict(dict(found))
         except Exception as error:
             return {"error": _told(error), "wrong": None, "differing": (), "changed": None, "content": None}
         finally:
