@@ -107,7 +107,7 @@ class Reader:
     ) -> tuple[Readback, ...]:
         """What became of each checkpoint under `directory` that was there before or that `run` saved."""
         saves = _saves(run, directory, any_storage=read is not None)
-        found = []
+        found: list[Readback] = []
         for path in dict.fromkeys([*saves, *before]):
             save = saves.get(path)
             if save is None and (not saves or not save_failed(saves)):
