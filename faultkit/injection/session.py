@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -26,6 +27,9 @@ __all__ = ["Calls", "Match", "Record", "Session", "current", "lay_down", "take_u
 Calls = tuple[tuple[str, int], ...]  # (site, number of this call of it), of one entry
 Match = tuple[int, Fault, str, int]  # (index in the plan, fault, site, call)
 Record = Callable[[str, dict[str, Any]], Any]
+
+
+_IMPORTLIB = "<frozen importlib._bootstrap>"
 
 
 class _Site(NamedTuple):
@@ -57,6 +61,8 @@ class Session:
     the process end after its function is over.  Once the armed session is `spent` no fault fires any more,
     also none of a faulty object with a plan of its own, while everything is recorded as before.  Saves record
     what they were given where `is_content_wanted`.  `fired` holds the data of every ``fired`` event.
+    `broke_import` becomes true when a fault struck while a module was being imported: who imports it again may meet
+    half of it, so the process can serve no other run.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Session:
         self.world_size = world_size
         self.coordinator = 0
         self.leave = False
+        self.broke_import = False
         self.closed = False
         self._spent = False
         self.is_content_wanted = False
@@ -221,6 +228,8 @@ class Session:
         self.record("fired", **data)
         if fault.action.get("after") == "leave":
             self.leave = True
+        if fault.action.spec.family != "time" and _is_importing():
+            self.broke_import = True
 
     def came_back(self, calls: Calls, ok: bool, path: str = "") -> None:
         """Record that the real call behind `calls` returned, or raised."""
@@ -291,6 +300,16 @@ class Session:
 
 def _site_of(fault: Fault) -> _Site:
     return _Site(f"{fault.site}{' reading' * fault.reads}", fault.path, fault.thread, fault.reads)
+
+
+def _is_importing() -> bool:
+    """Whether the calling thread is in the middle of an import."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "_find_and_load" and frame.f_code.co_filename == _IMPORTLIB:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 def _opens_again(name: str, opened: str) -> str:

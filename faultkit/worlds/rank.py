@@ -162,6 +162,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     leave: int | None = None
     result: tuple[str, Any]
     before: residue.Snapshot | None = None
+    session: Session | None = None
     with _state_of_a_run(call, spec):
         collectives.attach(memory)
         memory.set_phase(RUNNING)
@@ -188,6 +189,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     health = {
         "threads": [t.name for t in threads.of_python() if t not in threads_before and t.is_alive()],
         "group": _group_is_whole(spec),
+        "modules": session is None or not session.broke_import,
         # multiprocessing makes one when it is first used
         "directory": multiprocessing.process.current_process()._config.get("tempdir"),  # type: ignore[attr-defined]
     }

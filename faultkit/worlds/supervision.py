@@ -305,7 +305,7 @@ class Supervision:
         ends = [*self.outcomes.values(), *(outcome for after in self.after.values() for outcome in after)]
         if not self.crew.healthy or not all(isinstance(end, (Returned, Raised)) for end in ends):
             return False
-        if any(health["threads"] or not health["group"] for health in self.health.values()):
+        if any(h["threads"] or not (h["group"] and h["modules"]) for h in self.health.values()):
             return False
         counts = {
             tuple((g.entered, g.left) for g in handle.memory.groups() if g.name == "0")

@@ -220,3 +220,36 @@ def test_an_object_that_a_run_put_into_a_module_is_seen_only_by_the_same_ranks(p
     assert pair.run(lambda: builtins.a_mark_of_this_test).outcomes == WHOLE
     pair.run(kill_one)
     assert pair.run(lambda: hasattr(builtins, "a_mark_of_this_test")).outcomes[0] == Returned(False)
+
+
+ONCE = """\
+import builtins, torch
+builtins.kept_by_faultkit_test = torch.library.Library("faultkit_once", "DEF")  # a second one is refused
+open(__file__.replace(".py", ".txt")).read()
+"""
+
+
+def import_and_write(modules, place):
+    sys.path.insert(0, str(modules))
+    __import__("imported_once")
+    (place / "file").write_text("written")
+
+
+@pytest.mark.parametrize("kind", ["warm", "simulated"])
+def test_an_import_that_a_fault_broke_breaks_no_later_run(kind, tmp_path):
+    (tmp_path / "imported_once.py").write_text(ONCE)
+    (tmp_path / "imported_once.txt").write_text("data")
+    with World(1, kind=kind) as world:
+        broken = world.run(import_and_write, tmp_path, tmp_path, plan='fs.open("*.txt")=raise(OSError, EIO)')
+        assert broken.outcomes[0].type_name == "OSError"
+        first = world.pids()
+        whole = world.run(import_and_write, tmp_path, tmp_path)
+        assert whole.outcomes == {0: Returned(None)}
+        second = world.pids()
+        assert second != first
+
+        # what does not strike while a module is imported leaves the ranks as they are
+        struck = world.run(import_and_write, tmp_path, tmp_path, plan='fs.open("*/file")=raise(OSError, EIO)')
+        assert struck.outcomes[0].type_name == "OSError"
+        assert world.run(import_and_write, tmp_path, tmp_path).outcomes == {0: Returned(None)}
+        assert world.pids() == second

@@ -240,6 +240,7 @@ def _result(ranks: list[Rank], scheduler: Scheduler, simulation: Simulation) -> 
         "attempts": attempts,
         "logs": {rank.number: bytes(rank.log) for rank in ranks},
         "output": {rank.number: "".join(rank.output) for rank in ranks},
-        "whole": all(task.state is OVER for task in scheduler.tasks),
+        "whole": all(task.state is OVER for task in scheduler.tasks)
+        and not any(rank.session is not None and rank.session.broke_import for rank in ranks),
         "simulation": simulation,
     }
