@@ -81,6 +81,7 @@ class Answer(msgspec.Struct, frozen=True):
     opaque: bool = False
     wrote: bool = False
     values: bytes = b""
+    sides: tuple[str, ...] = ()
 
 
 def serve(socket_path: str, call: LoadCall) -> None:
@@ -267,8 +268,8 @@ def _answer(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -> A
         return Answer(job.number, "VALUES", values=pickle.dumps(portable(result[1])), **told)
     from faultkit.crash.values import compare
 
-    verdict, detail = compare(result[1], expected[0], expected[1], job.fill)
-    return Answer(job.number, verdict, detail=detail, **told)
+    verdict, detail, sides = compare(result[1], expected[0], expected[1], job.fill)
+    return Answer(job.number, verdict, detail=detail, sides=sides, **told)
 
 
 def _of_error(

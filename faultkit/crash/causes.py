@@ -1,20 +1,22 @@
 """Groups violations by cause, each told by its smallest example.
 
-A violation is a state whose verdict the policy does not allow.  First they are sorted by verdict, phase and what
-was lost; then the smallest of each sort is made smaller: whatever can be given back, with the same verdict, is.
-Sorts that come to the same loss are one cause, and one that holds all of another's loss besides its own is that
-other's.  Left out: finding out whether two different losses are one mistake of the engine.
+A violation is a state whose verdict the policy does not allow.  Where nothing was lost they are told apart by where
+they were cut and by which leaves are new and old (`faultkit.crash.cut_causes`).  The others are sorted by verdict,
+phase and what was lost; then the smallest of each sort is made smaller: whatever can be given back, with the same
+verdict, is.  Sorts that come to the same loss are one cause, and one that holds all of another's loss besides its own
+is that other's.  Left out: finding out whether two different losses are one mistake of the engine.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from faultkit.crash.cut_causes import Cut, Levels, cut_of, leaves_of, split
 from faultkit.crash.judge import Judge
 from faultkit.crash.scenario import Scenario
 from faultkit.crash.space import Space
 from faultkit.crash.state import Judgement, State
-from faultkit.crash.telling import lost_groups, roles
+from faultkit.crash.telling import last_change, lost_groups, roles
 from faultkit.crash.units import DATA
 from faultkit.crash.witnesses import make_witness, masks_of
 from faultkit.crash.world_judge import WorldJudge
@@ -41,9 +43,17 @@ class _Sort:
         self.models: dict[str, None] = {}
 
     @property
-    def size(self) -> tuple[int, int, int]:
+    def size(self) -> tuple[int, int, int, tuple[int, ...]]:
         witness = self.state.witness
-        return (len(self.roles), len(witness.lost), len(witness.done))
+        return (len(self.roles), len(witness.lost), len(witness.done), witness.done)
+
+    def note(self, state: State, judgement: Judgement, lost: tuple[str, ...]) -> None:
+        """One more of this sort, which is its example where it is smaller."""
+        fresh = _Sort(state, judgement, lost)
+        if fresh.size < self.size:
+            self.state, self.judgement = state, judgement
+        self.keys.add(state.key)
+        self.models[state.witness.model] = None
 
     def take(self, other: _Sort) -> None:
         self.keys |= other.keys
@@ -57,35 +67,46 @@ class Causes:
         self.space = space
         self.scenario = scenario
         self._sorts: dict[tuple[str, str, tuple[str, ...]], _Sort] = {}
+        self._cuts: dict[Cut, _Sort] = {}
+        self._levels = Levels()
 
     def add(self, state: State, judgement: Judgement) -> None:
-        """Note `judgement` of `state` where the policy does not allow it."""
+        """Note `judgement` of `state`, which is a violation where the policy does not allow it."""
         witness = state.witness
+        is_cut = witness.model == "killed" or not witness.lost
+        if is_cut:
+            self._levels.add(witness)
         if judgement.verdict in self.scenario.allowed(witness.phase):
             return
-        lost = self._roles(state)
-        fresh = _Sort(state, judgement, lost)
-        known = self._sorts.setdefault((witness.phase, judgement.verdict, lost), fresh)
-        if fresh.size < known.size:
-            known.state, known.judgement = state, judgement
-        known.keys.add(state.key)
-        known.models[witness.model] = None
+        if is_cut:
+            last = last_change(self.space, witness)
+            path = ""
+            if last is not None:
+                operation = self.space.order.operations[last]
+                path = operation.target if operation.kind in ("rename", "link") else operation.path
+            cut = cut_of(witness, judgement, path)
+            self._cuts.setdefault(cut, _Sort(state, judgement, ())).note(state, judgement, ())
+            return
+        lost = roles(self.space, masks_of(self.space, witness)[1])
+        key = (witness.phase, judgement.verdict, lost)
+        self._sorts.setdefault(key, _Sort(state, judgement, lost)).note(state, judgement, lost)
 
     def tell(self, judge: Judge | WorldJudge | None) -> list[Cause]:
         """The causes, worst first; uses `judge` to make examples smaller, or leaves them as they are."""
-        found: dict[tuple[str, str, tuple[str, ...]], _Sort] = {}
+        found = self._of_cuts()
+        by_loss: dict[tuple[str, str, tuple[str, ...]], _Sort] = {}
         for number, sort in enumerate(sorted(self._sorts.values(), key=lambda one: one.size)):
-            owner = self._owner(found, sort)
+            owner = self._owner([*found, *by_loss.values()], sort)
             if owner is not None:
                 owner.take(sort)
                 continue
             if judge is not None and number < MINIMISED_MAX:
                 self._make_smaller(sort, judge)
             key = (sort.state.witness.phase, sort.judgement.verdict, sort.roles)
-            if key in found:
-                found[key].take(sort)
+            if key in by_loss:
+                by_loss[key].take(sort)
             else:
-                found[key] = sort
+                by_loss[key] = sort
         causes = [
             Cause(
                 models=tuple(sort.models),
@@ -95,29 +116,34 @@ class Causes:
                 roles=sort.roles,
                 state_count=len(sort.keys),
             )
-            for sort in found.values()
+            for sort in (*found, *by_loss.values())
         ]
         return sorted(causes, key=lambda one: (SEVERITY.index(one.judgement.verdict), one.phase, one.roles))
 
-    def _owner(self, found: dict[tuple[str, str, tuple[str, ...]], _Sort], sort: _Sort) -> _Sort | None:
-        """A cause found before that this sort is another case of."""
-        phase, verdict = sort.state.witness.phase, sort.judgement.verdict
-        for (other_phase, other_verdict, lost), cause in found.items():
-            same = other_verdict == verdict and set(lost) <= set(sort.roles)
-            if same and (other_phase == phase or (lost and lost == sort.roles)):
-                return cause
-        return None
+    def _of_cuts(self) -> list[_Sort]:
+        """One sort for each cause of what lost nothing, those cut first before others."""
+        found = []
+        for cuts in split(self._cuts, self._levels):
+            sorts = sorted((self._cuts[cut] for cut in cuts), key=lambda one: one.size)
+            for other in sorts[1:]:
+                sorts[0].take(other)
+            found.append(sorts[0])
+        return sorted(found, key=lambda one: one.size)
 
-    def _roles(self, state: State) -> tuple[str, ...]:
-        witness = state.witness
-        if witness.model == "killed":
-            return ()  # what a killed process did not come to was not lost
-        return roles(self.space, masks_of(self.space, witness)[1])
+    def _owner(self, found: list[_Sort], sort: _Sort) -> _Sort | None:
+        """A cause found before that this sort is another case of: of the same leaves, where there is one."""
+        phase, verdict = sort.state.witness.phase, sort.judgement.verdict
+        owners = []
+        for cause in found:
+            same = cause.judgement.verdict == verdict and set(cause.roles) <= set(sort.roles)
+            same_phase = cause.state.witness.phase == phase
+            if same and (same_phase or (cause.roles and cause.roles == sort.roles)):
+                owners.append(cause)
+        leaves = leaves_of(sort.judgement)
+        return next((one for one in owners if leaves_of(one.judgement) == leaves), next(iter(owners), None))
 
     def _make_smaller(self, sort: _Sort, judge: Judge | WorldJudge) -> None:
         witness = sort.state.witness
-        if witness.model == "killed" or not witness.lost:
-            return
         done, lost, grown = masks_of(self.space, witness)
         for group in lost_groups(self.space, lost):
             given_back = sum(unit.bit for unit in group)
@@ -129,7 +155,7 @@ class Causes:
                 judgement = judge.judge(smaller)
                 if judgement.verdict == sort.judgement.verdict:
                     lost, grown, sort.state, sort.judgement = less, grown & less, smaller, judgement
-        sort.roles = self._roles(sort.state)
+        sort.roles = roles(self.space, lost)
 
     def _state(self, model: str, done: int, lost: int, grown: int, phase: str) -> State | None:
         applied = done & ~lost

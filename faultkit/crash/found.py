@@ -7,6 +7,7 @@ pages (`faultkit.report`).
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -111,6 +112,25 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
     def complete(self) -> bool:
         return not self.interrupted and all(count.complete for count in self.counts)
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """Each verdict with the number of states that came to it; a state of several models counts in each."""
+        found = Counter[str]()
+        for count in self.counts:
+            found.update(count.verdicts)
+        return dict(sorted(found.items()))
+
+    @property
+    def summary(self) -> str:
+        """The counts in a line: "2 violations; 30 states of 2 models judged: 12 ERROR, 18 NEW"."""
+        found = counted(len(self.findings), "violation") if self.findings else "no violation"
+        words = ", ".join(f"{number} {word}" for word, number in self.totals.items())
+        told = (
+            f"{found}; {counted(sum(self.totals.values()), 'state')} of "
+            f"{counted(len(self.counts), 'model')} judged{f': {words}' if words else ''}"
+        )
+        return told + (f"; {self.skipped} left out" if self.skipped else "")
+
     def text(self) -> str:
         """The whole story for a terminal."""
         lines = [f"{self.scenario} on {counted(self.world, 'rank')}, seed {self.seed}"]
@@ -125,9 +145,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
             lines.append("  interrupted: this is what was found by then")
         for finding in self.findings:
             lines += ["", finding.text()]
-        if not self.findings:
-            lines.append("  no violation")
-        return "\n".join(lines)
+        return "\n".join([*lines, "", self.summary])
 
     def to_json(self) -> str:
         """Counts and findings as one object; a finding's tree as its witness, without contents."""
@@ -150,6 +168,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
                 "complete": self.complete,
                 "interrupted": self.interrupted,
                 "seconds": round(self.seconds, 3),
+                "totals": self.totals,
                 "models": msgspec.to_builtins(self.counts),
                 "findings": msgspec.to_builtins(findings),
             }
@@ -158,7 +177,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
     def raise_for_findings(self) -> None:
         """Raises AssertionError that tells the whole story, where anything was found."""
         if self.findings:
-            raise AssertionError(f"{counted(len(self.findings), 'finding')}\n{self.text()}")
+            raise AssertionError(f"{self.summary}\n{self.text()}")
 
 
 def counted(number: int, word: str) -> str:

@@ -13,6 +13,8 @@ import pickle
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
+import msgspec
+
 from faultkit.crash.attendant import FILL, Answer, Job, LoadCall
 from faultkit.crash.knowledge import Knowledge
 from faultkit.crash.loaders import Loaders
@@ -182,18 +184,12 @@ class Judge:
             message=answer.message,
             detail=answer.detail,
             stack=answer.stack,
+            sides=answer.sides,
         )
         if answer.wrote:
             self.wrote += 1
             self._loaders.objects.mend()
-        answered = Judgement(
-            verdict=judgement.verdict,
-            type_name=judgement.type_name,
-            message=judgement.message,
-            detail=judgement.detail,
-            stack=judgement.stack,
-            loaded=False,
-        )
+        answered = msgspec.structs.replace(judgement, loaded=False)
         self._by_key[state.key] = answered
         if self.pruning and answer.questions is not None:
             self._knowledge.learn(state, answer.questions, answered)

@@ -68,7 +68,8 @@ class Judgement(msgspec.Struct, frozen=True):
 
     verdict: one of the words above.  type_name, message: of the error, if one was raised.  detail: which leaf,
     how many elements of which kind.  stack: where it hung.  loaded: False where an earlier load that read the
-    same answered for this state.
+    same answered for this state.  sides: which leaves are new, old or wrong, their names without numbers
+    ("new weight of rank *"); () where nothing was loaded.
     """
 
     verdict: str
@@ -77,6 +78,7 @@ class Judgement(msgspec.Struct, frozen=True):
     detail: str = ""
     stack: str = ""
     loaded: bool = True
+    sides: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in msgspec.structs.asdict(self).items() if value != ""}

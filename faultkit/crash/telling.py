@@ -16,7 +16,7 @@ from faultkit.crash.state import Witness
 from faultkit.crash.units import DATA, TRUNCATE, Unit
 from faultkit.crash.witnesses import masks_of
 
-__all__ = ["at_words", "lost_groups", "lost_words", "roles", "where_lines"]
+__all__ = ["at_words", "last_change", "lost_groups", "lost_words", "roles", "where_lines"]
 
 FRAMES_TOLD_MAX = 2
 CHANGES = frozenset({"open", "write", "truncate", "rename", "link", "symlink", "unlink", "mkdir", "rmdir"})
@@ -81,10 +81,14 @@ def where_lines(space: Space, witness: Witness) -> tuple[str, ...]:
 def _around(space: Space, witness: Witness) -> tuple[int | None, int | None]:
     """(the last operation done that changed something, the first one not done)."""
     done = set(witness.done)
-    changing = space.history.of_operation
-    last = max((index for index in changing if index in done), default=None)
-    following = min((index for index in changing if index not in done), default=None)
-    return last, following
+    following = min((index for index in space.history.of_operation if index not in done), default=None)
+    return last_change(space, witness), following
+
+
+def last_change(space: Space, witness: Witness) -> int | None:
+    """The index of the last operation done that changed something."""
+    done = set(witness.done)
+    return max((index for index in space.history.of_operation if index in done), default=None)
 
 
 def _own_frames(where: Iterable[str]) -> list[str]:

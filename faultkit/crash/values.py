@@ -9,6 +9,7 @@ Imports torch: for the processes that load.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,21 +33,28 @@ def portable(values: Any) -> Any:
     return values
 
 
-def compare(got: Any, new: Any, old: Any, fill: float) -> tuple[str, str]:
-    """(verdict, detail): NEW, OLD, MIX or GARBAGE, and what is wrong in words.  `old` is None where there is none."""
+def compare(got: Any, new: Any, old: Any, fill: float) -> tuple[str, str, tuple[str, ...]]:
+    """(verdict, detail, sides): NEW, OLD, MIX or GARBAGE, what is wrong in words, and which leaves are what, as in
+    "new weight of rank *".  `old` is None where there is none.
+    """
     counts = {NEW: 0, OLD: 0, "both": 0, "neither": 0, "unfilled": 0}
     told: list[str] = []
+    sides: set[str] = set()
     got_leaves, new_leaves = dict(_leaves(got)), dict(_leaves(new))
     old_leaves = dict(_leaves(old)) if old is not None else {}
     for name in [*new_leaves, *(name for name in got_leaves if name not in new_leaves)]:
         if name not in got_leaves:
             counts["neither"] += 1
             told.append(f"{name} is missing")
+            sides.add(_side("wrong", name))
             continue
         leaf = _counts(got_leaves[name], new_leaves.get(name, _NOTHING), old_leaves.get(name, _NOTHING), fill)
         for kind, number in leaf.items():
             counts[kind] += number
         wrong = leaf["neither"] + leaf["unfilled"]
+        sides |= {_side(side, name) for side in (NEW, OLD) if leaf[side]}
+        if wrong:
+            sides.add(_side("wrong", name))
         if wrong:
             what = "were never filled" if leaf["unfilled"] == wrong else "are neither new nor old"
             told.append(f"{name}: {wrong} of {sum(leaf.values())} elements {what}")
@@ -58,10 +66,10 @@ def compare(got: Any, new: Any, old: Any, fill: float) -> tuple[str, str]:
             told.append(f"{name} is new")
     if counts["neither"] + counts["unfilled"]:
         wrong_first = [text for text in told if not text.endswith((" is old", " is new"))]
-        return GARBAGE, _told(wrong_first)
+        return GARBAGE, _told(wrong_first), tuple(sorted(sides))
     if counts[OLD] and counts[NEW]:
-        return MIX, _told(_both_sides(told))
-    return (OLD if counts[OLD] else NEW), ""
+        return MIX, _told(_both_sides(told)), tuple(sorted(sides))
+    return (OLD if counts[OLD] else NEW), "", tuple(sorted(sides))
 
 
 def differences(one: Any, other: Any) -> list[str]:
@@ -75,6 +83,11 @@ def differences(one: Any, other: Any) -> list[str]:
 
 
 _NOTHING = object()
+
+
+def _side(side: str, name: str) -> str:
+    """A leaf with its side; leaves that differ by numbers only are one, as those of several ranks are."""
+    return f"{side.lower()} {re.sub(r'[0-9]+', '*', name)}"
 
 
 def _both_sides(told: list[str]) -> list[str]:

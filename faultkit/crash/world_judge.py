@@ -183,6 +183,7 @@ def _of_all(answers: list[Answer]) -> Judgement:
         message=worst.message,
         detail=detail,
         stack=worst.stack,
+        sides=tuple(sorted({side for answer in answers for side in answer.sides})),
     )
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from typing import Any
 
+import msgspec
+
 from faultkit.crash.knowledge import Knowledge
 from faultkit.crash.pruned import load_all, settle_all
 from faultkit.crash.scenario import Scenario, ScenarioError
@@ -122,14 +124,17 @@ class ScriptJudge:
     def _remember(self, state: State, answer: Any) -> Judgement:
         self.loaded += 1
         verdict, type_name, message, detail, values, questions = answer
+        sides: tuple[str, ...] = ()
         if verdict == "VALUES":
             wrong = _differences(values, self._expected)
             verdict = "GARBAGE" if wrong else "NEW"
             detail = f"another {', another '.join(wrong)} than without a crash" if wrong else ""
-        answered = self._by_key[state.key] = Judgement(verdict, type_name, message, detail, loaded=False)
+            sides = tuple(f"wrong {name}" for name in wrong)
+        judgement = Judgement(verdict, type_name, message, detail, sides=sides)
+        answered = self._by_key[state.key] = msgspec.structs.replace(judgement, loaded=False)
         if self.pruning and questions is not None:
             self._knowledge.learn(state, questions, answered)
-        return Judgement(verdict, type_name, message, detail)
+        return judgement
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
