@@ -152,6 +152,11 @@ class GroupCalls(dist.ProcessGroup):
             raise RuntimeError("ProcessGroupGloo::gather: requires empty output on non-root")
         return self._start("gather", Data(inputs, outputs, None, bytes_of(inputs[0])), root)
 
+    def gather_single(self, output: Any, tensor: Any, opts: Any = None) -> Any:
+        raise RuntimeError("Backend gloo does not support gather_single")
+
+    gather_into_tensor = gather_single
+
     def scatter(self, outputs: Any, inputs: Any, opts: Any = None) -> Any:
         require_dense("scatter_", outputs[0])
         root = self._root("scatter", opts.rootRank)

@@ -42,15 +42,27 @@ class _Options:
 
 
 class SimulatedGroup(GroupCalls):
-    """A process group as one of its members has it; `timeout` is the group's."""
+    """A process group as one of its members has it; `timeout` is the group's.
 
-    def __init__(self, store: Any, member: int, size: int, timeout: Any = None) -> None:
-        super().__init__(member, size)
-        rank = current_rank()
-        if rank is None:
+    Raises NotImplementedError for a group whose members are to change while it lives, which torch has since 2.14.
+    """
+
+    supports_reconfigure = supports_window = False
+
+    def __init__(
+        self, store: Any, rank: int, size: int, timeout: Any = None, enable_reconfigure: bool = False
+    ) -> None:
+        super().__init__(rank, size)
+        if enable_reconfigure:
+            raise NotImplementedError(
+                "the members of a simulated group do not change: enable_reconfigure=True needs a world of kind "
+                "'warm' or 'fresh'"
+            )
+        owner = current_rank()
+        if owner is None:
             raise RuntimeError("a simulated process group belongs to a simulated rank")
-        self._rank: Rank = rank
-        self._member, self._size, self._store = member, size, store
+        self._rank: Rank = owner
+        self._member, self._size, self._store = rank, size, store
         self._timeout_ns = nanoseconds(timeout) if timeout else 0
         if self._timeout_ns < 0:
             raise RuntimeError("[enforce fail at gloo/context.cc] timeout.count() >= 0. Invalid timeout")
