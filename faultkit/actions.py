@@ -9,6 +9,7 @@ such as how an exception is built, and the reading of text.
 
 from __future__ import annotations
 
+import errno
 import signal as signals
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -35,6 +36,20 @@ OWN_EXCEPTIONS = "faultkit.hostile:"  # naming one of these runs no code but fau
 _SURVIVED_SIGNALS = frozenset(
     "SIGCHLD SIGCONT SIGINFO SIGINT SIGPIPE SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGWINCH SIGXFSZ".split()
 )
+
+
+_NUMBER_OF = {  # of exceptions that have one by their type
+    "BlockingIOError": errno.EAGAIN,
+    "BrokenPipeError": errno.EPIPE,
+    "ChildProcessError": errno.ECHILD,
+    "FileExistsError": errno.EEXIST,
+    "FileNotFoundError": errno.ENOENT,
+    "InterruptedError": errno.EINTR,
+    "IsADirectoryError": errno.EISDIR,
+    "NotADirectoryError": errno.ENOTDIR,
+    "PermissionError": errno.EACCES,
+    "TimeoutError": errno.ETIMEDOUT,
+}
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -114,6 +129,15 @@ class Action(msgspec.Struct, frozen=True):
             return self
         number = self.get("errno") if self.name in ("full", "torn") else None
         return Action("raise", (("exception", "OSError"), ("errno", number))) if number is not None else None
+
+    @property
+    def error_number(self) -> int | None:
+        """The number of `error`, by its ``errno`` or its type; None where it has none."""
+        error = self.error
+        word = error.get("errno") if error is not None else None
+        if isinstance(word, str):
+            return getattr(errno, word, None)
+        return _NUMBER_OF.get(str(error["exception"])) if error is not None and word is None else word  # type: ignore[return-value]
 
     @property
     def takes_place(self) -> bool:

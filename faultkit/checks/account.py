@@ -22,7 +22,7 @@ from faultkit.checks.effects import (
     TIME,
     Injected,
     duration_seconds,
-    effect_of,
+    effect_of_fired,
     leaves,
 )
 from faultkit.checks.expected import Account, Attempt, Observation, Strike
@@ -79,7 +79,7 @@ class _Builder:
         for rank, timeline in self.timelines.items():
             outcome = self.outcomes.get(rank)
             for fired, place, _ in timeline.fired:
-                effect = effect_of(fired.fault)
+                effect = effect_of_fired(fired)
                 ended = isinstance(outcome, Died) and (effect == DEATH or leaves(fired.fault))
                 stands = isinstance(outcome, Hung) and (effect == FREEZE or self.still_resting(fired, effect))
                 if ended or stands:
@@ -170,7 +170,7 @@ class _Builder:
         return Attempt(op, 0, tuple(sorted(self.timelines)), observations, tuple(strikes))
 
     def strike(self, fired: Fired, place: Place, handled: bool) -> Strike:
-        return Strike(fired, effect_of(fired.fault), fired.step or place.step, place.order, handled)
+        return Strike(fired, effect_of_fired(fired), fired.step or place.step, place.order, handled)
 
     def span_observation(self, rank: int, index: int) -> Observation:
         span, outcome = self.timelines[rank].spans[index], self.outcomes.get(rank)
@@ -212,14 +212,14 @@ class _Builder:
                 continue
             struck = [fired for fired, _, _ in self.timelines[rank].fired]
             if outcome.error.type_name != "AssertionError" and any(
-                effect_of(one.fault) == LIMIT for one in struck
+                one.native or effect_of_fired(one) == LIMIT for one in struck
             ):
                 continue  # who meets a limit says so in words of its own: a native writer knows no errno
-            fired = [one for one in struck if effect_of(one.fault) == ERROR]
+            fired = [one for one in struck if effect_of_fired(one) == ERROR]
             links = outcome.error.chain()
             if outcome.error.type_name == "AssertionError":
                 links = links[:1] + (outcome.error.cause.chain() if outcome.error.cause else ())
-            if not any(Injected.by(one.fault).same_as(link) for one in fired for link in links):
+            if not any(Injected.of(one).same_as(link) for one in fired for link in links):
                 found[rank] = outcome.error
         return found
 

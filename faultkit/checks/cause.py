@@ -67,7 +67,7 @@ def _about(seen: Observation, place: int) -> ErrorRecord:
 def _masked(
     attempt: Attempt, strikes: Sequence[Strike], reports: Iterator[tuple[int, ErrorRecord]]
 ) -> Iterator[Violation]:
-    injected = [Injected.by(strike.fired.fault) for strike in strikes]
+    injected = [Injected.of(strike.fired) for strike in strikes]
     masked: dict[tuple[tuple[str, ...], str], list[int]] = {}
     for rank, error in reports:
         lost = min((one.lost_in(error) for one in injected), key=len)

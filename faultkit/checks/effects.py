@@ -18,7 +18,7 @@ import msgspec
 
 from faultkit.actions import Action
 from faultkit.plan import Fault
-from faultkit.worlds.outcomes import ErrorRecord
+from faultkit.worlds.outcomes import ErrorRecord, Fired
 
 __all__ = [
     "DAMAGE",
@@ -32,6 +32,7 @@ __all__ = [
     "Injected",
     "duration_seconds",
     "effect_of",
+    "effect_of_fired",
     "leaves",
 ]
 
@@ -82,6 +83,12 @@ def effect_of(fault: Fault) -> str:
     return DAMAGE
 
 
+def effect_of_fired(fired: Fired) -> str:
+    """`effect_of` its fault; for the rank it is an error where a process died that the rank had forked."""
+    effect = effect_of(fired.fault)
+    return ERROR if effect == DEATH and fired.child else effect
+
+
 def duration_seconds(fault: Fault) -> float | None:
     """How long a `delay` or a `stop` that resumes lasts; None for everything else."""
     for name in ("seconds", "resume_seconds"):
@@ -105,11 +112,23 @@ class Injected(msgspec.Struct, frozen=True):
 
     Any of `type_names` and any of `messages` will do: ``OSError`` with an errno becomes its own subclass, and
     a message that the plan does not give is chosen by the action.  `errno` is None where none was injected.
+    What `native` code makes of an error number is an error of its own, in which the number, or the system's words for
+    it, must be found; nothing is asked of an error that tells of a forked process that died.
     """
 
     type_names: tuple[str, ...]
     messages: tuple[str, ...]
     errno: int | None = None
+    native: bool = False
+
+    @classmethod
+    def of(cls, fired: Fired) -> Injected:
+        """What a fault injected that fired."""
+        injected = cls.by(fired.fault)
+        if not fired.native:
+            return injected
+        number = None if effect_of(fired.fault) == DEATH else fired.fault.action.error_number
+        return cls(injected.type_names, injected.messages, number, native=True)
 
     @classmethod
     def by(cls, fault: Fault) -> Injected:
@@ -152,6 +171,8 @@ class Injected(msgspec.Struct, frozen=True):
 
     def _lost_in_one(self, error: ErrorRecord) -> tuple[str, ...]:
         text = "\n".join((error.message, *error.notes, error.step or ""))
+        if self.native:
+            return ("errno",) if self.errno is not None and not _tells(error, text, self.errno) else ()
         found = [message for message in self.messages if message in text or repr(message)[1:-1] in text]
         beside = text
         for message in found:  # the default message spells out the fault, and with it the type
@@ -171,6 +192,15 @@ class Injected(msgspec.Struct, frozen=True):
     def same_as(self, error: ErrorRecord) -> bool:
         """Whether `error` itself, not what it was raised from, is the injected one."""
         return not self._lost_in_one(error)
+
+
+def _tells(error: ErrorRecord, text: str, number: int) -> bool:
+    words = (os.strerror(number), f"[Errno {number}]", errno_names.errorcode.get(number, ""))
+    return (
+        error.errno == number
+        or any(word and word in text for word in words)
+        or re.search(rf"(?i)\b(errno|os error|error code)\W{{0,3}}{number}\b", text) is not None
+    )
 
 
 def _errno(word: Any) -> int | None:

@@ -31,11 +31,13 @@ def find(account: Account) -> Iterator[Violation]:
         if not idle:
             continue
         others = "" if _by_number(fault) else " any of"
+        why = _refusal(account, fault, idle) or (
+            f"the run came by no call of {fault.site} that it applies to, and nothing else that fired explains it"
+        )
         yield Violation(
             "fired",
             Verdict.INERT,
-            f"'{clip(fault)}' never fired on{others} {name_ranks(idle)}: the run came by no call of "
-            f"{fault.site} that it applies to, and nothing else that fired explains it",
+            f"'{clip(fault)}' never fired on{others} {name_ranks(idle)}: {why}",
             idle,
         )
 
@@ -52,6 +54,15 @@ def prevented(account: Account) -> tuple[str, ...]:
                     f"which {plural(on, 'was', 'were')} kept from it by {name_fired(strike.fired)}"
                 )
     return tuple(told)
+
+
+def _refusal(account: Account, fault: Fault, ranks: tuple[int, ...]) -> str:
+    """Why a fault that a rank came by could not happen there, as the rank recorded it; empty where none did."""
+    plan: Any = getattr(account.run, "plan", None) or ()
+    for event in getattr(account.run, "events", ()):
+        if event.kind == "refused" and event.rank in ranks and tuple(plan)[event.data["fault"]] == fault:
+            return f"rank {event.rank} came by it at {clip(event.data['path'])}, but {event.data['why']}"
+    return ""
 
 
 def _by_number(fault: Fault) -> bool:

@@ -46,7 +46,7 @@ def describe_death(outcome: Died) -> str:
 def is_group_timeout(account: Account, rank: int, error: ErrorRecord) -> bool:
     """Whether `error` is that of a process group which gave up waiting, and not an injected one."""
     links = [link for part in (error, *(error.failures or {}).values()) for link in part.chain()]
-    injected = [Injected.by(strike.fired.fault) for strike in account.strikes if strike.effect == ERROR]
+    injected = [Injected.of(strike.fired) for strike in account.strikes if strike.effect == ERROR]
     late = [link for link in links if not link.failures and _tells_of_a_timeout(link.message)]
     return any(not any(one.same_as(link) for one in injected) for link in late)
 

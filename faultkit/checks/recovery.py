@@ -73,7 +73,7 @@ def _is_damaged(account: Account) -> bool:
 def _reports_a_handled_error(attempt: Attempt, seen: Observation) -> bool:
     if seen.error is None:
         return False
-    injected = [Injected.by(strike.fired.fault) for strike in attempt.errors]
+    injected = [Injected.of(strike.fired) for strike in attempt.errors]
     parts = (seen.error, *(seen.error.failures or {}).values())
     return any("message" not in one.lost_in(part) for one in injected for part in parts)
 

@@ -1,4 +1,4 @@
-/* The preloaded recorder: file functions of the C library, each called through and then appended to a spool.
+/* The preloaded library: file functions of the C library, each called through, faulted (shim_faults.h) and recorded.
  *
  * Promised.  Loaded with LD_PRELOAD it does nothing but pass through until it is started, by the environment
  * (FAULTKIT_RECORD_SPOOLS, _ROOTS, _BLOCK_SIZE, _FILES=0) or by faultkit_start.  Then each call on a path under a
@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -307,6 +308,11 @@ static void note(const char *sentence) {
     append(&op, NULL, 0, 0);
 }
 
+static int64_t place_of(int fd, int64_t offset, int flags, ssize_t written);
+static int flags_of(const char *mode);
+static void dispatch_on(void), dispatch_off(void);
+#include "shim_faults.h"
+
 /* -- opening ---------------------------------------------------------------------------------------- */
 
 static void opened(int fd, int error, const char *path, int flags, uint64_t start) {
@@ -351,33 +357,37 @@ static void opened(int fd, int error, const char *path, int flags, uint64_t star
 EXPORT int open(const char *name, int flags, ...) {
     REAL(open);
     MODE(flags);
+    STRUCK(AT_OPEN, faulty_open(AT_FDCWD, name, flags, mode));
     OPENED(AT_FDCWD, name, flags, real(name, flags, mode));
 }
 
 EXPORT int open64(const char *name, int flags, ...) {
     REAL(open64);
     MODE(flags);
+    STRUCK(AT_OPEN, faulty_open(AT_FDCWD, name, flags, mode));
     OPENED(AT_FDCWD, name, flags, real(name, flags, mode));
 }
 
 EXPORT int openat(int directory, const char *name, int flags, ...) {
     REAL(openat);
     MODE(flags);
+    STRUCK(AT_OPEN, faulty_open(directory, name, flags, mode));
     OPENED(directory, name, flags, real(directory, name, flags, mode));
 }
 
 EXPORT int openat64(int directory, const char *name, int flags, ...) {
     REAL(openat64);
     MODE(flags);
+    STRUCK(AT_OPEN, faulty_open(directory, name, flags, mode));
     OPENED(directory, name, flags, real(directory, name, flags, mode));
 }
 
-EXPORT int __open_2(const char *name, int flags) { return open(name, flags); }
-EXPORT int __open64_2(const char *name, int flags) { return open64(name, flags); }
-EXPORT int __openat_2(int directory, const char *name, int flags) { return openat(directory, name, flags); }
-EXPORT int __openat64_2(int directory, const char *name, int flags) { return openat64(directory, name, flags); }
-EXPORT int creat(const char *name, mode_t mode) { return open(name, O_WRONLY | O_CREAT | O_TRUNC, mode); }
-EXPORT int creat64(const char *name, mode_t mode) { return open64(name, O_WRONLY | O_CREAT | O_TRUNC, mode); }
+EXPORT int __open_2(const char *name, int flags) { FORWARD(int, open(name, flags)); }
+EXPORT int __open64_2(const char *name, int flags) { FORWARD(int, open64(name, flags)); }
+EXPORT int __openat_2(int directory, const char *name, int flags) { FORWARD(int, openat(directory, name, flags)); }
+EXPORT int __openat64_2(int directory, const char *name, int flags) { FORWARD(int, openat64(directory, name, flags)); }
+EXPORT int creat(const char *name, mode_t mode) { FORWARD(int, open(name, O_WRONLY | O_CREAT | O_TRUNC, mode)); }
+EXPORT int creat64(const char *name, mode_t mode) { FORWARD(int, open64(name, O_WRONLY | O_CREAT | O_TRUNC, mode)); }
 
 static int made_temporary(int fd, const char *name, int flags, uint64_t start) {
     int error = errno;
@@ -446,16 +456,17 @@ static int64_t place_of(int fd, int64_t offset, int flags, ssize_t written) {
     errno = error; \
     return written
 
-#define WRITE_WITH(own_flags, name, type, parameters, arguments, at, vector, vector_count) \
+#define WRITE_WITH(own_flags, own_faulty_flags, name, type, parameters, arguments, at, vector, vector_count) \
     EXPORT type name parameters { \
         REAL(name); \
+        STRUCK(AT_WRITE, faulty_write(fd, vector, vector_count, at, own_faulty_flags)); \
         DESCRIPTOR("write", fd); \
         op.flags = own_flags; \
         WRITTEN(fd, at, vector, vector_count, real arguments); \
     plain: \
         return real arguments; \
     }
-#define WRITE(...) WRITE_WITH(0, __VA_ARGS__)
+#define WRITE(...) WRITE_WITH(0, 0, __VA_ARGS__)
 /* A write's own flags as those of open that mean the same. */
 #define WAITS_FOR_DISK (flags & RWF_SYNC ? O_SYNC : flags & RWF_DSYNC ? O_DSYNC : 0)
 #define ONE (&(struct iovec){(void *)data, size})
@@ -466,9 +477,9 @@ WRITE(pwrite64, ssize_t, (int fd, const void *data, size_t size, off_t offset), 
 WRITE(writev, ssize_t, (int fd, const struct iovec *v, int n), (fd, v, n), -1, v, n)
 WRITE(pwritev, ssize_t, (int fd, const struct iovec *v, int n, off_t offset), (fd, v, n, offset), offset, v, n)
 WRITE(pwritev64, ssize_t, (int fd, const struct iovec *v, int n, off_t offset), (fd, v, n, offset), offset, v, n)
-WRITE_WITH(WAITS_FOR_DISK, pwritev2, ssize_t, (int fd, const struct iovec *v, int n, off_t offset, int flags),
+WRITE_WITH(WAITS_FOR_DISK, flags, pwritev2, ssize_t, (int fd, const struct iovec *v, int n, off_t offset, int flags),
            (fd, v, n, offset, flags), offset, v, n)
-WRITE_WITH(WAITS_FOR_DISK, pwritev64v2, ssize_t, (int fd, const struct iovec *v, int n, off_t offset, int flags),
+WRITE_WITH(WAITS_FOR_DISK, flags, pwritev64v2, ssize_t, (int fd, const struct iovec *v, int n, off_t offset, int flags),
            (fd, v, n, offset, flags), offset, v, n)
 
 static ssize_t copied(struct operation *op, int to, int64_t at, int open_flags, int from, int64_t from_offset,
@@ -492,9 +503,10 @@ static ssize_t copied(struct operation *op, int to, int64_t at, int open_flags, 
     return count;
 }
 
-#define COPY(name, parameters, arguments, to, from, to_place, from_place) \
+#define COPY(name, parameters, arguments, to, from, to_pointer, to_place, from_place) \
     EXPORT ssize_t name parameters { \
         REAL(name); \
+        STRUCK(AT_WRITE, faulty_copy(to, to_pointer, from, from_place, size)); \
         DESCRIPTOR("write", to); \
         if (size > COPY_MAX) size = COPY_MAX; \
         int64_t from_offset = from_place ? (int64_t)*from_place : syscall(SYS_lseek, from, 0L, SEEK_CUR); \
@@ -506,15 +518,16 @@ static ssize_t copied(struct operation *op, int to, int64_t at, int open_flags, 
         return real arguments; \
     }
 
-COPY(sendfile, (int to, int from, off_t *offset, size_t size), (to, from, offset, size), to, from, -1, offset)
-COPY(sendfile64, (int to, int from, off_t *offset, size_t size), (to, from, offset, size), to, from, -1, offset)
+COPY(sendfile, (int to, int from, off_t *offset, size_t size), (to, from, offset, size), to, from, NULL, -1, offset)
+COPY(sendfile64, (int to, int from, off_t *offset, size_t size), (to, from, offset, size), to, from, NULL, -1, offset)
 COPY(copy_file_range,
      (int from, off_t *from_at, int to, off_t *to_at, size_t size, unsigned int flags),
-     (from, from_at, to, to_at, size, flags), to, from, (to_at ? *to_at : -1), from_at)
+     (from, from_at, to, to_at, size, flags), to, from, to_at, (to_at ? *to_at : -1), from_at)
 
 #define SIZED(name, parameters, arguments, op_offset) \
     EXPORT int name parameters { \
         REAL(name); \
+        STRUCK(AT_TRUNCATE, FAULTY_DESCRIPTOR(AT_TRUNCATE, fd, name arguments)); \
         DESCRIPTOR("truncate", fd); \
         op.offset = op_offset; \
         int result = real arguments; \
@@ -545,6 +558,7 @@ static int allocated(struct operation *op, int fd, int64_t before, int64_t end, 
 #define ALLOCATE(name, parameters, arguments, failure) \
     EXPORT int name parameters { \
         REAL(name); \
+        STRUCK(AT_TRUNCATE, FAULTY_NUMBER(FAULTY_DESCRIPTOR(AT_TRUNCATE, fd, allocate(fd, offset, size)))); \
         DESCRIPTOR("truncate", fd); \
         int64_t before = size_of(fd); \
         int result = real arguments; \
@@ -567,6 +581,7 @@ static int punches(int mode, const char *path) {
 #define FALLOCATE(name) \
     EXPORT int name(int fd, int mode, off_t offset, off_t size) { \
         REAL(name); \
+        STRUCK(AT_TRUNCATE, FAULTY_DESCRIPTOR(AT_TRUNCATE, fd, name(fd, mode, offset, size))); \
         DESCRIPTOR("truncate", fd); \
         int64_t before = size_of(fd); \
         int result = real(fd, mode, offset, size); \
@@ -583,6 +598,7 @@ FALLOCATE(fallocate64)
 #define SYNC(name) \
     EXPORT int name(int fd) { \
         REAL(name); \
+        STRUCK(AT_FSYNC, FAULTY_DESCRIPTOR(AT_FSYNC, fd, name(fd))); \
         DESCRIPTOR(#name, fd); \
         if (directory) op.kind = "fsync_directory"; \
         int result = real(fd); \
@@ -620,6 +636,7 @@ EXPORT int syncfs(int fd) {
 
 EXPORT int close(int fd) {
     REAL(close);
+    STRUCK(AT_CLOSE, FAULTY_DESCRIPTOR(AT_CLOSE, fd, close(fd)));
     if (active && fd == spool && fd >= 0 && !inside && getpid() == owner) {
         errno = EBADF; /* a program that closes all descriptors it does not know */
         return -1;
@@ -739,9 +756,10 @@ static int named(struct operation *op, char *path, char *target, int from_direct
     if (look >= 0) identify_name(path, &op, look); \
     op.start = now()
 
-#define NAME_CALL(name, parameters, arguments, kind_text, look, from_directory, from, to_directory, to) \
+#define NAME_CALL(name, parameters, arguments, place, kind_text, look, from_directory, from, to_directory, to) \
     EXPORT int name parameters { \
         REAL(name); \
+        STRUCK(place, FAULTY_NAMES(place, from_directory, from, to_directory, to, name arguments)); \
         NAMED(kind_text, look, from_directory, from, to_directory, to); \
         int result = real arguments; \
         DONE(result); \
@@ -750,18 +768,19 @@ static int named(struct operation *op, char *path, char *target, int from_direct
     }
 
 #define LOOK AT_SYMLINK_NOFOLLOW
-NAME_CALL(rename, (const char *a, const char *b), (a, b), "rename", LOOK, AT_FDCWD, a, AT_FDCWD, b)
-NAME_CALL(renameat, (int d, const char *a, int e, const char *b), (d, a, e, b), "rename", LOOK, d, a, e, b)
-NAME_CALL(link, (const char *a, const char *b), (a, b), "link", LOOK, AT_FDCWD, a, AT_FDCWD, b)
-NAME_CALL(linkat, (int d, const char *a, int e, const char *b, int f), (d, a, e, b, f), "link", LOOK, d, a, e, b)
-NAME_CALL(unlink, (const char *a), (a), "unlink", LOOK, AT_FDCWD, a, 0, NULL)
-NAME_CALL(rmdir, (const char *a), (a), "rmdir", LOOK, AT_FDCWD, a, 0, NULL)
-NAME_CALL(unlinkat, (int d, const char *a, int f), (d, a, f), f & AT_REMOVEDIR ? "rmdir" : "unlink", LOOK, d, a, 0, NULL)
-NAME_CALL(truncate, (const char *a, off_t size), (a, size), (op.offset = size, "truncate"), 0, AT_FDCWD, a, 0, NULL)
-NAME_CALL(truncate64, (const char *a, off_t size), (a, size), (op.offset = size, "truncate"), 0, AT_FDCWD, a, 0, NULL)
+NAME_CALL(rename, (const char *a, const char *b), (a, b), AT_RENAME, "rename", LOOK, AT_FDCWD, a, AT_FDCWD, b)
+NAME_CALL(renameat, (int d, const char *a, int e, const char *b), (d, a, e, b), AT_RENAME, "rename", LOOK, d, a, e, b)
+NAME_CALL(link, (const char *a, const char *b), (a, b), AT_LINK, "link", LOOK, AT_FDCWD, a, AT_FDCWD, b)
+NAME_CALL(linkat, (int d, const char *a, int e, const char *b, int f), (d, a, e, b, f), AT_LINK, "link", LOOK, d, a, e, b)
+NAME_CALL(unlink, (const char *a), (a), AT_UNLINK, "unlink", LOOK, AT_FDCWD, a, 0, NULL)
+NAME_CALL(rmdir, (const char *a), (a), AT_RMDIR, "rmdir", LOOK, AT_FDCWD, a, 0, NULL)
+NAME_CALL(unlinkat, (int d, const char *a, int f), (d, a, f), AT_UNLINK, f & AT_REMOVEDIR ? "rmdir" : "unlink", LOOK, d, a, 0, NULL)
+NAME_CALL(truncate, (const char *a, off_t size), (a, size), AT_TRUNCATE, (op.offset = size, "truncate"), 0, AT_FDCWD, a, 0, NULL)
+NAME_CALL(truncate64, (const char *a, off_t size), (a, size), AT_TRUNCATE, (op.offset = size, "truncate"), 0, AT_FDCWD, a, 0, NULL)
 
 EXPORT int renameat2(int d, const char *a, int e, const char *b, unsigned int flags) {
     REAL(renameat2);
+    STRUCK(AT_RENAME, FAULTY_NAMES(AT_RENAME, d, a, e, b, renameat2(d, a, e, b, flags)));
     NAMED("rename", LOOK, d, a, e, b);
     if (flags & 2) note("renameat2 with RENAME_EXCHANGE is recorded as a plain rename");
     int result = real(d, a, e, b, flags);
@@ -773,13 +792,14 @@ plain:
 EXPORT int remove(const char *a) {
     struct stat state;
     int directory = !syscall(SYS_newfstatat, AT_FDCWD, a, &state, LOOK) && S_ISDIR(state.st_mode);
-    return directory ? rmdir(a) : unlink(a);
+    FORWARD(int, directory ? rmdir(a) : unlink(a));
 }
 
 /* The file is known only after the call. */
-#define MAKE_CALL(name, parameters, arguments, kind_text, from_directory, from, target_text) \
+#define MAKE_CALL(name, parameters, arguments, place, kind_text, from_directory, from, target_text) \
     EXPORT int name parameters { \
         REAL(name); \
+        STRUCK(place, FAULTY_NAMES(place, from_directory, from, 0, NULL, name arguments)); \
         NAMED(kind_text, -1, from_directory, from, 0, NULL); \
         int result = real arguments; \
         error = errno; \
@@ -790,10 +810,10 @@ EXPORT int remove(const char *a) {
     plain: \
         return real arguments; \
     }
-MAKE_CALL(mkdir, (const char *a, mode_t mode), (a, mode), "mkdir", AT_FDCWD, a, "")
-MAKE_CALL(mkdirat, (int d, const char *a, mode_t mode), (d, a, mode), "mkdir", d, a, "")
-MAKE_CALL(symlink, (const char *text, const char *a), (text, a), "symlink", AT_FDCWD, a, text)
-MAKE_CALL(symlinkat, (const char *text, int d, const char *a), (text, d, a), "symlink", d, a, text)
+MAKE_CALL(mkdir, (const char *a, mode_t mode), (a, mode), AT_MKDIR, "mkdir", AT_FDCWD, a, "")
+MAKE_CALL(mkdirat, (int d, const char *a, mode_t mode), (d, a, mode), AT_MKDIR, "mkdir", d, a, "")
+MAKE_CALL(symlink, (const char *text, const char *a), (text, a), AT_LINK, "symlink", AT_FDCWD, a, text)
+MAKE_CALL(symlinkat, (const char *text, int d, const char *a), (text, d, a), AT_LINK, "symlink", d, a, text)
 
 /* -- stdio ------------------------------------------------------------------------------------------ */
 
@@ -827,6 +847,7 @@ static int is_kept(FILE *stream) {
 #define FOPEN(name) \
     EXPORT FILE *name(const char *file, const char *mode) { \
         REAL(name); \
+        STRUCK(AT_OPEN, faulty_fopen(file, mode)); \
         char path[PATH_MAX]; \
         if (!listening() || !absolute(AT_FDCWD, file, path) || !wanted(path)) return real(file, mode); \
         inside++; \
@@ -908,9 +929,11 @@ static void tell(struct flush *f, int fd) {
     errno = error;
 }
 
-#define STREAM(type, name, parameters, arguments, stream) \
+#define STREAM(type, name, parameters, arguments, stream) STREAM_WITH(, type, name, parameters, arguments, stream)
+#define STREAM_WITH(struck, type, name, parameters, arguments, stream) \
     EXPORT type name parameters { \
         REAL(name); \
+        struck; \
         struct flush f; \
         look(&f, stream); \
         type result = real arguments; \
@@ -919,8 +942,8 @@ static void tell(struct flush *f, int fd) {
     }
 #undef fwrite_unlocked
 #undef fputs_unlocked
-STREAM(size_t, fwrite, (const void *data, size_t size, size_t n, FILE *stream), (data, size, n, stream), stream)
-STREAM(size_t, fwrite_unlocked, (const void *data, size_t size, size_t n, FILE *stream), (data, size, n, stream), stream)
+STREAM_WITH(STRUCK(AT_WRITE, faulty_fwrite(data, size, n, stream)), size_t, fwrite, (const void *data, size_t size, size_t n, FILE *stream), (data, size, n, stream), stream)
+STREAM_WITH(STRUCK(AT_WRITE, faulty_fwrite(data, size, n, stream)), size_t, fwrite_unlocked, (const void *data, size_t size, size_t n, FILE *stream), (data, size, n, stream), stream)
 STREAM(int, fputs, (const char *text, FILE *stream), (text, stream), stream)
 STREAM(int, fputs_unlocked, (const char *text, FILE *stream), (text, stream), stream)
 STREAM(int, vfprintf, (FILE *stream, const char *format, va_list more), (stream, format, more), stream)
@@ -987,6 +1010,7 @@ static void flush_all(void) {
 
 EXPORT int fclose(FILE *stream) {
     REAL(fclose);
+    if (stream) STRUCK(AT_CLOSE, faulty_fclose(stream));
     if (!stream || !listening()) return real(stream);
     swap_stream(stream, NULL);
     fflush(stream); /* its writes are seen here; what follows is the close alone */
@@ -1004,6 +1028,37 @@ EXPORT int fclose(FILE *stream) {
     int result = real(stream);
     DONE(result);
 }
+
+/* -- what is only read: faulted, and not recorded ---------------------------------------------------- */
+
+#define READ(name, type, parameters, arguments, vector, vector_count, at) \
+    EXPORT type name parameters { \
+        REAL(name); \
+        STRUCK(AT_READ, faulty_read(fd, vector, vector_count, at)); \
+        return real arguments; \
+    }
+READ(read, ssize_t, (int fd, void *data, size_t size), (fd, data, size), ONE, 1, -1)
+READ(pread, ssize_t, (int fd, void *data, size_t size, off_t offset), (fd, data, size, offset), ONE, 1, offset)
+READ(pread64, ssize_t, (int fd, void *data, size_t size, off_t offset), (fd, data, size, offset), ONE, 1, offset)
+READ(readv, ssize_t, (int fd, const struct iovec *v, int n), (fd, v, n), v, n, -1)
+READ(preadv, ssize_t, (int fd, const struct iovec *v, int n, off_t offset), (fd, v, n, offset), v, n, offset)
+READ(preadv64, ssize_t, (int fd, const struct iovec *v, int n, off_t offset), (fd, v, n, offset), v, n, offset)
+
+#define LOOK_UP(name, parameters, arguments, directory, path) \
+    EXPORT int name parameters { \
+        REAL(name); \
+        STRUCK(AT_STAT, FAULTY_NAMES(AT_STAT, directory, path, 0, NULL, name arguments)); \
+        return real arguments; \
+    }
+LOOK_UP(stat, (const char *a, struct stat *state), (a, state), AT_FDCWD, a)
+LOOK_UP(stat64, (const char *a, struct stat64 *state), (a, state), AT_FDCWD, a)
+LOOK_UP(lstat, (const char *a, struct stat *state), (a, state), AT_FDCWD, a)
+LOOK_UP(lstat64, (const char *a, struct stat64 *state), (a, state), AT_FDCWD, a)
+LOOK_UP(fstatat, (int d, const char *a, struct stat *state, int flags), (d, a, state, flags), d, a)
+LOOK_UP(fstatat64, (int d, const char *a, struct stat64 *state, int flags), (d, a, state, flags), d, a)
+LOOK_UP(statx, (int d, const char *a, int flags, unsigned mask, struct statx *state), (d, a, flags, mask, state), d, a)
+LOOK_UP(access, (const char *a, int mode), (a, mode), AT_FDCWD, a)
+LOOK_UP(faccessat, (int d, const char *a, int mode, int flags), (d, a, mode, flags), d, a)
 
 /* -- the size of Python's buffers, where it is forced ----------------------------------------------- */
 
@@ -1030,8 +1085,6 @@ EXPORT int fstat64(int fd, struct stat64 *state) { return fstat(fd, (struct stat
  * call by way of the functions above.  It holds for one thread, so each new one asks for it; a thread that blocked the
  * signal would be ended by the system, so nobody may block it.  Without it (another processor, an older kernel) such
  * calls go unseen, and the check against the disk says so. */
-static void dispatch_on(void), dispatch_off(void);
-
 #if defined(__x86_64__) && defined(__linux__)
 #define PR_DISPATCH 59
 static __thread volatile char selector; /* 0: let everything pass */
@@ -1060,6 +1113,16 @@ static long done_here(long number, const long *a, int *known) {
     case SYS_openat: return openat((int)a[0], PATH_AT(1), (int)a[2], (mode_t)a[3]);
     case SYS_creat: return creat(PATH_AT(0), (mode_t)a[1]);
     case SYS_close: return close((int)a[0]);
+    case SYS_read: return read((int)a[0], (void *)a[1], (size_t)a[2]);
+    case SYS_pread64: return pread((int)a[0], (void *)a[1], (size_t)a[2], a[3]);
+    case SYS_readv: return readv((int)a[0], (struct iovec *)a[1], (int)a[2]);
+    case SYS_preadv: return preadv((int)a[0], (struct iovec *)a[1], (int)a[2], a[3]);
+    case SYS_newfstatat: return fstatat((int)a[0], PATH_AT(1), (struct stat *)a[2], (int)a[3]);
+    case SYS_statx: return statx((int)a[0], PATH_AT(1), (int)a[2], (unsigned)a[3], (struct statx *)a[4]);
+    case SYS_stat: return stat(PATH_AT(0), (struct stat *)a[1]);
+    case SYS_lstat: return lstat(PATH_AT(0), (struct stat *)a[1]);
+    case SYS_access: return access(PATH_AT(0), (int)a[1]);
+    case SYS_faccessat: return faccessat((int)a[0], PATH_AT(1), (int)a[2], 0);
     case SYS_write: return write((int)a[0], (void *)a[1], (size_t)a[2]);
     case SYS_pwrite64: return pwrite((int)a[0], (void *)a[1], (size_t)a[2], a[3]);
     case SYS_writev: return writev((int)a[0], (struct iovec *)a[1], (int)a[2]);
@@ -1095,6 +1158,8 @@ static long done_here(long number, const long *a, int *known) {
     return 0;
 }
 
+static int is_listening(void) { return listening() || (faulty_places && !passing && !inside); }
+
 static void dispatched(int number, siginfo_t *info, void *context) {
     greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
     long call = info->si_syscall;
@@ -1105,7 +1170,7 @@ static void dispatched(int number, siginfo_t *info, void *context) {
         return;
     }
     long a[6] = {r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8], r[REG_R9]};
-    int before = errno, known = listening();
+    int before = errno, known = is_listening();
     long result = known ? done_here(call, a, &known) : 0;
     if (!known) result = syscall(call, a[0], a[1], a[2], a[3], a[4], a[5]);
     r[REG_RAX] = result == -1 ? -errno : result;
@@ -1139,7 +1204,7 @@ static void *begin_thread(void *given) {
 
 EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*function)(void *), void *argument) {
     REAL(pthread_create);
-    struct beginning *begun = active ? malloc(sizeof *begun) : NULL;
+    struct beginning *begun = active || faulty_places ? malloc(sizeof *begun) : NULL;
     if (!begun) return real(thread, attributes, function, argument);
     *begun = (struct beginning){function, argument};
     int result = real(thread, attributes, begin_thread, begun);
@@ -1151,7 +1216,7 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
     EXPORT int name(int how, const sigset_t *set, sigset_t *old) { \
         REAL(name); \
         sigset_t without; \
-        if (!active || !set || how == SIG_UNBLOCK) return real(how, set, old); \
+        if ((!active && !faulty_places) || !set || how == SIG_UNBLOCK) return real(how, set, old); \
         without = *set; \
         sigdelset(&without, SIGSYS); \
         return real(how, &without, old); \
@@ -1170,6 +1235,7 @@ static void in_parent(void) { pthread_mutex_unlock(&lock); }
 
 static void in_child(void) {
     owner = getpid();
+    faulty_child();
     if (spool >= 0) syscall(SYS_close, spool);
     spool = -1;
     pthread_mutex_unlock(&lock);
@@ -1177,8 +1243,8 @@ static void in_child(void) {
         inside++;
         begin();
         inside--;
-        dispatch_on();
     }
+    if (active || faulty_places) dispatch_on();
 }
 
 /* Record from now on.  `roots_text` has one name a line.  A rank of -1 is not known. */
@@ -1207,7 +1273,7 @@ EXPORT int faultkit_start(const char *directory, const char *roots_text, int ran
 
 EXPORT void faultkit_stop(void) {
     active = 0;
-    dispatch_off();
+    if (!faulty_places) dispatch_off();
     pthread_mutex_lock(&lock);
     if (spool >= 0) syscall(SYS_close, spool);
     spool = -1;

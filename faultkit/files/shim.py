@@ -1,4 +1,4 @@
-"""The preloaded library: built from `shim.c` when it is first needed, and kept for the next time.
+"""The preloaded library: built from `shim.c` and what it includes when it is first needed, and kept for the next time.
 
 Promised.  One build per content of the source, per compiler and per kind of machine, in the user's cache directory;
 several processes that need it at once build it once.  `library` gives a path or says why there is none.  Left out:
@@ -23,7 +23,8 @@ COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-shared", "-fPIC", "-O2", "-w", "-fvisibility=hidden", "-U_FORTIFY_SOURCE")
 LIBRARIES = ("-ldl", "-lpthread")
 BUILD_SECONDS_MAX = 120.0
-_SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim.c")
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+_SOURCES = tuple(os.path.join(_FOLDER, name) for name in ("shim.c", "shim_faults.h"))
 
 
 def compiler() -> list[str] | None:
@@ -44,8 +45,10 @@ def library() -> str:
             f"backend 'preload' needs a C compiler to build its library (looked for {looked_for}); "
             "install one, name it in CC, or use backend='python'"
         )
-    with open(_SOURCE, "rb") as source:
-        content = source.read()
+    content = b""
+    for source in _SOURCES:
+        with open(source, "rb") as file:
+            content += file.read()
     told = (" ".join((*command, *FLAGS)), platform.machine(), "-".join(platform.libc_ver()))
     name = hashlib.sha256(content + "\0".join(told).encode()).hexdigest()[:24]
     directory = _cache()
@@ -62,7 +65,7 @@ def library() -> str:
 def _build(command: list[str], path: str) -> None:
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as directory:
         made = os.path.join(directory, "made.so")
-        argv = [*command, *FLAGS, "-o", made, _SOURCE, *LIBRARIES]
+        argv = [*command, *FLAGS, "-o", made, _SOURCES[0], *LIBRARIES]
         try:
             built = subprocess.run(
                 argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_SECONDS_MAX

@@ -22,12 +22,18 @@ __all__ = ["arm"]
 
 @contextlib.contextmanager
 def arm(
-    plan: FaultPlan | str | None, *, rank: int, world_size: int, record: Record | None
+    plan: FaultPlan | str | None,
+    *,
+    rank: int,
+    world_size: int,
+    record: Record | None,
+    memory: memoryview | None = None,
 ) -> Iterator[Session]:
     """Make this process follow `plan` as `rank` of `world_size` ranks until the block is left.
 
     `record(kind, data)` gets every event the moment it happens (see `faultkit.worlds.outcomes.Event`); None
-    drops them.  Raises `PlanError` where the plan names a rank beyond the world, ValueError where an
+    drops them.  `memory`, where the process is a rank, is where native code writes what fires in it
+    (`faultkit.injection.native`).  Raises `PlanError` where the plan names a rank beyond the world, ValueError where an
     exception of the plan cannot be imported or built, and RuntimeError where the process is armed already.
     """
     if plan is None or isinstance(plan, str):
@@ -36,6 +42,7 @@ def arm(
     for fault in plan:
         prepare(fault.action, str(fault))
     session = Session(plan, rank=rank, world_size=world_size, record=record)
+    session.memory = memory
     take_up(session)
     patches = Patches()
     alarms: list[threading.Timer] = []

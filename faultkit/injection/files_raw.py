@@ -9,8 +9,9 @@ An open file is shown truncated, damaged or old by another file in its place: an
 descriptor.  A write that is lost or cut short in secret writes what stood there before, zeros where nothing
 stood: the file has the length that it should have.  A close that fails has closed the file all the same.
 
-Left out: what C, C++ or Rust code does to files by itself (safetensors reads, ``torch.save`` to a path), memory
-maps, and files that were open before the run.
+What C, C++ or Rust code does to files by itself (``torch.save`` to a path, safetensors) and what a forked child does
+is faulted by `faultkit.injection.native`, where the process was started with its library.  Left out: memory maps, and
+files that were open before the run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import posix
 import stat
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faultkit.files import handles, primitives
 from faultkit.filters import ANY, matches
@@ -33,6 +34,9 @@ from faultkit.injection.perform import KILL, perform
 from faultkit.injection.session import Calls, Match, Session
 from faultkit.plan import Fault
 from faultkit.points import FILE_POINTS
+
+if TYPE_CHECKING:
+    from faultkit.injection.native import Native
 
 __all__ = ["PEEKING", "install", "missing", "quietly"]
 
@@ -61,8 +65,19 @@ def install(session: Session, patches: Patches) -> None:
     if _NAMES.isdisjoint(session.planned("fs")):
         return
     handler = _Handler(session)
+    if session.memory is not None:
+        session.native = _native(session, session.memory)
+    if session.native is not None:
+        patches.set_up(session.native.disarm)
     primitives.take_up(handler)
     patches.set_up(lambda: primitives.lay_down(handler))
+
+
+def _native(session: Session, memory: memoryview) -> Native | None:
+    """The same faults below Python; None where this process was started without the library."""
+    from faultkit.injection import native
+
+    return native.Native(session, memory, _SYSTEM) if native.loaded() is not None else None
 
 
 def missing(path: str, target: str | None = None) -> FileNotFoundError:
@@ -219,7 +234,7 @@ class _Handler:
         return reported
 
     def _room(self, index: int, fault: Fault, wanted: int) -> int:
-        return self.session.budget.take(index, int(fault.action["bytes"]), wanted)
+        return self.session.take_room(index, int(fault.action["bytes"]), wanted)
 
     def _end(self, fault: Fault, call: primitives.Call, proceed: Proceed, data: memoryview) -> int:
         """What is left of the data is written; then the write fails, or the process dies."""

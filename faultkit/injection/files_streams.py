@@ -336,7 +336,7 @@ class _Stream:
         return len(data)
 
     def _room(self, index: int, fault: Fault, wanted: int) -> int:
-        return self._session.budget.take(index, int(fault.action["bytes"]), wanted)
+        return self._session.take_room(index, int(fault.action["bytes"]), wanted)
 
     def _put(self, view: memoryview, like: Any) -> None:
         if len(view):

@@ -4,7 +4,8 @@ Promises.  While a plan is armed, `current` gives its session to every thread of
 still inside the engine afterwards finds a closed session that lets everything pass.  Calls are counted per
 site, from 1, over the whole armed run; a site is a point, or a point of files with the files and the thread that
 a fault means.  What fires is recorded before it is performed.  Left out: a child
-process that the rank starts or forks is not armed, and one process holds one session at a time.
+process that the rank starts or forks is not armed here (see `faultkit.injection.native`), and one process holds one
+session at a time.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faultkit.filters import ANY, matches
 from faultkit.injection.files_data import Budget, Versions
 from faultkit.injection.perform import perform, unlimit
 from faultkit.plan import Fault, FaultPlan
 from faultkit.points import STREAM_POINTS
+
+if TYPE_CHECKING:
+    from faultkit.injection.native import Native
 
 __all__ = ["Calls", "Match", "Record", "Session", "current", "lay_down", "take_up"]
 
@@ -71,8 +75,10 @@ class Session:
         self.plan = plan
         self.rank = rank
         self.world_size = world_size
-        self.coordinator = 0
-        self.leave = False
+        self.memory: memoryview | None = None
+        self.native: Native | None = None
+        self._coordinator = 0
+        self._leave = False
         self.broke_import = False
         self.closed = False
         self._spent = False
@@ -99,6 +105,21 @@ class Session:
         self.versions, self.budget = Versions(), Budget()
 
     @property
+    def coordinator(self) -> int:
+        return self._coordinator
+
+    @coordinator.setter
+    def coordinator(self, rank: int) -> None:
+        changed, self._coordinator = rank != self._coordinator, rank
+        if changed and self.native is not None:
+            self.native.aim()
+
+    @property
+    def leave(self) -> bool:
+        self.see_native()
+        return self._leave
+
+    @property
     def spent(self) -> bool:
         """Whether no fault fires any more; what an action set for good is then put back, too."""
         return self._spent
@@ -108,6 +129,8 @@ class Session:
         self._spent = spent
         if spent:
             unlimit()
+        if self.native is not None:
+            self.native.spend(spent)
 
     def planned(self, layer: str) -> tuple[str, ...]:
         """The names of the layer's points that have a fault in the plan, sorted."""
@@ -178,7 +201,10 @@ class Session:
                         and (site.thread == ANY or site.thread == self.role)
                         and (reads or not site.reads)
                     ):
-                        self._counts[site.key] = number = self._counts.get(site.key, 0) + 1
+                        number = self.native.count(site.key) if self.native is not None else None
+                        if number is None:
+                            number = self._counts.get(site.key, 0) + 1
+                            self._counts[site.key] = number
                         calls.append((site.key, number))
         return tuple(calls)
 
@@ -218,18 +244,31 @@ class Session:
         data = {"fault": index, "point": fault.point, "moment": fault.moment, "call": number, "step": step}
         if fault.layer == "fs":
             data |= {"path": path, "thread": self.role, **_named(fault.point, site)}
-            error = fault.action.error
-            if error is not None:
-                again = error.get("errno") == "EINTR"
-                opens = _opens_again(fault.name, opened)
-                thread = threading.get_ident()
-                self._failures.append(_Failure(fault.point, site, path, number, thread, opens, again))
-        self.fired.append(data)
+        self._note_fired(fault, data, opened)
         self.record("fired", **data)
-        if fault.action.get("after") == "leave":
-            self.leave = True
         if fault.action.spec.family != "time" and _is_importing():
             self.broke_import = True
+
+    def _note_fired(self, fault: Fault, data: dict[str, Any], opened: str) -> None:
+        self.fired.append(data)
+        error = fault.action.error
+        if fault.layer == "fs" and error is not None:
+            again = error.get("errno") == "EINTR"
+            opens = _opens_again(fault.name, opened)
+            where = fault.point, data.get("site", fault.point), data["path"], data["call"]
+            self._failures.append(_Failure(*where, threading.get_ident(), opens, again))
+        if fault.action.get("after") == "leave":
+            self._leave = True
+
+    def see_native(self) -> None:
+        """Take in what fired below Python, which is recorded already."""
+        for data in self.native.fired() if self.native is not None else ():
+            self._note_fired(self.plan.faults[data["fault"]], data, data["opened"])
+
+    def take_room(self, index: int, room: int, wanted: int) -> int:
+        """How many of `wanted` bytes still fit on the full disk of a fault with `room` at first."""
+        taken = self.native.take(index, wanted) if self.native is not None else None
+        return self.budget.take(index, room, wanted) if taken is None else taken
 
     def came_back(self, calls: Calls, ok: bool, path: str = "") -> None:
         """Record that the real call behind `calls` returned, or raised."""
@@ -240,6 +279,7 @@ class Session:
 
     def fails_otherwise(self, point: str, path: str, opened: str) -> bool:
         """Whether an error of `point` there stands that an open for `opened` does not make good for."""
+        self.see_native()
         return any(
             failure.point == point and failure.path == path and not set(failure.opens) & set(opened)
             for failure in self._failures
@@ -252,6 +292,7 @@ class Session:
         where the call was only interrupted, by the same call; any other by the same call on the same file.  `opened`
         is what the file was opened for.
         """
+        self.see_native()
         for failure in tuple(self._failures):
             if failure.path != path:
                 continue
@@ -281,11 +322,16 @@ class Session:
         """The calling thread is in the engine's step `step` meanwhile."""
         stack = self._thread.__dict__.setdefault("steps", [])
         stack.append(step)
+        native = self.native if threading.get_ident() != self._main_thread else None
         with self._lock:
             self._open_steps.append(step)
+        if native is not None:
+            native.step(1)
         try:
             yield
         finally:
+            if native is not None:
+                native.step(-1)
             stack.pop()
             with self._lock:
                 self._open_steps.remove(step)

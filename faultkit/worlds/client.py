@@ -3,7 +3,9 @@
 Promises.  `server()` gives a live server or raises `HarnessError` within a deadline; a server that died is
 replaced for the next world; a process that was forked from the caller gets a server of its own.  Modules are
 preloaded into the server so that ranks need not import them one by one; a module that starts threads on import
-is refused from then on, and the server replaced, because a process with threads must not fork.
+is refused from then on, and the server replaced, because a process with threads must not fork.  Where a C compiler
+is there, the server is started with the library by which file operations of native code are faulted and recorded
+(`faultkit.files.shim`): it does nothing until a plan or a recording asks for it, and what ranks start does not get it.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class ForkServer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        libraries = [library for library in (_own_library(), os.environ.get("LD_PRELOAD", "")) if library]
         self._preloaded: set[str] = set()
         self._report: dict[str, Any] | None = None
         self._control, theirs = Channel.pair()
@@ -48,6 +51,8 @@ class ForkServer:
             # forked ranks share it anyway; a simulated run is the same in another session, too
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
         }
+        if libraries:
+            environment["LD_PRELOAD"] = " ".join(dict.fromkeys(libraries))
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -140,6 +145,22 @@ class ForkServer:
             self._process.wait(timeout=END_SECONDS_MAX)
 
 
+def _own_library() -> str:
+    """The library of native faults and recordings; empty where it cannot be built."""
+    from faultkit.files import operations, shim
+
+    try:
+        return shim.library()
+    except operations.RecordingError:
+        return ""
+
+
+def _other_libraries() -> str:
+    """LD_PRELOAD without the library that every server is started with anyway."""
+    asked = os.environ.get("LD_PRELOAD", "").replace(":", " ").split()
+    return " ".join(library for library in asked if library != _own_library()) if asked else ""
+
+
 _lock = threading.Lock()
 _servers: dict[str, ForkServer] = {}  # by the libraries that they were started with, see `ld.so`
 _refused: set[str] = set()
@@ -150,7 +171,7 @@ def server(preload: tuple[str, ...] = ()) -> ForkServer:
 
     While LD_PRELOAD is another than before, it is another server: a library is loaded only at a start.
     """
-    libraries = os.environ.get("LD_PRELOAD", "")
+    libraries = _other_libraries()
     with _lock:
         for _ in range(3):
             found = _servers.get(libraries)
@@ -169,7 +190,7 @@ def server(preload: tuple[str, ...] = ()) -> ForkServer:
 
 def warm_up() -> None:
     """Start the server without waiting for it: it imports torch while the caller goes on."""
-    libraries = os.environ.get("LD_PRELOAD", "")
+    libraries = _other_libraries()
     with _lock:
         if libraries not in _servers or not _servers[libraries].alive():
             _servers[libraries] = ForkServer()

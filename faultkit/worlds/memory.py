@@ -6,8 +6,10 @@ record counts only once the committed length says so.  It is an anonymous file (
 does not hurt it and nothing is left when the last process ends.  One writer process per memory; its threads
 share a lock.
 
-Layout: 64 bytes of header, `THREAD_SLOT_COUNT` thread slots, `GROUP_SLOT_COUNT` group slots, then the log.
-Left out: growth.  A log that is full counts what it dropped, and readers must ask `dropped`.
+Layout: 64 bytes of header, `THREAD_SLOT_COUNT` thread slots, `GROUP_SLOT_COUNT` group slots, the log, and a
+second log, with a table behind it, of the faults in native code and forked children, which the preloaded library
+writes (`faultkit.injection.native`).  Left out: growth.  A log that is full counts what it dropped, and readers must
+ask `dropped`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ import msgspec
 __all__ = ["RankMemory", "ThreadState", "create_memory"]
 
 MEMORY_BYTES = 4 << 20  # pages are allocated when touched
+NATIVE_LOG_BYTES = 1 << 20
+NATIVE_BYTES = NATIVE_LOG_BYTES + (1 << 20)
+NATIVE_HEADER = struct.Struct("=QQ")  # taken of its log, records that found no room
 HEADER = struct.Struct("=QQQQii")  # committed, dropped, phase, since (ns), threads alive, threads active
 THREAD_SLOT_COUNT = 32
 THREAD_SLOT = struct.Struct(
@@ -65,7 +70,7 @@ class GroupState(NamedTuple):
 def create_memory() -> int:
     """A descriptor of fresh, zeroed shared memory for one rank."""
     descriptor = os.memfd_create("faultkit-rank", os.MFD_CLOEXEC)
-    os.ftruncate(descriptor, MEMORY_BYTES)
+    os.ftruncate(descriptor, MEMORY_BYTES + NATIVE_BYTES)
     return descriptor
 
 
@@ -73,7 +78,7 @@ class RankMemory:
     """A mapping of one rank's memory, for its writer (on the rank) or its reader (in the parent)."""
 
     def __init__(self, descriptor: int) -> None:
-        self._map = mmap.mmap(descriptor, MEMORY_BYTES)
+        self._map = mmap.mmap(descriptor, MEMORY_BYTES + NATIVE_BYTES)
         self._lock = threading.Lock()
         self._groups: dict[str, int] = {}
         self._slots: dict[int, int] = {}
@@ -158,10 +163,19 @@ class RankMemory:
             GROUP_SLOT.pack_into(self._map, at, name, *counts)
             return counts[0]
 
+    @property
+    def native(self) -> memoryview:
+        """The part that the preloaded library writes: its log of `NATIVE_LOG_BYTES`, and its table."""
+        return memoryview(self._map)[MEMORY_BYTES:]
+
     # -- the parent's side -----------------------------------------------------------------------
 
     def clear_log(self) -> None:
         struct.pack_into("=QQ", self._map, 0, 0, 0)
+        taken = min(self._native_taken(), NATIVE_LOG_BYTES)
+        if taken:
+            end = NATIVE_HEADER.size + taken
+            self._map[MEMORY_BYTES : MEMORY_BYTES + end] = bytes(end)
 
     def phase(self) -> int:
         return struct.unpack_from("=Q", self._map, 16)[0]
@@ -171,14 +185,21 @@ class RankMemory:
         return struct.unpack_from("=ii", self._map, 32)
 
     def dropped(self) -> int:
-        return struct.unpack_from("=Q", self._map, 8)[0]
+        return (
+            struct.unpack_from("=Q", self._map, 8)[0] + NATIVE_HEADER.unpack_from(self._map, MEMORY_BYTES)[1]
+        )
 
     def committed(self) -> int:
-        return struct.unpack_from("=Q", self._map, 0)[0]
+        """A number that grows with the log."""
+        return struct.unpack_from("=Q", self._map, 0)[0] + self._native_taken()
 
     def log(self) -> bytes:
-        """The committed records, as bytes for `records`."""
-        return self._map[LOG_START : LOG_START + self.committed()]
+        """The committed records, as bytes for `records`, those of the library last."""
+        own = struct.unpack_from("=Q", self._map, 0)[0]
+        return self._map[LOG_START : LOG_START + own] + native_log(self.native)
+
+    def _native_taken(self) -> int:
+        return NATIVE_HEADER.unpack_from(self._map, MEMORY_BYTES)[0]
 
     def threads(self) -> list[ThreadState]:
         states = []
@@ -203,6 +224,12 @@ class RankMemory:
         return states
 
 
+def native_log(native: memoryview, start: int = 0) -> bytes:
+    """The records of the library's log from `start` on; `native` is `RankMemory.native`."""
+    taken = min(NATIVE_HEADER.unpack_from(native)[0], NATIVE_LOG_BYTES - NATIVE_HEADER.size)
+    return bytes(native[NATIVE_HEADER.size + start : NATIVE_HEADER.size + taken]) if taken > start else b""
+
+
 def records(log: bytes) -> list[tuple[int, str, dict[str, Any]]]:
     """The records of a log: (time in ns of CLOCK_MONOTONIC, kind, data), in the order written."""
     found = []
@@ -210,6 +237,8 @@ def records(log: bytes) -> list[tuple[int, str, dict[str, Any]]]:
     while at + RECORD.size <= len(log):
         length, time_ns = RECORD.unpack_from(log, at)
         start = at + RECORD.size
+        if not length or start + length > len(log):  # one that the library is about to write
+            break
         kind, data = _decode(log[start : start + length])
         found.append((time_ns, kind, data))
         at = start + length

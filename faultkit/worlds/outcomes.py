@@ -161,7 +161,9 @@ class Event(msgspec.Struct, frozen=True):
     `seconds` counts from the start of the run on the machine's monotonic clock.  `kind` and `data`:
 
     ``fired``          fault (index in the plan), point, moment, call, step; of files also path, thread, and site,
-                       the point with the files on which calls are counted, where that is more than the point
+                       the point with the files on which calls are counted, where that is more than the point;
+                       of native code also native, opened ("r", "w" or "rw", as 1, 2 or 3) and child
+    ``refused``        fault, point, path, why: native code came by a fault that it cannot be given; once for each
     ``called``         point, call, ok: a call of a planned point came back; only points of the plan; of files also
                        path and site, and beneath FileSystemBase only calls that make good for an injected error
     ``attempt_begin``  op ("save" or "load"), coordinator (rank in the group), attempt (1-based), and ranks, those of
@@ -188,7 +190,8 @@ class Fired(msgspec.Struct, frozen=True):
     """A fault whose action really happened: on `rank`, at its `call`-th call of the point (1-based).
 
     `step` names the engine's step it happened in (``"plan"``), None outside of any step.  At a point of files,
-    `path` is the file, and `thread` is ``main`` or ``helper``.
+    `path` is the file, and `thread` is ``main`` or ``helper``.  `native` tells that native code, or a process that the
+    rank forked (`child`), made the call: what it then raises on the rank, if anything, is its own.
     """
 
     fault: Fault
@@ -199,3 +202,5 @@ class Fired(msgspec.Struct, frozen=True):
     point: str = ""
     path: str = ""
     thread: str = ""
+    native: bool = False
+    child: bool = False

@@ -170,7 +170,14 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
             modules.install(call.modules)
             work = [transport.load_call(call.body)]
             before = residue.snapshot()
-            with arm(call.plan, rank=spec.rank, world_size=spec.size, record=memory.append) as session:
+            armed = arm(
+                call.plan,
+                rank=spec.rank,
+                world_size=spec.size,
+                record=memory.append,
+                memory=memory.native,
+            )
+            with armed as session:
                 session.is_content_wanted = call.is_content_wanted
                 result, leave = _attempts(work, call, session, channel)
         except ChannelClosed:

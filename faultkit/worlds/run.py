@@ -91,6 +91,8 @@ class Run:
                 event.data.get("point", ""),
                 event.data.get("path", ""),
                 event.data.get("thread", ""),
+                event.data.get("native", False),
+                event.data.get("child", False),
             )
             for event in self.events
             if event.kind == "fired"

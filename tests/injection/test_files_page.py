@@ -18,6 +18,7 @@ exec(compile(EXAMPLES, "docs/file-faults.md", "exec"))
 def test_the_page_has_its_examples():
     assert set(re.findall(r"^def (test_\w+)", EXAMPLES, re.MULTILINE)) == {
         "test_a_listing_lags_behind",
+        "test_a_native_writer_meets_a_full_disk",
         "test_a_save_that_a_bad_disk_stops_says_so_on_every_rank",
         "test_an_error_in_a_helper_thread_is_lost",
         "test_every_rank_learns_that_a_disk_is_full",
