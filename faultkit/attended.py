@@ -44,17 +44,21 @@ def attended_sweep(
     report_path: str | None,
     plans: list[FaultPlan] | None,
     allow: tuple[str, ...],
+    launcher: str | None = None,
     stories: bool = False,
     **choices: Any,
 ) -> int:
     """Run a sweep, show it, write what is to be written; the exit status."""
     from faultkit.report import output
     from faultkit.worlds import World
+    from faultkit.worlds.launcher import require_launcher
     from faultkit.worlds.simulated.plans import require_carried
 
     if refusal := output.refusal(json_path, report_path):
         raise Mistake(refusal)
     try:
+        if launcher is not None:
+            require_launcher(launcher)
         # starts nothing, and says what is wrong; kind auto needs processes, too, for what it confirms
         for seed in {choices.get("seed", 0), *(order.seed for order in choices.get("orders") or ())}:
             World(world_size, kind="fresh" if kind == "auto" else kind, timeout=timeout, seed=seed)
@@ -82,6 +86,7 @@ def attended_sweep(
                     scenario,
                     world=world_size,
                     kind=kind,
+                    launcher=launcher,
                     timeout=timeout,
                     plans=plans,
                     stories=stories,

@@ -16,6 +16,7 @@ __all__ = ["SCHEDULE_SEPARATOR", "replay_line"]
 
 SCHEDULE_SEPARATOR = ","
 TIMEOUT_SECONDS = 30.0  # of the command, where it is not told
+LAUNCHER = "torchrun"  # likewise
 
 
 def replay_line(
@@ -27,8 +28,12 @@ def replay_line(
     timeout_seconds: float = TIMEOUT_SECONDS,
     seed: int = 0,
     schedule: tuple[int, ...] | None = None,
+    launcher: str = "",
 ) -> str:
-    """The command that runs `plan` on `scenario` again; with `schedule`, in that order of simulated ranks."""
+    """The command that runs `plan` on `scenario` again; with `schedule`, in that order of simulated ranks.
+
+    `launcher` is who kept the job; empty where that made no difference.
+    """
     words = ["faultkit", "replay", str(plan)]
     if scenario:
         words += ["--scenario", scenario]
@@ -42,6 +47,8 @@ def replay_line(
         words += ["--seed", str(seed)]
     if schedule is not None:
         words += ["--schedule", SCHEDULE_SEPARATOR.join(map(str, schedule))]
+    if launcher not in ("", LAUNCHER):
+        words += ["--launcher", launcher]
     named = [str(fault.action.get("exception")) for fault in plan] if isinstance(plan, FaultPlan) else []
     for name in dict.fromkeys(named):
         if ":" in name and not name.startswith(OWN_EXCEPTIONS):

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from faultkit.checks.effects import ERROR
+from faultkit.worlds.launcher import was_ended
 from faultkit.worlds.outcomes import ErrorRecord, Fired, Outcome
 
 __all__ = ["Account", "Attempt", "Observation", "Strike"]
@@ -142,4 +143,11 @@ class Account(msgspec.Struct, frozen=True):
         return (*self.attempts, self.rest)
 
     def survivors(self, attempt: Attempt) -> tuple[int, ...]:
-        return tuple(sorted(rank for rank in attempt.observations if rank not in self.downed))
+        """The ranks of the attempt that neither a fault nor the launcher ended."""
+        return tuple(
+            sorted(
+                rank
+                for rank in attempt.observations
+                if rank not in self.downed and not was_ended(self.outcomes.get(rank))
+            )
+        )

@@ -2,7 +2,8 @@
 
 HUNG: a rank did not come back, and no fault had stopped it.  That another rank was hung on purpose is no
 excuse for the ranks that wait for it.  DIED: a process ended that no fault had ended.  LATE: a rank came back
-only because the process group gave up waiting.
+only because the process group gave up waiting.  Where a launcher keeps the job (`faultkit.worlds.launcher`), it ends
+the ranks that wait for one whose process has failed: that is neither.
 
 Not verified: how long a rank took that came back, a deadline below the run's own, and a lateness that shows
 in no error's text.
@@ -18,6 +19,7 @@ from faultkit.checks.expected import Account
 from faultkit.checks.naming import clip, name_error, name_fired, name_ranks, plural, top_frames
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
+from faultkit.worlds.launcher import was_ended
 from faultkit.worlds.outcomes import Died, ErrorRecord, Hung
 
 __all__ = ["describe_death", "find", "is_group_timeout"]
@@ -39,7 +41,9 @@ def find(account: Account) -> Iterator[Violation]:
 
 
 def describe_death(outcome: Died) -> str:
-    """``"died of SIGKILL"`` or ``"exited with code 7"``."""
+    """``"died of SIGKILL"``, ``"exited with code 7"`` or ``"was ended by the launcher"``."""
+    if was_ended(outcome):
+        return "was ended by the launcher"
     return f"died of {outcome.signal}" if outcome.signal else f"exited with code {outcome.exitcode}"
 
 
@@ -108,7 +112,7 @@ def _where(outcome: Hung) -> str:
 def _died(account: Account) -> Iterator[Violation]:
     by_end: dict[str, list[int]] = {}
     for rank, outcome in sorted(account.outcomes.items()):
-        if isinstance(outcome, Died) and rank not in account.downed:
+        if isinstance(outcome, Died) and rank not in account.downed and not was_ended(outcome):
             frames = top_frames(outcome.stack, SHOWN_FRAMES)
             at = f" at {' < '.join(map(str, frames))}" if frames else ""
             by_end.setdefault(f"{describe_death(outcome)}{at}", []).append(rank)

@@ -5,7 +5,8 @@ not what it reports; or the function under test raised something that no fault e
 of its own.  After a planned death or stop the ranks may fail in any way, except by an assertion of the
 function itself.  The attempts that follow on the same ranks without a fault (``World.run(...,
 attempts_after=3)``) must all return: one that raises, hangs or ends a rank is UNUSABLE, too, and of those the
-first is told.
+first is told.  Where a launcher ended the job and new ranks then started over what was left, that start must break
+no promise either (but for leaks).
 
 Not verified: that what a later attempt saved or loaded is correct, unless the function compares it itself and
 raises; work on damaged data, which may rightly be refused, by a load also long after the damage; and, where a
@@ -33,6 +34,7 @@ def find(account: Account) -> Iterator[Violation]:
             yield from _failed_unprovoked(account, attempt)
     yield from _unexplained(account)
     yield from _failed_afterwards(account)
+    yield from _failed_next_start(account)
 
 
 def _failed_unprovoked(account: Account, attempt: Attempt) -> Iterator[Violation]:
@@ -114,6 +116,19 @@ def _failed_afterwards(account: Account) -> Iterator[Violation]:
             evidence = f"attempt {number + 1} after the one under the plan, {where}, failed: {told}"
             failed = tuple(sorted(rank for ranks in ends.values() for rank in ranks))
             yield Violation("recovery", Verdict.UNUSABLE, evidence, failed)
+            return
+
+
+def _failed_next_start(account: Account) -> Iterator[Violation]:
+    """What new ranks could not do over what an ended job had left."""
+    following = getattr(account.run, "next_start", None)
+    is_damaged = any(strike.effect == DAMAGE for strike in account.strikes)
+    for violation in following.violations if following is not None else ():
+        is_refusal = is_damaged and violation.verdict is Verdict.UNUSABLE
+        if violation.check != "leaks" and not is_refusal:
+            start = "the next start, of new ranks over what was left and without a fault, failed"
+            evidence = f"{start} ({violation.verdict}): {violation.evidence}"
+            yield Violation("recovery", Verdict.UNUSABLE, evidence, violation.ranks)
             return
 
 

@@ -26,6 +26,12 @@ _WORLD_OPTIONS = (
         "  [default: warm]",
     ),
     click.option(
+        "--launcher",
+        metavar="NAME",
+        help="Who keeps the job: torchrun ends the other ranks once one has failed, with none nobody does."
+        "  [default: torchrun]",
+    ),
+    click.option(
         "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Bound of each run."
     ),
     click.option(
@@ -109,6 +115,7 @@ def sweep(
     scenario: str,
     world_size: int | None,
     kind: str | None,
+    launcher: str | None,
     timeout: float,
     seed: int | None,
     allow: tuple[str, ...],
@@ -152,6 +159,7 @@ def sweep(
         scenario,
         world_size=4 if world_size is None else world_size,
         kind=kind or "warm",
+        launcher=launcher,
         timeout=timeout,
         json_path=json_path,
         report_path=report_path,
@@ -192,6 +200,7 @@ def replay(
     script_path: str | None,
     world_size: int | None,
     kind: str | None,
+    launcher: str | None,
     timeout: float,
     seed: int | None,
     schedule: str | None,
@@ -229,6 +238,7 @@ def replay(
             name,
             world_size=world_size or recipe.world_size or 4,
             kind=chosen,
+            launcher=launcher or recipe.launcher,
             timeout=timeout,
             json_path=json_path,
             report_path=report_path,

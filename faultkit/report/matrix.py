@@ -54,7 +54,10 @@ class Matrix(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Results that broke the same promises, at one place by one action, on different ranks."""
+    """Results that broke the same promises, at one place by one action, on different ranks.
+
+    Or by one cause, whatever the place: that ranks wait for one whose process a plan has ended.
+    """
 
     verdict: Verdict
     title: str
@@ -104,18 +107,30 @@ def groups_of(journal: Journal) -> tuple[Group, ...]:
         if result.verdict is not Verdict.HELD:
             cell = _cell(result.plan)
             checks = tuple(dict.fromkeys((v.check, v.verdict) for v in result.violations))
-            key = (cell[:2], result.verdict, checks) if cell is not None else index
+            key: object = (cell[:2], result.verdict, checks) if cell is not None else index
+            if _waits_for_the_dead(result):
+                key = _waits_for_the_dead
             found.setdefault(key, []).append(result)
     groups = []
     for results in found.values():
         cell = _cell(results[0].plan)
-        if cell is None:
+        if len(results) > 1 and _waits_for_the_dead(results[0]):
+            title = f"{len(results)} plans end a rank, and no launcher ends those that wait for it"
+            action = ""
+        elif cell is None:
             title, action = str(results[0].plan) or "(no fault)", ""
         else:
             ranks = name_ranks([int(result.plan.faults[0].ranks) for result in results])
             title, action = f"{cell[0]} on {ranks}", cell[1]
         groups.append(Group(results[0].verdict, title, action, tuple(results)))
     return tuple(sorted(groups, key=lambda group: group.verdict.severity))
+
+
+def _waits_for_the_dead(result: PlanResult) -> bool:
+    """Whether all that is wrong is that ranks hang of which one has died as planned."""
+    return result.has_failed and all(
+        (violation.check, violation.verdict) == ("liveness", Verdict.HUNG) for violation in result.violations
+    )
 
 
 def _cell(plan: FaultPlan) -> tuple[str, str, int] | None:

@@ -18,6 +18,7 @@ from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
 from faultkit.checks.naming import clip, name_error, name_ranks, top_frames
 from faultkit.replay_line import replay_line
+from faultkit.worlds.launcher import NONE, has_failed, was_ended
 from faultkit.worlds.outcomes import Died, Hung
 
 __all__ = ["replay_command", "tell"]
@@ -41,6 +42,7 @@ def tell(run: Any) -> str:
         _section("What was injected", _injected(account)),
         _section("What each rank saw", _seen(account)),
         _section("What the attempts without a fault then came to", _afterwards(run)),
+        _section("What the next start then came to", _next_start(run)),
         _section("How long each rank took to know", _known(run)),
         _section("What should have held, and did not", _broken(violations)),
         _section("Where ranks hung", _stacks(account)),
@@ -60,6 +62,7 @@ def replay_command(run: Any) -> str:
         kind=getattr(run, "kind", None) or "warm",
         seed=getattr(run, "seed", 0),
         schedule=getattr(run, "schedule", None),
+        launcher=getattr(run, "launcher", NONE) if has_failed(run) else "",
     )
 
 
@@ -138,14 +141,15 @@ def _seen(account: Account) -> Iterator[str]:
         yield _wrapped(f"{name_ranks(ranks)}: {end}", "    ", "      ")
 
 
-_END_ORDER = {"died": 0, "rais": 1, "hung": 2}
+_END_ORDER = {"died": 0, "rais": 1, "hung": 2, "was ": 2}
 
 
 def _end(account: Account, rank: int) -> str:
     outcome = account.outcomes.get(rank)
     planned = ", as planned" if rank in account.downed else ""
     if isinstance(outcome, Died):
-        return f"{describe_death(outcome)}{planned}"
+        waiting = f", waiting {clip(outcome.waiting)}" if outcome.waiting else ""
+        return f"{describe_death(outcome)}{planned}{waiting}"
     if isinstance(outcome, Hung):
         return f"hung{planned}" + (f", waiting {clip(outcome.waiting)}" if outcome.waiting else "")
     error = getattr(outcome, "error", None)
@@ -189,6 +193,8 @@ def _observation(attempt: Attempt, seen: Observation, account: Account) -> str:
             return f"{attempt.label} raised {name_error(seen.error)}"
         case "died" | "hung":
             planned = ", as planned" if seen.rank in account.downed else ""
+            if was_ended(account.outcomes.get(seen.rank)):
+                return f"was ended by the launcher in {attempt.label}"
             return f"{seen.kind} in {attempt.label}{planned}"
     return f"{attempt.label} has no end"
 
@@ -210,6 +216,15 @@ def _afterwards(run: Any) -> Iterator[str]:
                 ends.setdefault(_end_of(outcomes[number]), []).append(rank)
         told = "; ".join(f"{name_ranks(ranks)} {end}" for end, ranks in ends.items())
         yield _wrapped(f"attempt {number + 1}: {told}")
+
+
+def _next_start(run: Any) -> Iterator[str]:
+    following = getattr(run, "next_start", None)
+    if following is not None:
+        ends: dict[str, list[int]] = {}
+        for rank, outcome in sorted(following.outcomes.items()):
+            ends.setdefault(_end_of(outcome), []).append(rank)
+        yield _wrapped("; ".join(f"{name_ranks(ranks)} {end}" for end, ranks in ends.items()))
 
 
 def _end_of(outcome: Any) -> str:

@@ -22,6 +22,7 @@ from faultkit.checks import Verdict
 from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of
 from faultkit.sweep.journal import Journal, PlanResult
 from faultkit.wording import shortened
+from faultkit.worlds.launcher import NONE
 
 __all__ = ["STYLES", "as_svg", "counts_text", "print_journal"]
 
@@ -93,6 +94,12 @@ def print_journal(journal: Journal, console: Console) -> None:
         )
     if journal.unbroken_file_count:
         console.print(f"{FILES_HINT.format(_files(journal.unbroken_file_count))}", style="dim")
+    if journal.starts_again is False:
+        console.print(
+            "a second start fails with nothing broken, over what the first one left: "
+            "whether a next start recovers was not tried",
+            style="dim",
+        )
     for result in journal.differences:
         console.print()
         _print_difference(result, journal, console)
@@ -133,6 +140,8 @@ def counts_text(totals: Mapping[str, int]) -> Text:
 
 def _headline(journal: Journal, matrix: Matrix) -> Text:
     text = Text.assemble((journal.scenario, "bold"), f" on {_ranks(journal.world_size)}, {journal.kind}")
+    if journal.launcher == NONE:
+        text.append(", no launcher")
     if journal.torch:
         text.append(f", torch {journal.torch}")
     text.append(f": {_plans(len(journal.results))}")

@@ -51,7 +51,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     globs of the points that a sweep breaks unless it is told otherwise; `preload` names modules that ranks
     need, imported once for all of them.  What is saved to the directory is read back after each run and compared,
     unless not `reads_back`; `read` is how to load it where the stock engine does not: a function of the directory
-    that returns the state as a mapping.
+    that returns the state as a mapping.  `launcher` says who keeps the job (see `World`) where a sweep is not told.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     takes_directory: bool = True
     reads_back: bool = True
     read: Callable[..., Any] | None = None
+    launcher: str | None = None
 
     def __str__(self) -> str:
         return ",".join([self.name, *(f"{name}={_option_text(value)}" for name, value in self.chosen)])

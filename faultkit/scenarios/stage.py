@@ -4,19 +4,26 @@ Promises.  No run sees what another one wrote, also when ranks were killed or ar
 write.  The directories lie in memory where the machine has a place for that, and are removed when the stage
 is closed: after an exception, after Ctrl-C, and by the fork server if this process is killed outright.  Runs
 of several worlds may go on at once, from several threads.
+
+The next start.  Where a launcher keeps the job and a rank's process failed, the launcher would start the job again:
+then new ranks run the scenario once more in the same directory, without a fault, and the check `recovery` judges
+that, too.  Only of a scenario that can be started twice with nothing broken something follows from it; that is found
+out when it is first needed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultkit.scenarios.scenario import Scenario, ScenarioError
 from faultkit.worlds.directories import OwnedDirectory, in_memory
+from faultkit.worlds.launcher import NONE, has_failed
 
 if TYPE_CHECKING:
     from faultkit.plan import FaultPlan
@@ -35,6 +42,8 @@ class Stage:
         self._prepared: Path | None = None
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+        self._second_start = threading.Lock()
+        self.starts_again: bool | None = None  # with nothing broken; None where nobody asked
 
     def __enter__(self) -> Stage:
         self._is_open = True
@@ -66,26 +75,15 @@ class Stage:
         `look` is called with the directory after the run.  Raises what `World.run` raises.
         """
         self.prepare(world)
-        directory = self._fresh(f"run-{next(self._numbers)}")
-        try:
-            if self._prepared is not None:
-                shutil.copytree(self._prepared, directory, dirs_exist_ok=True)
-            scenario = self.scenario
-            run = world.run(
-                scenario.function,
-                plan=plan,
-                may_not_fire=may_not_fire,
-                seed=seed,
-                schedule=schedule,
-                checkpoint_at=directory if scenario.reads_back and scenario.takes_directory else None,
-                read_with=scenario.read,
-                **self._keywords(directory),
+        with self._directory_of_a_run() as directory:
+            run = self._start(
+                world, directory, plan=plan, may_not_fire=may_not_fire, seed=seed, schedule=schedule
             )
             if look is not None:
                 look(directory)
+            if run.launcher != NONE and has_failed(run) and self._can_start_again(world):
+                run.next_start = self._start(world, directory, seed=seed)
             return run
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
 
     def close(self) -> None:
         """Remove every directory.  Closing twice is fine."""
@@ -93,6 +91,36 @@ class Stage:
         directory, self._directory = self._directory, None
         if directory is not None:
             directory.close()
+
+    def _start(self, world: World, directory: Path, **how: Any) -> Run:
+        scenario = self.scenario
+        return world.run(
+            scenario.function,
+            checkpoint_at=directory if scenario.reads_back and scenario.takes_directory else None,
+            read_with=scenario.read,
+            **how,
+            **self._keywords(directory),
+        )
+
+    def _can_start_again(self, world: World) -> bool:
+        with self._second_start:
+            if self.starts_again is None:
+                with self._directory_of_a_run() as directory:
+                    starts = [self._start(world, directory) for _ in range(2)]
+                self.starts_again = not any(
+                    violation.check != "leaks" for start in starts for violation in start.violations
+                )
+            return self.starts_again
+
+    @contextlib.contextmanager
+    def _directory_of_a_run(self) -> Iterator[Path]:
+        directory = self._fresh(f"run-{next(self._numbers)}")
+        try:
+            if self._prepared is not None:
+                shutil.copytree(self._prepared, directory, dirs_exist_ok=True)
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _fill(self, world: World) -> None:
         prepare = self.scenario.prepare

@@ -40,6 +40,7 @@ from faultkit.sweep.runner import run_plans
 from faultkit.sweep.schedules import Covered, Order, Schedules
 from faultkit.wording import listed
 from faultkit.worlds import World
+from faultkit.worlds.launcher import TORCHRUN
 from faultkit.worlds.simulated.plans import can_carry, require_carried
 
 __all__ = [
@@ -93,6 +94,7 @@ def sweep(
     seed: int = 0,
     orders: Sequence[Order] | None = None,
     schedules: Schedules | None = None,
+    launcher: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Journal:
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
@@ -103,6 +105,7 @@ def sweep(
     instead; without `probes`, also where the scenario does not hold with nothing broken.  On a world of more than 64
     ranks a place is broken on four of them, see `representatives`, or with `every_rank` on each.  `jobs` worlds run
     side by side.
+    `launcher` says who keeps the job (see `World`), the scenario where it is None, else ``"torchrun"``.
     `seed` is that of every run; `orders` gives one to each of `plans` instead.  With `schedules` simulated ranks run
     each plan several times, each time in another order, and the worst run is the result.
     With kind ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on processes, see
@@ -123,6 +126,7 @@ def sweep(
         if kind == "simulated":
             require_carried(plan)
     schedules = schedules or Schedules()
+    launcher = launcher or scenario.launcher or TORCHRUN
     if schedules.several and kind not in ("simulated", AUTO):
         raise ValueError(
             f"sweep: only simulated ranks run under {schedules}; kind must be simulated or auto (got {kind!r})"
@@ -135,14 +139,14 @@ def sweep(
     refused: tuple[str, ...] = ()
     left_out_count = 0
     with contextlib.ExitStack() as stack:
-        first: World | Ladder = stack.enter_context(_world(world, kind, timeout, scenario))
+        first: World | Ladder = stack.enter_context(_world(world, kind, timeout, scenario, launcher))
         stage = stack.enter_context(Stage(scenario))
         cheapest = first.simulated if isinstance(first, Ladder) else first
         stage.prepare(cheapest)
         found = establish(stage, cheapest, places) if probes or plans is None else None
         if isinstance(found, Broken):
             result = _judged_alone(first, stage, found, Order(seed))
-            return _without_faults(result, found, world, kind, on_progress or (lambda _: None))
+            return _without_faults(result, found, world, kind, launcher, on_progress or (lambda _: None))
         enumerated = plans is None
         file_count = 0
         if plans is None:
@@ -186,6 +190,7 @@ def sweep(
                 scenario=str(scenario),
                 world_size=world,
                 kind=kind,
+                launcher=launcher,
                 torch=torch_version(),
                 results=tuple(results[index] for index in sorted(results)),
                 planned_count=len(plans),
@@ -199,6 +204,7 @@ def sweep(
                     plan for index, plan in enumerate(plans) if index not in results and index not in idle
                 ),
                 unbroken_file_count=file_count,
+                starts_again=stage.starts_again,
             )
 
         progress = Progress(len(plans), journal)
@@ -215,7 +221,7 @@ def sweep(
 
         tell(progress)
         others: list[World | Ladder] = [
-            stack.enter_context(_world(world, kind, timeout, scenario))
+            stack.enter_context(_world(world, kind, timeout, scenario, launcher))
             for _ in range(min(jobs, len(plans)) - 1)
         ]
         run_plans(
@@ -242,13 +248,19 @@ def _judged_alone(world: World | Ladder, stage: Stage, broken: Broken, order: Or
 
 
 def _without_faults(
-    result: PlanResult, broken: Broken, world: int, kind: str, tell: Callable[[Progress], None]
+    result: PlanResult,
+    broken: Broken,
+    world: int,
+    kind: str,
+    launcher: str,
+    tell: Callable[[Progress], None],
 ) -> Journal:
     """The journal of a scenario that breaks promises by itself."""
     journal = Journal(
         scenario=broken.scenario,
         world_size=world,
         kind=kind,
+        launcher=launcher,
         torch=torch_version(),
         results=(result,),
         planned_count=1,
@@ -262,10 +274,9 @@ def _without_faults(
     return journal
 
 
-def _world(size: int, kind: str, timeout: float, scenario: Scenario) -> Any:
-    if kind == AUTO:
-        return Ladder(size, timeout=timeout, preload=scenario.preload)
-    return World(size, kind=kind, timeout=timeout, preload=scenario.preload)
+def _world(size: int, kind: str, timeout: float, scenario: Scenario, launcher: str) -> Any:
+    options: dict[str, Any] = {"timeout": timeout, "preload": scenario.preload, "launcher": launcher}
+    return Ladder(size, **options) if kind == AUTO else World(size, kind=kind, **options)
 
 
 def torch_version() -> str:

@@ -19,6 +19,7 @@ from faultkit.sweep.journal import PlanResult, result_of, story_of
 from faultkit.sweep.schedules import Order, Schedules, run_under
 from faultkit.wording import PlanError
 from faultkit.worlds import Run, World
+from faultkit.worlds.launcher import NONE
 
 __all__ = ["AUTO", "CONFIRMING_COUNT_MAX", "Ladder"]
 
@@ -29,9 +30,10 @@ CONFIRMING_COUNT_MAX = 3
 class Ladder:
     """A simulated world, and above it one of fresh processes that are started when they are first asked."""
 
-    def __init__(self, size: int, *, timeout: float, preload: tuple[str, ...]) -> None:
-        self.simulated = World(size, kind="simulated", timeout=timeout, preload=preload)
-        self.processes = World(size, kind="fresh", timeout=timeout, preload=preload)
+    def __init__(self, size: int, *, timeout: float, preload: tuple[str, ...], launcher: str = NONE) -> None:
+        options: dict[str, Any] = {"timeout": timeout, "preload": preload, "launcher": launcher}
+        self.simulated = World(size, kind="simulated", **options)
+        self.processes = World(size, kind="fresh", **options)
 
     def __enter__(self) -> Ladder:
         return self

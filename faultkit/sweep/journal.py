@@ -3,18 +3,19 @@
 A result keeps what is told of a run (verdict, evidence, what fired, what became of each rank), not the run.
 `Journal.to_json` writes one object; its keys are relied on from outside:
 
-    {"scenario", "world", "kind", "torch",
+    {"scenario", "world", "kind", "launcher", "torch",
      "plans": [{"plan", "verdict", "violations": [{"check", "evidence"}],
                 "fired": [{"fault", "point", "rank", "call", "seconds", "step"; of files "path", "thread"}],
                 "outcomes": {rank: {"kind", "type", "message"}}, "seconds",
                 "seconds_to_know": {rank: seconds or null}}],
      "totals": {verdict: count}}
 
-`type` and `message` are those of the exception; of a process that ended, its signal or exit status; of a rank
-that hung, null and what it waits for.  Texts longer than `MESSAGE_CHARACTERS_MAX` are cut.  A sweep of kind
-``auto`` adds to each plan "world", the kind of world whose run is told, and "simulated", the verdict on
-simulated ranks where processes ran the plan again, else null; and "differences" to the whole, their number.
-Where actions on files had nothing to change, "idle" is the number of these plans, which are left out.
+`type` and `message` are those of the exception; of a process that ended, its signal or exit status, and by whom
+where that was the launcher; of a rank that hung, null and what it waits for.  Texts longer than
+`MESSAGE_CHARACTERS_MAX` are cut.  A sweep of kind ``auto`` adds to each plan "world", the kind of world whose run is
+told, and "simulated", the verdict on simulated ranks where processes ran the plan again, else null; and "differences"
+to the whole, their number.  Where actions on files had nothing to change, "idle" is the number of these plans, which
+are left out.
 Of a scenario that breaks a promise by itself "plans" holds one run, of the empty plan, and "baseline" is {"runs",
 "failed", "told"}: how often it ran with nothing broken, how often that failed, and a sentence.
 A plan that ran with a seed other than 0, by a given schedule or under several has "seed", "schedule", a list of
@@ -34,6 +35,7 @@ from faultkit.plan import FaultPlan
 from faultkit.replay_line import replay_line
 from faultkit.sweep.schedules import Covered, Order
 from faultkit.worlds import Died, Fired, Hung, Outcome, Raised, Run
+from faultkit.worlds.launcher import TORCHRUN, has_failed
 
 __all__ = ["Baseline", "Journal", "OutcomeNote", "PlanResult", "result_of", "story_of"]
 
@@ -79,6 +81,11 @@ class PlanResult(msgspec.Struct, frozen=True):
     def confirmed(self) -> bool:
         """Whether processes came to the verdict that simulated ranks had come to."""
         return self.simulated is not None and not self.differs
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the process of a rank has failed, so that it matters who kept the job."""
+        return any(note.kind == Died.kind and note.type != "exit(0)" for note in self.outcomes.values())
 
     def to_builtins(self) -> dict[str, Any]:
         worlds: dict[str, Any] = {}
@@ -137,7 +144,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     `idle_count` plans the action had nothing to change; these have no result.
     `schedules` says under which each plan ran, where it ran under several.  `pending` are the plans that a sweep which
     was cut off did not run.  With `baseline` the scenario breaks promises by itself, and nothing else was run.
-    `unbroken_file_count` files were written by a function whose files no plan broke.
+    `launcher` is who kept the job; `starts_again` tells whether the scenario can be started twice with nothing broken,
+    None where nobody asked.  `unbroken_file_count` files were written by a function whose files no plan broke.
     """
 
     scenario: str
@@ -155,6 +163,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     pending: tuple[FaultPlan, ...] = ()
     baseline: Baseline | None = None
     unbroken_file_count: int = 0
+    launcher: str = TORCHRUN
+    starts_again: bool | None = None
 
     @property
     def totals(self) -> dict[str, int]:
@@ -179,7 +189,13 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """The journal as one JSON object, in ASCII, with a line for each plan."""
-        head = {"scenario": self.scenario, "world": self.world_size, "kind": self.kind, "torch": self.torch}
+        head = {
+            "scenario": self.scenario,
+            "world": self.world_size,
+            "kind": self.kind,
+            "launcher": self.launcher,
+            "torch": self.torch,
+        }
         plans = ",\n  ".join(json.dumps(result.to_builtins()) for result in self.results)
         body = f'"plans": [\n  {plans}\n ]' if plans else '"plans": []'
         tail: dict[str, Any] = {"totals": self.totals}
@@ -202,6 +218,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             kind="simulated" if simulated else result.kind or self.kind,
             seed=order.seed,
             schedule=order.schedule,
+            launcher=self.launcher if result.has_failed else "",
         )
 
 
@@ -239,6 +256,7 @@ def story_of(run: Run, scenario: str) -> str:
         kind=run.kind,
         seed=run.seed,
         schedule=run.schedule,
+        launcher=run.launcher if has_failed(run) else "",
     )
     return f"{before}\nreplay: {line}"
 
@@ -248,7 +266,8 @@ def _note(outcome: Outcome) -> OutcomeNote:
         case Raised():
             return OutcomeNote(outcome.kind, outcome.type_name, _cut(outcome.message))
         case Died():
-            return OutcomeNote(outcome.kind, outcome.signal or f"exit({outcome.exitcode})")
+            by = f"ended by the {outcome.by}" if outcome.by else None
+            return OutcomeNote(outcome.kind, outcome.signal or f"exit({outcome.exitcode})", by)
         case Hung():
             return OutcomeNote(outcome.kind, None, _cut(outcome.waiting) or None)
     return OutcomeNote(outcome.kind)

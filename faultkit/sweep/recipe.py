@@ -35,6 +35,7 @@ class Recipe(msgspec.Struct, frozen=True):
     scenario: str | None = None
     world_size: int | None = None
     kind: str | None = None
+    launcher: str | None = None
 
 
 def read_recipe(plan_or_file: str, allow: Collection[str] = ()) -> Recipe:
@@ -87,13 +88,14 @@ def _sweep(found: dict[str, Any], where: str, allow: Collection[str]) -> Recipe:
     entries = found["plans"]
     if not isinstance(entries, list) or not entries:
         raise PlanError(f"{where}: 'plans' must be a list with at least one plan (got {seen(entries)})")
-    for key, kind in (("scenario", str), ("world", int), ("kind", str)):
+    for key, kind in (("scenario", str), ("world", int), ("kind", str), ("launcher", str)):
         value = found.get(key)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
             raise PlanError(f"{where}: {key!r} must be of type {kind.__name__} (got {seen(value)})")
     plans = tuple(_entry(entry, f"{where}, plan {index}", allow) for index, entry in enumerate(entries))
     orders = tuple(_order(entry, f"{where}, plan {index}") for index, entry in enumerate(entries))
-    return Recipe(plans, orders, found.get("scenario"), found.get("world"), found.get("kind"))
+    remembered = (found.get(key) for key in ("scenario", "world", "kind", "launcher"))
+    return Recipe(plans, orders, *remembered)
 
 
 def _entry(entry: Any, where: str, allow: Collection[str]) -> FaultPlan:

@@ -138,12 +138,16 @@ class Raised(Outcome, msgspec.Struct, frozen=True, dict=True):
 class Died(Outcome, msgspec.Struct, frozen=True):
     """The process ended.  `signal` is a name such as ``"SIGKILL"``, or None where it exited with `exitcode`.
 
-    `stack` is what the dying interpreter wrote of its stack (a segmentation fault does), or empty.
+    `stack` is what the dying interpreter wrote of its stack (a segmentation fault does), or empty.  `by` is
+    ``"launcher"`` where the launcher ended the process because another rank had ended, and `waiting` then says for
+    what it waited, if that is known; else both are empty.
     """
 
     signal: str | None = None
     exitcode: int | None = None
     stack: str = ""
+    by: str = ""
+    waiting: str = ""
     kind = "died"
 
 

@@ -31,7 +31,8 @@ class Run:
     stands in `outcomes`.  `readbacks` tells what was stored afterwards, where `World.run` was told where the
     function saves.  `seed` is what the run was given; `simulation` has what only simulated ranks know, None on others.
     `replay` is the shell command that does this run again, for who knows a better one than
-    ``faultkit replay``.
+    ``faultkit replay``.  `launcher` is who kept the job (see `World`).  `next_start` is the run of new ranks over what
+    was left, where somebody made one after this, see `faultkit.scenarios.Stage`; None elsewhere.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Run:
         may_not_fire: bool = False,
         attempts_after: dict[int, tuple[Outcome, ...]] | None = None,
         seed: int = 0,
+        launcher: str = "none",
     ) -> None:
         self.plan = plan
         self.world_size = world_size
@@ -65,6 +67,8 @@ class Run:
         self.seed = seed
         self.simulation: Simulation | None = None
         self.replay = ""
+        self.launcher = launcher
+        self.next_start: Run | None = None
         self._logs = logs or {}
         self._started_ns = started_ns
 

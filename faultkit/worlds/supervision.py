@@ -2,8 +2,9 @@
 
 Promises.  It waits on events (a rank's result, a rank's end), looks at the ranks' shared memory at a slow tick
 while it waits, and ends at the first of: every rank has an outcome; the watcher proves a hang; the deadline.  On
-the latter two it first takes every rank's stack.  Ranks that a planned `stop` freezes for a while are resumed on
-time.  Nothing here writes to a rank's memory while the run goes on.
+the latter two it first takes every rank's stack, or, where a rank has failed and a launcher keeps the job, ends the
+ranks that are left.  Ranks that a planned `stop` freezes for a while are resumed on time.  Nothing here writes to a
+rank's memory while the run goes on.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import signal
 import time
 from typing import Any
 
+import msgspec
+
 from faultkit.plan import Fault
-from faultkit.worlds import transport
+from faultkit.worlds import launcher, transport
 from faultkit.worlds.channel import ChannelClosed
 from faultkit.worlds.crew import Crew, RankHandle, exit_words
 from faultkit.worlds.memory import records
@@ -31,16 +34,19 @@ __all__ = ["Supervision"]
 TICK_SECONDS = 0.02
 FIRST_TICK_SECONDS = 0.05  # most runs are over by then, and nobody had to look
 GROUP_COUNT_MAX = 64  # the ranks' memory has slots for twice as many
-SERVER = -1
+DEATH_SECONDS_MAX = 5.0  # after SIGKILL
 
 
 class Supervision:
     """The parent's view of one run on a crew."""
 
-    def __init__(self, crew: Crew, call: Call, timeout_seconds: float, kind: str) -> None:
+    def __init__(
+        self, crew: Crew, call: Call, timeout_seconds: float, kind: str, kept_by: str = launcher.NONE
+    ) -> None:
         self.crew = crew
         self.call = call
         self.kind = kind
+        self.kept_by = kept_by
         self.timeout_seconds = timeout_seconds
         self.outcomes: dict[int, Outcome] = {}
         self.health: dict[int, dict[str, Any]] = {}
@@ -52,6 +58,9 @@ class Supervision:
         self.paused: dict[int, Outcome] = {}  # between two attempts: how the one before ended
         self.earlier: dict[int, list[Outcome]] = {}  # the attempts before the one that goes on
         self.after: dict[int, tuple[Outcome, ...]] = {}
+        self.has_failed = False  # a rank has, and a launcher has seen it
+        self.ended: dict[int, str] = {}  # by the launcher: for what each of them waited
+        self.signals = [signal.SIGTERM, signal.SIGKILL]  # that the launcher has not sent yet
         self.deadline = 0.0
 
     def run(self, *, may_not_fire: bool = False) -> Run:
@@ -80,6 +89,7 @@ class Supervision:
             may_not_fire=may_not_fire,
             attempts_after=dict(sorted(self.after.items())),
             seed=self.call.seed,
+            launcher=self.kept_by,
         )
         crew.healthy = self.is_healthy()
         return run
@@ -109,7 +119,12 @@ class Supervision:
             remaining = self.deadline - time.monotonic()
             if remaining <= 0:
                 self.drain(by_descriptor, poller)
-                return waiting_texts(self.views()) if len(self.outcomes) < crew.size else None
+                if len(self.outcomes) == crew.size:
+                    return None
+                waiting = waiting_texts(self.views())
+                if not self.end_peers(waiting):
+                    return waiting
+                continue
             ready = poller.poll(min(tick_seconds, remaining) * 1000)
             for descriptor, _ in ready:
                 if descriptor in by_descriptor:
@@ -122,11 +137,25 @@ class Supervision:
             if not ready:
                 tick_seconds = TICK_SECONDS
                 views = self.views()
-                if watcher.hangs(views):
+                if not self.ended and watcher.hangs(views):
                     self.drain(by_descriptor, poller)
-                    if len(self.outcomes) < crew.size:
-                        return waiting_texts(views)
+                    waiting = waiting_texts(views)
+                    if len(self.outcomes) < crew.size and not self.end_peers(waiting):
+                        return waiting
         return None
+
+    def end_peers(self, waiting: dict[int, str]) -> bool:
+        """Where a rank has failed, end the others as a launcher does; False where there is nothing more to send."""
+        if not self.has_failed or not self.signals:
+            return False
+        number = self.signals.pop(0)
+        left = [handle.rank for handle in self.crew.ranks if handle.rank not in self.outcomes]
+        for rank in left:
+            self.ended.setdefault(rank, waiting.get(rank, ""))
+            self.crew.signal(rank, number)
+        seconds = launcher.TERMINATION_SECONDS if self.signals else DEATH_SECONDS_MAX
+        self.deadline = time.monotonic() + seconds
+        return True
 
     def drain(self, by_descriptor: dict[int, RankHandle], poller: Any) -> None:
         self.crew.poll_server()
@@ -162,6 +191,8 @@ class Supervision:
 
     def conclude(self, rank: int, outcome: Outcome) -> None:
         """The rank's last attempt ended in `outcome`; what became of the rank under the plan is its first one's."""
+        if rank in self.ended and isinstance(outcome, Died):
+            outcome = msgspec.structs.replace(outcome, by=launcher.LAUNCHER, waiting=self.ended[rank])
         attempts = [*self.earlier.pop(rank, ()), outcome]
         self.outcomes[rank] = attempts[0]
         if len(attempts) > 1:
@@ -192,6 +223,9 @@ class Supervision:
         for handle in self.crew.ranks:
             if handle.exitcode is None:
                 continue
+            if handle.exitcode and not self.has_failed and self.kept_by != launcher.NONE:
+                self.has_failed = True
+                self.deadline = min(self.deadline, time.monotonic() + launcher.GRACE_SECONDS)
             self.take(handle)  # what it sent before it ended counts
             if handle.rank not in self.outcomes:
                 name, status = exit_words(handle.exitcode)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from faultkit.plan import FaultPlan
 from faultkit.worlds import client, interrupted, modules, slots, witness
+from faultkit.worlds import launcher as launchers
 from faultkit.worlds.arguments import (
     require_attempts,
     require_kind,
@@ -54,7 +55,8 @@ class World:
     group's (``""``: none is formed), `group_timeout` its timeout in seconds (None: torch's own default).
     `preload` names modules to import once in the fork server instead of on every rank.  With `gpus_per_rank`
     each rank has that many GPUs to itself (``CUDA_VISIBLE_DEVICES``) for as long as it lives; 0 leaves the
-    variable as it is.
+    variable as it is.  `launcher` says who keeps the job: with ``"none"`` nobody does, and ranks that wait for one that
+    has ended wait for ever; ``"torchrun"`` ends them, see `faultkit.worlds.launcher`.
 
     Worlds share the cores: each run waits until there is a slot for each rank (`faultkit.worlds.slots`).
 
@@ -73,7 +75,9 @@ class World:
         group_timeout: float | None = None,
         preload: tuple[str, ...] = (),
         gpus_per_rank: int = 0,
+        launcher: str = launchers.NONE,
     ) -> None:
+        self.launcher = launchers.require_launcher(launcher)
         self.size = require_size(size, kind)
         self.kind = require_kind(kind)
         self.timeout = require_seconds("timeout", timeout)
@@ -259,6 +263,7 @@ class World:
             "group_timeout": self._group_timeout,
             "preload": self._preload,
             "gpus_per_rank": self.gpus_per_rank,
+            "launcher": self.launcher,
         }
         return World(changes.pop("size", self.size), **{**own, **changes})
 
@@ -286,10 +291,19 @@ class World:
         schedule: Schedule | None,
     ) -> Any:
         if self.kind != "simulated":
-            return Supervision(crew, call, timeout_seconds, self.kind)
+            return Supervision(crew, call, timeout_seconds, self.kind, self.launcher)
         from faultkit.worlds.simulated.supervision import supervise
 
-        return supervise(crew, call, self.size, timeout_seconds, self._backend, self._group_timeout, schedule)
+        return supervise(
+            crew,
+            call,
+            self.size,
+            timeout_seconds,
+            self._backend,
+            self._group_timeout,
+            schedule,
+            self.launcher,
+        )
 
     def _world_for(self, plan: FaultPlan) -> World:
         """Of a world of kind ``"auto"``: the cheapest that can carry the plan, kept for the next one."""

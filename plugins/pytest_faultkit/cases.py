@@ -164,6 +164,7 @@ class Case:
                 seed=wanted.seed,
                 backend=wanted.backend,
                 group_timeout=wanted.group_timeout,
+                launcher=wanted.launcher,
                 preload=PRELOADED,
             )
         return _CaseWorld(self, worlds[wanted])

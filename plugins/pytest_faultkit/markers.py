@@ -18,6 +18,7 @@ import pytest
 from faultkit.plan import FaultPlan
 from faultkit.wording import listed, nearest
 from faultkit.worlds import World
+from faultkit.worlds.launcher import NONE
 from pytest_faultkit import options
 from pytest_faultkit.plugin import DEFAULT_SIZE, is_marked
 
@@ -25,7 +26,7 @@ __all__ = ["Settings", "WorldSettings", "parametrize", "settings_of"]
 
 SIZE_PARAMETER = "_faultkit_size"
 PLAN_PARAMETER = "_faultkit_plan"
-WORLD_OPTIONS = ("kind", "timeout", "seed", "backend", "group_timeout")
+WORLD_OPTIONS = ("kind", "timeout", "seed", "backend", "group_timeout", "launcher")
 FAULTS_OPTIONS = ("may_not_fire", "allow")
 _ParameterSet: type = type(pytest.param())
 
@@ -38,6 +39,7 @@ class WorldSettings(NamedTuple):
     seed: int = 0
     backend: str = "gloo"
     group_timeout: float | None = None
+    launcher: str = NONE
 
 
 class Settings(NamedTuple):
@@ -95,6 +97,7 @@ def settings_of(item: pytest.Item) -> Settings:
                 seed=given.get("seed", 0),
                 backend=given.get("backend", "gloo"),
                 group_timeout=given.get("group_timeout"),
+                launcher=given.get("launcher", NONE),
             ),
             timeout=item.config.getoption("faultkit_timeout") or given.get("timeout", 30.0),
             plan=plan,

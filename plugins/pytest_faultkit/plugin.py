@@ -41,8 +41,8 @@ DEFAULT_CRASH_SIZE = 2
 
 MARKERS = (
     (
-        "world(size, *sizes, kind='warm', timeout=30.0, seed=0, backend='gloo', group_timeout=None): "
-        "how many ranks the test has; one test for each size (faultkit)"
+        "world(size, *sizes, kind='warm', timeout=30.0, seed=0, backend='gloo', group_timeout=None, "
+        "launcher='none'): how many ranks the test has; one test for each size (faultkit)"
     ),
     "faults(plan, *plans, may_not_fire=False, allow=()): what breaks; one test for each plan (faultkit)",
     "spmd: the body of the test runs on every rank of its world (faultkit)",

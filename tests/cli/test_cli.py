@@ -137,6 +137,7 @@ def test_a_fault_that_does_not_fire_is_a_broken_promise(faultkit):
         (["sweep", "dcp-save", "--world", "many"], "--world"),
         (["sweep", "dcp-save", "--kind", "wam"], "'warm'"),
         (["sweep", "dcp-save", "--timeout", "-1"], "timeout must be"),
+        (["sweep", "dcp-save", "--launcher", "torchrn"], "nearest is 'torchrun'"),
         (["sweep", "dcp-save", "--jobs", "0"], "--jobs"),
         (["sweep", "dcp-save", "--points", "writr.*"], "did you mean 'writer."),
         (["sweep", "dcp-save", "--moments", "befor"], "did you mean 'before'?"),

@@ -48,6 +48,7 @@ def test_each_plan_is_a_test_named_after_it(case, name):
         "test_a_plan_of_its_own_for_each_run",
         "test_faulty_writer_in_a_run[storage.finish@0=raise(KeyError)]",
         "test_the_world_of_a_parameter[6-writer.write_data@5=raise(ValueError)]",
+        "test_the_launcher_of_the_marker[comm.gather_object@1#1=kill(SIGKILL)]",
     ],
 )
 def test_runs_of_the_fixture_world_have_the_plan_they_ask_for(case, name):

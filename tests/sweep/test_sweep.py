@@ -89,7 +89,8 @@ def test_what_can_happen_to_files_is_tried_where_it_can_and_left_out_where_it_ch
 
 def test_the_json_is_the_promised_object(journal):
     found = json.loads(journal.to_json())
-    assert list(found) == ["scenario", "world", "kind", "torch", "plans", "totals"]
+    assert list(found) == ["scenario", "world", "kind", "launcher", "torch", "plans", "totals"]
+    assert found["launcher"] == "torchrun"
     assert (found["scenario"], found["world"], found["kind"]) == ("dcp-save", 2, "warm")
     assert found["torch"]
     assert found["totals"] == {"HUNG": 2, "HELD": 5}

@@ -141,6 +141,8 @@ def bury(rank: Rank, signal_name: str | None, status: int | None) -> None:
         rank.exit = (signal_name, status)
     rank.state = "dead"
     rank.ending = f"died of {signal_name}" if signal_name else f"ended with status {status}"
+    if signal_name or status:
+        rank.scheduler.rank_failed()
     here = current_task()
     for task in list(rank.tasks):
         if task is not here:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from faultkit.wording import listed
+from faultkit.worlds.launcher import NONE
 from faultkit.worlds.rank import Call
 
 __all__ = ["Decision", "Schedule", "ScheduleError", "SimulatedCall", "Simulation"]
@@ -45,6 +46,7 @@ class SimulatedCall(msgspec.Struct, frozen=True, kw_only=True):
     real_seconds: float
     group_timeout_seconds: float | None = None
     schedule: Schedule | None = None
+    launcher: str = NONE
 
 
 class Decision(msgspec.Struct, frozen=True):

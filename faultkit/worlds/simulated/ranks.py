@@ -67,6 +67,7 @@ class Rank:
         self.may_go_on = True
         self.results: list[tuple[str, Any]] = []  # of its attempts
         self.exit: tuple[str | None, int | None] | None = None
+        self.ended: tuple[str, str] = ("", "")  # where the launcher did it: by whom, for what it waited
         self.made_files: list[str] = []
         self.made_memory: list[str] = []
 

@@ -18,6 +18,7 @@ from faultkit.injection.errors import describe
 from faultkit.worlds import collectives, modules, transport
 from faultkit.worlds import rank as process
 from faultkit.worlds.simulated import (
+    agent,
     alarms,
     children,
     collecting,
@@ -91,6 +92,7 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
     modules.install(call.modules)
     policy: Any = Priorities(call.seed, size) if order.schedule is None else Choices(order.schedule)
     scheduler = Scheduler(policy, limit_ns=int(order.limit_seconds * 1e9), tick_ns=max(1, TICK_NS // size))
+    agent.keep(order.launcher, scheduler)
     network = Network(lambda rank, name: hooks.bury(rank, name, None))
     process_group.use(network)
     values = Values()
@@ -148,7 +150,9 @@ def _attempts(order: SimulatedCall, scheduler: Scheduler, ranks: list[Rank]) -> 
                     scheduler.wake(rank.main)
             scheduler.limit_ns = scheduler.now_ns + int(order.limit_seconds * 1e9)
             real_deadline = time.monotonic() + order.real_seconds
-        if not scheduler.go(real_deadline - time.monotonic()):
+        is_over = scheduler.go(real_deadline - time.monotonic())
+        is_over = agent.end_peers(order.launcher, scheduler, ranks, is_over, real_deadline)
+        if not is_over:
             return False
     return True
 
@@ -230,10 +234,12 @@ def _result(ranks: list[Rank], scheduler: Scheduler, simulation: Simulation) -> 
     attempts: dict[int, list[tuple[str, Any]]] = {}
     for rank in ranks:
         ends = attempts[rank.number] = list(rank.results)
+        if rank.ended[0] and ends and ends[-1][0] == "exit":  # by the rank's own handler of SIGTERM
+            ends[-1] = ("died", (None, ends[-1][1], "", *rank.ended))
         if rank.is_through or rank.state == "paused":
             continue
         if rank.exit is not None:
-            ends.append(("died", rank.exit))
+            ends.append(("died", (*rank.exit, "", *rank.ended)))
         else:
             ends.append(("hung", (views.stack_of(rank, frames), texts.get(rank.number, ""))))
     return {

@@ -118,6 +118,7 @@ class Scheduler:
         self.stopped = False
         self.reached_limit = False
         self.closing = False
+        self.grace_ns: int | None = None  # how long the others may go on once a rank has failed
         self.on_switch: Callable[[Task | None, Task], None] = lambda _from, _to: None
         self.on_idle: Callable[[], bool] = lambda: False
 
@@ -269,6 +270,11 @@ class Scheduler:
         """What is still going on now may go on for that long; then the run is over as it should be."""
         self.closing = True
         self.limit_ns = min(self.limit_ns, self.now_ns + grace_ns)
+
+    def rank_failed(self) -> None:
+        """A rank has ended as no rank should."""
+        if self.grace_ns is not None:
+            self.limit_ns = min(self.limit_ns, self.now_ns + self.grace_ns)
 
     def _reach_limit(self) -> None:
         self.reached_limit = not self.closing

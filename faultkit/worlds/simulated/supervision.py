@@ -7,7 +7,7 @@ import select
 import time
 from typing import Any
 
-from faultkit.worlds import transport
+from faultkit.worlds import launcher, transport
 from faultkit.worlds.channel import ChannelClosed
 from faultkit.worlds.client import HarnessError
 from faultkit.worlds.crew import Crew, exit_words
@@ -32,6 +32,7 @@ def supervise(
     backend: str,
     group_timeout: float | None,
     schedule: Schedule | None = None,
+    kept_by: str = launcher.NONE,
 ) -> SimulatedSupervision:
     """What follows one run of `call` on the host that is the only process of `crew`."""
     order = SimulatedCall(
@@ -42,6 +43,7 @@ def supervise(
         real_seconds=max(timeout_seconds, WIDE_SECONDS_PER_RANK * size if size > WIDE_SIZE else 0.0),
         group_timeout_seconds=group_timeout,
         schedule=schedule,
+        launcher=kept_by,
     )
     return SimulatedSupervision(crew, order, timeout_seconds)
 
@@ -83,6 +85,7 @@ class SimulatedSupervision:
             may_not_fire=may_not_fire,
             attempts_after={rank: tuple(attempts[1:]) for rank, attempts in ends.items() if attempts[1:]},
             seed=self.call.seed,
+            launcher=self.order.launcher,
         )
         run.simulation = result["simulation"]
         return run

@@ -148,3 +148,10 @@ def test_the_world_of_a_parameter(size, world, checkpoint_dir):
 def test_many_runs(world):
     for _ in range(25):
         world.run(nothing)
+
+
+@pytest.mark.world(4, kind="simulated", launcher="torchrun")
+@pytest.mark.faults("comm.gather_object@1#1=kill(SIGKILL)")
+def test_the_launcher_of_the_marker(world, checkpoint_dir):
+    run = world.run(save, checkpoint_dir)
+    assert "launcher" in {getattr(outcome, "by", "") for outcome in run.outcomes.values()}
