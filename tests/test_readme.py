@@ -46,12 +46,13 @@ def test_the_tests_shown_pass_and_the_writer_that_swallows_fails_with_the_lines_
     printed = finish(tmp_path, sys.executable, "-m", "pytest", "test_shown.py", status=1)
     for name in (
         f"test_a_full_disk_is_known_to_every_rank[{FULL_DISK}]",
+        f"test_a_full_disk_leaves_no_metadata[{FULL_DISK}]",
         "test_every_rank_names_rank_1",
         "test_every_failure_reaches_every_rank",
     ):
         assert f"PASSED test_shown.py::{name}\n" in printed
     assert f"FAILED test_shown.py::test_my_writer[{FULL_DISK}]" in printed
-    assert "1 failed, 3 passed" in printed
+    assert "1 failed, 4 passed" in printed
     [shown] = [text for text in SHOWN if "PARTIAL" in text]
     assert " ".join(shown.split()) in " ".join(printed.split())
 

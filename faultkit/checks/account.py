@@ -25,7 +25,7 @@ from faultkit.checks.effects import (
     effect_of_fired,
     leaves,
 )
-from faultkit.checks.expected import Account, Attempt, Observation, Strike
+from faultkit.checks.expected import Account, Attempt, Observation, Strike, is_assertion, is_own_assertion
 from faultkit.checks.observed import Place, Timeline, timelines_of
 from faultkit.worlds.outcomes import Died, ErrorRecord, Fired, Hung, Outcome, Raised, Returned
 
@@ -195,12 +195,12 @@ class _Builder:
         """Whether the function only passed on the error of one of its attempts, maybe wrapped."""
         spans = self.timelines[rank].spans
         if spans and spans[-1].ok is None:
-            return True
+            return not is_own_assertion(outcome.error)
         errors = [span.error for span in spans if span.ok is False]
         if any(error is None or _same(outcome.error, error) for error in errors):
             return True
         links = outcome.error.chain()[1:]
-        if outcome.error.type_name == "AssertionError":
+        if is_assertion(outcome.error):
             # an assertion in an `except` block has the caught error for context, and is still news
             links = outcome.error.cause.chain() if outcome.error.cause else ()
         return any(_same(link, error) for link in links for error in errors if error is not None)
@@ -217,7 +217,7 @@ class _Builder:
                 continue  # who meets a limit says so in words of its own: a native writer knows no errno
             fired = [one for one in struck if effect_of_fired(one) == ERROR]
             links = outcome.error.chain()
-            if outcome.error.type_name == "AssertionError":
+            if is_assertion(outcome.error):
                 links = links[:1] + (outcome.error.cause.chain() if outcome.error.cause else ())
             if not any(Injected.of(one).same_as(link) for one in fired for link in links):
                 found[rank] = outcome.error

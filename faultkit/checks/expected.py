@@ -27,7 +27,19 @@ from faultkit.checks.effects import ERROR
 from faultkit.worlds.launcher import was_ended
 from faultkit.worlds.outcomes import ErrorRecord, Fired, Outcome
 
-__all__ = ["Account", "Attempt", "Observation", "Strike"]
+__all__ = ["Account", "Attempt", "Observation", "Strike", "is_assertion", "is_own_assertion"]
+
+
+def is_assertion(error: ErrorRecord) -> bool:
+    """Whether somebody claimed something that was not so: an assert that failed, or pytest's ``fail`` and
+    ``raises``, whose exception says that it is a builtin."""
+    is_of_pytest = error.type_name == "Failed" and error.module in ("builtins", "_pytest.outcomes")
+    return error.type_name == "AssertionError" or is_of_pytest
+
+
+def is_own_assertion(error: ErrorRecord) -> bool:
+    """The same, where it was not within the engine."""
+    return is_assertion(error) and not any("/torch/distributed/" in file for file, _, _ in error.frames)
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faultkit.checks.effects import DAMAGE, HIDDEN, LIMIT, Injected
-from faultkit.checks.expected import Account, Attempt, Observation
+from faultkit.checks.expected import Account, Attempt, Observation, is_assertion
 from faultkit.checks.liveness import describe_death, is_group_timeout
 from faultkit.checks.naming import clip, name_error, name_ranks
 from faultkit.checks.verdict import Verdict
@@ -90,7 +90,7 @@ def _unexplained(account: Account) -> Iterator[Violation]:
             for attempt in account.everything
             if rank in attempt.observations and attempt.observations[rank].error is error
         )
-        if error.type_name != "AssertionError" and (account.downed or provoked):
+        if not is_assertion(error) and (account.downed or provoked):
             continue
         raised.setdefault(name_error(error), []).append(rank)
     for told, ranks in raised.items():

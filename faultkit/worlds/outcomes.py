@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 
+SHOWN_CHARACTERS = 240
+
+
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One exception as text: everything a reader needs, nothing that has to be unpickled.
 
@@ -80,9 +83,44 @@ class Untransportable(msgspec.Struct, frozen=True):
 
 
 class Outcome:
-    """What became of one rank: `Returned`, `Raised`, `Died` or `Hung`.  Not to be instantiated."""
+    """What became of one rank: `Returned`, `Raised`, `Died` or `Hung`.  Not to be instantiated.
+
+    What a function returned or raised may be asked of any outcome.  Where there is no such thing, the answer is an
+    AttributeError that says what became of the rank instead.
+    """
 
     kind: str
+
+    @property
+    def value(self) -> Any:
+        """What the function returned."""
+        raise _absent(self, "value", "the function did not return")
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the function raised, see `Raised`."""
+        raise _absent(self, "exception", "the function raised nothing")
+
+    @property
+    def failures(self) -> dict[int, tuple[str, str]]:
+        """``{rank: (type_name, message)}`` of a ``CheckpointException``, see `Raised`."""
+        raise _absent(self, "failures", "the function raised nothing")
+
+    @property
+    def message(self) -> str:
+        """The text of what the function raised, see `Raised`."""
+        raise _absent(self, "message", "the function raised nothing")
+
+    @property
+    def type_name(self) -> str:
+        """The name of the type of what the function raised, see `Raised`."""
+        raise _absent(self, "type_name", "the function raised nothing")
+
+
+def _absent(outcome: Outcome, name: str, why: str) -> AttributeError:
+    told = " ".join(repr(outcome).split())
+    shown = told if len(told) <= SHOWN_CHARACTERS else f"{told[:SHOWN_CHARACTERS]}..."
+    return AttributeError(f"this rank has no {name}, since {why}: it is {shown}")
 
 
 class Returned(Outcome, msgspec.Struct, frozen=True):

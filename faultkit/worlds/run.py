@@ -32,7 +32,9 @@ class Run:
     function saves.  `seed` is what the run was given; `simulation` has what only simulated ranks know, None on others.
     `replay` is the shell command that does this run again, for who knows a better one than
     ``faultkit replay``.  `launcher` is who kept the job (see `World`).  `next_start` is the run of new ranks over what
-    was left, where somebody made one after this, see `faultkit.scenarios.Stage`; None elsewhere.
+    was left, where somebody made one after this, see `faultkit.scenarios.Stage`; None elsewhere.  `asked` holds what
+    has been asked of the run since `World.run` returned it (``"outcomes"``, ``"attempts_after"``, ``"violations"``),
+    so that a tool around a test can tell a run at which nobody looked; its `repr` asks nothing.
     """
 
     def __init__(
@@ -56,13 +58,14 @@ class Run:
         self.plan = plan
         self.world_size = world_size
         self.kind = kind
-        self.outcomes = outcomes
+        self.asked: set[str] = set()
+        self._outcomes = outcomes
         self.output = output or dict.fromkeys(outcomes, "")
         self.seconds = seconds
         self.timeout_seconds = timeout_seconds
         self.dropped = dropped
         self.may_not_fire = may_not_fire
-        self.attempts_after = attempts_after or {}
+        self._attempts_after = attempts_after or {}
         self.readbacks: tuple[Readback, ...] = ()
         self.seed = seed
         self.simulation: Simulation | None = None
@@ -71,6 +74,18 @@ class Run:
         self.next_start: Run | None = None
         self._logs = logs or {}
         self._started_ns = started_ns
+
+    @property
+    def outcomes(self) -> dict[int, Outcome]:
+        """What became of each rank under the plan."""
+        self.asked.add("outcomes")
+        return self._outcomes
+
+    @property
+    def attempts_after(self) -> dict[int, tuple[Outcome, ...]]:
+        """What became of each rank in each of the attempts that followed without a fault."""
+        self.asked.add("attempts_after")
+        return self._attempts_after
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
@@ -129,15 +144,26 @@ class Run:
         """The rank that coordinated the engine's first attempt; 0 where none was seen."""
         return next((e.data.get("coordinator") or 0 for e in self.events if e.kind == "attempt_begin"), 0)
 
-    @cached_property
+    @property
     def violations(self) -> tuple[Violation, ...]:
         """The promises that this run broke, worst first; () where every check held."""
-        from faultkit.checks import examine
-
-        return examine(self, may_not_fire=self.may_not_fire)
+        self.asked.add("violations")
+        return self._violations
 
     @cached_property
+    def _violations(self) -> tuple[Violation, ...]:
+        from faultkit.checks import examine
+
+        asked = set(self.asked)
+        try:
+            return examine(self, may_not_fire=self.may_not_fire)
+        finally:
+            # Checks look at everything; who asks for violations has asked for these alone.
+            self.asked &= asked
+
+    @property
     def verdict(self) -> Verdict:
+        """The worst of the violations as one word; ``HELD`` where there are none."""
         from faultkit.checks import verdict_of
 
         return verdict_of(self.violations)
@@ -155,5 +181,7 @@ class Run:
             raise AssertionError(self.story())
 
     def __repr__(self) -> str:
-        kinds = ", ".join(f"{rank}: {outcome.kind}" for rank, outcome in sorted(self.outcomes.items()))
-        return f"<Run of {str(self.plan)!r}: {self.verdict.value}; {kinds}>"
+        from faultkit.checks import verdict_of
+
+        kinds = ", ".join(f"{rank}: {outcome.kind}" for rank, outcome in sorted(self._outcomes.items()))
+        return f"<Run of {str(self.plan)!r}: {verdict_of(self._violations).value}; {kinds}>"

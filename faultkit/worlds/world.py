@@ -218,6 +218,7 @@ class World:
         if place is not None:
             run.readbacks = self._reader.after(run, place, read_with, before)
         witness.tell(self, run, fn, args, kwargs)
+        run.asked.clear()
         return run
 
     def prepare(self) -> None:

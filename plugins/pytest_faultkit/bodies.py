@@ -9,6 +9,7 @@ the body ends.  A value that the body returns stays on the rank; only its type i
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 import sys
@@ -44,6 +45,13 @@ class Body:
                     result = self.function(monkeypatch=monkeypatch, **self.values)
             else:
                 result = self.function(**self.values)
+        if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+            if hasattr(result, "close"):
+                result.close()  # else Python itself warns that nobody awaited it
+            raise TypeError(
+                f"the body of an spmd test must run when it is called, and {self.__qualname__} returned a "
+                f"{type(result).__name__}, which nobody runs"
+            )
         return None if result is None else repr(type(result))
 
 

@@ -17,13 +17,14 @@ import pytest
 from faultkit.plan import FaultPlan, PlanError
 from faultkit.worlds import Run, World, witness
 from pytest_faultkit import options, properties, timeouts
+from pytest_faultkit.endings import Endings
 from pytest_faultkit.ledger import Ledger
 from pytest_faultkit.markers import Settings, WorldSettings, settings_of
 
 if TYPE_CHECKING:
     from faultkit.worlds.witness import Witnessed
 
-__all__ = ["Case", "RankWorld", "begin", "of"]
+__all__ = ["Case", "RankWorld", "begin", "of", "require_of_fixtures"]
 
 RUNS_HELD_MAX = 8
 
@@ -44,6 +45,13 @@ def of(item: pytest.Item) -> Case:
     if _case_key not in item.stash:
         begin(item)
     return item.stash[_case_key]
+
+
+def require_of_fixtures(item: pytest.Item) -> None:
+    """Fail a test that passed if a fixture looked away from what it ran behind its ``yield``."""
+    case = item.stash.get(_case_key, None)
+    if case is not None and case.is_passed:
+        case.require_that_somebody_looked()
 
 
 class RankWorld:
@@ -86,6 +94,7 @@ class _CaseWorld(World):
         run = self._world.run(fn, *args, plan=plan, timeout=timeout, **kwargs)
         run.replay = self._case.replay_command(run)
         self._case.ledger.add(run)
+        self._case.endings.add(run, fn)
         return run
 
     def prepare(self) -> None:
@@ -129,9 +138,11 @@ class Case:
         self._is_plan_given = False
         self._storages: list[Any] = []
         self.ledger = Ledger(item.nodeid, keep_rows=item.config.getoption("faultkit_report") is not None)
+        self.endings = Endings(self.settings)
         self.runs: deque[Witnessed] = deque(maxlen=RUNS_HELD_MAX)
         self.property: properties.Property | None = None
         self.sections: list[str] = []  # to stand below the failure
+        self.is_passed = False  # so far: its fixtures may still run something
         if isinstance(item, pytest.Function) and properties.is_property(item):
             marker = item.get_closest_marker("faults")
             allow = marker.kwargs.get("allow", ()) if marker is not None else ()
@@ -145,10 +156,14 @@ class Case:
     def looked_after(self) -> Iterator[None]:
         """Meanwhile the test's runs are seen, of whatever world, and a ``@given`` test is wired."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(witness.witnessed(self.runs.append))
+            stack.enter_context(witness.witnessed(self._see))
             if self.property is not None:
                 stack.enter_context(self.property.wired())
             yield
+
+    def _see(self, seen: Witnessed) -> None:
+        self.runs.append(seen)
+        self.endings.add(seen.run, seen.function)
 
     def world(self) -> World:
         """The world of this test; it starts with the first run."""
@@ -200,10 +215,19 @@ class Case:
     def rank_world(self) -> RankWorld:
         return RankWorld(self.settings.world.size, self.settings.world.kind)
 
-    def require_that_faults_fired(self) -> None:
-        """Fail a test that passes although a planned fault never fired in a run at which nobody looked."""
-        if self.settings.spmd:
-            return
+    def require_that_it_proves_something(self) -> None:
+        """Fail a test that passes although a planned fault never fired, or ranks ended badly, and nobody looked."""
+        if not self.settings.spmd:
+            self._require_that_faults_fired()
+        self.require_that_somebody_looked()
+        self.is_passed = True
+
+    def require_that_somebody_looked(self) -> None:
+        """Fail a test that passes although ranks ended badly in a run at which nobody looked."""
+        if unseen := self.endings.unseen():
+            pytest.fail(unseen, pytrace=False)
+
+    def _require_that_faults_fired(self) -> None:
         self.ledger.settle()
         inert = self.ledger.unseen_inert[:1]
         if self.settings.plan and not self._is_tried() and not self.settings.may_not_fire:

@@ -53,7 +53,13 @@ class Ledger:
             self._settle(self._held.popleft())
 
     def _settle(self, run: Run) -> None:
-        seen = "violations" in vars(run)
+        asked = frozenset(run.asked)
+        try:
+            self._judge(run, seen="violations" in asked)
+        finally:
+            run.asked &= asked  # what we ask is no look of the test
+
+    def _judge(self, run: Run, *, seen: bool) -> None:
         for violation in run.violations:
             if violation.check == "fired" and not seen:
                 self.unseen_inert.append(violation.evidence)

@@ -8,6 +8,7 @@ them would be dropped in silence.
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import unittest
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from faultkit.plan import FaultPlan
-from faultkit.wording import listed, nearest
+from faultkit.wording import listed, nearest, seen
 from faultkit.worlds import World
 from faultkit.worlds.launcher import NONE
 from pytest_faultkit import options
@@ -27,7 +28,7 @@ __all__ = ["Settings", "WorldSettings", "parametrize", "settings_of"]
 SIZE_PARAMETER = "_faultkit_size"
 PLAN_PARAMETER = "_faultkit_plan"
 WORLD_OPTIONS = ("kind", "timeout", "seed", "backend", "group_timeout", "launcher")
-FAULTS_OPTIONS = ("may_not_fire", "allow")
+FAULTS_OPTIONS = ("raises", "may_not_fire", "allow")
 _ParameterSet: type = type(pytest.param())
 
 
@@ -43,13 +44,19 @@ class WorldSettings(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What one test asks for.  `timeout` in seconds bounds each run."""
+    """What one test asks for.  `timeout` in seconds bounds each run.
+
+    `raises` are the types of the exceptions that may end a rank's part under the plan.  With `must_raise` one of
+    them must, which is so for the marker's own plans and not for one of ``--faultkit-replay``.
+    """
 
     world: WorldSettings
     timeout: float
     plan: FaultPlan
     may_not_fire: bool
     spmd: bool
+    raises: tuple[type[BaseException], ...] = ()
+    must_raise: bool = False
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
@@ -90,6 +97,7 @@ def settings_of(item: pytest.Item) -> Settings:
             plan = _only("faults", plans).values[0] if plans else FaultPlan()
         plan.validate_for(size)
         given = dict(world.kwargs) if world is not None else {}
+        raises = _raises(faults)
         return Settings(
             world=WorldSettings(
                 size,
@@ -103,6 +111,8 @@ def settings_of(item: pytest.Item) -> Settings:
             plan=plan,
             may_not_fire=bool(faults is not None and faults.kwargs.get("may_not_fire", False)),
             spmd=item.get_closest_marker("spmd") is not None,
+            raises=raises,
+            must_raise=bool(raises) and plan in _own_plans(faults),
         )
     except (TypeError, ValueError) as error:
         raise pytest.fail.Exception(f"{item.name}: {error}", pytrace=False) from None
@@ -162,6 +172,7 @@ def _plans(node: pytest.Item, marker: pytest.Mark | None) -> list[Any]:
     """The plans that the marker gives, each as a ``pytest.param`` with the plan's text as its id."""
     given = dict(marker.kwargs) if marker is not None else {}
     _require_options("faults", given, FAULTS_OPTIONS)
+    _raises(marker)
     allow = given.get("allow", ())
     replayed = options.replay_plan(node.config, allow)
     if replayed is not None:
@@ -178,10 +189,57 @@ def _plans(node: pytest.Item, marker: pytest.Mark | None) -> list[Any]:
         name = None
         if isinstance(value, _ParameterSet):
             marks, name = value.marks, value.id  # type: ignore[attr-defined]
-            (value,) = value.values  # type: ignore[attr-defined]
-        plan = value if isinstance(value, FaultPlan) else FaultPlan.parse(value, allow)
+        plan = _plan(value, allow)
         plans.append(pytest.param(plan, marks=tuple(marks), id=name if isinstance(name, str) else _id(plan)))
     return plans
+
+
+def _plan(value: Any, allow: Any) -> FaultPlan:
+    if isinstance(value, _ParameterSet):
+        values = value.values  # type: ignore[attr-defined]
+        if len(values) != 1:
+            raise TypeError(
+                f"the marker faults takes one plan in each pytest.param (got {len(values)} values)"
+            )
+        (value,) = values
+    return value if isinstance(value, FaultPlan) else FaultPlan.parse(value, allow)
+
+
+def _own_plans(marker: pytest.Mark | None) -> list[FaultPlan]:
+    """The plans that stand in the marker, whatever is replayed."""
+    if marker is None:
+        return []
+    return [_plan(value, marker.kwargs.get("allow", ())) for value in marker.args]
+
+
+def _raises(marker: pytest.Mark | None) -> tuple[type[BaseException], ...]:
+    """The types that the marker's `raises` names.  Raises TypeError for what names none."""
+    if marker is None or "raises" not in marker.kwargs:
+        return ()
+    given = marker.kwargs["raises"]
+    types = given if isinstance(given, tuple) else (given,)
+    for one in types or (given,):
+        if not isinstance(one, type) or not issubclass(one, BaseException):
+            name = one if isinstance(one, str) else type(one).__name__
+            near = f"; nearest is raises={name}" if _names_an_exception(name) else ""
+            raise TypeError(
+                f"the marker faults: raises must be a type of exception or a tuple of such (got {_shown(one)}){near}"
+            )
+        if issubclass(one, AssertionError):
+            raise TypeError(
+                f"the marker faults: raises={one.__name__} would take each assert of the test that fails for what "
+                f"is meant; put pytest.raises({one.__name__}) around the call that raises it"
+            )
+    return types
+
+
+def _names_an_exception(name: str) -> bool:
+    found = getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
+
+
+def _shown(value: Any) -> str:
+    return "()" if value == () else seen(value)
 
 
 def _id(plan: FaultPlan) -> str:

@@ -14,10 +14,12 @@
         assert value.item() == 6.0
 
 Markers may stand on a function, a class or a module; of each the closest counts.  Without one, a world has
-`DEFAULT_SIZE` ranks and the plan is empty.  With a plan, an ``spmd`` test fails if a check is violated or a
-rank fails in a way that no fault explains; without one, if any rank does not return.  A test that calls
-``world.run`` decides by its own asserts; a planned fault that did not fire fails it all the same, also where
-no run had the plan, unless the test asked that run for its verdict or ``may_not_fire`` is set.
+`DEFAULT_SIZE` ranks and the plan is empty.  An ``spmd`` test fails if any rank does not return, as any test does
+that an exception leaves, and with a plan if a check is violated.  A body that the plan is meant to end says so with
+``faults(..., raises=CheckpointException)``: every rank that the plan does not end must then raise that.  A test that
+calls ``world.run`` decides by its own asserts; a planned fault that did not fire fails it all the same, also where
+no run had the plan, unless the test asked that run for its verdict or ``may_not_fire`` is set, and so does a run
+that went wrong on a rank and at which nobody looked (`pytest_faultkit.endings`).
 
 A ``@given`` test that has a marker or takes a fixture of ours gets settings that fit worlds, and what fails in it
 is seen again on new ranks before it counts (`pytest_faultkit.properties`).  Below a failure stand the plan, the
@@ -44,7 +46,10 @@ MARKERS = (
         "world(size, *sizes, kind='warm', timeout=30.0, seed=0, backend='gloo', group_timeout=None, "
         "launcher='none'): how many ranks the test has; one test for each size (faultkit)"
     ),
-    "faults(plan, *plans, may_not_fire=False, allow=()): what breaks; one test for each plan (faultkit)",
+    (
+        "faults(plan, *plans, raises=(), may_not_fire=False, allow=()): what breaks, and the exception that is "
+        "meant to end the body then; one test for each plan (faultkit)"
+    ),
     "spmd: the body of the test runs on every rank of its world (faultkit)",
     (
         "crash(scenario, *scenarios, models=..., budget_seconds=60.0, bound=None, ...): what the fixture "
@@ -227,7 +232,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     try:
         with case.looked_after():
             yield
-        case.require_that_faults_fired()
+        case.require_that_it_proves_something()
     except KeyboardInterrupt:
         item.config.__dict__["_faultkit_interrupted"] = item
         raise
@@ -236,6 +241,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         raise
     finally:
         item.user_properties += case.ledger.properties()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    yield
+    if is_used_by(item):
+        from pytest_faultkit import cases
+
+        cases.require_of_fixtures(item)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -140,6 +140,8 @@ class Property:
                 with self._directory(first) as filled, witness.witnessed(seen.append):
                     result = inner(*args, **filled)
             except _not_failures():
+                for one in seen:
+                    one.run.asked |= {"outcomes", "violations", "attempts_after"}  # it is no example
                 raise
             except (Exception, pytest.fail.Exception) as error:
                 failure = error
@@ -172,7 +174,9 @@ class Property:
                 with self._directory(kwargs) as filled, witness.witnessed(again.append):
                     inner(**filled)
             except _not_failures():
-                pass  # now it is no example at all
+                for one in again:
+                    one.run.asked |= {"outcomes", "violations", "attempts_after"}
+                # now it is no example at all
             except (Exception, pytest.fail.Exception):
                 fails = True
         remark = _compared(seen, tuple(again))

@@ -18,9 +18,11 @@ import _pytest.outcomes
 import pytest
 
 import faultkit
+from faultkit.checks.naming import name_error
 from faultkit.worlds import Died, Hung, Raised, Returned, Run, World, transport
 from pytest_faultkit import cases
 from pytest_faultkit.bodies import Body
+from pytest_faultkit.endings import is_meant, is_of_pytest, unmet
 
 __all__ = ["call"]
 
@@ -29,6 +31,7 @@ WISHES = {"Skipped": pytest.skip.Exception, "XFailed": pytest.xfail.Exception, "
 OF_THIS_PROCESS = ("recwarn",)  # its value would travel, and then see nothing of what it is for
 OWN_CODE = (str(Path(faultkit.__file__).parent), str(Path(__file__).parent), _pytest.outcomes.__file__)
 HEADLINE_CHARACTERS = 100
+FRAME = re.compile(r'\s+File "([^"]*)", line \d+, in ')
 ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
@@ -83,13 +86,14 @@ def _travelling(item: pytest.Function, case: cases.Case) -> dict[str, Any]:
 
 def _conclude(item: pytest.Function, run: Run) -> None:
     # a debugger that stops where this raises finds the whole run in the variable `run`
+    settings = cases.of(item).settings
     raised = {rank: outcome for rank, outcome in run.outcomes.items() if isinstance(outcome, Raised)}
     wishes = {rank: o for rank, o in raised.items() if _wish(o) is not None}
     if run.plan:
-        unexplained = {rank for v in run.violations if v.check == "recovery" for rank in v.ranks}
-        # pytest.fail in an `except` block is no wrapped error of the engine, whatever it was raised from
-        unexplained |= {rank for rank, outcome in raised.items() if _is_of_pytest(outcome, "Failed")}
-        failed = [rank for rank in _by_time(run) if rank in unexplained and rank not in wishes]
+        # An exception that leaves a test fails it, whatever explains the exception: what stands behind is dead.
+        unmeant = {rank for rank, outcome in raised.items() if not is_meant(outcome, settings.raises)}
+        unmeant |= {rank for v in run.violations if v.check == "recovery" for rank in v.ranks}
+        failed = [rank for rank in _by_time(run) if rank in unmeant and rank not in wishes]
         broken = any(not set(v.ranks) <= set(wishes) or not v.ranks for v in run.violations)
     else:
         failed = [rank for rank in _by_time(run) if rank not in wishes]
@@ -101,11 +105,13 @@ def _conclude(item: pytest.Function, run: Run) -> None:
         wish.returncode = getattr(wishes[first].exception, "returncode", None)  # of an Exit
         cases.of(item).ledger.forget(run)
         raise wish
-    if failed or broken:
-        expected = None if run.plan else _expected(item, run, failed)
+    lack = unmet(run, settings)
+    if failed or broken or lack:
+        expected = _expected(item, run, failed) if not lack and not (run.plan and broken) else None
         if expected is not None:
             raise expected
-        raise pytest.fail.Exception(_text(item, run, failed), pytrace=False)
+        remarks = [lack, "" if broken else _how_to_say_it(run, failed, settings.raises)]
+        raise pytest.fail.Exception(_text(item, run, failed, *filter(None, remarks)), pytrace=False)
     _print(run)
 
 
@@ -123,6 +129,24 @@ def _expected(item: pytest.Function, run: Run, failed: list[int]) -> BaseExcepti
     return None
 
 
+def _how_to_say_it(run: Run, failed: list[int], meant: tuple[type[BaseException], ...]) -> str:
+    """What to write where the plan alone made the body end early, and that is meant."""
+    raised = [outcome for outcome in map(run.outcomes.get, failed) if isinstance(outcome, Raised)]
+    if not run.plan or not raised or len(raised) != len(failed) or any(map(_is_an_assertion, raised)):
+        return ""
+    names = list(dict.fromkeys([*(one.__name__ for one in meant), *(one.type_name for one in raised)]))
+    types = names[0] if len(names) == 1 else f"({', '.join(names)})"
+    return (
+        "Every promise was kept, but the exception left the body, and what stands behind that line never ran.\n"
+        f"Where the body is meant to end so, mark it with faults(..., raises={types}); where it is meant to go on, "
+        f"put pytest.raises({types}) around the call that raises."
+    )
+
+
+def _is_an_assertion(outcome: Raised) -> bool:
+    return is_of_pytest(outcome, "Failed") or isinstance(outcome.exception, AssertionError)
+
+
 def _print(run: Run) -> None:
     """Hand on what the ranks printed, so that pytest treats it as it does the output of any test."""
     for rank, output in sorted(run.output.items()):
@@ -132,11 +156,7 @@ def _print(run: Run) -> None:
 
 def _wish(outcome: Raised) -> Any:
     """What the body asked pytest for by raising, None for a failure."""
-    return next((WISHES[name] for name in WISHES if _is_of_pytest(outcome, name)), None)
-
-
-def _is_of_pytest(outcome: Raised, name: str) -> bool:
-    return outcome.type_name == name and outcome.error.module in ("builtins", "_pytest.outcomes")
+    return next((WISHES[name] for name in WISHES if is_of_pytest(outcome, name)), None)
 
 
 def _by_time(run: Run) -> list[int]:
@@ -153,7 +173,7 @@ def _by_time(run: Run) -> list[int]:
     )
 
 
-def _text(item: pytest.Function, run: Run, failed: list[int]) -> str:
+def _text(item: pytest.Function, run: Run, failed: list[int], *remarks: str) -> str:
     told: dict[str, tuple[str, str]] = {}
     parts: dict[str, list[int]] = {}
     for rank in failed:
@@ -167,6 +187,7 @@ def _text(item: pytest.Function, run: Run, failed: list[int]) -> str:
     for key, ranks in parts.items():
         headline, text = told[key]
         texts.append(f"{_ranks(ranks)} of {run.world_size} failed: {headline}\n\n{text}")
+    texts += remarks
     others = [rank for rank in failed if not isinstance(run.outcomes[rank], Raised)]
     if run.plan or others or not texts:
         is_first = bool(others) and failed[0] == others[0]
@@ -191,14 +212,34 @@ def _told(item: pytest.Function, outcome: Raised) -> tuple[str, str]:
     style = item.config.getoption("tbstyle", "auto")
     if not item.config.getoption("fulltrace", False):
         cut = found.traceback.cut(path=item.path)
-        found.traceback = (
-            cut.filter(lambda entry: not str(entry.path).startswith(OWN_CODE)) or cut or found.traceback
-        )
+        found.traceback = cut.filter(lambda entry: not str(entry.path).startswith(OWN_CODE))
+        if not found.traceback:
+            return _headline(str(exception)), found.exconly(tryshort=True)
     try:
         shown = found.getrepr(style="long" if style == "auto" else style, abspath=False, funcargs=False)
-        return _headline(found.exconly(tryshort=True)), str(shown).rstrip()
+        return _headline(_told_in_a_line(outcome, found)), _without_own_frames(str(shown).rstrip())
     except Exception:
         return _headline(f"{outcome.type_name}: {outcome.message}"), outcome.traceback_text.rstrip()
+
+
+def _told_in_a_line(outcome: Raised, found: pytest.ExceptionInfo[BaseException]) -> str:
+    return name_error(outcome.error) if outcome.error.failures else found.exconly(tryshort=True)
+
+
+def _without_own_frames(text: str) -> str:
+    """`text` without our frames in the tracebacks of other ranks, which the engine writes into its message."""
+    kept: list[str] = []
+    indent = None  # of the frame that is left out, until a line stands no deeper
+    for line in text.splitlines():
+        body = line[1:] if line.startswith("E ") else line
+        depth = len(body) - len(body.lstrip())
+        if indent is not None and depth > indent:
+            continue
+        frame = FRAME.match(body)
+        indent = depth if frame and frame[1].startswith(OWN_CODE) else None
+        if indent is None:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _headline(text: str) -> str:

@@ -128,6 +128,27 @@ def test_after_a_planned_death_ranks_may_fail_in_any_way_but_an_assertion():
     assert [violation.ranks for violation in recovered(recording.raised([1], WRONG).run())] == [(1,)]
 
 
+MISSED = ErrorRecord(type_name="Failed", module="builtins", message="DID NOT RAISE OSError")
+
+
+@pytest.mark.parametrize("error", [WRONG, MISSED], ids=["assert", "pytest.raises"])
+def test_an_assertion_is_news_also_beside_a_save_that_is_not_over_and_after_a_death(error):
+    plan = "writer.write_data@2=delay(0.1)"
+    recording = Recording(plan).begin(range(4)).enter(range(4), "write").fire(2, step="write")
+    assert [violation.ranks for violation in recovered(recording.raised([1], error).run())] == [(1,)]
+    recording = Recording("writer.write_data@2=kill").begin(range(4)).enter(range(4), "write")
+    recording.fire(2, step="write").died([2]).end([0, 1, 3], FULL).raised([0, 3], FULL).raised([1], error)
+    assert [violation.ranks for violation in recovered(recording.run())] == [(1,)]
+
+
+def test_an_assertion_of_the_engine_itself_belongs_to_the_save_that_it_ended():
+    recording = Recording("writer.write_data@2=raise(OSError)").begin(range(4)).enter(range(4), "write")
+    frames = (("/site-packages/torch/distributed/checkpoint/utils.py", 7, "all_reduce"),)
+    of_the_engine = ErrorRecord(type_name="AssertionError", message="no metadata", frames=frames)
+    recording.fire(2, step="write").raised(range(4), of_the_engine)
+    assert recovered(recording.run()) == ()
+
+
 def test_a_failure_that_is_not_that_of_the_handled_error_is_news():
     plan = "fs.create_stream@1#1=raise(OSError)"
     recording = Recording(plan).begin(range(4)).enter(range(4), "write").fire(1, step="write")

@@ -19,6 +19,26 @@ WRONG = {
         '@pytest.mark.faults("", may_not_fir=True)\ndef test_it(): pass',
         "test_it: the marker faults has no option 'may_not_fir'; options are *'may_not_fire'*",
     ),
+    "raises_a_name": (
+        "@pytest.mark.faults('', raises='OSError')\ndef test_it(): pass",
+        "test_it: *raises must be a type of exception or a tuple of such (got 'OSError'); nearest is raises=OSError",
+    ),
+    "raises_an_instance": (
+        "@pytest.mark.faults('', raises=(OSError, KeyError('x')))\ndef test_it(): pass",
+        "test_it: *raises must be a type of *(got a value of type KeyError); nearest is raises=KeyError",
+    ),
+    "raises_nothing": (
+        "@pytest.mark.faults('', raises=())\ndef test_it(): pass",
+        "test_it: *raises must be a type of exception or a tuple of such (got ())",
+    ),
+    "raises_an_assertion": (
+        "@pytest.mark.faults('', raises=AssertionError)\ndef test_it(): pass",
+        "test_it: *raises=AssertionError would take each assert of the test that fails for what is meant; put *",
+    ),
+    "plan_of_two_values": (
+        "@pytest.mark.faults(pytest.param('', ''))\ndef test_it(): pass",
+        "test_it: the marker faults takes one plan in each pytest.param (got 2 values)",
+    ),
     "rank": (
         '@pytest.mark.world(2)\n@pytest.mark.faults("writer.finish@2=raise(OSError)")\ndef test_it(): pass',
         "test_it: *rank 2*",

@@ -8,7 +8,7 @@ import pytest
 
 import faultkit
 from faultkit import checks, scenarios, strategies  # noqa: F401  the import is the test
-from faultkit.worlds import World
+from faultkit.worlds import ErrorRecord, World
 
 NAMES = (
     "Fault FaultPlan World Run Outcome Returned Raised Died Hung Verdict "
@@ -42,6 +42,33 @@ def test_a_world_is_made_and_asked_as_written():
         assert hasattr(faultkit.Raised, name)
     assert faultkit.Died(signal="SIGKILL").exitcode is None and faultkit.Hung(stack="here").stack == "here"
     assert faultkit.Returned(3).value == 3
+
+
+ERROR = ErrorRecord(type_name="OSError", message="disk full\nreally")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "names", "told"),
+    [
+        (faultkit.Returned(3), "failures exception message type_name", "it is Returned(value=3)"),
+        (faultkit.Raised(ERROR), "value", r"the function did not return: it is Raised(OSError: 'disk full\n"),
+        (faultkit.Died(signal="SIGKILL"), "value failures exception message type_name", "signal='SIGKILL'"),
+        (
+            faultkit.Hung(stack="x" * 999),
+            "value failures exception message type_name",
+            "it is Hung(stack='xxx",
+        ),
+    ],
+)
+def test_what_an_outcome_has_not_is_told_in_a_sentence(outcome, names, told):
+    for name in names.split():
+        assert not hasattr(outcome, name)
+        with pytest.raises(AttributeError) as caught:
+            getattr(outcome, name)
+        line = str(caught.value)
+        assert line.startswith(f"this rank has no {name}, since the function ") and told in line
+        assert "\n" not in line and len(line) < 400
+        assert isinstance(getattr(faultkit.Outcome, name), property)  # so type checkers know it
 
 
 def test_storage_objects_take_a_plan_and_what_is_inside():

@@ -51,7 +51,7 @@ def twice(value):
 
 @pytest.mark.spmd
 @pytest.mark.world(2)
-@pytest.mark.faults(PLAN)
+@pytest.mark.faults(PLAN, raises=dcp.CheckpointException)
 @pytest.mark.parametrize("number", range(3))
 def test_in_FOLDER(number, checkpoint_dir):
     dcp.save({"weight": torch.ones(8)}, checkpoint_id=checkpoint_dir)
@@ -127,6 +127,31 @@ def test_replayed(world, plan, checkpoint_dir):
     run = world.run(save, checkpoint_dir)
     assert world.kind == run.kind == "fresh" and run.plan == plan
     assert [str(fired.fault) for fired in run.fired] == ["writer.write_data@1=raise(OSError, ENOSPC)"]
+    assert sorted(run.outcomes[0].failures) == [1]
+
+
+@pytest.mark.spmd
+@pytest.mark.world(2)
+@pytest.mark.faults("writer.finish@0=raise(ValueError)", raises=dcp.CheckpointException)
+def test_the_replayed_plan_need_not_raise(checkpoint_dir):
+    try:
+        save(checkpoint_dir)
+    except dcp.CheckpointException as error:
+        assert sorted(error.failures) == [1]
+
+
+@pytest.mark.spmd
+@pytest.mark.world(2)
+@pytest.mark.faults("writer.finish@0=raise(ValueError)", raises=dcp.CheckpointException)
+def test_the_replayed_plan_may_raise(checkpoint_dir):
+    save(checkpoint_dir)
+
+
+@pytest.mark.spmd
+@pytest.mark.world(2)
+def test_the_replayed_plan_leaves_the_body(checkpoint_dir):
+    save(checkpoint_dir)
+    raise NotImplementedError("it never comes here")
 
 
 @pytest.mark.spmd
@@ -169,6 +194,17 @@ def test_a_replayed_plan_takes_the_place_of_the_markers(replayed):
 def test_a_replayed_plan_does_not_reach_a_test_without_a_marker(replayed):
     for name in ("test_without_a_marker", "test_with_a_directory_alone"):
         assert replayed.cases[name].outcome == "passed", replayed.cases[name].text
+
+
+def test_under_a_replayed_plan_what_raises_says_may_be_so_and_need_not(replayed):
+    for name in ("test_the_replayed_plan_need_not_raise", "test_the_replayed_plan_may_raise"):
+        case = replayed.cases[f"{name}[{FULL_DISK}]"]
+        assert case.outcome == "passed", case.text
+
+
+def test_a_replayed_plan_that_ends_a_body_early_is_no_pass(replayed):
+    case = replayed.cases[f"test_the_replayed_plan_leaves_the_body[{FULL_DISK}]"]
+    assert case.outcome == "failed" and "raises=CheckpointException" in case.text
 
 
 def test_the_timeout_option_counts_before_the_marker(replayed):

@@ -20,6 +20,9 @@ def a_long_computation():
     print("pid", os.getpid())
     time.sleep(100)
 
+def nothing():
+    pass
+
 def only_rank_1():
     if os.environ["RANK"] == "1":
         a_long_computation()
@@ -27,7 +30,7 @@ def only_rank_1():
 @pytest.fixture(scope="module")
 def own():
     with World(2, backend="") as world:
-        world.prepare()
+        world.run(nothing)  # ranks have this module now, and come to their work at once
         print("pids", *world.pids().values())
         yield world
 """
@@ -55,7 +58,7 @@ def suite(pytester):
 def test_stacks_are_told_where_pytest_timeout_fails_the_test_and_a_run_of_the_fixture_ends_before(suite):
     result = suite(
         """
-@pytest.mark.timeout(0.5, method="signal", func_only=True)
+@pytest.mark.timeout(2, method="signal", func_only=True)
 def test_it(own):
     own.run(only_rank_1)
 
@@ -69,11 +72,11 @@ def test_nothing_is_shortened_without_need(world, own):
     assert world.run(int).timeout_seconds == 30.0
 
 @pytest.mark.world(2, backend="")
-@pytest.mark.timeout(2, func_only=True)
+@pytest.mark.timeout(5, func_only=True)
 def test_a_run_of_the_fixture(world):
     run = world.run(only_rank_1)
     assert isinstance(run.outcomes[1], Hung) and "a_long_computation" in run.outcomes[1].stack
-    assert run.timeout_seconds < 2
+    assert run.timeout_seconds < 5
 """
     )
 
@@ -87,7 +90,7 @@ def test_a_run_of_the_fixture(world):
 def test_stacks_are_told_where_pytest_timeout_ends_the_process(suite):
     result = suite(
         """
-@pytest.mark.timeout(1, method="thread", func_only=True)
+@pytest.mark.timeout(2, method="thread", func_only=True)
 def test_it(own):
     own.run(only_rank_1, plan=None)
 """
@@ -95,7 +98,7 @@ def test_it(own):
 
     assert result.ret == 1
     assert (
-        "faultkit: pytest-timeout ends this process after 1 s; 1 of 2 ranks had not finished" in result.text
+        "faultkit: pytest-timeout ends this process after 2 s; 1 of 2 ranks had not finished" in result.text
     )
     assert "in a_long_computation" in result.text
     assert result.left == []

@@ -38,6 +38,7 @@ SAVE_POINTS = (
 )
 LOAD_POINTS = ("storage.set_up_storage_reader:before", "storage.read_data:before")
 RANKS_MAX = 64
+OPTIONAL = ("list", "prune")  # of the functions of a manager
 
 
 def checkpoint_history(
@@ -147,5 +148,5 @@ def replay_history(
 def _require_functions(manager: Manager) -> None:
     for name in ("save", "load_latest", "list", "prune"):
         function = getattr(manager, name)
-        if not callable(function) and not (name == "prune" and function is None):
+        if not callable(function) and not (name in OPTIONAL and function is None):
             raise InvalidArgument(f"manager: {name} must be a function (got {function!r:.80})")

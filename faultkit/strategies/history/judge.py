@@ -93,7 +93,7 @@ def judge_restart(
             return Judged(Finding(Verdict.SILENT_WRONG, sentence))
     if version not in allowed(model):
         return Judged(_not_allowed(model, version))
-    if max(listed, default=None) != step:
+    if listed is not None and max(listed, default=None) != step:
         sentence = (
             f"list gave {_steps(listed)} where load_latest came back to {_steps([step] if step else [])}"
         )

@@ -20,10 +20,11 @@ __all__ = ["Came", "RankCall", "prune", "restart", "save"]
 class Came(msgspec.Struct, frozen=True):
     """What one rank came back to: what `list` gave, what `load_latest` returned, and what then stood there.
 
-    `listed` and `step` are texts where they are no steps; the text says what they are.
+    `listed` and `step` are texts where they are no steps; the text says what they are.  `listed` is None where the
+    manager has no `list`.
     """
 
-    listed: tuple[int, ...] | str
+    listed: tuple[int, ...] | str | None
     step: int | str | None
     parts: dict[str, Part]
 
@@ -67,7 +68,9 @@ def restart(manager: Manager, folder: str) -> Came:
     return Came(listed, step, read(state))
 
 
-def _listed(manager: Manager, folder: Path) -> tuple[int, ...] | str:
+def _listed(manager: Manager, folder: Path) -> tuple[int, ...] | str | None:
+    if manager.list is None:
+        return None
     try:
         steps = list(manager.list(folder))
     except Exception as error:

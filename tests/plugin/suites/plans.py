@@ -23,14 +23,14 @@ def nothing():
 
 
 @pytest.mark.spmd
-@pytest.mark.faults(FULL_DISK, pytest.param(BAD_FINISH, id="finish"))
+@pytest.mark.faults(FULL_DISK, pytest.param(BAD_FINISH, id="finish"), raises=dcp.CheckpointException)
 def test_every_promise_holds(checkpoint_dir):
     save(checkpoint_dir)
 
 
 @pytest.mark.spmd
 @pytest.mark.world(2, 3)
-@pytest.mark.faults(FULL_DISK, BAD_FINISH)
+@pytest.mark.faults(FULL_DISK, BAD_FINISH, raises=dcp.CheckpointException)
 def test_each_plan_in_each_size(checkpoint_dir):
     save(checkpoint_dir)
 
@@ -142,7 +142,9 @@ def test_faulty_writer_in_a_run(world, faulty_writer):
 @pytest.mark.parametrize("size", [pytest.param(6, marks=pytest.mark.world(6))])
 @pytest.mark.faults("writer.write_data@5=raise(ValueError)")
 def test_the_world_of_a_parameter(size, world, checkpoint_dir):
-    assert world.run(save, checkpoint_dir).world_size == size
+    run = world.run(save, checkpoint_dir)
+    assert run.world_size == size
+    run.raise_for_violations()
 
 
 def test_many_runs(world):

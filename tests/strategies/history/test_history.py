@@ -231,6 +231,15 @@ To see it again
     )
 
 
+def test_a_manager_that_nobody_can_ask_for_its_steps_is_judged_by_what_it_loads(worlds):
+    silent = msgspec.structs.replace(dcp_manager, name="silent", list=None)
+    whole = [("start", 2), ("save",), ("save",), ("restart", 1), ("save",), ("restart", 2)]
+    assert replay_history(silent, whole, worlds=worlds).startswith("HELD: ")
+    with pytest.raises(AssertionError, match="what load_latest loaded for step 1 is no checkpoint"):
+        replay_history(silent, MIXED, worlds=worlds)
+    checkpoint_history(silent)  # is not refused
+
+
 def test_the_lines_of_the_story_run_as_they_stand(worlds):
     with pytest.raises(AssertionError) as caught:
         replay_history(refusing, MIXED, worlds=worlds)
