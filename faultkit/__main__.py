@@ -1,8 +1,21 @@
-"""``python -m faultkit``: the command line."""
+"""The command ``faultkit``, and ``python -m faultkit``: from its first line on, a signal ends it in one line."""
 
 from __future__ import annotations
 
-from faultkit.cli import main
+from typing import NoReturn
+
+from faultkit import endings
+
+__all__ = ["main"]
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    endings.install()
+    from faultkit.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,8 @@
 """A sweep for somebody who waits for it: progress, report and files, and an exit status for whatever happens.
 
-Promises.  What can be known to be wrong is said before anything starts.  Ctrl-C and SIGTERM end the ranks in
-order, and what was done by then is reported and written.  Left out: the arguments of the commands
-(`faultkit.cli`) and how a report looks (`faultkit.report`).
+Promises.  What can be known to be wrong is said before anything starts.  Ctrl-C, SIGTERM and SIGHUP end the ranks
+in order, and what was done by then is reported and written (`faultkit.endings`).  Left out: the arguments of
+the commands (`faultkit.cli`) and how a report looks (`faultkit.report`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,31 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from faultkit import endings
+from faultkit.endings import INTERRUPTED
+from faultkit.wording import printable, seen
 
 if TYPE_CHECKING:
     from faultkit.plan import FaultPlan
     from faultkit.sweep import Progress
 
-__all__ = ["BROKEN", "HELD", "INTERRUPTED", "USAGE", "Mistake", "attended_sweep", "fail", "say"]
+__all__ = [
+    "BROKEN",
+    "HELD",
+    "INTERRUPTED",
+    "USAGE",
+    "Mistake",
+    "attended_sweep",
+    "fail",
+    "require_types",
+    "say",
+]
 
-HELD, BROKEN, USAGE, HARNESS, INTERRUPTED = 0, 1, 2, 3, 130
+HELD, BROKEN, USAGE, HARNESS = 0, 1, 2, 3
 HARNESS_HINT = (
     "No verdict follows from this. Try --kind fresh, or fewer ranks and jobs; "
     "FAULTKIT_TRACEBACK=1 shows where it happened."
@@ -43,7 +57,6 @@ def attended_sweep(
     json_path: str | None,
     report_path: str | None,
     plans: list[FaultPlan] | None,
-    allow: tuple[str, ...],
     launcher: str | None = None,
     stories: bool = False,
     **choices: Any,
@@ -68,13 +81,13 @@ def attended_sweep(
         plan.validate_for(world_size)
         if kind == "simulated":
             require_carried(plan)
-    scenario = _scenario(scenario_text, allow)
+    scenario = _scenario(scenario_text, world_size)
 
     from faultkit.sweep import sweep as run_sweep
 
     shown: list[Progress] = []
     status = None
-    with _terminated_as_interrupted():
+    with endings.in_order():
         try:
             with output.progress_bar() as advance:
 
@@ -94,7 +107,7 @@ def attended_sweep(
                     **choices,
                 )
         except KeyboardInterrupt:
-            status = say("interrupted", INTERRUPTED)
+            status = endings.tell()
         except Exception as error:
             if not shown:
                 raise
@@ -106,8 +119,6 @@ def attended_sweep(
     try:
         # first, since whoever reads the report may stop reading
         output.write(journal, json_path, report_path)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         output.show(journal, stories=stories, to_stderr=json_path == "-")
         raise Mistake(f"{error.filename} cannot be written: {error.strerror}") from None
@@ -117,30 +128,53 @@ def attended_sweep(
     return HELD if journal.held else BROKEN
 
 
-def _scenario(text: str, allow: tuple[str, ...]) -> Any:
-    """The scenario; its module and those of allowed exception types may lie in the current directory."""
-    import importlib.util
+def require_types(allow: tuple[str, ...]) -> None:
+    """Raises Mistake for an ``--allow`` that names no type of a module; imports nothing."""
+    from faultkit.importing import has_module
 
-    from faultkit.scenarios import BUILT_IN, ScenarioError, get
-    from faultkit.worlds import client
-
-    name = text.partition(",")[0]
-    if ":" in name or allow:
+    if allow:
         sys.path.insert(0, os.getcwd())
     for entry in allow:
-        module = entry.partition(":")[0].partition(".")[0]
-        if not module.isidentifier() or importlib.util.find_spec(module) is None:
-            raise Mistake(f"--allow must name a type as module:Name, and there is no module for {entry!r}")
-    if ":" in name:
-        with contextlib.suppress(ImportError, ValueError):
-            if importlib.util.find_spec(name.partition(":")[0].partition(".")[0]) is not None:
-                client.warm_up()  # it imports torch while the user's module does
-    elif name in BUILT_IN:
-        client.warm_up()
+        module, colon, name = entry.partition(":")
+        if not (colon and name and has_module(module)):
+            raise Mistake(
+                f"--allow must name a type as module:Name, and there is no module for {seen(entry)}"
+            )
+
+
+def _scenario(text: str, world_size: int) -> Any:
+    """The scenario; its module may lie in the current directory.  Ranks are on their way then."""
+    from faultkit.scenarios import ScenarioError, get, options_of
+    from faultkit.worlds import client
+
     try:
-        return get(text)
+        if ":" in options_of(text)[0]:
+            sys.path.insert(0, os.getcwd())
+        with _warmed_up_beside_torch():
+            scenario = get(text)
+        scenario.validate_for(world_size)
     except ScenarioError as error:
         raise Mistake(str(error)) from None
+    client.warm_up()
+    return scenario
+
+
+@contextlib.contextmanager
+def _warmed_up_beside_torch() -> Iterator[None]:
+    """Where a module imports torch meanwhile, the fork server does so at the same time."""
+    from faultkit.worlds import client
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+            if name == "torch":
+                client.warm_up()
+
+    sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(Finder)  # type: ignore[arg-type]
 
 
 def fail(error: Exception) -> int:
@@ -155,7 +189,7 @@ def fail(error: Exception) -> int:
     if isinstance(error, ScenarioError):
         status = say(str(error), USAGE)
         if error.story:
-            click.echo(f"\n{error.story}", err=True)
+            click.echo(f"\n{printable(error.story)}", err=True)
         return status
     if isinstance(error, TransportError):
         return say(str(error), USAGE)
@@ -165,25 +199,5 @@ def fail(error: Exception) -> int:
 
 
 def say(message: str, status: int) -> int:
-    click.echo(f"faultkit: {message}", err=True)
+    click.echo(f"faultkit: {printable(message)}", err=True)
     return status
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the ranks in order, as Ctrl-C does."""
-    import signal
-    import threading
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

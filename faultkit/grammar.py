@@ -17,6 +17,7 @@ import msgspec
 
 from faultkit.actions import Action, Argument, from_arguments, require_actionable, require_allowed
 from faultkit.filters import ANY, THREADS, read_path, read_thread
+from faultkit.limits import require_count, require_length
 from faultkit.points import MOMENTS, Point, find, require_filterable, require_moment
 from faultkit.spans import CALL_MAX, RANK_MAX, merged
 from faultkit.wording import PlanError, listed, nearest, seen
@@ -83,6 +84,7 @@ def read_calls(text: str) -> str:
 
 class _Reader:
     def __init__(self, text: str, subject: str, allow: Collection[str] = ()) -> None:
+        require_length(len(text), subject)
         self.text = text
         self.subject = subject
         self.allow = allow
@@ -135,6 +137,7 @@ class _Reader:
         faults: list[FaultParts] = []
         while self.kind != "end":
             faults.append(self.fault())
+            self.checked(0, require_count, len(faults))
             if self.kind != "end" and not self.take(";"):
                 self.unexpected("';' or the end of the plan after a fault")
         return faults

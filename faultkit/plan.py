@@ -32,6 +32,7 @@ import msgspec
 from faultkit.actions import OWN_EXCEPTIONS, Action, require_actionable, require_allowed
 from faultkit.filters import ANY, filter_text, matches, read_path, read_thread
 from faultkit.grammar import ROLES, FaultParts, read_action, read_calls, read_fault, read_plan, read_ranks
+from faultkit.limits import require_count, require_length
 from faultkit.plan_json import read_faults, write_faults
 from faultkit.points import MOMENTS, catalogue, find, require_filterable, require_moment
 from faultkit.spans import bounded, call_text, holds, ranks_text, spans_of
@@ -138,7 +139,7 @@ class FaultPlan(msgspec.Struct, frozen=True):
     """The faults of one run, in the order in which they are carried out where several hit the same call.
 
     `faults` may be one `Fault` or any iterable of them.  A plan is iterable, sized, and false when empty;
-    ``+`` joins two plans.
+    ``+`` joins two plans.  Raises PlanError for more than `faultkit.limits` allows.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -149,6 +150,8 @@ class FaultPlan(msgspec.Struct, frozen=True):
         if isinstance(self.faults, str | bytes) or not all(isinstance(fault, Fault) for fault in faults):
             message = f"faults must be Fault values (got {seen(self.faults)}); FaultPlan.parse reads text"
             raise TypeError(message)
+        require_count(len(faults))
+        require_length(sum(len(str(fault)) + 2 for fault in faults), "a plan")
         msgspec.structs.force_setattr(self, "faults", faults)
 
     @classmethod

@@ -5,8 +5,8 @@
 
 ``moment``, ``ranks`` and ``calls`` may be left out; ``ranks`` may be an integer or a list of integers,
 ``calls`` an integer.  A fault of layer ``fs`` may have ``path`` and ``thread`` as well.  Unknown and repeated
-keys are errors.  Text is UTF-8; it is written as ASCII, in one line.  Left out: whether the values stand for a
-fault, which `faultkit.plan.Fault` checks.
+keys are errors, and so is more than `faultkit.limits` allows.  Text is UTF-8; it is written as
+ASCII, in one line.  Left out: whether the values stand for a fault, which `faultkit.plan.Fault` checks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
+from faultkit.limits import JSON_CHARACTERS_MAX, require_count, require_length
 from faultkit.wording import PlanError, listed, nearest, seen, shortened
 
 __all__ = ["read_faults", "write_faults"]
@@ -33,6 +34,7 @@ def read_faults(text: str | bytes | bytearray) -> list[dict[str, Any]]:
     faults = _object(_value(text), "the plan", required=("faults",), known=("faults",))["faults"]
     if not isinstance(faults, list):
         raise PlanError(f"faultkit plan, JSON: 'faults' must be a list (got {seen(faults)})")
+    require_count(len(faults))
     for index, entry in enumerate(faults):
         on_files = isinstance(entry, dict) and str(entry.get("point", "")).startswith("fs.")
         known = _FILE_KEYS if on_files else _FAULT_KEYS
@@ -49,6 +51,7 @@ def write_faults(faults: list[dict[str, Any]]) -> str:
 def _value(text: object) -> object:
     if not isinstance(text, str | bytes | bytearray):
         raise TypeError(f"a plan as JSON must be str or bytes (got {seen(text)})")
+    require_length(len(text), "faultkit plan, JSON:", JSON_CHARACTERS_MAX)
     try:
         decoded = text if isinstance(text, str) else text.decode("utf-8")
         return json.loads(decoded, object_pairs_hook=_pairs, parse_constant=_constant)

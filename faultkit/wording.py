@@ -8,6 +8,7 @@ short printable line.  Nothing here knows the grammar.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = ["PlanError", "listed", "nearest", "printable", "seen", "shortened"]
@@ -15,6 +16,7 @@ __all__ = ["PlanError", "listed", "nearest", "printable", "seen", "shortened"]
 SEEN_LENGTH_MAX = 48
 WORDS_LISTED_MAX = 24
 WORD_LENGTH_MAX = 80
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class PlanError(ValueError):
@@ -35,8 +37,11 @@ def shortened(text: str, length_max: int = SEEN_LENGTH_MAX) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with all but its line ends as a terminal shows it: control characters are escaped as `repr` has them."""
-    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+    """`text` without what a terminal would obey: each control character but tab and line end as its escape.
+
+    So also what turns the direction of writing, and lone surrogates.
+    """
+    return _OBEYED.sub(lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def seen(value: object) -> str:

@@ -161,7 +161,7 @@ from importlib.metadata import distribution
 print(sorted((e.group, e.name, e.value) for e in distribution("faultkit").entry_points))
 """
     assert ast.literal_eval(python(installed, tmp_path, code)) == [
-        ("console_scripts", "faultkit", "faultkit.cli:main"),
+        ("console_scripts", "faultkit", "faultkit.__main__:main"),
         ("pytest11", "faultkit", "pytest_faultkit.plugin"),
     ]
 

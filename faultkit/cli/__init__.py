@@ -7,7 +7,6 @@ nothing of the engine; each command imports what it needs.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
@@ -16,12 +15,17 @@ from typing import Any, NoReturn
 
 import click
 
-from faultkit.attended import BROKEN, HELD, INTERRUPTED, USAGE, Mistake, fail, say
+from faultkit import endings
+from faultkit.attended import HELD, USAGE, Mistake, fail, say
 from faultkit.cli.scale import scale
 from faultkit.cli.storage import crash, damage
 from faultkit.cli.sweeps import replay, sweep
 
 __all__ = ["command", "main"]
+
+
+class _Interrupted(BaseException):
+    """KeyboardInterrupt past click, which would begin a line of its own for it."""
 
 
 class _Commands(click.Group):
@@ -37,20 +41,25 @@ class _Commands(click.Group):
             )
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+        except EOFError as error:  # which click takes for Ctrl-D
+            raise RuntimeError("a process ended in the middle of what it had to say") from error
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
-    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
-    for stream in streams:
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")  # a terminal that knows no dot still gets its report
-    try:
-        status = _invoke(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # whoever read the output has seen enough; nothing may be written at the end of the interpreter either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = BROKEN
+    from faultkit.cli import streams
+
+    with streams.ready() as refusal:
+        try:
+            status = say(refusal, USAGE) if refusal else _invoke(arguments)
+        except Mistake as error:  # standard error cannot be written
+            status = say(error.format_message(), USAGE)
+        status = streams.flushed(status)
     sys.exit(status)
 
 
@@ -66,9 +75,9 @@ def _invoke(arguments: Sequence[str] | None) -> int:
         return say(error.format_message(), USAGE)
     except PlanError as error:
         return say(str(error), USAGE)
-    except (KeyboardInterrupt, click.Abort):
-        return say("interrupted", INTERRUPTED)
-    except (BrokenPipeError, GeneratorExit):
+    except (_Interrupted, KeyboardInterrupt, click.Abort):
+        return endings.tell()
+    except GeneratorExit:
         raise
     except Exception as error:
         return fail(error)
@@ -112,6 +121,11 @@ def command(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+        return
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise Mistake(f"the current directory cannot be used: {error.strerror}; go to another one") from None
 
 
 @command.command()

@@ -14,20 +14,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faultkit.attended import Mistake
+from faultkit.wording import seen
 
 if TYPE_CHECKING:
     from faultkit.crash import Exploration
 
 __all__ = [
+    "BUDGET_SECONDS_MAX",
     "CrashWork",
     "crash_work",
-    "require_above_zero",
     "require_files",
+    "require_numbers",
+    "require_seconds",
     "scenario_of",
     "scenario_text",
     "world_of",
 ]
 
+BUDGET_SECONDS_MAX = 30 * 24 * 3600.0
 ALIASES = {"dcp-save": "dcp-fresh"}
 OF_A_COMMAND = {
     "resume": "--resume",
@@ -49,7 +53,7 @@ class CrashWork(NamedTuple):
 def crash_work(work: tuple[str, ...], options: dict[str, Any]) -> CrashWork:
     """What to explore, a scenario or a command.  Raises Mistake."""
     from faultkit import crash
-    from faultkit.wording import listed, nearest, seen
+    from faultkit.wording import listed, nearest
 
     require_files(options)
     models = options["models"] or crash.MODELS
@@ -58,7 +62,7 @@ def crash_work(work: tuple[str, ...], options: dict[str, Any]) -> CrashWork:
             raise Mistake(
                 f"--models must be one of {listed(crash.MODELS)} (got {seen(model)}){nearest(model, crash.MODELS)}"
             )
-    require_above_zero(options, "budget", "timeout")
+    require_numbers(options)
     is_scenario = len(work) == 1 and "{" not in work[0]
     chosen = {
         "bound": _bound(options, is_scenario),
@@ -95,7 +99,7 @@ def _of_command(
 ) -> CrashWork:
     from faultkit import scripts
 
-    resume = tuple(shlex.split(options["resume"] or ""))
+    resume = _resume(options["resume"])
     for program, *rest in filter(None, (command, resume)):
         if program in ("python", "python3") or shutil.which(program) is not None:
             continue
@@ -124,6 +128,18 @@ def _of_command(
     return CrashWork(explore, {"job": job})
 
 
+def _resume(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise Mistake(f"--resume must be a command as a shell takes it (got {seen(text)}: {error})") from None
+    if not words:
+        raise Mistake(f"--resume must be a command (got {seen(text)}); leave it out to run COMMAND again")
+    return words
+
+
 def _names_a_scenario(text: str) -> bool:
     from faultkit.crash.scenario import SCENARIOS
 
@@ -139,8 +155,7 @@ def world_of(size: int | None, default: int) -> int:
     from faultkit.worlds import World
 
     if size is None:
-        return default
-
+        size = default
     try:
         World(size)  # starts nothing, and says what is wrong
     except ValueError as error:
@@ -184,19 +199,32 @@ def _bound(options: dict[str, Any], is_scenario: bool) -> Any:
         raise Mistake(str(error).removeprefix("Bound: ")) from None
 
 
-def require_above_zero(options: dict[str, Any], *names: str) -> None:
-    for name in names:
-        if options[name] is not None and not options[name] > 0:
-            raise Mistake(f"--{name} must be a number of seconds above 0 (got {options[name]:g})")
+def require_seconds(option: str, value: float | None, seconds_max: float) -> None:
+    """Raises Mistake where `value` is given and no number of seconds that can be waited for."""
+    if value is not None and not 0 < value <= seconds_max:
+        raise Mistake(
+            f"{option} must be a number of seconds above 0 and at most {seconds_max:g} (got {value:g})"
+        )
+
+
+def require_numbers(options: dict[str, Any]) -> None:
+    """Raises Mistake for bounds and a seed that cannot be meant."""
+    from faultkit.worlds.arguments import TIMEOUT_SECONDS_MAX, require_seed
+
+    require_seconds("--budget", options.get("budget"), BUDGET_SECONDS_MAX)
+    require_seconds("--timeout", options["timeout"], TIMEOUT_SECONDS_MAX)
+    try:
+        require_seed(options["seed"])
+    except ValueError as error:
+        raise Mistake(str(error).removeprefix("World: ")) from None
 
 
 def require_files(options: dict[str, Any]) -> None:
-    from faultkit.report.output import refusal
+    from faultkit.report.output import refusal_of
 
     report = options["report_path"]
     if report is not None and not report.lower().endswith(".html"):
-        raise Mistake(f"--report must end with .html (got {report!r}); --json writes JSON")
-    if why := refusal(options["json_path"], report) or refusal(options.get("keep"), None).replace(
-        "--json", "--keep"
-    ):
+        raise Mistake(f"--report must end with .html (got {seen(report)}); --json writes JSON")
+    paths = {"--json": options["json_path"], "--report": report, "--keep": options.get("keep")}
+    if why := refusal_of(paths):
         raise Mistake(why)

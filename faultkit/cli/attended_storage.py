@@ -1,8 +1,8 @@
 """``faultkit crash`` and ``faultkit damage`` for somebody who waits: report, files, an exit status for all there is.
 
 Promises.  What can be known to be wrong is said before anything starts.  Exit status: 0 nothing was found, 1 a
-violation (or damage that no load notices), 2 bad input, 3 the harness failed, 130 interrupted by Ctrl-C or SIGTERM:
-what was found by then is told and written.  Left out: the arguments (`faultkit.cli.storage`).
+violation (or damage that no load notices), 2 bad input, 3 the harness failed, 130 interrupted by Ctrl-C, SIGTERM or
+SIGHUP: what was found by then is told and written.  Left out: the arguments (`faultkit.cli.storage`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from typing import Any
 
 import click
 
-from faultkit.attended import BROKEN, HELD, Mistake, _terminated_as_interrupted, say
+from faultkit import endings
+from faultkit.attended import BROKEN, HELD, Mistake, say
 from faultkit.cli.asked_storage import (
     crash_work,
-    require_above_zero,
     require_files,
+    require_numbers,
     scenario_of,
     scenario_text,
     world_of,
 )
+from faultkit.wording import printable
 
 __all__ = ["attended_crash", "attended_damage", "replay_crash"]
 
@@ -36,7 +38,7 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
     if found is None:
         return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
-    print(found.text(), file=stream)
+    print(printable(found.text()), file=stream)
     if "job" in source and not (source["job"].results or source["job"].values):
         print("(no --result and no --value: only the exit status of the resumption was judged)", file=stream)
     _write(options["json_path"], found.to_json() + "\n")
@@ -59,7 +61,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     from faultkit.wording import listed, nearest, seen
 
     require_files(options)
-    require_above_zero(options, "timeout")
+    require_numbers(options)
     actions: list[str] = []
     for pattern in options["actions"] or ("*",):
         matching = fnmatch.filter(damage.ACTIONS, pattern)
@@ -84,7 +86,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     if found is None:
         return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
-    print(found.text(), file=stream)
+    print(printable(found.text()), file=stream)
     _write(options["json_path"], found.to_json())
     if options["report_path"]:
         from faultkit.report.damage_page import as_html
@@ -134,7 +136,7 @@ def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
             judging.expect(kept.new, kept.old)
             return judging.judge(state)
 
-    with _terminated_as_interrupted():
+    with endings.in_order():
         judgement = _carried_out(judge)
     if isinstance(judgement, int):
         return judgement
@@ -153,7 +155,7 @@ def _carried_out_so_far(work: Callable[..., Any]) -> tuple[Any, int]:
     None where there is nothing.
     """
     by_then: list[Any] = []
-    with _terminated_as_interrupted():
+    with endings.in_order():
         found = _carried_out(lambda: work(on_interrupt=by_then.append))
     if not isinstance(found, int):
         return found, HELD
@@ -162,18 +164,18 @@ def _carried_out_so_far(work: Callable[..., Any]) -> tuple[Any, int]:
 
 def _carried_out(work: Callable[[], Any]) -> Any:
     """What `work` gives, or the exit status where it could not be done."""
-    from faultkit.attended import INTERRUPTED, fail
+    from faultkit.attended import fail
     from faultkit.crash.scenario import ScenarioError
     from faultkit.files import RecordingError
 
     try:
         return work()
     except KeyboardInterrupt:
-        return say("interrupted", INTERRUPTED)
+        return endings.tell()
     except (ScenarioError, RecordingError) as error:
         status = say(str(error), 2)
         if story := getattr(error, "story", ""):
-            click.echo(f"\n{story}", err=True)
+            click.echo(f"\n{printable(story)}", err=True)
         return status
     except Exception as error:
         return fail(error)

@@ -1,7 +1,7 @@
 """The command ``faultkit scale``: how a failing save grows with the number of ranks.
 
-Exit status: 0 measured, 2 bad usage or bad input, 3 the harness itself failed, 130 interrupted by Ctrl-C or
-SIGTERM; what was measured by then is told all the same.
+Exit status: 0 measured, 2 bad usage or bad input, 3 the harness itself failed, 130 interrupted by Ctrl-C,
+SIGTERM or SIGHUP; what was measured by then is told all the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from pathlib import Path
 
 import click
 
-from faultkit.attended import HELD, INTERRUPTED, Mistake, _terminated_as_interrupted, say
+from faultkit import endings
+from faultkit.attended import HELD, Mistake
+from faultkit.cli.asked_storage import BUDGET_SECONDS_MAX, require_seconds
+from faultkit.wording import printable
+from faultkit.wording import seen as shown
 
 __all__ = ["scale"]
 
@@ -60,30 +64,31 @@ def scale(
     """
     from faultkit.plan import FaultPlan
     from faultkit.report.output import refusal, write_whole
-    from faultkit.scale import DEFAULT_PLAN, Growth, Point, doubled, measure
+    from faultkit.scale import DEFAULT_PLAN, Growth, Point, doubled, measure, require_at
     from faultkit.scale.telling import tell
     from faultkit.scale.work import SAVE
     from faultkit.scenarios import ScenarioError, get
     from faultkit.sweep import torch_version
+    from faultkit.worlds import World
 
     if why := refusal(json_path, report_path):
         raise Mistake(why)
     if report_path is not None and not report_path.lower().endswith(".html"):
-        raise Mistake(f"--report must end with .html (got {report_path!r})")
-    if budget is not None and not budget > 0:
-        raise Mistake(f"--budget must be a number of seconds above 0 (got {budget:g})")
+        raise Mistake(f"--report must end with .html (got {shown(report_path)})")
+    require_seconds("--budget", budget, BUDGET_SECONDS_MAX)
     plan = FaultPlan.parse(plan_text if plan_text is not None else DEFAULT_PLAN)
     try:
         sizes = doubled(low, high)
-        if at < 2:
-            raise ValueError(f"scale: 'at' must be a number of ranks from 2 (got {at})")
+        World(low, kind="simulated")  # starts nothing, and says what is wrong
+        require_at(at)
         if scenario is not None and ":" in scenario:
             sys.path.insert(0, str(Path.cwd()))
         chosen = SAVE if scenario is None else get(scenario)
+        chosen.validate_for(low)
     except ScenarioError as error:
         raise Mistake(str(error)) from None
     except ValueError as error:
-        raise Mistake(str(error).removeprefix("scale: ")) from None
+        raise Mistake(str(error).removeprefix("scale: ").removeprefix("World: ")) from None
     plan.validate_for(low)
     points: list[Point] = []
 
@@ -94,16 +99,16 @@ def scale(
 
     status = HELD
     try:
-        with _terminated_as_interrupted():
+        with endings.in_order():
             growth = measure(chosen, plan=plan, sizes=sizes, at=at, budget_seconds=budget, on_point=note)
     except KeyboardInterrupt:
-        status = say("interrupted", INTERRUPTED)
+        status = endings.tell()
         if not points:
             return status
         growth = Growth(
             scenario=str(chosen), plan=str(plan), torch=torch_version(), points=tuple(points), at=at
         )
-    click.echo(tell(growth), err=json_path == "-")
+    click.echo(printable(tell(growth)), err=json_path == "-")
     if status == HELD and (left := [size for size in sizes if size > growth.points[-1].ranks]):
         click.echo(
             f"\nthe budget of {budget:g} s left out {', '.join(map(str, left))} ranks", err=json_path == "-"

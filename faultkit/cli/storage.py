@@ -76,7 +76,7 @@ def _load_options(function: Any) -> Any:
 @click.option("--programs", is_flag=True, help="Start an interpreter for every resumption.")
 @click.option("--keep", metavar="FILE", help="Write the violations, to be replayed.")
 @click.option("--replay", "replayed", metavar="FILE", help="Make a kept violation again, and load it.")
-@click.option("--finding", type=int, default=1, show_default=True, metavar="N", help="Which one of FILE.")
+@click.option("--finding", type=int, metavar="N", help="Which one of FILE.  [default: 1]")
 @click.option("--into", metavar="DIR", help="Where to make it: a directory that is empty or not there.")
 @click.option("--trust", is_flag=True, help="Run the command or load that FILE names.")
 @_load_options
@@ -101,13 +101,13 @@ def crash(work: tuple[str, ...], **options: Any) -> int:
             raise Mistake(f"--replay takes its scenario from the file: leave out {work[0]!r}")
         if options["into"] is None:
             raise Mistake("--replay needs --into, the directory in which to make the state")
+        number = 1 if options["finding"] is None else options["finding"]
         return attended_storage.replay_crash(
-            options["replayed"], options["finding"], options["into"], trusted=options["trust"]
+            options["replayed"], number, options["into"], trusted=options["trust"]
         )
-    if options["into"] is not None:
-        raise Mistake("--into belongs to --replay")
-    if options["trust"]:
-        raise Mistake("--trust belongs to --replay")
+    for option in ("into", "finding", "trust"):
+        if options[option] is not None and options[option] is not False:
+            raise Mistake(f"--{option} belongs to --replay")
     if not work:
         raise Mistake("crash needs a scenario, or a command after --")
     return attended_storage.attended_crash(work, options)

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faultkit.attended import Mistake, attended_sweep
+from faultkit.attended import Mistake, attended_sweep, require_types
+from faultkit.wording import seen as shown
 
 if TYPE_CHECKING:
     from faultkit.sweep import Order
     from faultkit.sweep.recipe import Recipe
 
 __all__ = ["replay", "sweep"]
+
+DIGITS_MAX = 18  # of a thread's number
 
 _WORLD_OPTIONS = (
     click.option("--world", "world_size", type=int, metavar="N", help="Ranks of the world.  [default: 4]"),
@@ -148,9 +151,10 @@ def sweep(
         raise Mistake("--schedules draws some and --exhaustive runs every one: leave out one of them")
     if (every or drawn > 1) and kind not in ("simulated", "auto"):
         name = "--exhaustive" if every else "--schedules"
-        raise Mistake(f"{name} needs --kind simulated or auto (got {kind or 'warm'})")
+        raise Mistake(f"{name} needs --kind simulated or auto (got {'warm' if kind is None else kind!r})")
     if plan_texts and (points_globs or moments or actions):
         raise Mistake("--plan is run instead of an enumeration: leave out --points, --moments and --actions")
+    require_types(allow)
     plans = [FaultPlan.parse(text, allow) for text in plan_texts] or None
     chosen = choose_actions(actions or DEFAULT_ACTIONS, allow)
     if points_globs or moments:
@@ -158,7 +162,7 @@ def sweep(
     return attended_sweep(
         scenario,
         world_size=4 if world_size is None else world_size,
-        kind=kind or "warm",
+        kind="warm" if kind is None else kind,
         launcher=launcher,
         timeout=timeout,
         json_path=json_path,
@@ -167,7 +171,6 @@ def sweep(
         moments=moments or DEFAULT_MOMENTS,
         actions=chosen,
         plans=plans,
-        allow=allow,
         jobs=jobs,
         every_rank=every_rank,
         seed=seed or 0,
@@ -217,40 +220,48 @@ def replay(
 
     --script writes the run as a script that any Python with torch runs, for a report to who maintains the engine.
     """
+    from faultkit.report.output import refusal_of
     from faultkit.scenarios import scenario_for_plan
     from faultkit.sweep.recipe import read_recipe
     from faultkit.worlds import witness
 
+    require_types(allow)
     recipe = read_recipe(plan_or_file, allow)
-    name = scenario or recipe.scenario
+    name = recipe.scenario if scenario is None else scenario
     if name is None:
         joined = sum(recipe.plans, start=type(recipe.plans[0])())
         name = scenario_for_plan(joined).name
     if script_path is not None and len(recipe.plans) > 1:
         raise Mistake(f"--script is of one plan (got {len(recipe.plans)})")
     orders = _orders(recipe, seed, schedule)
-    chosen = kind or recipe.kind or "warm"
+    chosen = _first(kind, recipe.kind, "warm")
+    if script_path is not None and (why := refusal_of({"--script": script_path})):
+        raise Mistake(why)
     if any(order.schedule is not None for order in orders) and chosen not in ("simulated", "auto"):
         raise Mistake(f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})")
     seen: list[witness.Witnessed] = []
     with witness.witnessed(seen.append if script_path is not None else lambda _: None):
         status = attended_sweep(
             name,
-            world_size=world_size or recipe.world_size or 4,
+            world_size=_first(world_size, recipe.world_size, 4),
             kind=chosen,
-            launcher=launcher or recipe.launcher,
+            launcher=recipe.launcher if launcher is None else launcher,
             timeout=timeout,
             json_path=json_path,
             report_path=report_path,
             plans=list(recipe.plans),
             orders=orders,
-            allow=allow,
             stories=True,
             probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
         )
     if script_path is not None:
         _write_script(script_path, [one for one in seen if one.run.plan == recipe.plans[0]], name)
     return status
+
+
+def _first(*values: Any) -> Any:
+    """The first that was given; nothing, 0 and '' are given, too, and refused where they cannot be meant."""
+    return next(value for value in values if value is not None)
 
 
 def _orders(recipe: Recipe, seed: int | None, schedule: str | None) -> list[Order]:
@@ -261,9 +272,9 @@ def _orders(recipe: Recipe, seed: int | None, schedule: str | None) -> list[Orde
     choices = None
     if schedule is not None:
         words = schedule.split(SCHEDULE_SEPARATOR)
-        if not all(word.strip().isdecimal() for word in words):
+        if not all(word.strip().isdecimal() and len(word) <= DIGITS_MAX for word in words):
             raise Mistake(
-                f"--schedule must be numbers of threads with commas between them (got {schedule!r})"
+                f"--schedule must be numbers of threads with commas between them (got {shown(schedule)})"
             )
         choices = tuple(map(int, words))
     told = recipe.orders or (Order(),) * len(recipe.plans)

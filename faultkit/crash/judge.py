@@ -19,8 +19,9 @@ from faultkit.crash.attendant import FILL, Answer, Job, LoadCall
 from faultkit.crash.knowledge import Knowledge
 from faultkit.crash.loaders import Loaders
 from faultkit.crash.pruned import load_all, settle_all
-from faultkit.crash.scenario import Scenario, ScenarioError, parameters_of
+from faultkit.crash.scenario import Scenario, ScenarioError
 from faultkit.crash.state import Judgement, State
+from faultkit.signatures import parameters_of
 from faultkit.worlds import transport
 
 __all__ = ["Judge"]

@@ -5,14 +5,14 @@ Left out: recording and judging.  Importing this imports no torch.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from faultkit.importing import ImportMistake, imported
+from faultkit.signatures import taken
 from faultkit.wording import listed, nearest, seen
 
 __all__ = ["SCENARIOS", "Scenario", "ScenarioError", "get"]
@@ -66,8 +66,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     def keywords_of(self, function: Callable[..., Any]) -> dict[str, Any]:
         """The options that `function` takes."""
-        names, anything = parameters_of(function)
-        return {name: value for name, value in self.options if anything or name in names}
+        return taken(function, dict(self.options))
 
     def __str__(self) -> str:
         values = dict(self.options)
@@ -103,17 +102,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, options=tuple({**known, **values}.items()), chosen=chosen)
 
 
-def parameters_of(function: Callable[..., Any]) -> tuple[set[str], bool]:
-    """(names that may be given as keywords, whether any may)."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return set(), False
-    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-
 KINDS: dict[type, str] = {bool: "true or false", float: "a number", int: "a whole number", str: "text"}
+OPTION_MAX = {"threads": 256, "elements": 1_000_000}  # of the built-in scenarios
 # name -> (module of faultkit.crash, attribute)
 SCENARIOS: dict[str, tuple[str, str]] = {
     "dcp-fresh": ("stock", "FRESH"),
@@ -138,11 +128,21 @@ def get(text: str) -> Scenario:
             raise ScenarioError(
                 f"scenario {seen(text)}: an option is written name=value (got {seen(setting)})"
             )
+        if key in values:
+            raise ScenarioError(
+                f"scenario {seen(text)}: option {seen(key)} stands twice; leave out one of them"
+            )
         try:
             values[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             values[key] = value
-    return scenario.with_options(**values)
+    chosen = scenario.with_options(**values)
+    for key, value in dict(chosen.options).items() if name in SCENARIOS else ():
+        if key in OPTION_MAX and not 1 <= value <= OPTION_MAX[key]:
+            raise ScenarioError(
+                f"scenario {seen(text)}: {key} must be a number from 1 to {OPTION_MAX[key]} (got {seen(value)})"
+            )
+    return chosen
 
 
 def _named(name: str) -> Scenario:
@@ -156,10 +156,8 @@ def _named(name: str) -> Scenario:
             f"of yours{nearest(name, SCENARIOS)}"
         )
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+        found = imported(f"{module_name}:{attribute}")
+    except ImportMistake as error:
         raise ScenarioError(f"crash scenario {seen(name)} cannot be found: {error}") from error
     if not isinstance(found, Scenario):
         raise ScenarioError(

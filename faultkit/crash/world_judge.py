@@ -19,8 +19,9 @@ from typing import Any
 from faultkit.crash.attendant import FILL, Answer, Job, LoadCall, _answer
 from faultkit.crash.judge import OTHER_FILL, _differences
 from faultkit.crash.materialise import Objects, Place, link_tree
-from faultkit.crash.scenario import Scenario, ScenarioError, parameters_of
+from faultkit.crash.scenario import Scenario, ScenarioError
 from faultkit.crash.state import MIX, NEW, OLD, Judgement, State
+from faultkit.signatures import parameters_of
 
 __all__ = ["WorldJudge"]
 

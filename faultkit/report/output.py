@@ -12,16 +12,17 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faultkit.wording import seen
+from faultkit.endings import beginning
+from faultkit.wording import printable, seen
 
 if TYPE_CHECKING:
     from faultkit.sweep import Journal, PlanResult, Progress
 
-__all__ = ["progress_bar", "refusal", "show", "write", "write_whole"]
+__all__ = ["progress_bar", "refusal", "refusal_of", "show", "write", "write_whole"]
 
 REPORT_SUFFIXES = (".html", ".svg")
 
@@ -29,10 +30,14 @@ REPORT_SUFFIXES = (".html", ".svg")
 def refusal(json_path: str | None, report_path: str | None) -> str:
     """Why these cannot be written, said now rather than after minutes; empty where they can."""
     if report_path is not None and not report_path.lower().endswith(REPORT_SUFFIXES):
-        return (
-            f"--report must end with {' or '.join(REPORT_SUFFIXES)} (got {report_path!r}); --json writes JSON"
-        )
-    for option, path in (("--json", json_path), ("--report", report_path)):
+        return f"--report must end with {' or '.join(REPORT_SUFFIXES)} (got {seen(report_path)}); --json writes JSON"
+    return refusal_of({"--json": json_path, "--report": report_path})
+
+
+def refusal_of(paths: Mapping[str, str | None]) -> str:
+    """Why these, by option, cannot be written, or not all of them; ``-`` is standard output."""
+    files: dict[str, str] = {}
+    for option, path in paths.items():
         if path is None or path == "-":
             continue
         try:
@@ -40,7 +45,8 @@ def refusal(json_path: str | None, report_path: str | None) -> str:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             return f"{option} must name a file that can be written (got {seen(path)}: {why})"
-        folder = os.path.dirname(os.path.realpath(path))
+        target = os.path.realpath(path)
+        folder = os.path.dirname(target)
         if Path(path).is_dir():
             return f"{option} must name a file (got {path!r}, which is a directory)"
         if _is_stream(path, mode):
@@ -48,6 +54,8 @@ def refusal(json_path: str | None, report_path: str | None) -> str:
                 return f"{option} must name a file that can be written (got {path!r})"
         elif not os.path.isdir(folder) or not os.access(folder, os.W_OK):
             return f"{option} must lie in a directory that can be written (got {path!r})"
+        elif files.setdefault(target, option) != option:
+            return f"{files[target]} and {option} must name two files (got {path!r} for both)"
     return ""
 
 
@@ -56,7 +64,7 @@ def show(journal: Journal, *, stories: bool, to_stderr: bool) -> None:
     stream = sys.stderr if to_stderr else sys.stdout
     if stories:
         for result in journal.results:
-            print(_told(result, alone=journal.planned_count == 1), file=stream)
+            print(printable(_told(result, alone=journal.planned_count == 1)), file=stream)
         if journal.planned_count == 1:
             return
     from rich.console import Console
@@ -122,15 +130,16 @@ def _is_stream(path: str, mode: int | None) -> bool:
 
 def _replace(path: str, mode: int | None, data: bytes) -> None:
     beside = os.path.join(os.path.dirname(path), f".faultkit-{secrets.token_hex(8)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with open(descriptor, "wb") as stream:
-            if mode is not None:
-                os.fchmod(descriptor, stat.S_IMODE(mode))
-            stream.write(data)
-            stream.flush()
-            os.fsync(descriptor)
-        os.replace(beside, path)
+        with beginning(beside):
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with open(descriptor, "wb") as stream:
+                if mode is not None:
+                    os.fchmod(descriptor, stat.S_IMODE(mode))
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+            os.replace(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(beside)

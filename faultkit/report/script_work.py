@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from faultkit.signatures import taken
+
 __all__ = ["STORES_NOTHING", "ScriptError", "Work", "chunk_of_class", "work_of"]
 
 KNOWN_PACKAGES = ("torch", "numpy")
@@ -199,18 +201,21 @@ def work_of(
 ) -> tuple[str, list[str]]:
     """The source that the functions need, and the call of each with the arguments as text; raises ScriptError.
 
-    A path to a directory among the arguments becomes the fresh ``directory`` of the script.
+    A path to a directory among the arguments becomes the fresh ``directory`` of the script.  The functions after the
+    first get those keywords that they take.
     """
     words = [_argument(value, f"argument {place}") for place, value in enumerate(args, start=1)]
-    words += [f"{name}={_argument(value, f'argument {name!r}')}" for name, value in kwargs.items()]
-    work, calls = Work(reserved), []
+    named = {name: f"{name}={_argument(value, f'argument {name!r}')}" for name, value in kwargs.items()}
+    work = Work(reserved)
+    calls: list[str] = []
     for function in functions:
         if not isinstance(function, FunctionType):
             raise ScriptError(
                 f"what ran is a {type(function).__name__}, and only functions of a module can be taken over"
             )
         work.add_function(function)
-        calls.append(f"{function.__name__}({', '.join(words)})")
+        given = [*words, *(taken(function, named) if calls else named).values()]
+        calls.append(f"{function.__name__}({', '.join(given)})")
     return work.text, calls
 
 

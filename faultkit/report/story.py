@@ -18,6 +18,7 @@ from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
 from faultkit.checks.naming import clip, name_error, name_ranks, top_frames
 from faultkit.replay_line import replay_line
+from faultkit.wording import printable
 from faultkit.worlds.launcher import NONE, has_failed, was_ended
 from faultkit.worlds.outcomes import Died, Hung
 
@@ -49,7 +50,7 @@ def tell(run: Any) -> str:
         _section("What the ranks printed", _output(run)),
         f"replay: {replay_command(run)}",
     ]
-    return "\n\n".join(section for section in sections if section)
+    return printable("\n\n".join(section for section in sections if section))
 
 
 def replay_command(run: Any) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +20,7 @@ from rich.text import Text
 from faultkit.checks import Verdict
 from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of
 from faultkit.sweep.journal import Journal, PlanResult
-from faultkit.wording import shortened
+from faultkit.wording import printable, shortened
 from faultkit.worlds.launcher import NONE
 
 __all__ = ["STYLES", "as_svg", "counts_text", "print_journal"]
@@ -85,7 +84,7 @@ def print_journal(journal: Journal, console: Console) -> None:
         console.print()
         console.print(_unreached(journal), style="dim")
     if journal.refused:
-        console.print(f"not possible on simulated ranks: {', '.join(journal.refused)}", style="dim")
+        console.print(Text(f"not possible on simulated ranks: {', '.join(journal.refused)}"), style="dim")
     if journal.left_out_count:
         console.print(f"these ranks stand for {journal.left_out_count} more", style="dim")
     if journal.idle_count:
@@ -139,7 +138,9 @@ def counts_text(totals: Mapping[str, int]) -> Text:
 
 
 def _headline(journal: Journal, matrix: Matrix) -> Text:
-    text = Text.assemble((journal.scenario, "bold"), f" on {_ranks(journal.world_size)}, {journal.kind}")
+    text = Text.assemble(
+        (printable(journal.scenario), "bold"), f" on {_ranks(journal.world_size)}, {journal.kind}"
+    )
     if journal.launcher == NONE:
         text.append(", no launcher")
     if journal.torch:
@@ -248,22 +249,22 @@ def _print_difference(result: PlanResult, journal: Journal, console: Console) ->
     console.print(Padding(Text(told), (0, 0, 0, len(INDENT))))
     for simulated in (False, True):
         command = journal.replay_command(result, simulated=simulated)
-        console.print(f"{INDENT}[dim]{escape(command)}[/dim]", soft_wrap=True, highlight=False)
+        console.print(Text(INDENT + printable(command), style="dim"), soft_wrap=True, highlight=False)
 
 
 def _print_group(group: Group, journal: Journal, console: Console) -> None:
-    title = Text.assemble((str(group.verdict), STYLES[group.verdict]), " ", (group.title, "bold"))
+    title = Text.assemble((str(group.verdict), STYLES[group.verdict]), " ", (printable(group.title), "bold"))
     if group.action:
         title.append(f": {group.action}")
     console.print(title)
     for violation in group.violations:
         evidence = shortened(" ".join(violation.evidence.split()), EVIDENCE_CHARACTERS_MAX)
-        console.print(Padding(Text(f"{violation.check}: {evidence}"), (0, 0, 0, len(INDENT))))
+        console.print(Padding(Text(printable(f"{violation.check}: {evidence}")), (0, 0, 0, len(INDENT))))
     for result in group.results[:1]:
         if result.covered is not None:
-            console.print(f"{INDENT}under {result.covered.text(result.simulated or result.verdict)}")
+            console.print(Text(f"{INDENT}under {result.covered.text(result.simulated or result.verdict)}"))
     command = journal.replay_command(group.results[0])
-    console.print(f"{INDENT}[dim]{escape(command)}[/dim]", soft_wrap=True, highlight=False)
+    console.print(Text(INDENT + printable(command), style="dim"), soft_wrap=True, highlight=False)
 
 
 def _figures(journal: Journal) -> str:

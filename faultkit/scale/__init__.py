@@ -14,7 +14,7 @@ from __future__ import annotations
 from faultkit.scale.growth import AT_RANKS, Cost, Growth, Point
 from faultkit.scale.laws import Law, law_of
 from faultkit.scale.lines import Line, line_through
-from faultkit.scale.measuring import DEFAULT_PLAN, SIZE_MAX, doubled, measure
+from faultkit.scale.measuring import DEFAULT_PLAN, SIZE_MAX, doubled, measure, require_at
 
 __all__ = [
     "AT_RANKS",
@@ -29,4 +29,5 @@ __all__ = [
     "law_of",
     "line_through",
     "measure",
+    "require_at",
 ]

@@ -19,12 +19,13 @@ from typing import Any
 
 import msgspec
 
-from faultkit.scale.laws import Law, law_of
+from faultkit.scale.laws import Law, law_of, sum_of
 from faultkit.scale.lines import Line, line_through
 
 __all__ = ["AT_RANKS", "FITTED_COUNT", "MEASURES", "Cost", "Growth", "Point"]
 
 AT_RANKS = 100_000
+AT_RANKS_MAX = 1_000_000_000
 FITTED_COUNT = 6  # the largest sizes: on small worlds what is the same for any size hides what grows
 WHOLE = "the whole save"
 MEASURES = {
@@ -101,12 +102,23 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
         return line.exponent if line is not None else None
 
     def law(self, collective: str, measure: str) -> Law | None:
-        """What one of `MEASURES` of a collective is made of; None where it is zero or there are under three points."""
-        return law_of(
+        """What one of `MEASURES` of a collective is made of; None where it is zero or there are under three points.
+
+        That of the whole is the sum of its parts' where its own predicts less than one of them: what is small in the
+        sum on small worlds is not seen in it, and may be nearly all of it on large ones.
+        """
+        own = law_of(
             [point.ranks for point in self.points],
             [point.value(collective, measure) for point in self.points],
             signed=not measure.endswith("seconds"),
         )
+        if collective != WHOLE:
+            return own
+        parts = [law for one in self.collectives if (law := self.law(one, measure)) is not None]
+        largest = max(self.at, self.points[-1].ranks) if self.points else self.at
+        if parts and (own is None or own.value(largest) < max(law.value(largest) for law in parts)):
+            return sum_of(parts)
+        return own
 
     def predicted(self, collective: str, measure: str) -> tuple[float, float, float]:
         """(value, low, high) of a measure on `at` ranks; zeros where there is no law."""

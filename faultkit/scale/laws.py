@@ -23,7 +23,7 @@ import numpy as np
 
 from faultkit.scale.lines import student
 
-__all__ = ["TERMS", "Law", "law_of"]
+__all__ = ["TERMS", "Law", "law_of", "sum_of"]
 
 TERMS: dict[str, Callable[[float], float]] = {
     "1": lambda ranks: 1.0,
@@ -44,6 +44,7 @@ class Law(msgspec.Struct, frozen=True):
     covariance: tuple[tuple[float, ...], ...]
     freedom: int
     largest: float
+    parts: tuple[Law, ...] = ()  # whose sum it is; the interval is that of their ends
 
     def value(self, ranks: float) -> float:
         """What the law gives for so many ranks."""
@@ -52,6 +53,9 @@ class Law(msgspec.Struct, frozen=True):
     def at(self, ranks: float) -> tuple[float, float, float]:
         """(value, low, high) for so many ranks, at least as many as were measured."""
         value = self.value(ranks)
+        if self.parts:
+            ends = [part.at(ranks) for part in self.parts]
+            return value, math.fsum(low for _, low, _ in ends), math.fsum(high for _, _, high in ends)
         place = np.array([TERMS[name](ranks) for name, _ in self.interval_terms])
         variance = float(place @ np.array(self.covariance) @ place)
         middle = _sum(self.interval_terms, ranks)
@@ -89,6 +93,19 @@ def law_of(ranks: Sequence[float], values: Sequence[float], *, signed: bool) -> 
         covariance=tuple(tuple(map(float, row)) for row in covariance),
         freedom=freedom,
         largest=max(pairs)[1],
+    )
+
+
+def sum_of(laws: Sequence[Law]) -> Law:
+    """The law of what costs all that things of these `laws` cost."""
+    coefficients = {name: math.fsum(dict(law.terms).get(name, 0.0) for law in laws) for name in TERMS}
+    return Law(
+        terms=tuple((name, value) for name, value in coefficients.items() if value),
+        interval_terms=(),
+        covariance=(),
+        freedom=0,
+        largest=math.fsum(law.largest for law in laws),
+        parts=tuple(laws),
     )
 
 

@@ -16,13 +16,13 @@ import msgspec
 
 from faultkit.plan import FaultPlan
 from faultkit.scale import meter
-from faultkit.scale.growth import AT_RANKS, Cost, Growth, Point
+from faultkit.scale.growth import AT_RANKS, AT_RANKS_MAX, Cost, Growth, Point
 from faultkit.scale.work import SAVE
 from faultkit.scenarios import Scenario, ScenarioError, Stage, get
-from faultkit.wording import PlanError
+from faultkit.wording import PlanError, seen
 from faultkit.worlds import Returned, Run, World
 
-__all__ = ["DEFAULT_PLAN", "SIZE_MAX", "doubled", "measure"]
+__all__ = ["DEFAULT_PLAN", "SIZE_MAX", "doubled", "measure", "require_at"]
 
 DEFAULT_PLAN = "writer.write_data@1=raise(OSError, EIO)"
 SIZE_MAX = 4096
@@ -42,6 +42,12 @@ def doubled(low: int, high: int) -> tuple[int, ...]:
     while sizes[-1] * 2 <= high:
         sizes.append(sizes[-1] * 2)
     return tuple(sizes)
+
+
+def require_at(at: object) -> None:
+    """Raises ValueError for no number of ranks to predict the costs for."""
+    if isinstance(at, bool) or not isinstance(at, int) or not 2 <= at <= AT_RANKS_MAX:
+        raise ValueError(f"scale: 'at' must be a number of ranks from 2 to {AT_RANKS_MAX} (got {seen(at)})")
 
 
 def measure(
@@ -65,9 +71,9 @@ def measure(
     chosen = sorted(set(sizes))
     if not chosen:
         raise ValueError("scale: sizes must hold at least one number of ranks")
-    if isinstance(at, bool) or not isinstance(at, int) or at < 2:
-        raise ValueError(f"scale: 'at' must be a number of ranks from 2 (got {at!r})")
+    require_at(at)
     plan.validate_for(chosen[0])
+    scenario.validate_for(chosen[0])
     function = functools.partial(meter.measured, scenario.function)
     on_stage = msgspec.structs.replace(
         scenario, function=function, reads_back=False, preload=(*scenario.preload, "faultkit.scale.meter")

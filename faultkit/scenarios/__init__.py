@@ -12,7 +12,7 @@ them all in the end.  Importing this package imports no torch.
 from __future__ import annotations
 
 from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_OVERWRITE, DCP_SAVE
-from faultkit.scenarios.lookup import BUILT_IN, get, scenario_for_plan
+from faultkit.scenarios.lookup import BUILT_IN, get, options_of, scenario_for_plan
 from faultkit.scenarios.scenario import Scenario, ScenarioError, WrongContent, of_function
 from faultkit.scenarios.stage import Stage
 
@@ -27,5 +27,6 @@ __all__ = [
     "WrongContent",
     "get",
     "of_function",
+    "options_of",
     "scenario_for_plan",
 ]

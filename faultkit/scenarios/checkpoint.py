@@ -16,9 +16,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from faultkit.scenarios.scenario import Scenario
+from faultkit.wording import seen
 
 __all__ = ["DCP_LOAD", "DCP_OVERWRITE", "DCP_SAVE", "load", "save", "save_older"]
 
+THREADS_MAX = 256
 OLDER = -1000  # what the values of the older checkpoint are shifted by
 
 
@@ -64,6 +66,15 @@ def load(directory: Path, coordinator: int = 0) -> None:
     state.require_filled(target)
 
 
+def check(world_size: int, coordinator: int, threads: int = 1) -> str:
+    """What is wrong with the options, on a world of so many ranks."""
+    if not 0 <= coordinator < world_size:
+        return f"coordinator must be a rank of the world, 0..{world_size - 1} (got {seen(coordinator)})"
+    if not 1 <= threads <= THREADS_MAX:
+        return f"threads must be a number from 1 to {THREADS_MAX} (got {seen(threads)})"
+    return ""
+
+
 DCP_SAVE = Scenario(
     name="dcp-save",
     summary="torch.distributed.checkpoint.save of sharded, replicated and plain state to files",
@@ -71,6 +82,7 @@ DCP_SAVE = Scenario(
     options=(("coordinator", 0), ("threads", 1)),
     points=("writer.*",),
     preload=("faultkit.scenarios.state",),
+    check=check,
 )
 
 DCP_OVERWRITE = Scenario(
@@ -81,6 +93,7 @@ DCP_OVERWRITE = Scenario(
     options=(("coordinator", 0), ("threads", 1)),
     points=("writer.*", "fs.*"),
     preload=("faultkit.scenarios.state",),
+    check=check,
 )
 
 DCP_LOAD = Scenario(
@@ -91,4 +104,5 @@ DCP_LOAD = Scenario(
     options=(("coordinator", 0),),
     points=("reader.*",),
     preload=("faultkit.scenarios.state",),
+    check=check,
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
+from faultkit.signatures import taken
 
 if TYPE_CHECKING:
     from faultkit import crash
@@ -63,7 +64,9 @@ def crash_scenario(scenario: Scenario | Callable[..., Any]) -> crash.Scenario:
         name=str(scenario),
         summary=scenario.summary,
         save=_Work(scenario.function, keywords),
-        prepare=_Work(scenario.prepare, keywords) if scenario.prepare is not None else None,
+        prepare=None
+        if scenario.prepare is None
+        else _Work(scenario.prepare, taken(scenario.prepare, keywords)),
         load=_Read(scenario.read) if scenario.read is not None else load_whole,
         preload=scenario.preload,
     )

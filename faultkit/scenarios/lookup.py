@@ -7,17 +7,16 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 from typing import Any
 
+from faultkit.importing import ImportMistake, imported
 from faultkit.plan import FaultPlan
 from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_OVERWRITE, DCP_SAVE
 from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
 from faultkit.wording import listed, nearest, seen
 
-__all__ = ["BUILT_IN", "get", "scenario_for_plan"]
+__all__ = ["BUILT_IN", "get", "options_of", "scenario_for_plan"]
 
 BUILT_IN: dict[str, Scenario] = {scenario.name: scenario for scenario in (DCP_SAVE, DCP_LOAD, DCP_OVERWRITE)}
 
@@ -40,8 +39,7 @@ LOAD_POINTS = frozenset(
 
 def get(text: str) -> Scenario:
     """The scenario that `text` names.  Raises ScenarioError, which tells the nearest name there is."""
-    name, *assignments = text.split(",")
-    name = name.strip()
+    name, options = options_of(text)
     if ":" in name:
         scenario = _imported(name)
     elif name in BUILT_IN:
@@ -51,13 +49,21 @@ def get(text: str) -> Scenario:
             f"unknown scenario {seen(name)}; scenarios are {listed(BUILT_IN)}, or module:attribute"
             f"{nearest(name, BUILT_IN)}"
         )
+    return scenario.with_options(**options)
+
+
+def options_of(text: str) -> tuple[str, dict[str, Any]]:
+    """The name that `text` begins with, and the options behind it.  Raises ScenarioError; imports nothing."""
+    name, *assignments = text.split(",")
     options: dict[str, Any] = {}
     for assignment in assignments:
         option, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals or not option:
             raise ScenarioError(f"an option of a scenario is written name=value (got {seen(assignment)})")
+        if option in options:
+            raise ScenarioError(f"option {seen(option)} stands twice in {seen(text)}; leave out one of them")
         options[option] = _value(value)
-    return scenario.with_options(**options)
+    return name.strip(), options
 
 
 def scenario_for_plan(plan: FaultPlan) -> Scenario:
@@ -76,29 +82,10 @@ def scenario_for_plan(plan: FaultPlan) -> Scenario:
 
 
 def _imported(text: str) -> Scenario:
-    module_name, _, path = text.partition(":")
-    if not module_name or not path:
-        raise ScenarioError(f"a scenario of your own is written module:attribute (got {seen(text)})")
     try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise ScenarioError(f"module {module_name!r} cannot be imported: {error}") from None
-        raise ScenarioError(
-            f"there is no module {error.name!r} (of scenario {seen(text)}); "
-            "the current directory and installed packages are searched"
-        ) from None
-    except Exception as error:
-        raise ScenarioError(
-            f"module {module_name!r} cannot be imported: {type(error).__name__}: {_first_line(error)}"
-        ) from None
-    for part in path.split("."):
-        if not hasattr(found, part):
-            public = [name for name in dir(found) if not name.startswith("_")]
-            raise ScenarioError(
-                f"module {module_name!r} has no attribute {seen(path)}{nearest(part, public)}"
-            )
-        found = getattr(found, part)
+        found: Any = imported(text)
+    except ImportMistake as error:
+        raise ScenarioError(str(error)) from None
     if isinstance(found, Scenario):
         return found if found.name in (text, "") else _renamed(found, text)
     if not callable(found):
@@ -119,10 +106,6 @@ def _renamed(scenario: Scenario, text: str) -> Scenario:
 def _value(text: str) -> Any:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, str | int | float | bool) else text
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]

@@ -47,11 +47,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     `function` is called on every rank, with the keyword ``directory`` (a `pathlib.Path` to a directory that
     exists) where `takes_directory`, and with one keyword for each of `options`, pairs of name and default.
     It must be importable by name on the ranks or picklable by cloudpickle.  `prepare`, called in the same
-    way, fills the directory before the first run; every run then gets a copy of its own.  `points` are the
+    way with those options that it takes, fills the directory before the first run; every run then gets a copy of its
+    own.  `points` are the
     globs of the points that a sweep breaks unless it is told otherwise; `preload` names modules that ranks
     need, imported once for all of them.  What is saved to the directory is read back after each run and compared,
     unless not `reads_back`; `read` is how to load it where the stock engine does not: a function of the directory
     that returns the state as a mapping.  `launcher` says who keeps the job (see `World`) where a sweep is not told.
+    that returns the state as a mapping.  `check` is called with the keyword ``world_size`` and the options before
+    anything runs, and returns what is wrong with them, or nothing.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     reads_back: bool = True
     read: Callable[..., Any] | None = None
     launcher: str | None = None
+    check: Callable[..., str] | None = None
 
     def __str__(self) -> str:
         return ",".join([self.name, *(f"{name}={_option_text(value)}" for name, value in self.chosen)])
@@ -74,6 +78,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def keywords(self) -> dict[str, Option]:
         """The options as keyword arguments of `function` and `prepare`."""
         return {**dict(self.options), **dict(self.chosen)}
+
+    def validate_for(self, world_size: int) -> None:
+        """Raises ScenarioError where the options cannot be meant on a world of `world_size` ranks."""
+        wrong = self.check(world_size=world_size, **self.keywords) if self.check is not None else ""
+        if wrong:
+            raise ScenarioError(f"scenario {str(self)!r}: {wrong}")
 
     def with_options(self, **values: Option) -> Scenario:
         """The same work with other options.  Raises ScenarioError for an unknown one or a wrong type."""

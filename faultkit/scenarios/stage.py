@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultkit.scenarios.scenario import Scenario, ScenarioError
+from faultkit.signatures import taken
 from faultkit.worlds.directories import OwnedDirectory, in_memory
 from faultkit.worlds.launcher import NONE, has_failed
 
@@ -99,7 +100,7 @@ class Stage:
             checkpoint_at=directory if scenario.reads_back and scenario.takes_directory else None,
             read_with=scenario.read,
             **how,
-            **self._keywords(directory),
+            **self._keywords(directory, scenario.function),
         )
 
     def _can_start_again(self, world: World) -> bool:
@@ -126,7 +127,7 @@ class Stage:
         prepare = self.scenario.prepare
         if prepare is not None and self._prepared is None:
             prepared = self._fresh(f"prepared-{next(self._numbers)}")
-            run = world.run(prepare, **self._keywords(prepared))
+            run = world.run(prepare, **self._keywords(prepared, prepare))
             if any(outcome.kind != "returned" for outcome in run.outcomes.values()):
                 raise ScenarioError(
                     f"scenario {str(self.scenario)!r} cannot be prepared: without any fault, "
@@ -142,8 +143,10 @@ class Stage:
         directory.mkdir()
         return directory
 
-    def _keywords(self, directory: Path) -> dict[str, Any]:
+    def _keywords(self, directory: Path, function: Callable[..., Any]) -> dict[str, Any]:
         keywords: dict[str, Any] = dict(self.scenario.keywords)
+        if function is self.scenario.prepare:
+            keywords = taken(function, keywords)
         if self.scenario.takes_directory:
             keywords["directory"] = directory
         return keywords

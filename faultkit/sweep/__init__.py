@@ -119,6 +119,7 @@ def sweep(
     scenario = get(scenario) if isinstance(scenario, str) else scenario
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise ValueError(f"sweep: jobs must be a number of worlds from 1 (got {jobs!r})")
+    scenario.validate_for(world)
     places = () if plans is not None else choose_places(tuple(points) or scenario.points, moments)
     chosen_actions = () if plans is not None else choose_actions(actions)
     for plan in plans or ():

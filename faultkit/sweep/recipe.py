@@ -5,6 +5,8 @@
     one result    {"plan": "...", ...}                             an entry of "plans" of a sweep's JSON
     a sweep       {"scenario", "world", "kind", "plans": [...]}    every plan of it, in its world
 
+A file may be a pipe.  An empty one is none of these: what was to write it has failed.
+
 Reading runs no code.  Raises PlanError, one line, for whatever is none of these.
 """
 
@@ -25,6 +27,7 @@ from faultkit.wording import PlanError, seen
 __all__ = ["Recipe", "read_recipe"]
 
 FILE_BYTES_MAX = 256 << 20
+NO_FAULT = '{"faults": []}'
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -41,10 +44,12 @@ class Recipe(msgspec.Struct, frozen=True):
 def read_recipe(plan_or_file: str, allow: Collection[str] = ()) -> Recipe:
     """The recipe in the file of that name, on standard input (``-``), or else in the text itself."""
     if plan_or_file == "-":
+        if sys.stdin is None:
+            raise PlanError("standard input is closed; name a file, or write the plan")
         return _content(sys.stdin.buffer.read(FILE_BYTES_MAX + 1), "standard input", allow)
     try:
         path = Path(plan_or_file)
-        is_file = path.is_file()
+        is_file = path.exists() and not path.is_dir()  # a pipe is one, too
     except (OSError, ValueError):
         is_file = False
     if is_file:
@@ -67,6 +72,10 @@ def _content(content: bytes, where: str, allow: Collection[str]) -> Recipe:
         text = content.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise PlanError(f"{where} is no text: byte {error.start} is not UTF-8") from None
+    if not text:
+        raise PlanError(
+            f"{where} is empty; the plan that breaks nothing is written as '' or as a file with {NO_FAULT}"
+        )
     if not text.startswith("{"):
         return Recipe((_plan(text, where, allow),))
     try:

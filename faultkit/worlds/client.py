@@ -133,11 +133,11 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server and everything it started; returns when they are gone."""
+        if self._pid == os.getpid() and self._report is None:
+            self._process.kill()  # it may still import torch, and has started nothing
         self._control.close()
         if self._pid != os.getpid():
             return
-        if self._report is None:
-            self._process.kill()  # it may still import torch, and has started nothing
         try:
             self._process.wait(timeout=END_SECONDS_MAX)
         except subprocess.TimeoutExpired:

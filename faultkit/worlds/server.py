@@ -8,7 +8,8 @@ and forks every rank: 4 ranks with a formed process group take a few hundredths 
 over descriptors nor reports how a child ended to anyone but its parent.
 
 Promises.  It ends when its client ends, however that happens: it watches the client's process (pidfd) besides
-the channel, since a forked child of the client may keep the channel open.  Ranks carry PR_SET_PDEATHSIG, so
+the channel, since a forked child of the client may keep the channel open.  While it still imports, a signal tells it
+that the channel has closed, and it ends without a word.  Ranks carry PR_SET_PDEATHSIG, so
 they end with the server even when it is killed.  Orphans of ranks come to it (PR_SET_CHILD_SUBREAPER) and are
 killed at the end.  Every world has its own channel; when that closes, its ranks are killed and reaped, and
 directories that it owned are removed.  Left out: restarting itself (the client does), and anything but Linux.
@@ -17,6 +18,7 @@ directories that it owned are removed.  Left out: restarting itself (the client 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import os
 import select
@@ -28,6 +30,7 @@ import tempfile
 import threading
 import traceback
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from faultkit.files.guardian import adopt_orphans, end_all
@@ -221,9 +224,11 @@ def main(control_fd: int, client_pid: int) -> None:
     """Serve until the client ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     adopt_orphans()
+    end_with_the_client(control_fd, client_pid)
     server = _Server(socket.socket(fileno=control_fd), client_pid)
     try:
         report = _prepare()
+        hear_again(control_fd)
         next(iter(server.clients.values())).channel.send(("ready", report))
         server.serve()
     except ChannelClosed:
@@ -233,6 +238,24 @@ def main(control_fd: int, client_pid: int) -> None:
         for client in list(server.clients.values()):
             server.drop(client)
         end_all()
+
+
+def end_with_the_client(control_fd: int, client_pid: int) -> None:
+    """End at once when the client does.
+
+    It says nothing before this process is ready, so that SIGIO means that it is gone.  What the signal does is left to
+    the kernel, since importing torch runs no Python for a second at a time.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(control_fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(control_fd, fcntl.F_SETFL, fcntl.fcntl(control_fd, fcntl.F_GETFL) | os.O_ASYNC)
+    if os.getppid() != client_pid or select.select([control_fd], [], [], 0)[0]:
+        os._exit(0)  # it had gone before that
+
+
+def hear_again(control_fd: int) -> None:
+    """What comes on the channel is waited for from now on."""
+    fcntl.fcntl(control_fd, fcntl.F_SETFL, fcntl.fcntl(control_fd, fcntl.F_GETFL) & ~os.O_ASYNC)
 
 
 def warm_up_engine() -> None:
@@ -254,9 +277,24 @@ def warm_up_engine() -> None:
     state = {"tensor": torch.ones(2), "object": [1]}
     with contextlib.suppress(Exception, dcp.CheckpointException), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory() as directory, _removed_with_this_process(directory):
             dcp.save(state, checkpoint_id=directory, no_dist=True)
             dcp.load(state, checkpoint_id=directory, no_dist=True)
+
+
+@contextlib.contextmanager
+def _removed_with_this_process(directory: str) -> Iterator[None]:
+    """Remove the directory should the client end meanwhile."""
+
+    def end(*_: object) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        os._exit(0)
+
+    signal.signal(signal.SIGIO, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
 
 
 def _prepare() -> dict[str, Any]:

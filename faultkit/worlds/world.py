@@ -32,6 +32,7 @@ from faultkit.worlds.rank import Call
 from faultkit.worlds.readback import Reader
 from faultkit.worlds.run import Run
 from faultkit.worlds.simulated import plans
+from faultkit.worlds.slots import slot_count
 from faultkit.worlds.supervision import Supervision
 from faultkit.worlds.transport import dump_call
 
@@ -82,6 +83,7 @@ class World:
         self.kind = require_kind(kind)
         self.timeout = require_seconds("timeout", timeout)
         self.seed = require_seed(seed)
+        slot_count()  # says what is wrong with FAULTKIT_SLOTS
         self._backend = backend
         self._group_timeout = (
             None if group_timeout is None else require_seconds("group_timeout", group_timeout)

@@ -107,6 +107,18 @@ def test_the_end_of_what_each_rank_printed_is_shown():
     assert "  rank 1\n" not in story
 
 
+OBEYED = "\x1b]0;title\x07\x1b[31mred\x1b[0m\x08\x9b2J\u202egnol\u202c\udcff[bold]"
+WRITTEN = r"\x1b]0;title\x07\x1b[31mred\x1b[0m\x08\x9b2J\u202egnol\u202c\udcff[bold]"
+
+
+def test_what_a_terminal_would_obey_is_written_out():
+    told = {2: ErrorRecord(type_name="ValueError", message=OBEYED)}
+    recording = reported_save(PLAN, step="write", fired_on={2: 0}, told=told)
+    story = tell(recording.run(output={0: f"\tprinted {OBEYED}"}))
+    assert story.count(WRITTEN) >= 2
+    assert "\tprinted" in story and all(line.isprintable() for line in story.replace("\t", "").splitlines())
+
+
 def test_a_message_of_megabytes_is_clipped():
     plan = PLAN
     told = {2: ErrorRecord(type_name="ValueError", message=injected(plan).message + "x" * 3_000_000)}

@@ -41,6 +41,21 @@ def test_a_broken_promise_comes_with_its_evidence_and_the_command_that_replays_i
     assert lines[place + 2] == command
 
 
+@pytest.mark.parametrize("console", [{}, {"force_terminal": True, "color_system": None}])
+def test_what_a_terminal_or_rich_would_obey_is_written_out(console):
+    evidence = "\x1b]0;title\x07 \x9b2J [bold red]no markup[/bold red] [/dim]"
+    shown = journal(
+        result("writer.reset@0=hang", HUNG, evidence),
+        scenario="mine:save,name=[/dim]\x1b[31m",
+        refused=("[b]",),
+    )
+    text = printed(shown, width=200, **console)
+    assert r"\x1b]0;title\x07 \x9b2J [bold red]no markup[/bold red] [/dim]" in text
+    assert text.count(r"mine:save,name=[/dim]\x1b[31m") == 2
+    assert "not possible on simulated ranks: [b]" in text
+    assert not set("\x1b\x07\x9b") & set(text)
+
+
 def test_totals_say_what_each_verdict_means():
     lines = lines_of(printed(small_journal()))
     assert "HUNG 2 a rank waited for ever" in lines

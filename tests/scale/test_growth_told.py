@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from faultkit.cli import command
 from faultkit.report.growth_page import as_html
 from faultkit.scale import Cost, Growth, Point
+from faultkit.scale.growth import WHOLE
 from faultkit.scale.telling import amount, conclusion, tell
 
 
@@ -157,3 +158,45 @@ def test_what_was_measured_until_a_signal_is_told(monkeypatch):
     done = scale("--to", "8")
     assert done.return_value == 130 and "interrupted" in done.output
     assert "1 size says nothing of growth" in done.output
+
+
+SIZES = (2, 4, 8, 16, 32, 64, 128)
+
+
+def grown(*collectives):
+    """Growth of collectives whose coordinator costs so many seconds, functions of the number of ranks."""
+
+    def costs(ranks):
+        return tuple(
+            Cost(collective=f"step: {number}", coordinator_seconds=seconds(ranks))
+            for number, seconds in enumerate(collectives)
+        )
+
+    points = tuple(Point(ranks=n, verdict="HELD", seconds=0.5, costs=costs(n)) for n in SIZES)
+    return Growth(scenario="save", plan="", torch="9.9", points=points, at=100_000)
+
+
+def square(n):
+    return 2e-6 * n * n
+
+
+def noisy(n):
+    return 0.02 * n * (1.25 if n.bit_length() % 2 else 0.8)
+
+
+def test_the_whole_costs_no_less_than_its_part():
+    growth = grown(square, noisy)
+    value, low, high = growth.predicted(WHOLE, "coordinator_seconds")
+    assert "n^2" not in dict(grown(lambda n: square(n) + noisy(n)).law(WHOLE, "coordinator_seconds").terms)
+    part = growth.predicted("step: 0", "coordinator_seconds")[0]
+    assert part == pytest.approx(20_000, rel=0.01)
+    assert value >= part and low <= value <= high
+    assert value == pytest.approx(part + growth.predicted("step: 1", "coordinator_seconds")[0])
+    assert any("6.1 h on 100,000 ranks" in line for line in conclusion(growth))
+
+
+def test_a_whole_in_which_its_parts_show_has_a_law_of_its_own():
+    growth = grown(square, lambda n: 0.02 * n)
+    law = growth.law(WHOLE, "coordinator_seconds")
+    assert law.parts == ()
+    assert dict(law.terms) == {"n": pytest.approx(0.02), "n^2": pytest.approx(2e-6)}

@@ -27,7 +27,7 @@ def count_files(directory, leave=0):
     return str(directory), found
 
 
-def put_one_file(directory, leave=0):
+def put_one_file(directory):
     import torch.distributed as dist
 
     if dist.get_rank() == 0:
@@ -89,6 +89,7 @@ def test_a_save_comes_by_the_points_of_other_layers(world, point):
 
 
 def test_every_run_has_a_directory_of_its_own_with_what_was_prepared(world):
+    # of the options, what prepares gets those that it takes: here none
     scenario = Scenario(name="files", function=count_files, prepare=put_one_file, options=(("leave", 2),))
     with Stage(scenario) as stage:
         runs = [stage.run(world) for _ in range(2)]

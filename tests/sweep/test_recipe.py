@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import threading
 import types
 
 import pytest
@@ -13,6 +15,7 @@ from faultkit.sweep.recipe import read_recipe
 
 TEXT = "writer.write_data@1=raise(OSError, ENOSPC); writer.finish:after=delay(0.5)"
 PLAN = FaultPlan.parse(TEXT)
+SECONDS_MAX = 60.0
 
 
 @pytest.fixture
@@ -49,6 +52,38 @@ def test_a_sweep_remembers_its_scenario_and_world(file):
 def test_a_dash_is_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(TEXT.encode())))
     assert read_recipe("-").plans == (PLAN,)
+
+
+def test_a_pipe_is_read_as_a_file_is(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(TEXT,))
+    writer.start()
+    assert read_recipe(str(path)).plans == (PLAN,)
+    writer.join(SECONDS_MAX)
+    ends = os.pipe()
+    with open(ends[1], "w") as stream:
+        stream.write(PLAN.to_json())
+    assert read_recipe(f"/dev/fd/{ends[0]}").plans == (PLAN,)
+    os.close(ends[0])
+
+
+@pytest.mark.parametrize("content", ["", " \n\t\n", "\ufeff"])
+def test_a_file_without_a_word_is_not_the_plan_that_breaks_nothing(file, monkeypatch, content):
+    with pytest.raises(
+        PlanError, match=r"recipe is empty; .* written as '' or as a file with \{\"faults\": \[\]\}$"
+    ):
+        read_recipe(file(content))
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(content.encode())))
+    with pytest.raises(PlanError, match="standard input is empty"):
+        read_recipe("-")
+    assert read_recipe(file('{"faults": []}')).plans == (FaultPlan(),)
+
+
+def test_a_standard_input_that_is_closed_is_told(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(PlanError, match="standard input is closed"):
+        read_recipe("-")
 
 
 def test_an_exception_type_of_ones_own_needs_to_be_allowed(file):

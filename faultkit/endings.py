@@ -1,0 +1,134 @@
+"""How a command ends when a signal tells it to: SIGINT, SIGTERM and SIGHUP alike, the first time and the second.
+
+Promises.  `install` is called before anything else is imported; from then on a signal ends the process with one
+line and status 130.  Within `in_order` the first one is raised as KeyboardInterrupt in the main thread, also where
+it fell into a destructor, which would lose it: ranks are ended and what was found is told.  The next one ends the
+process at once; the fork server ends the ranks and removes directories of a client that is gone.  Files that were
+begun (`beginning`) are removed.  A signal that is ignored, as SIGHUP is under nohup, stays so.
+Left out: the milliseconds in which the interpreter itself starts and ends; then a signal does what it does to any
+Python program.  Imports nothing but os, signal and sys, and no part of faultkit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["INTERRUPTED", "beginning", "in_order", "install", "tell"]
+
+INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LINE = "faultkit: interrupted\n"
+AGAIN_SECONDS = 0.01
+SHOW_CURSOR = "\r\x1b[K\x1b[?25h"  # a progress bar has hidden it
+
+
+class _State:
+    is_in_order = False  # the first signal is raised
+    is_asked = False  # it was
+    is_lost = False  # it was raised where nobody hears it, and comes again
+    is_told = False
+    begun: set[str]
+
+
+_state = _State()
+_state.begun = set()
+
+
+def install() -> None:
+    """Let signals end this process at once, from now on."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _on_signal)
+
+
+def tell() -> int:
+    """Say that this was interrupted, once; the exit status."""
+    if not _state.is_told:
+        _state.is_told = True
+        sys.stderr.write(LINE)
+        sys.stderr.flush()
+    return INTERRUPTED
+
+
+class beginning:
+    """The file at `path` is being written meanwhile, and is removed where the process ends."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        _state.begun.add(self.path)
+
+    def __exit__(self, *_: object) -> None:
+        _state.begun.discard(self.path)
+
+
+class in_order:
+    """A signal is raised as KeyboardInterrupt meanwhile, the first time.  Outside of the main thread: nothing."""
+
+    def __enter__(self) -> None:
+        import threading
+
+        self._before: dict[signal.Signals, Any] = {}
+        self._is_main = threading.current_thread() is threading.main_thread()
+        if not self._is_main:
+            return
+        _state.is_asked = _state.is_lost = _state.is_told = False
+        self._hook = sys.unraisablehook
+        sys.unraisablehook = self._on_unraisable
+        _state.is_in_order = True
+        for number in SIGNALS:
+            if (before := signal.getsignal(number)) is not signal.SIG_IGN:
+                self._before[number] = before
+                signal.signal(number, _on_signal)
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_main:
+            return
+        _state.is_in_order = False
+        sys.unraisablehook = self._hook
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _on_unraisable(self, lost: Any) -> None:
+        if lost.exc_type is KeyboardInterrupt and _state.is_in_order:
+            import threading
+
+            # not at once: here it would be lost again
+            main = threading.main_thread().ident
+            _state.is_lost = True
+            again = threading.Timer(AGAIN_SECONDS, signal.pthread_kill, (main, signal.SIGINT))
+            again.daemon = True
+            again.start()
+        else:
+            self._hook(lost)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    if _state.is_in_order and (_state.is_lost or not _state.is_asked):
+        _state.is_asked, _state.is_lost = True, False
+        raise KeyboardInterrupt
+    _leave()
+
+
+def _leave() -> None:
+    for path in _state.begun:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+    line = "" if _state.is_told else LINE
+    try:
+        if os.isatty(2):
+            line = SHOW_CURSOR + line
+        os.write(2, line.encode())
+    except OSError:
+        pass
+    os._exit(INTERRUPTED)

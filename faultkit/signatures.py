@@ -1,0 +1,25 @@
+"""Which keywords a function takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["parameters_of", "taken"]
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[set[str], bool]:
+    """(names that may be given as keywords, whether any may)."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return set(), False
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def taken(function: Callable[..., Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `keywords` that `function` takes."""
+    names, anything = parameters_of(function)
+    return {name: value for name, value in keywords.items() if anything or name in names}
