@@ -9,7 +9,9 @@ those that were injected.
 Two kinds of error stand outside of this rule: one raised by a collective itself (layer `comm`), and one
 raised outside of every step.  The engine cannot tell the others about those; expected is only that the rank
 itself shows its cause.  An error after which the same point was called again in the same step on the same
-rank and came back well was *handled*: the attempt may succeed, and it may also fail naming that rank.
+rank and came back well was *handled*: the attempt may succeed, and it may also fail naming that rank.  So was one in
+changing names (mkdir, rename, link, unlink, rmdir) after which that was so, when the step ended, which the call was to
+bring about: `shutil.move` copies, `os.makedirs` finds the directory there.
 Whether the later call did the same work as the failed one is not known; of files it counts only on the same
 file, for an error in a stream only once the file is opened anew to write, or to read where reading failed (or,
 interrupted, called again at once).

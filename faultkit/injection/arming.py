@@ -28,12 +28,14 @@ def arm(
     world_size: int,
     record: Record | None,
     memory: memoryview | None = None,
+    place: str = "",
 ) -> Iterator[Session]:
     """Make this process follow `plan` as `rank` of `world_size` ranks until the block is left.
 
     `record(kind, data)` gets every event the moment it happens (see `faultkit.worlds.outcomes.Event`); None
     drops them.  `memory`, where the process is a rank, is where native code writes what fires in it
-    (`faultkit.injection.native`).  Raises `PlanError` where the plan names a rank beyond the world, ValueError where an
+    (`faultkit.injection.native`).  `place` is the directory of the checkpoint: faults on real files that name no path
+    strike beneath it alone.  Raises `PlanError` where the plan names a rank beyond the world, ValueError where an
     exception of the plan cannot be imported or built, and RuntimeError where the process is armed already.
     """
     if plan is None or isinstance(plan, str):
@@ -43,6 +45,7 @@ def arm(
         prepare(fault.action, str(fault))
     session = Session(plan, rank=rank, world_size=world_size, record=record)
     session.memory = memory
+    session.place = place
     take_up(session)
     patches = Patches()
     alarms: list[threading.Timer] = []

@@ -2,8 +2,9 @@
 
 `install` takes up one handler of file operations (`faultkit.files.primitives`), in front of a recorder, which so
 sees what the file really got.  It counts each operation for the faults that mean its file and its thread, records
-what fires before it acts, and lets the rest pass.  A fault that names no path means any file save those of the
-system and of the interpreter (``/proc``, the installation of Python, ``*.py``).
+what fires before it acts, and lets the rest pass.  A fault that names no path means any file beneath the place of
+the checkpoint; where nobody said which that is, any file save those of the system and of the interpreter (``/proc``,
+the installation of Python, ``*.py``).
 
 An open file is shown truncated, damaged or old by another file in its place: an anonymous one, under the same
 descriptor.  A write that is lost or cut short in secret writes what stood there before, zeros where nothing
@@ -77,7 +78,9 @@ def _native(session: Session, memory: memoryview) -> Native | None:
     """The same faults below Python; None where this process was started without the library."""
     from faultkit.injection import native
 
-    return native.Native(session, memory, _SYSTEM) if native.loaded() is not None else None
+    if native.loaded() is None:
+        return None
+    return native.Native(session, memory, _SYSTEM, _names_of(session.place))
 
 
 def missing(path: str, target: str | None = None) -> FileNotFoundError:
@@ -101,15 +104,25 @@ class _Handler:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.reads = not set(_READS).isdisjoint(session.planned("fs"))
+        self.places = _names_of(session.place)
         self.globs = {fault.path for fault in session.plan if fault.layer == "fs" and fault.name in _NAMES}
         self.lists = "listdir" in session.planned("fs")  # whose globs mean the names in a directory
         self.keeps = any(f.name == "open" and f.action.name == "stale" for f in session.plan)
 
     def wants(self, path: str) -> bool:
-        is_own = path.startswith(_SYSTEM) and not path.startswith(_SYSTEM_SHARED)
         if any(glob != ANY and matches(glob, path) for glob in self.globs):
             return True
+        if self.places and not self.lists:
+            return ANY in self.globs and self._is_inside(path)
+        is_own = path.startswith(_SYSTEM) and not path.startswith(_SYSTEM_SHARED)
         return (ANY in self.globs or self.lists) and not (is_own or path.endswith((".py", ".pyc")))
+
+    def _is_inside(self, *paths: str) -> bool:
+        return any(path == place or path.startswith(place + "/") for path in paths for place in self.places)
+
+    def _is_elsewhere(self, call: primitives.Call) -> bool:
+        """Whether it is no file that a fault without a path means."""
+        return bool(self.places) and not self._is_inside(call.path, call.target)
 
     def __call__(self, call: primitives.Call, proceed: Proceed) -> Any:
         session, point = self.session, _POINT_OF.get(call.kind, f"fs.{call.kind}")
@@ -117,6 +130,8 @@ class _Handler:
             return proceed(call)
         if call.kind == "open":
             session.raw_opened()
+        if call.kind == "mkdir":
+            session.makes_directory(call.path)
         if self.keeps:
             self._keep(call)
         if point not in session.points or session.is_inside(point):
@@ -124,7 +139,8 @@ class _Handler:
         if call.kind == "list":
             return self._list(call, proceed)
         reads = call.kind == "open" and _reads_file(call)
-        calls = session.enter((point,), tuple(filter(None, (call.path, call.target))), reads)
+        paths = tuple(filter(None, (call.path, call.target)))
+        calls = session.enter((point,), paths, reads, self._is_elsewhere(call))
         if not calls:
             return self._done(call, proceed(call), point)
         try:
@@ -135,7 +151,13 @@ class _Handler:
             raise
         do = getattr(self, f"_{call.kind}", self._any)
         result = self._done(call, do(call, proceed, changes), point)
-        quietly(lambda: session.act(calls, "after", call.path, _opened(call)))
+        try:
+            quietly(lambda: session.act(calls, "after", call.path, _opened(call), call.target))
+        except BaseException:
+            if call.kind == "open":  # whoever asked for the file is not given it, and cannot close it
+                handles.forget(result)
+                posix.close(result)
+            raise
         return result
 
     def _done(self, call: primitives.Call, result: Any, point: str) -> Any:
@@ -149,11 +171,12 @@ class _Handler:
             if match[1].action.takes_place:
                 changes.append(match)
             else:
-                quietly(lambda match=match: session.fire(match, session.step, call.path, _opened(call)))  # type: ignore[misc]
+                opened = _opened(call)
+                quietly(functools.partial(session.fire, match, session.step, call.path, opened, call.target))
         return changes
 
     def _strike(self, match: Match, call: primitives.Call) -> None:
-        self.session.strike(match, self.session.step, call.path, _opened(call))
+        self.session.strike(match, self.session.step, call.path, _opened(call), call.target)
 
     # -- what takes the place of an operation, by its kind --------------------------------------
 
@@ -250,7 +273,8 @@ class _Handler:
 
     def _list(self, call: primitives.Call, proceed: Proceed) -> Any:
         session, names = self.session, proceed(call)
-        calls = session.enter(("fs.listdir",), tuple(f"{call.path}/{os.fsdecode(name)}" for name in names))
+        shown = tuple(f"{call.path}/{os.fsdecode(name)}" for name in names)
+        calls = session.enter(("fs.listdir",), shown, elsewhere=self._is_elsewhere(call))
         for match in self._before(calls, call) if calls else ():
             hidden = [name for name in names if match[1].hits_path(f"{call.path}/{os.fsdecode(name)}")]
             if hidden:
@@ -264,6 +288,11 @@ class _Handler:
         gone = call.target if call.kind == "rename" else call.path
         if call.kind in ("open", "rename", "unlink") and any(matches(glob, gone) for glob in self.globs):
             self.session.versions.remember(gone, _content_at(gone))
+
+
+def _names_of(place: str) -> tuple[str, ...]:
+    """The names under which a program may know the directory `place`; none where it is empty."""
+    return tuple({place, os.path.realpath(place)}) if place else ()
 
 
 def _reads_file(call: primitives.Call) -> bool:

@@ -48,8 +48,9 @@ def call_file_system(
     if name in ("rename", "rm_file"):
         _keep(session, paths[-1] if paths else "", call)
     calls = session.enter((point,), paths)
-    for match in _before(session, calls, path):
-        session.strike(match, session.step, path)
+    target = paths[1] if len(paths) > 1 else ""
+    for match in _before(session, calls, path, target=target):
+        session.strike(match, session.step, path, target=target)
         if match[1].action.name == "lie":
             return None
         if name == "exists":
@@ -62,7 +63,7 @@ def call_file_system(
         session.came_back(calls, False, path)
         raise
     session.came_back(calls, True, path)
-    _act(session, calls, "after", path)
+    quietly(lambda: session.act(calls, "after", path, target=target))
     return result
 
 
@@ -81,14 +82,14 @@ def _listing(
     return names
 
 
-def _before(session: Session, calls: Calls, path: str, opened: str = "w") -> list[Match]:
+def _before(session: Session, calls: Calls, path: str, opened: str = "w", target: str = "") -> list[Match]:
     """Perform what happens before the call; gives the faults that take its place, or change it."""
     changes = []
     for match in session.matching(calls, "before"):
         if match[1].action.takes_place:
             changes.append(match)
         else:
-            quietly(lambda match=match: session.fire(match, session.step, path, opened))  # type: ignore[misc]
+            quietly(lambda match=match: session.fire(match, session.step, path, opened, target))  # type: ignore[misc]
     return changes
 
 

@@ -77,10 +77,13 @@ def why_refused(fault: Fault) -> str:
 class Native:
     """The plan of one session in the library's table.
 
-    `memory` is `RankMemory.native`.  Raises RuntimeError where the table has no room for the plan.
+    `memory` is `RankMemory.native`.  A fault without a path means files beneath `included`, or, without these, all but
+    those whose path begins with one of `excluded`.  Raises RuntimeError where the table has no room for the plan.
     """
 
-    def __init__(self, session: Session, memory: memoryview, excluded: tuple[str, ...]) -> None:
+    def __init__(
+        self, session: Session, memory: memoryview, excluded: tuple[str, ...], included: tuple[str, ...] = ()
+    ) -> None:
         from faultkit.worlds import memory as layout
 
         library = loaded()
@@ -89,9 +92,11 @@ class Native:
         self._faults: dict[int, int] = {}  # index in the plan -> in the table
         self._read = 0
         start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        names = "\n".join(excluded).encode("utf-8", "surrogateescape")
+        names, places_meant = (
+            "\n".join(paths).encode("utf-8", "surrogateescape") for paths in (excluded, included)
+        )
         main = threading.get_native_id()
-        if library.faultkit_table(start, layout.NATIVE_LOG_BYTES, len(memory), main, names, b""):
+        if library.faultkit_table(start, layout.NATIVE_LOG_BYTES, len(memory), main, names, places_meant):
             raise RuntimeError("the table of native faults could not be made")
         self._log_of = layout.native_log
         self._records = layout.records

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from faultkit.filters import ANY, matches
 from faultkit.injection.files_data import Budget, Versions
 from faultkit.injection.perform import perform, unlimit
+from faultkit.injection.remedies import remedy
 from faultkit.plan import Fault, FaultPlan
 from faultkit.points import STREAM_POINTS
 
@@ -55,6 +56,7 @@ class _Failure(NamedTuple):
     thread: int
     opens: str  # an open for this makes good for it: "r", "w" or, for either, "rw"
     again: bool  # the call was interrupted: who calls it again does what is right
+    is_done: Callable[[], bool] | None  # whether what was to be done is done, whichever way
 
 
 class Session:
@@ -62,7 +64,8 @@ class Session:
 
     `rank` and `world_size` are those of the world; `coordinator` is the world's rank of the engine's
     coordinator, set by the engine hooks when an attempt begins.  `leave` becomes true when a fault asked that
-    the process end after its function is over.  Once the armed session is `spent` no fault fires any more,
+    the process end after its function is over.  Faults that name no path strike on real files beneath `place`
+    alone, where there is one.  Once the armed session is `spent` no fault fires any more,
     also none of a faulty object with a plan of its own, while everything is recorded as before.  Saves record
     what they were given where `is_content_wanted`.  `fired` holds the data of every ``fired`` event.
     `broke_import` becomes true when a fault struck while a module was being imported: who imports it again may meet
@@ -83,6 +86,7 @@ class Session:
         self.closed = False
         self._spent = False
         self.is_content_wanted = False
+        self.place = ""
         self.fired: list[dict[str, Any]] = []
         self._record = record
         self._lock = threading.Lock()
@@ -185,10 +189,17 @@ class Session:
         if self._record is not None and not self.closed:
             self._record(kind, data)
 
-    def enter(self, points: tuple[str, ...], paths: tuple[str, ...] = (), reads: bool = False) -> Calls:
+    def enter(
+        self,
+        points: tuple[str, ...],
+        paths: tuple[str, ...] = (),
+        reads: bool = False,
+        elsewhere: bool = False,
+    ) -> Calls:
         """Count one entry of each of `points`; empty where nothing is planned for them or the run is over.
 
-        Where files are concerned, `paths` are those of the call, and `reads` tells whether it gets one to read.
+        Where files are concerned, `paths` are those of the call, `reads` tells whether it gets one to read, and
+        `elsewhere` that it is none which a fault without a path means.
         """
         if self.closed:
             return ()
@@ -197,7 +208,11 @@ class Session:
             for point in points:
                 for site in self._sites.get(point, ()):
                     if (
-                        (site.path == ANY or any(matches(site.path, path) for path in paths))
+                        (
+                            not elsewhere
+                            if site.path == ANY
+                            else any(matches(site.path, path) for path in paths)
+                        )
                         and (site.thread == ANY or site.thread == self.role)
                         and (reads or not site.reads)
                     ):
@@ -221,42 +236,48 @@ class Session:
         ]
         return sorted(found, key=lambda match: match[0]) if len(found) > 1 else found
 
-    def act(self, calls: Calls, moment: str, path: str = "", opened: str = "w") -> None:
+    def act(self, calls: Calls, moment: str, path: str = "", opened: str = "w", target: str = "") -> None:
         """Record and perform the faults of `moment`; raises what a raise action raises."""
         for match in self.matching(calls, moment):
-            self.fire(match, self.step, path, opened)
+            self.fire(match, self.step, path, opened, target)
 
     def hit(self, point: str, moment: str, call: int) -> None:
         """Record and perform the faults of one point at one moment of its `call`-th call."""
         self.act(((point, call),), moment)
 
-    def fire(self, match: Match, step: str | None, path: str = "", opened: str = "w") -> None:
+    def fire(
+        self, match: Match, step: str | None, path: str = "", opened: str = "w", target: str = ""
+    ) -> None:
         """Record one matching fault as fired in `step`, then perform its action."""
-        self.strike(match, step, path, opened)
+        self.strike(match, step, path, opened, target)
         perform(match[1].action, str(match[1]))
 
-    def strike(self, match: Match, step: str | None, path: str = "", opened: str = "w") -> None:
+    def strike(
+        self, match: Match, step: str | None, path: str = "", opened: str = "w", target: str = ""
+    ) -> None:
         """Record one matching fault as fired in `step`, on the file `path` where it is one of files.
 
-        `opened` is what that file is open for, or was to be: "r", "w" or "rw".
+        `opened` is what that file is open for, or was to be: "r", "w" or "rw"; `target` the new name that it was
+        to have.
         """
         index, fault, site, number = match
         data = {"fault": index, "point": fault.point, "moment": fault.moment, "call": number, "step": step}
         if fault.layer == "fs":
             data |= {"path": path, "thread": self.role, **_named(fault.point, site)}
-        self._note_fired(fault, data, opened)
+        self._note_fired(fault, data, opened, target)
         self.record("fired", **data)
         if fault.action.spec.family != "time" and _is_importing():
             self.broke_import = True
 
-    def _note_fired(self, fault: Fault, data: dict[str, Any], opened: str) -> None:
+    def _note_fired(self, fault: Fault, data: dict[str, Any], opened: str, target: str = "") -> None:
         self.fired.append(data)
         error = fault.action.error
         if fault.layer == "fs" and error is not None:
             again = error.get("errno") == "EINTR"
             opens = _opens_again(fault.name, opened)
             where = fault.point, data.get("site", fault.point), data["path"], data["call"]
-            self._failures.append(_Failure(*where, threading.get_ident(), opens, again))
+            is_done = remedy(fault.point, data["path"], target)
+            self._failures.append(_Failure(*where, threading.get_ident(), opens, again, is_done))
         if fault.action.get("after") == "leave":
             self._leave = True
 
@@ -304,9 +325,29 @@ class Session:
                     or (failure.again and failure.thread == threading.get_ident())
                 )
             if is_good:
-                self._failures.remove(failure)
-                where = {"path": path, **_named(failure.point, failure.site)}
-                self.record("called", point=failure.point, call=failure.call + 1, ok=True, **where)
+                self._make_good(failure)
+
+    def settle(self) -> None:
+        """Record for each injected error that what was to be done is done by now, if it is, in some other way.
+
+        To be called before a step, an attempt or the function ends well on this rank: an error is made good for where
+        it happened, and by whoever did not pass it on.
+        """
+        for failure in tuple(self._failures):
+            if failure.is_done is not None and failure.is_done():
+                self._make_good(failure)
+
+    def makes_directory(self, path: str) -> None:
+        """A directory is being made at `path`: whoever could not look that up asks in another way."""
+        for failure in tuple(self._failures):
+            if failure.path == path and failure.point in ("fs.stat", "fs.exists"):
+                self._make_good(failure)
+
+    def _make_good(self, failure: _Failure) -> None:
+        with contextlib.suppress(ValueError):  # another thread did
+            self._failures.remove(failure)
+            where = {"path": failure.path, **_named(failure.point, failure.site)}
+            self.record("called", point=failure.point, call=failure.call + 1, ok=True, **where)
 
     @property
     def step(self) -> str | None:

@@ -119,7 +119,11 @@ def _strike(account: Account, strike: Strike) -> str:
         if attempt
         else inside
     )
-    handled = "; handled there: a later call came back well" if strike.handled else ""
+    handled = (
+        "; handled there: a later call came back well, or it was done in another way"
+        if strike.handled
+        else ""
+    )
     return (
         f"rank {fired.rank}: {clip(fault.action)} {moment or fault.moment} call {fired.call} of {where}"
         f"{during}, {fired.seconds:.3f} s into the run{handled}"

@@ -66,7 +66,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One run, as sent to every rank; `body` is the pickled (function, arguments, keyword arguments).
 
     `attempts_after` is how often the function runs again without a fault; `then` is another body for that.
-    With `is_content_wanted` saves record what they were given.
+    With `is_content_wanted` saves record what they were given; `place` is the directory that they go to, if known.
     """
 
     body: bytes
@@ -79,6 +79,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     attempts_after: int = 0
     then: bytes | None = None
     is_content_wanted: bool = False
+    place: str = ""
 
 
 def main(
@@ -176,6 +177,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
                 world_size=spec.size,
                 record=memory.append,
                 memory=memory.native,
+                place=call.place,
             )
             with armed as session:
                 session.is_content_wanted = call.is_content_wanted
@@ -235,6 +237,7 @@ def _attempt(work: Work, session: Session) -> tuple[tuple[str, Any], int | None]
     result: tuple[str, Any]
     try:
         result = transport.encode_value(function(*args, **kwargs))
+        session.settle()
     except SystemExit as error:
         return _exit_of(error)
     except BaseException as error:

@@ -195,6 +195,7 @@ class World:
             attempts_after=attempts_after,
             then=dump_call(then, args, kwargs) if then is not None else None,
             is_content_wanted=checkpoint_at is not None,
+            place=os.path.abspath(os.fsdecode(checkpoint_at)) if checkpoint_at is not None else "",
         )
         place = pathlib.Path(checkpoint_at).absolute() if checkpoint_at is not None else None
         before = self._reader.before(place, read_with) if place is not None else {}

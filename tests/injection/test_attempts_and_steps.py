@@ -348,7 +348,7 @@ def test_the_coordinator_of_a_smaller_group_is_known_by_its_rank_in_the_world(fo
     assert [value[0] for value in values] == [True] * 3, values
     assert [value[1][2] for value in values] == ["NoneType", "CheckpointException", "CheckpointException"]
     assert [len(value[1][0]) for value in values] == [0, 1, 0]
-    assert values[1][1][1] == [{"op": "save", "coordinator": 0, "attempt": 1}]
+    assert values[1][1][1] == [{"op": "save", "coordinator": 0, "attempt": 1, "ranks": [1, 2]}]
     assert values[1][1][3] == 1
 
 

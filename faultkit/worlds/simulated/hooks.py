@@ -76,15 +76,15 @@ def install() -> None:
 class Armed:
     """The plan is in force for all ranks from here to `disarm`."""
 
-    def __init__(self, plan: FaultPlan, ranks: list[Rank], *, is_content_wanted: bool) -> None:
+    def __init__(self, plan: FaultPlan, ranks: list[Rank], *, is_content_wanted: bool, place: str) -> None:
         for fault in plan:
             perform.prepare(fault.action, str(fault))
         idle = Session(plan)
-        idle.closed = True
+        idle.closed, idle.place = True, place
         sessions: Any = _Sessions(idle)
         for rank in ranks:
             rank.session = Session(plan, rank=rank.number, world_size=rank.size, record=rank.record)
-            rank.session.is_content_wanted = is_content_wanted
+            rank.session.is_content_wanted, rank.session.place = is_content_wanted, place
         self._ranks = ranks
         self._patches = Patches()
         take_up(sessions)

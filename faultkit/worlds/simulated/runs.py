@@ -105,7 +105,7 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
     sys.path[:] = call.path
     state = isolation.State(call, ranks)
     residue.begin()
-    armed = hooks.Armed(call.plan, ranks, is_content_wanted=call.is_content_wanted)
+    armed = hooks.Armed(call.plan, ranks, is_content_wanted=call.is_content_wanted, place=call.place)
     try:
         shared = _Shared(order, values, tuple(range(size)))
         for rank in ranks:
