@@ -1,19 +1,26 @@
 """The preloaded library: built from `shim.c` and what it includes when it is first needed, and kept for the next time.
 
 Promised.  One build per content of the source, per compiler and per kind of machine, in the user's cache directory;
-several processes that need it at once build it once.  `library` gives a path or says why there is none.  Left out:
-cross-compiling, and removing old builds (each is some 50 kB).
+several processes that need it at once build it once.  What is loaded into the user's processes is a file that nobody
+else can have put there: directory and library belong to this user, are no links, and others cannot write to them.
+Where no directory is such, the library is built for this process alone.  `library` gives a path or says why there is
+none.  Left out: cross-compiling, removing old builds (each is some 50 kB), and directories above the cache that others
+can rename.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
+from collections.abc import Callable
 
 from faultkit.files.operations import RecordingError
 
@@ -51,13 +58,13 @@ def library() -> str:
             content += file.read()
     told = (" ".join((*command, *FLAGS)), platform.machine(), "-".join(platform.libc_ver()))
     name = hashlib.sha256(content + "\0".join(told).encode()).hexdigest()[:24]
-    directory = _cache()
+    directory = _cache() or _own_directory(os.getpid())
     path = os.path.join(directory, f"record-{name}.so")
-    if not os.path.exists(path):
+    if not _is_ours(path, stat.S_ISREG):
         from filelock import FileLock
 
         with FileLock(os.path.join(directory, "build.lock"), timeout=BUILD_SECONDS_MAX):
-            if not os.path.exists(path):
+            if not _is_ours(path, stat.S_ISREG):
                 _build(command, path)
     return path
 
@@ -78,11 +85,12 @@ def _build(command: list[str], path: str) -> None:
                 f"backend 'preload': {shlex.join(argv)} did not build the library: {told[-2000:] or 'no file'}; "
                 "use backend='python'"
             )
+        os.chmod(made, 0o700)  # whatever the umask is
         os.rename(made, path)
 
 
-def _cache() -> str:
-    """The user's cache directory, or one of this user in the temporary directory where that cannot be made."""
+def _cache() -> str | None:
+    """The user's cache directory, or one of this user in the temporary directory; None where neither is ours alone."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     for directory in (
         os.path.join(base, "faultkit"),
@@ -90,8 +98,35 @@ def _cache() -> str:
     ):
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
-            if os.stat(directory).st_uid == os.getuid() and os.access(directory, os.W_OK):
-                return directory
         except OSError:
             continue
-    raise RecordingError("backend 'preload': no directory for the built library; set XDG_CACHE_HOME")
+        if _is_ours(directory, stat.S_ISDIR) and os.access(directory, os.W_OK):
+            return directory
+    return None
+
+
+def _is_ours(path: str, is_kind: Callable[[int], bool]) -> bool:
+    """Whether it is there, of that kind and no link to one, this user's, and nobody else can write to it."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return is_kind(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+@functools.cache
+def _own_directory(pid: int) -> str:
+    """A directory for the library of this process alone, which goes with it."""
+    try:
+        directory = tempfile.mkdtemp(prefix="faultkit-library-")
+    except OSError as error:
+        raise RecordingError(
+            f"backend 'preload': no directory for the built library ({error}); set XDG_CACHE_HOME"
+        ) from None
+    atexit.register(_remove, directory, pid)
+    return directory
+
+
+def _remove(directory: str, pid: int) -> None:
+    if os.getpid() == pid:  # not where a child of the process ends
+        shutil.rmtree(directory, ignore_errors=True)

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from faultkit.report.output import refusal, write_whole
+from tests.interruptible import interruptible
 
 SECONDS_MAX = 60.0
 # `spoil` is carried out in a process of its own before the file is written there
@@ -33,7 +34,9 @@ INTERRUPTED = "os.fsync = lambda _: signal.raise_signal(signal.SIGINT)"
 
 def written_by_another(path, spoil):
     command = [sys.executable, "-c", WRITER.format(spoil=spoil), str(path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_MAX, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=SECONDS_MAX, check=False, preexec_fn=interruptible
+    )
 
 
 def test_a_file_is_replaced_and_keeps_its_mode(tmp_path):
