@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["command_for", "scenario_text", "ways_to_replay"]
 
 
-def ways_to_replay(seen: Witnessed, script_path: Path, *, pytest: str = "") -> list[str]:
-    """Lines that tell how to run `seen` again; writes the script to `script_path`.  Never raises."""
+def ways_to_replay(seen: Witnessed, script_path: Path | None, *, pytest: str = "") -> list[str]:
+    """Lines that tell how to run `seen` again; writes the script to `script_path`, if given.  Never raises."""
     lines = ["to run it again"]
     if pytest:
         lines.append(f"  in pytest   {pytest}")
@@ -36,6 +36,8 @@ def ways_to_replay(seen: Witnessed, script_path: Path, *, pytest: str = "") -> l
         lines.append(f"  in a shell  {_path_prefix(seen.function)}{command}")
     except ValueError as error:
         lines.append(f"  in a shell  faultkit replay cannot name what ran: {error}")
+    if script_path is None:
+        return lines
     try:
         text = plain_script(seen.run, seen.function, seen.args, seen.kwargs)
         script_path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Body"]
+__all__ = ["Body", "comparisons", "finished"]
 
 LINES_MAX, CHARACTERS_MAX = 8, 640  # as pytest shows without -vv
 FOOTER_LINES, FOOTER_CHARACTERS = 2, 80  # what it puts below, and is no reason to cut
@@ -37,7 +37,7 @@ class Body:
         self.verbosity, self.has_monkeypatch = verbosity, has_monkeypatch
 
     def __call__(self) -> str | None:
-        with _comparisons(self.verbosity):
+        with comparisons(self.verbosity):
             if self.has_monkeypatch:
                 import pytest
 
@@ -45,18 +45,25 @@ class Body:
                     result = self.function(monkeypatch=monkeypatch, **self.values)
             else:
                 result = self.function(**self.values)
-        if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
-            if hasattr(result, "close"):
-                result.close()  # else Python itself warns that nobody awaited it
-            raise TypeError(
-                f"the body of an spmd test must run when it is called, and {self.__qualname__} returned a "
-                f"{type(result).__name__}, which nobody runs"
-            )
+        result = finished(result, self.__qualname__)
         return None if result is None else repr(type(result))
 
 
+def finished(result: Any, name: str) -> Any:
+    """`result`.  Raises TypeError where it is work that is still to be done, so that the body `name` did none."""
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        if hasattr(result, "close"):
+            result.close()  # else Python itself warns that nobody awaited it
+        raise TypeError(
+            f"the body of an spmd test must run when it is called, and {name} returned a "
+            f"{type(result).__name__}, which nobody runs"
+        )
+    return result
+
+
 @contextlib.contextmanager
-def _comparisons(verbosity: int) -> Iterator[None]:
+def comparisons(verbosity: int) -> Iterator[None]:
+    """Meanwhile a failed assert shows how its two sides differ, as in a session with this `verbosity`."""
     util = sys.modules.get("_pytest.assertion.util")
     if util is None or getattr(util, "_reprcompare", None) is not None:
         # no assert is rewritten here, or this is the process of a session

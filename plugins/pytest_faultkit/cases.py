@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import unittest
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,11 @@ class Case:
                 preload=PRELOADED,
             )
         return _CaseWorld(self, worlds[wanted])
+
+    @property
+    def is_of_unittest(self) -> bool:
+        cls = getattr(self.item, "cls", None)
+        return isinstance(cls, type) and issubclass(cls, unittest.TestCase)
 
     def hand_out_plan(self) -> FaultPlan:
         self._is_plan_given = True

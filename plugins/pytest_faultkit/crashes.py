@@ -77,6 +77,8 @@ class CrashStates:
         self._size = size or DEFAULT_CRASH_SIZE
         self._defaults = dict(marker.kwargs) if marker is not None else {}
         self._scenario = getattr(getattr(item, "callspec", None), "params", {}).get(PARAMETER)
+        if self._scenario is None and marker is not None and len(marker.args) == 1:
+            self._scenario = marker.args[0]  # of a unittest.TestCase, which has no parameters
         self._directory = directory
 
     def __call__(self, work: Any = None, load: Any = None, **options: Any) -> Exploration:

@@ -1,10 +1,11 @@
 """What the user reads below a failure: the plan in one line, the story, and three ways to run it again.
 
-Promises.  A section "faultkit" is added to the report of a failed test in which a run with a plan broke a
-promise; of a ``@given`` test for each failing example that Hypothesis reports, which are the smallest ones.
-The story stands there where the failure itself does not tell it.  A plain script is written beside the report
-of ``--faultkit-report``, else to the folder of pytest's cache, else to ``.faultkit``; where there can be none,
-the reason stands in its place.  Left out: runs that held, of a test that fails for reasons of its own.
+Promises.  A section "faultkit" is added to the report of a failed test that had runs: on the one with a plan that
+broke the worst promise, else on the last; of a ``@given`` test for each failing example that Hypothesis reports, which
+are the smallest ones.  The story stands there where the failure itself does not tell it.  A plain script of a run that
+broke a promise is written beside the report of ``--faultkit-report``, else to the folder of pytest's cache, else to
+``.faultkit``; where there can be none, the reason stands in its place.  Left out: an ``spmd`` test without a plan,
+of which the failure tells all that there is.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def tell(case: Case, error: BaseException) -> None:
 
 
 def _worst_runs(case: Case, error: BaseException) -> list[Witnessed]:
-    """For each example that failed at last, or the test, the run that broke the worst promise."""
+    """For each example that failed at last, or the test, the run that broke the worst promise, else the last."""
     if case.property is None:
         examples = [tuple(case.runs)]
     else:
@@ -58,6 +59,8 @@ def _worst_runs(case: Case, error: BaseException) -> list[Witnessed]:
         if broken:
             worst = min(reversed(broken), key=lambda one: one.run.verdict.severity)
             found.setdefault(str(worst.run.plan), worst)
+        elif runs and not case.settings.spmd:
+            found.setdefault(str(runs[-1].run.plan), runs[-1])
     return list(found.values())
 
 
@@ -68,12 +71,13 @@ def _section(case: Case, seen: Witnessed, error: BaseException) -> str:
     if isinstance(seen.function, Body):  # of an spmd test
         seen = seen._replace(function=seen.function.function, kwargs=seen.function.values)
     story = run.story().rpartition("\n\nreplay: ")[0]
-    lines = [f"{run.verdict}: {run.plan}"]
+    lines = [f"{run.verdict}: {run.plan or 'nothing was injected'}"]
     if story.partition("\n")[0] not in _texts(error):
         lines += ["", story]
-    marker = f"@pytest.mark.faults({str(run.plan)!r})"
-    kwargs: dict[str, Any] = {"pytest": f"{marker}, or {case.replay_command(run)}"}
-    return "\n".join([*lines, "", *ways_to_replay(seen, _script_path(case, run), **kwargs)])
+    marker = f"@pytest.mark.faults({str(run.plan)!r}), or " if run.plan else ""
+    path = _script_path(case, run) if run.violations else None  # it shows a broken promise, or nothing
+    ways = ways_to_replay(seen, path, pytest=f"{marker}{case.replay_command(run)}")
+    return "\n".join([*lines, "", *ways])
 
 
 def _texts(error: BaseException) -> str:

@@ -90,11 +90,11 @@ def settings_of(item: pytest.Item) -> Settings:
         _require_runnable(item)
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         world, faults = _marker(item, "world"), _marker(item, "faults")
-        size = parameters.get(SIZE_PARAMETER) or _only("world", _sizes(item, world))
+        size = parameters.get(SIZE_PARAMETER) or _only(item, "world", _sizes(item, world))
         plan = parameters.get(PLAN_PARAMETER)
         if plan is None:
             plans = _plans(item, faults) if is_marked(item) else []  # else a replay would reach it
-            plan = _only("faults", plans).values[0] if plans else FaultPlan()
+            plan = _only(item, "faults", plans).values[0] if plans else FaultPlan()
         plan.validate_for(size)
         given = dict(world.kwargs) if world is not None else {}
         raises = _raises(faults)
@@ -135,9 +135,6 @@ def _marker(node: pytest.Item, name: str) -> pytest.Mark | None:
 
 
 def _require_runnable(node: pytest.Item) -> None:
-    cls = getattr(node, "cls", None)
-    if isinstance(cls, type) and issubclass(cls, unittest.TestCase):
-        raise TypeError("faultkit's markers need a plain test function or class (got a unittest.TestCase)")
     spmd = node.get_closest_marker("spmd")
     if spmd is None:
         return
@@ -152,7 +149,9 @@ def _require_runnable(node: pytest.Item) -> None:
             "the marker spmd does not go with @given, because every rank would draw examples of its own; "
             "take the fixture world and call world.run(fn, example) in the test instead"
         )
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    cls = getattr(node, "cls", None)
+    awaits = isinstance(cls, type) and issubclass(cls, unittest.IsolatedAsyncioTestCase)
+    if inspect.isasyncgenfunction(function) or (inspect.iscoroutinefunction(function) and not awaits):
         raise TypeError("the marker spmd needs a plain function (got an async one)")
 
 
@@ -246,9 +245,11 @@ def _id(plan: FaultPlan) -> str:
     return str(plan) or "no fault"
 
 
-def _only(name: str, values: list[Any]) -> Any:
+def _only(item: pytest.Item, name: str, values: list[Any]) -> Any:
     if len(values) != 1:
-        raise ValueError(f"the marker {name} of a pytest.param takes one value (got {len(values)})")
+        is_method = issubclass(getattr(item, "cls", None) or object, unittest.TestCase)
+        where = "unittest.TestCase, which pytest gives no parameters," if is_method else "pytest.param"
+        raise ValueError(f"the marker {name} of a {where} takes one value (got {len(values)})")
     return values[0]
 
 

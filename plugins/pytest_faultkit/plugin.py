@@ -21,6 +21,9 @@ calls ``world.run`` decides by its own asserts; a planned fault that did not fir
 no run had the plan, unless the test asked that run for its verdict or ``may_not_fire`` is set, and so does a run
 that went wrong on a rank and at which nobody looked (`pytest_faultkit.endings`).
 
+They go on methods of a ``unittest.TestCase``, too, with one size and one plan each: with ``spmd`` unittest runs the
+case on every rank (`pytest_faultkit.unittest_bodies`).
+
 A ``@given`` test that has a marker or takes a fixture of ours gets settings that fit worlds, and what fails in it
 is seen again on new ranks before it counts (`pytest_faultkit.properties`).  Below a failure stand the plan, the
 story and three ways to run it again (`pytest_faultkit.failures`).
@@ -229,10 +232,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     from pytest_faultkit import cases, failures
 
     case = cases.of(item)
+    if case.settings.spmd and case.is_of_unittest:
+        from pytest_faultkit import spmd
+
+        item.runtest = lambda: spmd.call(item)  # type: ignore[method-assign, arg-type]
     try:
         with case.looked_after():
             yield
-        case.require_that_it_proves_something()
+        if reported := getattr(item, "_excinfo", None):  # unittest has caught it
+            failures.tell(case, reported[0].value)
+        else:
+            case.require_that_it_proves_something()
     except KeyboardInterrupt:
         item.config.__dict__["_faultkit_interrupted"] = item
         raise

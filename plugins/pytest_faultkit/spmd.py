@@ -10,6 +10,7 @@ suite do not reach the ranks.
 from __future__ import annotations
 
 import re
+import unittest
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,19 @@ from faultkit.worlds import Died, Hung, Raised, Returned, Run, World, transport
 from pytest_faultkit import cases
 from pytest_faultkit.bodies import Body
 from pytest_faultkit.endings import is_meant, is_of_pytest, unmet
+from pytest_faultkit.unittest_bodies import CaseBody, attributes_of, case_class_of
 
 __all__ = ["call"]
 
 # By name: some of pytest's own exceptions say that they are builtins, so they do not come back as themselves.
 WISHES = {"Skipped": pytest.skip.Exception, "XFailed": pytest.xfail.Exception, "Exit": pytest.exit.Exception}
 OF_THIS_PROCESS = ("recwarn",)  # its value would travel, and then see nothing of what it is for
-OWN_CODE = (str(Path(faultkit.__file__).parent), str(Path(__file__).parent), _pytest.outcomes.__file__)
+OWN_CODE = (
+    str(Path(faultkit.__file__).parent),
+    str(Path(__file__).parent),
+    str(Path(unittest.__file__).parent),
+    _pytest.outcomes.__file__,
+)
 HEADLINE_CHARACTERS = 100
 FRAME = re.compile(r'\s+File "([^"]*)", line \d+, in ')
 ADDRESS = re.compile(r"0x[0-9a-f]+")
@@ -38,11 +45,7 @@ ADDRESS = re.compile(r"0x[0-9a-f]+")
 def call(item: pytest.Function) -> None:
     """Run `item` on the ranks of its world; raises what pytest takes for failed or skipped."""
     case = cases.of(item)
-    values = _travelling(item, case)
-    has_monkeypatch = isinstance(values.get("monkeypatch"), pytest.MonkeyPatch)
-    if has_monkeypatch:
-        del values["monkeypatch"]
-    run = case.world().run(Body(item.obj, values, _verbosity(item.config), has_monkeypatch))
+    run = case.world().run(_body(item, case))
     _conclude(item, run)
     for outcome in run.outcomes.values():
         if isinstance(outcome, Returned) and outcome.value is not None:
@@ -56,6 +59,18 @@ def call(item: pytest.Function) -> None:
             return
 
 
+def _body(item: pytest.Function, case: cases.Case) -> Body | CaseBody:
+    cls = case_class_of(item)
+    if cls is not None:
+        values = _travelling(attributes_of(item), case, "attribute")
+        return CaseBody(cls, item.originalname, values, _verbosity(item.config))
+    values = _travelling({name: item.funcargs[name] for name in item._fixtureinfo.argnames}, case, "fixture")
+    has_monkeypatch = isinstance(values.get("monkeypatch"), pytest.MonkeyPatch)
+    if has_monkeypatch:
+        del values["monkeypatch"]
+    return Body(item.obj, values, _verbosity(item.config), has_monkeypatch)
+
+
 def _verbosity(config: pytest.Config) -> int:
     try:
         return config.get_verbosity(pytest.Config.VERBOSITY_ASSERTIONS)
@@ -63,10 +78,10 @@ def _verbosity(config: pytest.Config) -> int:
         return int(config.getoption("verbose"))
 
 
-def _travelling(item: pytest.Function, case: cases.Case) -> dict[str, Any]:
+def _travelling(given: dict[str, Any], case: cases.Case, what: str) -> dict[str, Any]:
+    """The values as they travel; fails the test for one that cannot."""
     values = {}
-    for name in item._fixtureinfo.argnames:
-        value = item.funcargs[name]
+    for name, value in given.items():
         if isinstance(value, World):
             value = case.rank_world()
         if name in OF_THIS_PROCESS:
@@ -77,7 +92,7 @@ def _travelling(item: pytest.Function, case: cases.Case) -> dict[str, Any]:
             values[name] = value
             continue
         pytest.fail(
-            f"fixture {name!r} cannot travel to the ranks of an spmd test, because {why}; make it inside the "
+            f"{what} {name!r} cannot travel to the ranks of an spmd test, because {why}; make it inside the "
             "body, or take the fixture world and call world.run",
             pytrace=False,
         )

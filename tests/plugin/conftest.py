@@ -12,6 +12,7 @@ def all_kinds(tmp_path_factory):
     files = {
         "conftest.py": (SUITES / "suite_conftest.py").read_text(),
         "test_bodies.py": (SUITES / "bodies.py").read_text(),
+        "test_cases.py": (SUITES / "cases.py").read_text(),
         "test_endings.py": (SUITES / "endings.py").read_text(),
         "test_plans.py": (SUITES / "plans.py").read_text(),
     }

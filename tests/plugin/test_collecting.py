@@ -104,22 +104,3 @@ def test_all_of_them_are_told_and_other_files_are_collected(collected):
     assert "test_right.py::test_it" in collected.output
     assert "Traceback" not in collected.output and "INTERNALERROR" not in collected.output
     assert f"{len(WRONG)} errors" in collected.output and not collected.left
-
-
-def test_a_unittest_case_is_refused(pytester):
-    pytester.makepyfile(
-        """
-        import unittest
-        import pytest
-
-        class TestIt(unittest.TestCase):
-            @pytest.mark.world(2)
-            def test_it(self):
-                pass
-        """
-    )
-    result = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:xdist")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(
-        ["*faultkit's markers need a plain test function or class (got a unittest.TestCase)"]
-    )

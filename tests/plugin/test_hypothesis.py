@@ -120,10 +120,11 @@ def test_a_fixture_that_all_examples_share_is_refused(case):
     assert "NotImplementedError" not in failed.text
 
 
-def test_a_failure_that_is_no_ranks_has_no_plan_told(case):
+def test_a_failure_that_is_no_ranks_is_told_with_the_run_that_it_had(case):
     failed = case("test_what_is_drawn_within")
     assert failed.outcome == "failed" and "assert 3 < 3" in failed.text
-    assert "- faultkit -" not in failed.text
+    told = failed.text.partition("- faultkit -")[2]
+    assert "HELD: storage.write_data@" in told and "What each rank saw" in told and "with torch" not in told
 
 
 def test_nothing_is_left_of_the_session(session):

@@ -112,6 +112,21 @@ def test_a_violation_is_told_where_it_was_asked_for_and_with_the_line_that_repla
     assert f"replay: pytest test_plans.py::test_violation_is_told --faultkit-replay '{FULL_DISK}'" in text
 
 
+def test_an_assertion_of_the_test_itself_fails_with_plan_story_and_replay(case):
+    text = case(f"test_an_assertion_of_its_own_fails[{FULL_DISK}]").text.partition("- faultkit -")[2]
+    for line in (
+        f"HELD: {FULL_DISK}\n",
+        "HELD: every promise was kept",
+        "  rank 1: raise(OSError, ENOSPC) before call 1 of writer.write_data, in step 'write' of save 1",
+        f"or pytest test_plans.py::test_an_assertion_of_its_own_fails --faultkit-replay '{FULL_DISK}'\n",
+    ):
+        assert line in text
+    assert "with torch" not in text  # no promise was broken that it could show
+    text = case("test_an_assertion_of_its_own_fails_without_a_plan").text.partition("- faultkit -")[2]
+    assert "HELD: nothing was injected\n" in text and "ranks 0, 1: returned 0" in text
+    assert "in pytest   pytest test_plans.py::test_an_assertion_of_its_own_fails_without_a_plan\n" in text
+
+
 def test_the_summary_counts_plans_verdicts_and_fired_faults(all_kinds):
     verdicts, fired, count = Counter(), 0, 0
     for case in all_kinds.cases.values():

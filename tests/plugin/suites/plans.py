@@ -129,6 +129,16 @@ def test_violation_is_told(world, checkpoint_dir):
     run.raise_for_violations()
 
 
+@pytest.mark.faults(FULL_DISK)
+def test_an_assertion_of_its_own_fails(world, checkpoint_dir):
+    run = world.run(save, checkpoint_dir)
+    assert run.outcomes[0].failures == {}
+
+
+def test_an_assertion_of_its_own_fails_without_a_plan(world):
+    assert world.run(int).outcomes[1].value == 7
+
+
 def save_swallowing(directory):
     dcp.save({"weight": torch.ones(8)}, storage_writer=Swallowing(directory))
 
