@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 
 from faultkit.actions import OWN_EXCEPTIONS
+from faultkit.chosen import ALL, Chosen
 from faultkit.plan import FaultPlan
 
 __all__ = ["SCHEDULE_SEPARATOR", "replay_line"]
@@ -29,6 +30,7 @@ def replay_line(
     seed: int = 0,
     schedule: tuple[int, ...] | None = None,
     launcher: str = "",
+    chosen: Chosen = ALL,
 ) -> str:
     """The command that runs `plan` on `scenario` again; with `schedule`, in that order of simulated ranks.
 
@@ -49,6 +51,7 @@ def replay_line(
         words += ["--schedule", SCHEDULE_SEPARATOR.join(map(str, schedule))]
     if launcher not in ("", LAUNCHER):
         words += ["--launcher", launcher]
+    words += chosen.words
     named = [str(fault.action.get("exception")) for fault in plan] if isinstance(plan, FaultPlan) else []
     for name in dict.fromkeys(named):
         if ":" in name and not name.startswith(OWN_EXCEPTIONS):

@@ -41,6 +41,7 @@ __all__ = [
     "Violation",
     "account_of",
     "examine",
+    "named",
     "verdict_of",
 ]
 
@@ -127,7 +128,7 @@ def examine(
     `run` is a `faultkit.Run` or anything with its attributes.  `checks` are names of the catalogue or `Check`
     values; `may_not_fire` leaves out the check ``fired``.  Raises ValueError for an unknown name.
     """
-    chosen = [_check(one) for one in ([checks] if isinstance(checks, str | Check) else checks)]
+    chosen = [named(one) for one in ([checks] if isinstance(checks, str | Check) else checks)]
     account = account_of(run)
     found = [
         violation
@@ -138,7 +139,8 @@ def examine(
     return tuple(sorted(dict.fromkeys(found), key=lambda violation: violation.verdict.severity))
 
 
-def _check(one: str | Check) -> Check:
+def named(one: str | Check) -> Check:
+    """The check of that name, or the check itself.  Raises ValueError, which tells the nearest name there is."""
     if isinstance(one, Check):
         return one
     if one not in CATALOGUE:

@@ -50,6 +50,24 @@ _WORLD_OPTIONS = (
         help="An exception type that plans may name. Repeatable.",
     ),
     click.option(
+        "--checks",
+        multiple=True,
+        metavar="NAME,...",
+        help="The promises that count, such as liveness,agreement. Repeatable.  [default: all]",
+    ),
+    click.option(
+        "--no-check",
+        multiple=True,
+        metavar="NAME,...",
+        help="Promises that do not count, such as leaks. Repeatable.",
+    ),
+    click.option(
+        "--allow-residue",
+        multiple=True,
+        metavar="GLOB",
+        help="What the check leaks may find, such as 'thread fsspecIO'. Repeatable.",
+    ),
+    click.option(
         "--json", "json_path", metavar="PATH", help="Write all results as one JSON object; - is stdout."
     ),
     click.option("--report", "report_path", metavar="PATH", help="Write a page (.html) or a picture (.svg)."),
@@ -122,6 +140,9 @@ def sweep(
     timeout: float,
     seed: int | None,
     allow: tuple[str, ...],
+    checks: tuple[str, ...],
+    no_check: tuple[str, ...],
+    allow_residue: tuple[str, ...],
     json_path: str | None,
     report_path: str | None,
     points_globs: tuple[str, ...],
@@ -175,6 +196,7 @@ def sweep(
         every_rank=every_rank,
         seed=seed or 0,
         schedules=Schedules(drawn, every or 0),
+        **_chosen(checks, no_check, allow_residue),
     )
 
 
@@ -208,6 +230,9 @@ def replay(
     seed: int | None,
     schedule: str | None,
     allow: tuple[str, ...],
+    checks: tuple[str, ...],
+    no_check: tuple[str, ...],
+    allow_residue: tuple[str, ...],
     json_path: str | None,
     report_path: str | None,
 ) -> int:
@@ -252,6 +277,7 @@ def replay(
             plans=list(recipe.plans),
             orders=orders,
             stories=True,
+            **(_chosen(checks, no_check, allow_residue) or recipe.chosen.options),
             probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
         )
     if script_path is not None:
@@ -262,6 +288,23 @@ def replay(
 def _first(*values: Any) -> Any:
     """The first that was given; nothing, 0 and '' are given, too, and refused where they cannot be meant."""
     return next(value for value in values if value is not None)
+
+
+def _chosen(
+    checks: tuple[str, ...], no_check: tuple[str, ...], allow_residue: tuple[str, ...]
+) -> dict[str, Any]:
+    """The options, where any of them is given, as arguments of a sweep."""
+    from faultkit.chosen import ALL, Chosen
+
+    try:
+        chosen = Chosen(_names(checks), _names(no_check), allow_residue)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+    return {} if chosen == ALL else chosen.options
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for text in texts for name in text.split(","))
 
 
 def _orders(recipe: Recipe, seed: int | None, schedule: str | None) -> list[Order]:

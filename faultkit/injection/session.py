@@ -264,6 +264,8 @@ class Session:
         data = {"fault": index, "point": fault.point, "moment": fault.moment, "call": number, "step": step}
         if fault.layer == "fs":
             data |= {"path": path, "thread": self.role, **_named(fault.point, site)}
+        if fault.action.name == "delay":
+            data["thread_name"] = threading.current_thread().name
         self._note_fired(fault, data, opened, target)
         self.record("fired", **data)
         if fault.action.spec.family != "time" and _is_importing():

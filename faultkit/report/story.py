@@ -17,6 +17,7 @@ from faultkit.checks.expected import Attempt, Observation, Strike
 from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
 from faultkit.checks.naming import clip, name_error, name_ranks, top_frames
+from faultkit.chosen import ALL
 from faultkit.replay_line import replay_line
 from faultkit.wording import printable
 from faultkit.worlds.launcher import NONE, has_failed, was_ended
@@ -64,6 +65,7 @@ def replay_command(run: Any) -> str:
         seed=getattr(run, "seed", 0),
         schedule=getattr(run, "schedule", None),
         launcher=getattr(run, "launcher", NONE) if has_failed(run) else "",
+        chosen=getattr(run, "chosen", ALL),
     )
 
 
@@ -92,7 +94,14 @@ def _headline(account: Account, violations: Iterable[Violation]) -> str:
     seconds = getattr(run, "seconds", None)
     if isinstance(seconds, int | float):
         world += f", {seconds:.3g} s"
-    return f"{verdict}: {verdict.meaning}\n{_wrapped(plan, '  plan   ', '         ')}\n  world  {world}"
+    lines = [f"{verdict}: {verdict.meaning}", _wrapped(plan, "  plan   ", "         "), f"  world  {world}"]
+    if told := getattr(run, "chosen", ALL).told:
+        lines.append(_wrapped(told, "  checks ", "         "))
+    if kept := getattr(run, "kept_residue", {}):
+        lines.append(
+            _wrapped(f"{', '.join(sorted(kept))}: kept by the process, no leak", "  kept   ", "         ")
+        )
+    return "\n".join(lines)
 
 
 def _injected(account: Account) -> Iterator[str]:

@@ -68,6 +68,8 @@ def print_journal(journal: Journal, console: Console) -> None:
     console.print(_headline(journal, matrix))
     if journal.baseline is not None:
         console.print(Text(journal.baseline.told, "bold"))
+    if journal.chosen.told:
+        console.print(Text(journal.chosen.told, "bold"))
     for table in _tables(matrix, console.width):
         console.print()
         console.print(table)
@@ -90,6 +92,11 @@ def print_journal(journal: Journal, console: Console) -> None:
     if journal.idle_count:
         console.print(
             f"in {_plans(journal.idle_count)} more the action had nothing to change: left out", style="dim"
+        )
+    if journal.kept_residue:
+        kept = ", ".join(journal.kept_residue)
+        console.print(
+            Text(f"kept by each process, and no leak, since a second call leaves no more: {kept}", "dim")
         )
     if journal.unbroken_file_count:
         console.print(f"{FILES_HINT.format(_files(journal.unbroken_file_count))}", style="dim")

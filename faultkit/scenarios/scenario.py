@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from faultkit.chosen import Chosen
 from faultkit.wording import listed, nearest, seen
 
 __all__ = ["Scenario", "ScenarioError", "WrongContent", "of_function"]
@@ -53,8 +54,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     need, imported once for all of them.  What is saved to the directory is read back after each run and compared,
     unless not `reads_back`; `read` is how to load it where the stock engine does not: a function of the directory
     that returns the state as a mapping.  `launcher` says who keeps the job (see `World`) where a sweep is not told.
-    that returns the state as a mapping.  `check` is called with the keyword ``world_size`` and the options before
+    `check` is called with the keyword ``world_size`` and the options before
     anything runs, and returns what is wrong with them, or nothing.
+    `checks` names the promises that count (all, where it is empty), `no_check` others that do not, and `allow_residue`
+    has globs over what the check ``leaks`` tells and may stay.
     """
 
     name: str
@@ -70,9 +73,20 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     read: Callable[..., Any] | None = None
     launcher: str | None = None
     check: Callable[..., str] | None = None
+    checks: tuple[Any, ...] = ()
+    no_check: tuple[str, ...] = ()
+    allow_residue: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return ",".join([self.name, *(f"{name}={_option_text(value)}" for name, value in self.chosen)])
+
+    @property
+    def chosen_checks(self) -> Chosen:
+        """Which checks count.  Raises ScenarioError for an unknown one."""
+        try:
+            return Chosen.of(self.checks, self.no_check, self.allow_residue)
+        except ValueError as error:
+            raise ScenarioError(f"scenario {self.name!r}: {error}") from None
 
     @property
     def keywords(self) -> dict[str, Option]:

@@ -1,6 +1,8 @@
 """A scenario on stage: prepared once, run any number of times, each time in a fresh directory.
 
-Promises.  No run sees what another one wrote, also when ranks were killed or are torn out of the middle of a
+Promises.  What a library keeps for its process is told apart from a leak, which grows with each call: where a run
+leaves something behind, the scenario runs once on new ranks, and twice on other new ones.
+No run sees what another one wrote, also when ranks were killed or are torn out of the middle of a
 write.  The directories lie in memory where the machine has a place for that, and are removed when the stage
 is closed: after an exception, after Ctrl-C, and by the fork server if this process is killed outright.  Runs
 of several worlds may go on at once, from several threads.
@@ -17,6 +19,7 @@ import contextlib
 import itertools
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +44,7 @@ class Stage:
         self._is_open = False
         self._directory: OwnedDirectory | None = None
         self._prepared: Path | None = None
+        self._kept: Counter[str] | None = None
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._second_start = threading.Lock()
@@ -86,6 +90,11 @@ class Stage:
                 run.next_start = self._start(world, directory, seed=seed)
             return run
 
+    @property
+    def kept_residue(self) -> tuple[str, ...]:
+        """What each process that runs the scenario keeps, and of which no more comes with a second call; as told."""
+        return tuple(sorted(self._kept or ()))
+
     def close(self) -> None:
         """Remove every directory.  Closing twice is fine."""
         self._is_open = False
@@ -93,15 +102,42 @@ class Stage:
         if directory is not None:
             directory.close()
 
+    @staticmethod
+    def _leaks(run: Run) -> bool:
+        from faultkit.checks import examine  # not on ranks, which import this package
+
+        return any(event.kind == "residue" for event in run.events) and bool(examine(run, "leaks"))
+
+    def _kept_residue(self, world: World) -> Counter[str]:
+        """How many of each form a process keeps, whether it calls the function once or twice."""
+        with self._lock:
+            if self._kept is None:
+                kind = "fresh" if world.kind == "warm" else world.kind
+                with contextlib.ExitStack() as stack:
+                    places = [stack.enter_context(self._directory_of_a_run()) for _ in range(3)]
+                    calls = [self._keywords(place, self.scenario.function) for place in places]
+                    other = stack.enter_context(world.like(kind=kind))
+                    once = other.run(_call, self.scenario.function, calls[:1])
+                    other.renew()
+                    twice = other.run(_call, self.scenario.function, calls[1:])
+                self._kept = _kept_in(once, twice)
+            return self._kept
+
     def _start(self, world: World, directory: Path, **how: Any) -> Run:
         scenario = self.scenario
-        return world.run(
+        run = world.run(
             scenario.function,
             checkpoint_at=directory if scenario.reads_back and scenario.takes_directory else None,
             read_with=scenario.read,
+            checks=scenario.checks,
+            no_check=scenario.no_check,
+            allow_residue=scenario.allow_residue,
             **how,
             **self._keywords(directory, scenario.function),
         )
+        if self._leaks(run):
+            run.kept_residue = self._kept_residue(world)
+        return run
 
     def _can_start_again(self, world: World) -> bool:
         with self._second_start:
@@ -150,3 +186,24 @@ class Stage:
         if self.scenario.takes_directory:
             keywords["directory"] = directory
         return keywords
+
+
+def _call(function: Callable[..., Any], calls: list[dict[str, Any]]) -> None:
+    for keywords in calls:
+        function(**keywords)
+
+
+def _kept_in(once: Run, twice: Run) -> Counter[str]:
+    """What is left by one call and is no more after two, the most that a rank had of it; nothing where one failed."""
+    from faultkit.checks.leaks import forms_left
+
+    kept: Counter[str] = Counter()
+    if any(outcome.kind != "returned" for run in (once, twice) for outcome in run.outcomes.values()):
+        return kept
+    by_one, by_two = forms_left(once), forms_left(twice)
+    for forms in by_one.values():
+        kept |= forms
+    for rank, forms in by_two.items():
+        for form in forms - by_one.get(rank, Counter()):
+            del kept[form]
+    return kept

@@ -21,6 +21,7 @@ import msgspec
 
 from faultkit.actions import Action
 from faultkit.checks import Verdict
+from faultkit.chosen import Chosen
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Scenario, ScenarioError, Stage, get
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
@@ -95,6 +96,9 @@ def sweep(
     orders: Sequence[Order] | None = None,
     schedules: Schedules | None = None,
     launcher: str | None = None,
+    checks: Iterable[Any] = (),
+    no_check: Iterable[str] = (),
+    allow_residue: Iterable[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Journal:
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
@@ -106,6 +110,7 @@ def sweep(
     ranks a place is broken on four of them, see `representatives`, or with `every_rank` on each.  `jobs` worlds run
     side by side.
     `launcher` says who keeps the job (see `World`), the scenario where it is None, else ``"torchrun"``.
+    `checks`, `no_check` and `allow_residue` say which promises count, beside what the scenario says, see `World.run`.
     `seed` is that of every run; `orders` gives one to each of `plans` instead.  With `schedules` simulated ranks run
     each plan several times, each time in another order, and the worst run is the result.
     With kind ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on processes, see
@@ -117,6 +122,8 @@ def sweep(
     glob or a plan that does not fit, ValueError for a number out of range, HarnessError.
     """
     scenario = get(scenario) if isinstance(scenario, str) else scenario
+    chosen = scenario.chosen_checks.beside(Chosen.of(checks, no_check, allow_residue))
+    scenario = msgspec.structs.replace(scenario, **chosen.options)
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise ValueError(f"sweep: jobs must be a number of worlds from 1 (got {jobs!r})")
     scenario.validate_for(world)
@@ -147,7 +154,9 @@ def sweep(
         found = establish(stage, cheapest, places) if probes or plans is None else None
         if isinstance(found, Broken):
             result = _judged_alone(first, stage, found, Order(seed))
-            return _without_faults(result, found, world, kind, launcher, on_progress or (lambda _: None))
+            return _without_faults(
+                result, found, stage, world, kind, launcher, on_progress or (lambda _: None)
+            )
         enumerated = plans is None
         file_count = 0
         if plans is None:
@@ -206,6 +215,8 @@ def sweep(
                 ),
                 unbroken_file_count=file_count,
                 starts_again=stage.starts_again,
+                chosen=chosen,
+                kept_residue=stage.kept_residue,
             )
 
         progress = Progress(len(plans), journal)
@@ -251,6 +262,7 @@ def _judged_alone(world: World | Ladder, stage: Stage, broken: Broken, order: Or
 def _without_faults(
     result: PlanResult,
     broken: Broken,
+    stage: Stage,
     world: int,
     kind: str,
     launcher: str,
@@ -258,7 +270,7 @@ def _without_faults(
 ) -> Journal:
     """The journal of a scenario that breaks promises by itself."""
     journal = Journal(
-        scenario=broken.scenario,
+        scenario=str(stage.scenario),
         world_size=world,
         kind=kind,
         launcher=launcher,
@@ -266,6 +278,8 @@ def _without_faults(
         results=(result,),
         planned_count=1,
         seconds=result.seconds,
+        chosen=stage.scenario.chosen_checks,
+        kept_residue=stage.kept_residue,
         baseline=Baseline(broken.run_count, broken.failed_count, broken.sentence),
     )
     progress = Progress(1, lambda: journal)

@@ -45,7 +45,6 @@ class Sound(msgspec.Struct, frozen=True):
 class Broken(msgspec.Struct, frozen=True):
     """The scenario breaks promises by itself: the worst `run`, and in how many of so many runs it did."""
 
-    scenario: str
     run: Any
     run_count: int
     failed_count: int
@@ -110,7 +109,7 @@ def establish(stage: Stage, world: World, places: tuple[Place, ...]) -> Sound | 
     worst = min(failed, key=lambda one: (one.run.verdict.severity, one.is_watched)).run
     held = next((one.run for one in trials if not one.failed), None)
     difference = _first_difference(held, worst) if held is not None else ""
-    broken = Broken(str(stage.scenario), worst, len(trials), len(failed), difference)
+    broken = Broken(worst, len(trials), len(failed), difference)
     if worst.verdict is Verdict.UNUSABLE:
         _refuse(stage, broken)
     return broken

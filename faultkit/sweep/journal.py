@@ -18,6 +18,8 @@ to the whole, their number.  Where actions on files had nothing to change, "idle
 are left out.
 Of a scenario that breaks a promise by itself "plans" holds one run, of the empty plan, and "baseline" is {"runs",
 "failed", "told"}: how often it ran with nothing broken, how often that failed, and a sentence.
+Where checks were chosen, "chosen" has "checks", "no_check" and "allow_residue", as given; "kept" names what each
+process keeps for itself, which is no leak.
 A plan that ran with a seed other than 0, by a given schedule or under several has "seed", "schedule", a list of
 numbers, or "schedules": {"verdicts": {verdict: count}, "complete": true, false, or null where they were drawn}.
 """
@@ -31,6 +33,7 @@ from typing import Any
 import msgspec
 
 from faultkit.checks import Verdict, Violation
+from faultkit.chosen import ALL, Chosen
 from faultkit.plan import FaultPlan
 from faultkit.replay_line import replay_line
 from faultkit.sweep.schedules import Covered, Order
@@ -145,7 +148,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     `schedules` says under which each plan ran, where it ran under several.  `pending` are the plans that a sweep which
     was cut off did not run.  With `baseline` the scenario breaks promises by itself, and nothing else was run.
     `launcher` is who kept the job; `starts_again` tells whether the scenario can be started twice with nothing broken,
-    None where nobody asked.  `unbroken_file_count` files were written by a function whose files no plan broke.
+    None where nobody asked.
+    `unbroken_file_count` files were written by a function whose files no plan broke.  `chosen` are the checks that
+    counted, and `kept_residue` is what each process keeps for itself, which is no leak.
     """
 
     scenario: str
@@ -165,6 +170,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     unbroken_file_count: int = 0
     launcher: str = TORCHRUN
     starts_again: bool | None = None
+    chosen: Chosen = ALL
+    kept_residue: tuple[str, ...] = ()
 
     @property
     def totals(self) -> dict[str, int]:
@@ -203,6 +210,10 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             tail["differences"] = len(self.differences)
         if self.idle_count:
             tail["idle"] = self.idle_count
+        if self.chosen != ALL:
+            tail["chosen"] = self.chosen.to_builtins()
+        if self.kept_residue:
+            tail["kept"] = list(self.kept_residue)
         if self.baseline is not None:
             runs, failed, told = msgspec.structs.astuple(self.baseline)
             tail["baseline"] = {"runs": runs, "failed": failed, "told": told}
@@ -219,6 +230,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             seed=order.seed,
             schedule=order.schedule,
             launcher=self.launcher if result.has_failed else "",
+            chosen=self.chosen,
         )
 
 
@@ -257,6 +269,7 @@ def story_of(run: Run, scenario: str) -> str:
         seed=run.seed,
         schedule=run.schedule,
         launcher=run.launcher if has_failed(run) else "",
+        chosen=run.chosen,
     )
     return f"{before}\nreplay: {line}"
 

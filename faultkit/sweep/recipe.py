@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from faultkit.chosen import ALL, Chosen
 from faultkit.plan import FaultPlan
 from faultkit.sweep.schedules import Order
 from faultkit.wording import PlanError, seen
@@ -39,6 +40,7 @@ class Recipe(msgspec.Struct, frozen=True):
     world_size: int | None = None
     kind: str | None = None
     launcher: str | None = None
+    chosen: Chosen = ALL
 
 
 def read_recipe(plan_or_file: str, allow: Collection[str] = ()) -> Recipe:
@@ -103,8 +105,12 @@ def _sweep(found: dict[str, Any], where: str, allow: Collection[str]) -> Recipe:
             raise PlanError(f"{where}: {key!r} must be of type {kind.__name__} (got {seen(value)})")
     plans = tuple(_entry(entry, f"{where}, plan {index}", allow) for index, entry in enumerate(entries))
     orders = tuple(_order(entry, f"{where}, plan {index}") for index, entry in enumerate(entries))
-    remembered = (found.get(key) for key in ("scenario", "world", "kind", "launcher"))
-    return Recipe(plans, orders, *remembered)
+    try:
+        chosen = msgspec.convert(found.get("chosen", {}), Chosen)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise PlanError(f"{where}: 'chosen' must name checks: {error}") from None
+    remembered = {key: found.get(key) for key in ("scenario", "kind", "launcher")}
+    return Recipe(plans, orders, world_size=found.get("world"), chosen=chosen, **remembered)
 
 
 def _entry(entry: Any, where: str, allow: Collection[str]) -> FaultPlan:

@@ -220,6 +220,7 @@ class Event(msgspec.Struct, frozen=True):
                        under which a save without collectives stores its part by itself, else None
     ``unfilled``       attempt, leaves: [name, elements that a load left unfilled, of how many, first index] each
     ``residue``        threads, descriptors, children, shared_memory, files: what is left, each a list of names
+    ``residue_in_all`` the same of all runs of this process, where something is left and it is not its first run
     """
 
     rank: int
@@ -233,7 +234,8 @@ class Fired(msgspec.Struct, frozen=True):
 
     `step` names the engine's step it happened in (``"plan"``), None outside of any step.  At a point of files,
     `path` is the file, and `thread` is ``main`` or ``helper``.  `native` tells that native code, or a process that the
-    rank forked (`child`), made the call: what it then raises on the rank, if anything, is its own.
+    rank forked (`child`), made the call: what it then raises on the rank, if anything, is its own.  `thread_name` is
+    that of the thread in which a delay lasts, empty for other actions.
     """
 
     fault: Fault
@@ -246,3 +248,4 @@ class Fired(msgspec.Struct, frozen=True):
     thread: str = ""
     native: bool = False
     child: bool = False
+    thread_name: str = ""

@@ -33,6 +33,8 @@ from faultkit.worlds.memory import IDLE, RUNNING, STARTING, RankMemory
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
 
+_origin: residue.Snapshot | None = None  # what this process had before its first run
+
 Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 __all__ = ["STACK_SIGNAL", "Call", "RankSpec", "main"]
@@ -163,6 +165,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     leave: int | None = None
     result: tuple[str, Any]
     before: residue.Snapshot | None = None
+    global _origin
     session: Session | None = None
     with _state_of_a_run(call, spec):
         collectives.attach(memory)
@@ -171,6 +174,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
             modules.install(call.modules)
             work = [transport.load_call(call.body)]
             before = residue.snapshot()
+            _origin = _origin or before
             armed = arm(
                 call.plan,
                 rank=spec.rank,
@@ -195,6 +199,8 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     left = residue.left_since(before) if before is not None else {}
     if left:
         memory.append("residue", left)
+        if _origin is not None and _origin is not before:  # else that is all
+            memory.append("residue_in_all", residue.in_all_since(_origin))
     health = {
         "threads": [t.name for t in threads.of_python() if t not in threads_before and t.is_alive()],
         "group": _group_is_whole(spec),

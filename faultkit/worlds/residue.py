@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from faultkit.worlds import threads
 
-__all__ = ["Snapshot", "install", "left_since", "snapshot"]
+__all__ = ["Snapshot", "in_all_since", "install", "left_since", "snapshot"]
 
 GRACE_SECONDS_MAX = 0.05
 NAMED_COUNT_MAX = 50
@@ -112,17 +112,25 @@ def left_since(before: Snapshot) -> dict[str, list[str]]:
     if any(found.values()):
         gc.collect()
         found = _compare(before)
-    del _made_files[before.files :], _made_memory[before.memory :]
+    _made_files[before.files :] = found["files"]
+    _made_memory[before.memory :] = [
+        name for name in _made_memory[before.memory :] if os.path.lexists(os.path.join(SHARED_MEMORY, name))
+    ]
     found["threads"] = sorted(thread.name for thread in threads)
     return {name: _bounded(found[name]) for name in sorted(found)} if any(found.values()) else {}
 
 
+def in_all_since(origin: Snapshot) -> dict[str, list[str]]:
+    """What there is now and was not in `origin`, of an earlier run, also what ends by itself in a moment."""
+    found = _compare(origin)
+    found["threads"] = [thread.name for thread in _new_threads(origin.threads)]
+    return {name: _bounded(found[name]) for name in sorted(found)}
+
+
 def _outlast(before: frozenset[threading.Thread]) -> list[threading.Thread]:
     """The threads that are new and outlast the grace."""
-    sharer = getattr(sys.modules.get("multiprocessing.resource_sharer"), "_resource_sharer", None)
-    kept = {*before, getattr(sharer, "_thread", None)}  # multiprocessing's own, until the process ends
     for is_last in (False, True):
-        new = [thread for thread in threads.of_python() if thread not in kept]
+        new = _new_threads(before)
         deadline = time.monotonic() + GRACE_SECONDS_MAX / 2
         for thread in new:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -131,6 +139,12 @@ def _outlast(before: frozenset[threading.Thread]) -> list[threading.Thread]:
             return new
         gc.collect()  # a worker ends when its pool does
     return []
+
+
+def _new_threads(before: frozenset[threading.Thread]) -> list[threading.Thread]:
+    sharer = getattr(sys.modules.get("multiprocessing.resource_sharer"), "_resource_sharer", None)
+    kept = {*before, getattr(sharer, "_thread", None)}  # multiprocessing's own, until the process ends
+    return [thread for thread in threads.of_python() if thread not in kept]
 
 
 def _compare(before: Snapshot) -> dict[str, list[str]]:

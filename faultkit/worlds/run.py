@@ -6,9 +6,11 @@ and what the function returned; it does not hold the world that made it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from faultkit.chosen import ALL, Chosen
 from faultkit.plan import FaultPlan
 from faultkit.worlds.memory import records
 from faultkit.worlds.outcomes import Event, Fired, Outcome
@@ -30,6 +32,8 @@ class Run:
     it in the attempts that followed without a fault (see `World.run`); what became of it under the plan
     stands in `outcomes`.  `readbacks` tells what was stored afterwards, where `World.run` was told where the
     function saves.  `seed` is what the run was given; `simulation` has what only simulated ranks know, None on others.
+    `chosen` says which checks count and what may stay, and `kept_residue` what each process keeps for itself, by the
+    form of its name (see `faultkit.checks.leaks`): so many of each are no leak.
     `replay` is the shell command that does this run again, for who knows a better one than
     ``faultkit replay``.  `launcher` is who kept the job (see `World`).  `next_start` is the run of new ranks over what
     was left, where somebody made one after this, see `faultkit.scenarios.Stage`; None elsewhere.  `asked` holds what
@@ -69,6 +73,8 @@ class Run:
         self.readbacks: tuple[Readback, ...] = ()
         self.seed = seed
         self.simulation: Simulation | None = None
+        self.chosen: Chosen = ALL
+        self.kept_residue: Mapping[str, int] = {}
         self.replay = ""
         self.launcher = launcher
         self.next_start: Run | None = None
@@ -112,6 +118,7 @@ class Run:
                 event.data.get("thread", ""),
                 event.data.get("native", False),
                 event.data.get("child", False),
+                event.data.get("thread_name", ""),
             )
             for event in self.events
             if event.kind == "fired"
@@ -146,17 +153,17 @@ class Run:
 
     @property
     def violations(self) -> tuple[Violation, ...]:
-        """The promises that this run broke, worst first; () where every check held."""
+        """The promises that this run broke, worst first; () where every check held that was chosen."""
         self.asked.add("violations")
         return self._violations
 
     @cached_property
     def _violations(self) -> tuple[Violation, ...]:
-        from faultkit.checks import examine
+        from faultkit.checks import DEFAULT, examine
 
         asked = set(self.asked)
         try:
-            return examine(self, may_not_fire=self.may_not_fire)
+            return examine(self, self.chosen.names(DEFAULT), may_not_fire=self.may_not_fire)
         finally:
             # Checks look at everything; who asks for violations has asked for these alone.
             self.asked &= asked

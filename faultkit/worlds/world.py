@@ -13,9 +13,10 @@ import os
 import pathlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from faultkit.chosen import Chosen
 from faultkit.plan import FaultPlan
 from faultkit.worlds import client, interrupted, modules, slots, witness
 from faultkit.worlds import launcher as launchers
@@ -134,6 +135,9 @@ class World:
         schedule: Schedule | tuple[int, ...] | None = None,
         checkpoint_at: str | os.PathLike[str] | None = None,
         read_with: Callable[..., Any] | None = None,
+        checks: Iterable[Any] | str | None = None,
+        no_check: Iterable[str] | str | None = None,
+        allow_residue: Iterable[str] | str | None = None,
         **kwargs: Any,
     ) -> Run:
         """Run ``fn(*args, **kwargs)`` on every rank under `plan`, and wait for every rank's outcome.
@@ -151,15 +155,19 @@ class World:
         and ``intact`` judge.  `read_with` is how to load where the stock engine does not: a function of the
         directory (a `pathlib.Path`) that returns the state as a mapping.
 
+        `checks` are the promises that count (names, or checks of one's own), `no_check` names of others that do not;
+        `allow_residue` are globs over what the check ``leaks`` tells and may stay, such as ``"thread fsspecIO"``.
+
         Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot
-        travel, both before any rank starts; ValueError for a number out of range; HarnessError where ranks cannot be
-        started; ScheduleError for a schedule that is one of another run.  Whatever the function does is an outcome,
-        never an exception here.
+        travel, both before any rank starts; ValueError for a number out of range or an unknown check; HarnessError
+        where ranks cannot be started; ScheduleError for a schedule that is one of another run.  Whatever the function
+        does is an outcome, never an exception here.
         """
         plan = FaultPlan.parse(plan) if isinstance(plan, str) else FaultPlan() if plan is None else plan
         if not isinstance(plan, FaultPlan):
             raise TypeError(f"World.run: plan must be a FaultPlan or its text (got {plan!r})")
         plan.validate_for(self.size)
+        chosen = Chosen.of(checks, no_check, allow_residue)
         if self.kind == "auto":
             if schedule is not None:
                 plans.require_carried(plan)  # processes follow none
@@ -175,6 +183,9 @@ class World:
                 schedule=schedule,
                 checkpoint_at=checkpoint_at,
                 read_with=read_with,
+                checks=checks,
+                no_check=no_check,
+                allow_residue=allow_residue,
                 **kwargs,
             )
         if self.kind == "simulated":
@@ -216,6 +227,7 @@ class World:
                     self._end_crew()
             finally:
                 self._claim.give(gpus=self._crew is None)
+        run.chosen = chosen
         if schedule is not None and run.simulation is not None:
             run.simulation.require_followed(schedule, run)
         if place is not None:

@@ -87,6 +87,8 @@ class _CaseWorld(World):
         if plan is _UNSET:
             plan = self._case.hand_out_plan()
         kwargs.setdefault("may_not_fire", self._case.settings.may_not_fire)
+        for name, value in self._case.settings.chosen.options.items():
+            kwargs.setdefault(name, value)
         kwargs.setdefault("checkpoint_at", self._case.checkpoint_dir())
         timeout = self.timeout if timeout is None else timeout
         limit = timeouts.effective_timeout(self._case.item)

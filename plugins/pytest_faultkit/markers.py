@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from faultkit.chosen import ALL, Chosen
 from faultkit.plan import FaultPlan
 from faultkit.wording import listed, nearest, seen
 from faultkit.worlds import World
@@ -28,6 +29,7 @@ __all__ = ["Settings", "WorldSettings", "parametrize", "settings_of"]
 SIZE_PARAMETER = "_faultkit_size"
 PLAN_PARAMETER = "_faultkit_plan"
 WORLD_OPTIONS = ("kind", "timeout", "seed", "backend", "group_timeout", "launcher")
+CHECK_OPTIONS = ("checks", "no_check", "allow_residue")  # of both: a test without a plan chooses in world
 FAULTS_OPTIONS = ("raises", "may_not_fire", "allow")
 _ParameterSet: type = type(pytest.param())
 
@@ -57,6 +59,7 @@ class Settings(NamedTuple):
     spmd: bool
     raises: tuple[type[BaseException], ...] = ()
     must_raise: bool = False
+    chosen: Chosen = ALL
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
@@ -113,9 +116,16 @@ def settings_of(item: pytest.Item) -> Settings:
             spmd=item.get_closest_marker("spmd") is not None,
             raises=raises,
             must_raise=bool(raises) and plan in _own_plans(faults),
+            chosen=_chosen(world).beside(_chosen(faults)),
         )
     except (TypeError, ValueError) as error:
         raise pytest.fail.Exception(f"{item.name}: {error}", pytrace=False) from None
+
+
+def _chosen(marker: pytest.Mark | None) -> Chosen:
+    """Which checks count by the marker.  Raises ValueError for an unknown one."""
+    given = dict(marker.kwargs) if marker is not None else {}
+    return Chosen.of(*(given.get(name) for name in CHECK_OPTIONS))
 
 
 def _marker(node: pytest.Item, name: str) -> pytest.Mark | None:
@@ -158,7 +168,9 @@ def _require_runnable(node: pytest.Item) -> None:
 def _sizes(node: pytest.Item, marker: pytest.Mark | None) -> list[int]:
     """The sizes that the marker gives; checked, with its options, by making the worlds (none starts)."""
     given = dict(marker.kwargs) if marker is not None else {}
-    _require_options("world", given, WORLD_OPTIONS, also=("size",))
+    _require_options("world", given, (*WORLD_OPTIONS, *CHECK_OPTIONS), also=("size",))
+    _chosen(marker)
+    given = {name: value for name, value in given.items() if name not in CHECK_OPTIONS}
     sizes = list(marker.args) if marker is not None else [DEFAULT_SIZE]
     if "size" in given:
         sizes.append(given.pop("size"))
@@ -170,8 +182,9 @@ def _sizes(node: pytest.Item, marker: pytest.Mark | None) -> list[int]:
 def _plans(node: pytest.Item, marker: pytest.Mark | None) -> list[Any]:
     """The plans that the marker gives, each as a ``pytest.param`` with the plan's text as its id."""
     given = dict(marker.kwargs) if marker is not None else {}
-    _require_options("faults", given, FAULTS_OPTIONS)
+    _require_options("faults", given, (*FAULTS_OPTIONS, *CHECK_OPTIONS))
     _raises(marker)
+    _chosen(marker)
     allow = given.get("allow", ())
     replayed = options.replay_plan(node.config, allow)
     if replayed is not None:

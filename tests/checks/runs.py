@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from faultkit.chosen import ALL, Chosen
 from faultkit.plan import FaultPlan
 from faultkit.worlds.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
 
@@ -30,6 +31,8 @@ class FinishedRun(msgspec.Struct):
     seconds: float = 1.5
     coordinator: int = 0
     timeout_seconds: float | None = None
+    chosen: Chosen = ALL
+    kept_residue: dict[str, int] = {}
 
 
 def injected(plan: FaultPlan | str, index: int = 0) -> ErrorRecord:

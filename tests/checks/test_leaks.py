@@ -1,8 +1,11 @@
 """What a rank still has after a run is told with names; what a plan itself leaves there is not."""
 
+import msgspec
 import pytest
 
 from faultkit.checks import CATALOGUE, DEFAULT, Verdict, examine
+from faultkit.checks.leaks import form_of
+from faultkit.chosen import Chosen
 from tests.checks.runs import Recording, reported_save, successful
 
 LEFT = {
@@ -62,6 +65,54 @@ def test_a_thread_in_which_a_planned_delay_lasts_is_none():
     assert leaked(recording.event(2, "residue", **threads).run()) == ()
     assert [v.ranks for v in leaked(recording.event(1, "residue", **threads).run())] == [(1,)]
     assert "thread" not in leaked(recording.event(2, "residue", **LEFT).run())[-1].evidence
+
+
+def test_a_planned_delay_excuses_the_thread_in_which_it_lasts_and_no_other():
+    left = {"threads": ["faultkit-future", "forgotten"]}
+    recording = Recording("writer.write_data:future@2=delay(5)").begin(range(4)).fire(2, step="write")
+    recording.fired[-1] = msgspec.structs.replace(recording.fired[-1], thread_name="faultkit-future")
+    [violation] = leaked(recording.event(2, "residue", **left).run())
+    assert violation.evidence.endswith("not before: thread forgotten")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("threads", ("Thread-3 (run)", "Thread-12 (run)")),
+        ("descriptors", ("17 -> socket:[4711]", "9 -> socket:[12]")),
+        ("children", ("812 python -c job 3", "97 python -c job 12")),
+        ("shared_memory", ("/dev/shm/psm_1a2b3c4d", "/dev/shm/psm_99aa88bb")),
+        ("files", ("/tmp/tmpab12cd34.txt", "/tmp/tmpzz_xx901.txt")),
+    ],
+)
+def test_what_one_process_keeps_has_one_form_and_so_many_of_it_are_no_leak(kind, names):
+    run = successful().event(0, "residue", **{kind: [names[0]]}).run()
+    run.kept_residue = {form_of(kind, names[1]): 1}
+    assert leaked(run) == ()
+    two = successful().event(0, "residue", **{kind: list(names)}).run()
+    two.kept_residue = run.kept_residue
+    assert len(leaked(two)) == 1
+    other = successful().event(0, "residue", **{kind: ["other"]}).run()
+    other.kept_residue = run.kept_residue
+    assert len(leaked(other)) == 1
+
+
+def test_what_the_process_has_from_earlier_runs_counts_as_kept_first():
+    recording = successful().event(0, "residue", threads=["loop"])
+    recording.event(0, "residue_in_all", threads=["loop", "loop"])
+    run = recording.run()
+    run.kept_residue = {"thread loop": 1}
+    assert len(leaked(run)) == 1
+
+
+def test_what_may_stay_is_told_by_globs_over_the_words_of_the_check():
+    run = successful().event(0, "residue", **LEFT).run()
+    run.chosen = Chosen(allow_residue=("thread writer_*", "* -> /data/x"))
+    assert leaked(run) == ()
+    run.chosen = Chosen(allow_residue=("thread writer_*",))
+    assert [violation.evidence.rpartition(": ")[2] for violation in leaked(run)] == [
+        "open descriptor 17 -> /data/x"
+    ]
 
 
 @pytest.mark.parametrize("data", [{}, {"threads": None}, {"unknown": ["x"]}, {"files": 3}])

@@ -161,6 +161,10 @@ def test_a_fault_that_does_not_fire_is_a_broken_promise(faultkit):
         (["replay", HANG, "--schedule", "0,x"], "numbers of threads"),
         (["replay", HANG, "--schedule", "0,1"], "--kind simulated"),
         (["replay", "no-such-file"], "neither a file nor a plan"),
+        (["sweep", "dcp-save", "--checks", "leakz"], "did you mean 'leaks'?"),
+        (["sweep", "dcp-save", "--checks", "leaks", "--no-check", "leaks"], "no check is left of leaks"),
+        (["replay", HOLD, "--no-check", ""], "check must be one of"),
+        (["replay", HOLD, "--allow-residue", ""], "allow_residue must be globs"),
         (["replay", "writer.reset=hang; reader.reset=hang"], "--scenario"),
         (["replay", "writer.reset=raise(mine:Error)"], "allow list"),
         (["replay", "writer.reset=raise(mine:Error)", "--allow", "mine:Error"], "no module"),
@@ -184,6 +188,18 @@ def test_a_scenario_that_fails_by_itself_is_bad_input_and_is_told(faultkit, tmp_
     assert (status, out) == (2, "")
     assert "does not hold without any fault" in err.splitlines()[0]
     assert "not today" in err
+
+
+def test_which_checks_count_is_chosen_told_and_replayed(faultkit, tmp_path):
+    file = tmp_path / "out.json"
+    status, out, _ = faultkit(
+        "sweep", "dcp-save", "--world", 2, "--plan", HANG, "--no-check", "liveness,agreement", "--json", file
+    )
+    assert status == 0 and "not checked is liveness, agreement" in out
+    assert json.loads(file.read_text())["chosen"]["no_check"] == ["liveness", "agreement"]
+    status, out, _ = faultkit("replay", file)
+    assert status == 0 and "not checked is liveness, agreement" in out
+    assert "--no-check liveness --no-check agreement" in out
 
 
 def test_a_scenario_that_breaks_a_promise_by_itself_is_a_violation_with_json(faultkit, tmp_path, monkeypatch):

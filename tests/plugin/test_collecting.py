@@ -6,6 +6,14 @@ import pytest
 from pytest_runs import run_pytest
 
 WRONG = {
+    "unknown_check": (
+        "@pytest.mark.faults('', no_check='leakz')\ndef test_it(): pass",
+        "test_it: check must be one of *; did you mean 'leaks'?*",
+    ),
+    "no_check_left": (
+        "@pytest.mark.world(2, checks='leaks', no_check=['leaks'])\ndef test_it(): pass",
+        "test_it: no check is left of leaks*",
+    ),
     "plan": (
         '@pytest.mark.faults("writer.write_dat@1=raise(OSError)")\ndef test_it(): pass',
         "test_it: *unknown point 'writer.write_dat'*did you mean 'writer.write_data'?",

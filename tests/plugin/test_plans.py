@@ -11,6 +11,7 @@ import faultkit
 
 FULL_DISK = "writer.write_data@1=raise(OSError, ENOSPC)"
 BAD_FINISH = "writer.finish@0=raise(ValueError)"
+WATCHED = "writer.write_data@1=delay(0)"
 
 
 @pytest.fixture
@@ -54,6 +55,17 @@ def test_each_plan_is_a_test_named_after_it(case, name):
 def test_runs_of_the_fixture_world_have_the_plan_they_ask_for(case, name):
     passed = case(name)
     assert passed.outcome == "passed", passed.text
+
+
+def test_which_checks_count_stands_in_the_markers(case):
+    failed = case(f"test_body_leaks[{WATCHED}]")
+    assert failed.outcome == "failed" and "thread forgotten" in failed.text
+    for name in (
+        f"test_body_leaks_and_nobody_asks[{WATCHED}]",
+        f"test_body_leaks_what_may_stay[{WATCHED}]",
+        "test_a_world_that_nobody_asks_for_leaks",
+    ):
+        assert case(name).outcome == "passed", case(name).text
 
 
 def test_every_run_is_in_the_properties(case):

@@ -11,6 +11,7 @@ import types
 import pytest
 
 from faultkit import FaultPlan, PlanError
+from faultkit.chosen import Chosen
 from faultkit.sweep.recipe import read_recipe
 
 TEXT = "writer.write_data@1=raise(OSError, ENOSPC); writer.finish:after=delay(0.5)"
@@ -47,6 +48,22 @@ def test_a_sweep_remembers_its_scenario_and_world(file):
     recipe = read_recipe(file(json.dumps(sweep)))
     assert recipe.plans == (PLAN, FaultPlan())
     assert (recipe.scenario, recipe.world_size, recipe.kind) == ("dcp-load", 3, "fresh")
+
+
+def test_a_sweep_remembers_which_checks_counted(file):
+    sweep = {
+        "plans": [{"plan": ""}],
+        "chosen": {"checks": [], "no_check": ["leaks"], "allow_residue": ["x*"]},
+    }
+    assert read_recipe(file(json.dumps(sweep))).chosen == Chosen(no_check=("leaks",), allow_residue=("x*",))
+
+
+@pytest.mark.parametrize(
+    "chosen", [3, {"checks": "leaks"}, {"no_check": ["leakz"]}, {"checks": [{"name": 1}]}]
+)
+def test_checks_that_are_none_are_refused(file, chosen):
+    with pytest.raises(PlanError, match="'chosen' must name checks"):
+        read_recipe(file(json.dumps({"plans": [{"plan": ""}], "chosen": chosen})))
 
 
 def test_a_dash_is_standard_input(monkeypatch):

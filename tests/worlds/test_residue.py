@@ -19,6 +19,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import state_dict_saver
 
 from faultkit import Verdict, World
+from faultkit.injection.session import current
 from faultkit.worlds import residue
 
 KEPT = []  # by this module, so past the end of a run
@@ -244,3 +245,35 @@ def test_a_descriptor_is_seen_whatever_number_it_takes():
     assert numbers == {read, write}
     assert residue.left_since(before) == {}
     assert sys.modules["tempfile"]._sys is sys  # only ranks are changed
+
+
+class Slow:
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def leave_one_thread_in_a_delay_and_one_of_its_own(directory):
+    saving = {"checkpoint_id": directory, "no_dist": True}
+    threading.Thread(
+        target=dcp.save, args=({"app": Slow()},), kwargs=saving, name="delayed", daemon=True
+    ).start()
+    leave_a_thread()
+    while not current().fired:
+        threading.Event().wait(0.001)
+
+
+@pytest.mark.parametrize("kind", ["fresh", "simulated"])
+def test_the_thread_in_which_a_planned_delay_lasts_is_excused_and_no_other(tmp_path, kind):
+    with World(1, kind=kind) as world:
+        run = world.run(
+            leave_one_thread_in_a_delay_and_one_of_its_own,
+            tmp_path / "checkpoint",
+            plan="app.state_dict=delay(20)",
+            checks="leaks",
+        )
+    assert left_on(run)["threads"] == ["delayed", "forgotten"]
+    (violation,) = run.violations
+    assert violation.evidence == "rank 0 had after the run, and not before: thread forgotten"

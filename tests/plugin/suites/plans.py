@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
@@ -167,3 +169,35 @@ def test_many_runs(world):
 def test_the_launcher_of_the_marker(world, checkpoint_dir):
     run = world.run(save, checkpoint_dir)
     assert "launcher" in {getattr(outcome, "by", "") for outcome in run.outcomes.values()}
+
+
+WATCHED = "writer.write_data@1=delay(0)"
+
+
+def save_and_leak(directory):
+    threading.Thread(target=threading.Event().wait, name="forgotten", daemon=True).start()
+    save(directory)
+
+
+@pytest.mark.spmd
+@pytest.mark.faults(WATCHED)
+def test_body_leaks(checkpoint_dir):
+    save_and_leak(checkpoint_dir)
+
+
+@pytest.mark.spmd
+@pytest.mark.faults(WATCHED, no_check="leaks")
+def test_body_leaks_and_nobody_asks(checkpoint_dir):
+    save_and_leak(checkpoint_dir)
+
+
+@pytest.mark.spmd
+@pytest.mark.world(2, allow_residue=["thread forgotten"])
+@pytest.mark.faults(WATCHED, checks=["leaks", "fired"])
+def test_body_leaks_what_may_stay(checkpoint_dir):
+    save_and_leak(checkpoint_dir)
+
+
+@pytest.mark.world(2, no_check=("leaks",))
+def test_a_world_that_nobody_asks_for_leaks(world, checkpoint_dir):
+    world.run(save_and_leak, checkpoint_dir).raise_for_violations()
