@@ -8,8 +8,11 @@ The rule, for loads that raise (a load that returns None says it, too):
   failed with such an error, which torch 2.9 and later raise instead;
 * a CheckpointException all of whose failures are one of these.
 
+* of a save to a new directory, what the load raises, word for word, where that directory is empty, and where it is not
+  there: `empty_trees` are loaded before anything is judged.
+
 Anything else is an ERROR: a shard that is missing, an empty ``.metadata``, a pickle cut short.  An engine of
-your own has its own rule: `Scenario.absent`.
+your own may have its own rule, which then counts alone: `Scenario.absent`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["is_absent"]
+__all__ = ["empty_trees", "is_absent"]
+
+Tree = dict[str, bytes | str | None]
 
 _FALLBACK = re.compile(
     r"^metadata is None; global metadata read failed: \[Errno 2\] [^;']*'([^;']*)'\)?"
@@ -38,6 +43,12 @@ def is_absent(error: BaseException, directory: Path) -> bool:
         found = _FALLBACK.match(str(error))
         return found is not None and all(_names_the_checkpoint(name, directory) for name in found.groups())
     return False
+
+
+def empty_trees(tree: Tree, directory: str) -> list[Tree]:
+    """`tree` without the checkpoint in `directory`: once without the directory, once with it."""
+    without = {name: held for name, held in tree.items() if not f"{name}/".startswith(f"{directory}/")}
+    return [without, {**without, directory: None}]
 
 
 def _names_the_checkpoint(name: object, directory: Path) -> bool:

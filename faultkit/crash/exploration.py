@@ -43,7 +43,7 @@ def explore(
     *,
     world: World | int = 2,
     plan: FaultPlan | str | None = None,
-    backend: str = "python",
+    backend: str | None = None,
     recording: Recording | None = None,
     bound: Bound | None = None,
     seed: int = 0,
@@ -61,8 +61,9 @@ def explore(
     world: ranks that save (a number, or a World that the caller owns).  recording: explore this one instead of
     recording anew (then `world` does nothing but for its number).  budget_seconds: for all models together, after
     recording.  plan: faults of the save that is recorded; it must return on every rank all the same.
-    backend: of the recording, "python" or "preload" (`faultkit.files.record`).  seed: the order in which larger
-    losses come, and which states are audited.  timeout_seconds, memory_bytes: of each load.
+    backend: of the recording, "python", "preload", or None: whichever it takes (`faultkit.files.record`).
+    seed: the order in which larger losses come, and which states are audited.
+    timeout_seconds, memory_bytes: of each load.
     on_progress(model, explored, judged) is called now and then.  on_interrupt(exploration) is called with what was
     found until a KeyboardInterrupt, which then goes on.  judging: another judge, used as `Judge` is.
 
@@ -130,7 +131,7 @@ def explore(
 
 
 def record_save(
-    scenario: Scenario, world: World | int, plan: FaultPlan | str | None = None, backend: str = "python"
+    scenario: Scenario, world: World | int, plan: FaultPlan | str | None = None, backend: str | None = None
 ) -> Recording:
     """Prepare what the scenario needs, then run its save on the ranks, under `plan`, and record it.
 

@@ -159,6 +159,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
         return json.dumps(
             {
                 "scenario": self.scenario,
+                "backend": self.recording.backend,
                 "world": self.world,
                 "seed": self.seed,
                 "explored": self.explored,

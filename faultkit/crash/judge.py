@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from faultkit.crash.absence import empty_trees
 from faultkit.crash.attendant import FILL, Answer, Job, LoadCall
 from faultkit.crash.knowledge import Knowledge
 from faultkit.crash.loaders import Loaders
@@ -65,6 +66,7 @@ class Judge:
         self.wrote = 0
         self._knowledge = Knowledge()
         self._by_key: dict[str, Judgement] = {}
+        self._absences: set[tuple[str, str]] = set()  # what a load raises where there is no checkpoint
         call = _load_call(scenario, float(timeout_seconds), int(memory_bytes))
         preload = ("faultkit.crash.attendant", "faultkit.crash.values", *scenario.preload)
         self._loaders = Loaders(workers, call, preload)
@@ -105,7 +107,11 @@ class Judge:
             (one, scenario.keywords_of(one)) if one is not None else None
             for one in (scenario.new, scenario.old)
         ]
-        new_values, old_values, unfilled, wrong, differ = self._call(_settle_expected, loaded, before, given)
+        new_values, old_values, unfilled, wrong, differ, refused = self._call(
+            _settle_expected, loaded, before, given, scenario.refuse
+        )
+        if refused:
+            raise ScenarioError(f"scenario {scenario.name!r}: {refused}")
         if unfilled:
             raise ScenarioError(
                 f"scenario {scenario.name!r}: the load of the finished save must give the same whatever stood there "
@@ -122,6 +128,11 @@ class Judge:
                 "(got two that are the same)"
             )
         self._loaders.tell("expected", new_values, old_values)
+        if scenario.absent is None and old is None:
+            for tree in empty_trees(new, scenario.directory):
+                answer = self._loaders.ask(Job(self._loaders.number(), self._loaders.objects.listing(tree)))
+                if answer.verdict == "ERROR":
+                    self._absences.add((answer.type_name, answer.message))
 
     # Values are bytes here: this process need not import torch.
 
@@ -179,8 +190,9 @@ class Judge:
 
     def _remember(self, state: State, answer: Answer) -> Judgement:
         self.loaded += 1
+        is_absent = answer.verdict == "ERROR" and (answer.type_name, answer.message) in self._absences
         judgement = Judgement(
-            verdict=answer.verdict,
+            verdict="ABSENT" if is_absent else answer.verdict,
             type_name=answer.type_name,
             message=answer.message,
             detail=answer.detail,
@@ -211,8 +223,14 @@ def _load_call(scenario: Scenario, timeout_seconds: float, memory_bytes: int) ->
     )
 
 
-def _settle_expected(loaded: list[bytes], before: list[bytes], given: list[Any]) -> tuple[Any, ...]:
-    """(NEW, OLD or None, leaves left unfilled, leaves of OLD that are wrong, whether OLD and NEW differ)."""
+def _settle_expected(
+    loaded: list[bytes],
+    before: list[bytes],
+    given: list[Any],
+    refuse: Callable[[Any], str | None] | None,
+) -> tuple[Any, ...]:
+    """(NEW, OLD or None, leaves left unfilled, leaves of OLD that are wrong, whether OLD and NEW differ, why nothing
+    follows from NEW)."""
     from faultkit.crash.values import differences, portable
 
     def made(which: int) -> bytes | None:
@@ -229,6 +247,7 @@ def _settle_expected(loaded: list[bytes], before: list[bytes], given: list[Any])
         differences(*read) if read else [],
         differences(pickle.loads(old), pickle.loads(before[0])) if old is not None else [],
         old is None or bool(differences(pickle.loads(new), pickle.loads(old))),
+        refuse(pickle.loads(new)) if refuse is not None else None,
     )
 
 

@@ -41,6 +41,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         cannot be known.
     absent: tells whether an exception of `load` is a clean "no checkpoint here"; None: the documented rule
         (`faultkit.crash.absence`).
+    refuse: says of the values of a finished save why nothing follows from them, None where something does.
     options: pairs of name and value that the functions get as keywords, each of them those that it takes; `chosen`
         are the names of those that were set by `with_options`, and are told in reports.
     load_ranks: with more than 1, `load` runs on that many ranks with a process group; then nothing is pruned.
@@ -56,6 +57,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     new: Callable[..., Any] | None = None
     old: Callable[..., Any] | None = None
     absent: Callable[[BaseException], bool] | None = None
+    refuse: Callable[[Any], str | None] | None = None
     summary: str = ""
     options: tuple[tuple[str, Any], ...] = ()
     chosen: tuple[str, ...] = ()

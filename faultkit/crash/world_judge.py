@@ -16,6 +16,9 @@ import shutil
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
+import msgspec
+
+from faultkit.crash.absence import empty_trees
 from faultkit.crash.attendant import FILL, Answer, Job, LoadCall, _answer
 from faultkit.crash.judge import OTHER_FILL, _differences
 from faultkit.crash.materialise import Objects, Place, link_tree
@@ -41,6 +44,7 @@ class WorldJudge:
         self._timeout_seconds = float(timeout_seconds)
         self._expected: list[tuple[bytes, bytes | None]] = []
         self._known: dict[str, Judgement] = {}
+        self._absences: set[tuple[str, str]] = set()
         self._stack = contextlib.ExitStack()
         names, anything = parameters_of(scenario.load)
         self._call = LoadCall(
@@ -87,6 +91,11 @@ class WorldJudge:
             if not any(self._on_ranks(_differences_on_rank, new_values, old_values)):
                 raise ScenarioError(f"scenario {self.scenario.name!r}: OLD and NEW must differ on some rank")
         self._expected = list(zip(new_values, old_values, strict=True))
+        if self.scenario.absent is None and old is None:
+            for tree in empty_trees(new, self.scenario.directory):
+                for answer in self._answers(tree, Job(0, []), self._expected, LEARN_SECONDS_MAX):
+                    if answer.verdict == "ERROR":
+                        self._absences.add((answer.type_name, answer.message))
 
     def judge(self, state: State) -> Judgement:
         """What a load on all ranks makes of `state`."""
@@ -141,10 +150,15 @@ class WorldJudge:
     def _load(self, state: State) -> Judgement:
         self.loaded += 1
         answers = self._answers(state.tree, Job(self.loaded, []), self._expected, self._timeout_seconds)
+        answers = [self._told_as_absent(answer) for answer in answers]
         if any(answer.wrote for answer in answers):
             self.wrote += 1
         self._objects.mend()
         return _of_all(answers)
+
+    def _told_as_absent(self, answer: Answer) -> Answer:
+        is_absent = answer.verdict == "ERROR" and (answer.type_name, answer.message) in self._absences
+        return msgspec.structs.replace(answer, verdict="ABSENT") if is_absent else answer
 
     def _answers(self, tree: dict[str, Any], job: Job, expected: list[Any], seconds: float) -> list[Answer]:
         directory = self._place / "state"

@@ -39,6 +39,10 @@ class RecordingError(RuntimeError):
     """Nothing was recorded, or what was recorded cannot be trusted; the message says what was looked for."""
 
 
+class UnseenWriter(RecordingError):
+    """Something changed files where the recorder does not see it, or changed none: another recorder may see more."""
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One file operation, one side of a collective, or the return of a rank's function.
 

@@ -20,9 +20,9 @@ import msgspec
 from faultkit.files import scratch
 from faultkit.files.merging import merge, with_lines, with_ranks
 from faultkit.files.opening import buffer_size_of
-from faultkit.files.operations import Recording, RecordingError
+from faultkit.files.operations import Recording, RecordingError, UnseenWriter
 from faultkit.files.spool import read_frames
-from faultkit.files.tree import Tree, read_tree
+from faultkit.files.tree import Tree, put_back, read_tree
 from faultkit.files.verifying import verified
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def record(
     fn: Callable[..., Any],
     *args: Any,
     root: str | os.PathLike[str],
-    backend: str = "python",
+    backend: str | None = None,
     block_size: int | None = None,
     plan: FaultPlan | str | None = None,
     timeout: float | None = None,
@@ -71,27 +71,64 @@ def record(
     """Run ``fn(*args, **kwargs)`` on every rank of `world` and record what it does to files under `root`.
 
     `root` is made where it is missing.  `block_size` in bytes forces the buffer of every file that is opened under
-    it; by default it is what `open` chooses.  `plan` and `timeout` are those of `World.run`; faults of layer
+    it; by default it is what `open` chooses.  `backend` is "python", "preload", or None: "python", and where a writer
+    that Python does not see was at work and a C compiler is there, the files are put back as they were and `fn` is
+    run once more under "preload".  `plan` and `timeout` are those of `World.run`; faults of layer
     ``fs`` act above the recorder, so the recording has what the files really got.  With `verify` the operations
     are held to the disk at the end.
 
     Raises RecordingError where no file operation was recorded under `root`, or where the operations do not
     explain the files that are there; ValueError for an unknown backend; and what `World.run` raises.
     """
-    if backend not in BACKENDS:
+    if backend is not None and backend not in BACKENDS:
         raise ValueError(f"record: backend must be one of {', '.join(BACKENDS)} (got {backend!r})")
     if world.kind == "simulated":
         raise ValueError(
             "record: a simulated world has one process for all ranks; use kind 'warm' or 'fresh'"
         )
+    block_size = require_block_size(block_size)
+    roots = names_of_root(root)
+    before = read_tree(roots[0])
+
+    def recorded(by: str) -> Recorded:
+        return _recorded(world, fn, args, kwargs, roots, before, by, block_size, plan, timeout, verify)
+
+    if backend is not None:
+        return recorded(backend)
+    from faultkit.files import shim
+
+    try:
+        return recorded("python")
+    except UnseenWriter as error:
+        after = read_tree(roots[0])
+        if (after.entries, after.links) == (before.entries, before.links):
+            raise  # nobody was at work
+        if shim.compiler() is None:
+            raise UnseenWriter(
+                f"{error}; 'preload' would see it, and needs a C compiler: install one, or name it in CC"
+            ) from None
+    put_back(roots[0], before)
+    return recorded("preload")
+
+
+def _recorded(
+    world: World,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    roots: tuple[str, ...],
+    before: Tree,
+    backend: str,
+    block_size: int | None,
+    plan: FaultPlan | str | None,
+    timeout: float | None,
+    verify: bool,
+) -> Recorded:
     library = ""
     if backend == "preload":
         from faultkit.files import shim
 
         library = shim.library()
-    block_size = require_block_size(block_size)
-    roots = names_of_root(root)
-    before = read_tree(roots[0])
     with preloaded(world, library) as able:
         able.prepare()  # which settles on a fork server that then stays, and with it the directory of spools
         with Spools(roots, world.size) as spools:
@@ -284,7 +321,7 @@ def require_operations(recording: Recording, what_ran: str, *, failed: bool = Fa
     if not any(operation.path or operation.kind == "fsync_directory" for operation in recording.operations):
         seen = ", ".join(sorted({operation.kind for operation in recording.operations})) or "nothing"
         first, then = (f"{what_ran}: ", "") if failed else ("", f"; {what_ran}")
-        raise RecordingError(
+        raise UnseenWriter(
             f"record: {first}no file operation under {recording.root} was seen by the {recording.backend} backend "
             f"(looked for open, write, rename and all other changes; seen: {seen}{then}); "
             + (

@@ -15,7 +15,7 @@ import msgspec
 
 from faultkit.files.operations import Operation, Recording
 
-__all__ = ["Tree", "read_tree", "tree_after"]
+__all__ = ["Tree", "put_back", "read_tree", "tree_after"]
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -55,6 +55,39 @@ def read_tree(root: str, contents: bool = True) -> Tree:
 def _content(path: str) -> bytes:
     with open(path, "rb", buffering=0) as file:
         return file.readall()
+
+
+def put_back(root: str, tree: Tree) -> None:
+    """Make what lies under `root` as it was when `tree` was read; what has not changed stays as it is.
+
+    Raises OSError where that cannot be done.
+    """
+    now = read_tree(root)
+    held: dict[str, bytes | str | None] = {**tree.entries, **tree.links}
+    found: dict[str, bytes | str | None] = {**now.entries, **now.links}
+    for name in sorted(found, reverse=True):  # what is in a directory before itself
+        path = os.path.join(root, name)
+        if name in held and _alike(held[name], found[name]):
+            continue
+        if found[name] is None:
+            os.rmdir(path)
+        elif not (isinstance(held.get(name), bytes) and isinstance(found[name], bytes)):
+            os.unlink(path)
+    for name, content in sorted(held.items()):
+        path = os.path.join(root, name)
+        if name in found and _alike(content, found[name]):
+            continue
+        if content is None:
+            os.mkdir(path)
+        elif isinstance(content, str):
+            os.symlink(content, path)
+        else:
+            with open(path, "wb") as file:
+                file.write(content)
+
+
+def _alike(one: bytes | str | None, other: bytes | str | None) -> bool:
+    return type(one) is type(other) and one == other
 
 
 def tree_after(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from faultkit.files.operations import Recording, RecordingError
+from faultkit.files.operations import Recording, UnseenWriter
 from faultkit.files.tree import Tree, read_tree, tree_after
 
 __all__ = ["verified"]
@@ -42,7 +42,7 @@ def verified(recording: Recording, died: tuple[int, ...] = ()) -> Recording:
         "or after the function has returned"
     )
     notes = f"; noted: {'; '.join(recording.notes)}" if recording.notes else ""
-    raise RecordingError(f"record: {sentence}; {hint}{notes}")
+    raise UnseenWriter(f"record: {sentence}; {hint}{notes}")
 
 
 def _unexplained(recording: Recording, after: Tree) -> list[str]:

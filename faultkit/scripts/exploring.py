@@ -48,10 +48,10 @@ class Job(msgspec.Struct, frozen=True):
     `train` is run once; `resume` from every state, () for the same command.  Both hold ``{out}`` where they take
     their directory; ``python`` is the interpreter that this process has.  `ranks` processes run it at once, with
     the environment of torchrun.  `results` are files in ``{out}`` whose content must be the same in the end.
-    `values` is a pattern: what its groups find in the output of rank 0 must be the same.  With `step`, a pattern
-    whose group is the step that was resumed from, and `checkpoints`, a glob whose names end with their step, the
-    newest complete checkpoint must be used.  `in_process` runs Python commands in forks of a process that has torch
-    imported; else each is a program of its own.
+    `values` is a pattern: what its groups find in the output of each rank must be the same; on some rank it must find
+    something.  With `step`, a pattern whose group is the step that was resumed from, and `checkpoints`, a glob whose
+    names end with their step, the newest complete checkpoint must be used, by every rank that says so.  `in_process`
+    runs Python commands in forks of a process that has torch imported; else each is a program of its own.
 
     Raises ValueError for a job that cannot be.
     """
@@ -89,6 +89,10 @@ class Job(msgspec.Struct, frozen=True):
         if self.checkpoints and not self.step:
             raise ValueError(
                 "checkpoints needs step: whether the newest one was used is told by the step resumed from"
+            )
+        if self.step and not self.checkpoints:
+            raise ValueError(
+                "step needs checkpoints: whether the step resumed from is right is told by the newest one"
             )
 
     def __str__(self) -> str:
@@ -189,6 +193,7 @@ def scenario_of(job: Job, resumption: Resumption) -> Scenario:
         load=resumption,
         prunable=False,  # it reads and writes in processes of its own
         directory=DIRECTORY,
+        refuse=resumption.refusal,
         preload=("faultkit.scripts.running", "faultkit.scripts.resuming", *_imported_late(resumption.argv)),
     )
 

@@ -83,6 +83,8 @@ class ScriptJudge:
                 f"scenario {self.scenario.name!r}: two resumptions of the finished save must come to the same "
                 f"(got differences in {', '.join(wrong)})"
             )
+        if self.scenario.refuse is not None and (why := self.scenario.refuse(first[4])):
+            raise ScenarioError(f"scenario {self.scenario.name!r}: {why}")
         self._expected = first[4]
         if first[5] is None or ("tree",) in first[5]:
             self.pruning = False  # it reads where nobody can look on

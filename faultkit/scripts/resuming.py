@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from faultkit.scripts.running import Asked, Limit, run_ranks
+from faultkit.wording import seen
 
 __all__ = [
     "LostWork",
@@ -73,20 +74,21 @@ class Resumption(msgspec.Struct, frozen=True):
         """
         newest = self.newest_complete(directory)
         _detach(directory)
+        outputs: list[str] = []
         status, output = run_ranks(
             with_directory(self.argv, directory),
             self.ranks,
             in_process=self.in_process,
             asked=asked,
             limit=limit,
+            told=outputs,
         )
         if asked is not None and asked.questions is not None and not status:
             asked.questions += self._questions_after(directory, asked)
         if status:
             raise ResumeFailed(_how(status, output).replace(str(directory), "."))
         if self.step:
-            match = re.search(self.step, output)
-            step = int(match.group(1)) if match else 0
+            step = self._step_of(outputs)
             if step < newest:
                 raise LostWork(
                     f"resumed from step {step}, although the checkpoint of step {newest} is complete"
@@ -99,8 +101,37 @@ class Resumption(msgspec.Struct, frozen=True):
             except OSError as error:
                 raise ResumeFailed(f"the command left no {name}: {error.strerror}") from None
         if self.values:
-            found["values"] = [list(match) for match in _groups(self.values, output)]
+            for rank, text in enumerate(outputs):
+                name = "values" if rank == 0 else f"values of rank {rank}"
+                found[name] = [list(match) for match in _groups(self.values, text)]
         return found or {"status": 0}
+
+    def refusal(self, values: dict[str, Any]) -> str | None:
+        """Why nothing could be compared with these values of a finished training, None where something can."""
+        if self.values and not any(found for name, found in values.items() if name.startswith("values")):
+            return (
+                f"the pattern of values {seen(self.values)} finds nothing in what the command prints when the finished "
+                "training is resumed, so that nothing would be compared"
+            )
+        return None
+
+    def _step_of(self, outputs: Sequence[str]) -> int:
+        """The step that the ranks say they resumed from; 0 where none says.  Raises ResumeFailed where they differ."""
+        steps = {}
+        for rank, text in enumerate(outputs):
+            match = re.search(self.step, text)
+            if match is None:
+                continue
+            try:
+                steps[rank] = int(match.group(1))
+            except (TypeError, ValueError):
+                raise ResumeFailed(
+                    f"the step resumed from is no number (got {seen(match.group(1))})"
+                ) from None
+        if len(set(steps.values())) > 1:
+            told = ", ".join(f"rank {rank} from {step}" for rank, step in steps.items())
+            raise ResumeFailed(f"the ranks resumed from different steps: {told}")
+        return next(iter(steps.values()), 0)
 
     def _questions_after(self, directory: Path, asked: Asked) -> list[tuple[Any, ...]]:
         """What is asked of the tree besides: results that the command left as they were, and what it could use."""

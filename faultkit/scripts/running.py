@@ -60,8 +60,11 @@ def run_ranks(
     in_process: bool = True,
     asked: Asked | None = None,
     limit: Limit | None = None,
+    told: list[str] | None = None,
 ) -> tuple[int, str]:
     """Run `argv` as `ranks` ranks at once: the first status that is not 0, else 0, and what was printed.
+
+    `told` is filled with what each rank printed.
 
     That is the output of rank 0, or, where one fails, of the one that failed first, line by line after its name: what
     the others say follows from that.
@@ -86,13 +89,18 @@ def run_ranks(
             pids[pid] = rank
         groups = list(pids) if limit is not None else []
         first_bad, teller = _wait(pids, limit)
-        text = os.pread(outputs[teller], OUTPUT_BYTES_MAX, 0).decode(errors="backslashreplace")
+        texts = [
+            os.pread(output, OUTPUT_BYTES_MAX, 0).decode(errors="backslashreplace") for output in outputs
+        ]
+        text = texts[teller]
+        if told is not None:
+            told[:] = texts
         if first_bad and ranks > 1:
             text = "".join(f"[rank {teller}] {line}" for line in text.splitlines(keepends=True))
         if asked is not None and notes >= 0:
-            told = os.pread(notes, os.fstat(notes).st_size, 0)
-            if told:
-                asked.questions, asked.own = pickle.loads(told)
+            seen = os.pread(notes, os.fstat(notes).st_size, 0)
+            if seen:
+                asked.questions, asked.own = pickle.loads(seen)
         return first_bad, text
     finally:
         for pid in pids:

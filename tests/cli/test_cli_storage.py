@@ -94,6 +94,16 @@ def test_a_script_is_crashed_and_resumed_as_it_is(faultkit, train, tmp_path):
     assert status == 1 and "loaded again: ERROR" in out
 
 
+@pytest.mark.parametrize("code", [TRAIN, "import torch\n" + TRAIN], ids=["plain", "torch"])
+def test_a_pattern_that_finds_nothing_is_no_pass(faultkit, tmp_path, code):
+    script = tmp_path / "train.py"
+    script.write_text(code)
+    asked = ("crash", "--models", "killed", "--jobs", 1, "--value")
+    status, out, err = faultkit(*asked, r"los (\S+)", "--", "python", script, "{out}")
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert r"the pattern of values 'los (\\S+)' finds nothing in what the command prints" in err
+
+
 def test_a_script_that_cannot_run_says_so(faultkit, tmp_path):
     script = tmp_path / "broken.py"
     script.write_text("import sys; open(sys.argv[1], 'w'); raise SystemExit('out of luck')")
@@ -169,6 +179,8 @@ WRONG = [
     (("crash", "dcp-fresh", "--lost", "-2"), "--lost must be a number from 0, or -1 for any number (got -2)"),
     (("crash", "dcp-fresh,threads=x"), "threads must be a whole number, as 1 is (got 'x')"),
     (("crash", "--", "python", "x.py"), "must hold {out}"),
+    (("crash", "--step", r"from (\d+)", "--", "python", "x.py", "{out}"), "step needs checkpoints"),
+    (("crash", "--checkpoints", "c*", "--", "python", "x.py", "{out}"), "checkpoints needs step"),
     (("crash", "--", "no-such-program", "{out}"), "'no-such-program' cannot be started: no such program"),
     (
         ("crash", "dcp-fresh", "--", "python", "x.py", "{out}"),

@@ -154,3 +154,16 @@ def tree(**files: object) -> dict[str, object]:
 
 def state(number: int, files: dict[str, object]) -> crash.State:
     return crash.State(key=f"state-{number}", witness=crash.Witness("weak", ()), tree=files)
+
+
+def load_with_words_of_its_own(directory: Path) -> dict[str, object]:
+    """An engine that has its own error for a directory without a checkpoint, and another for half of one."""
+    if not (directory / "value").exists():
+        raise ValueError(f"{directory} holds no checkpoint that is known here")
+    if not (directory / "other").exists():
+        raise ValueError(f"{directory} holds half a checkpoint")
+    return {"value": (directory / "value").read_text()}
+
+
+def is_a_key_error(error: BaseException) -> bool:
+    return isinstance(error, KeyError)

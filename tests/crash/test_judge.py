@@ -7,11 +7,13 @@ from pathlib import Path
 import psutil
 import pytest
 from loads import (
+    is_a_key_error,
     load_beyond_python,
     load_by_held_names,
     load_slyly,
     load_with_a_library,
     load_with_an_extension,
+    load_with_words_of_its_own,
     scenario,
     state,
     tree,
@@ -67,6 +69,32 @@ def test_every_verdict_comes_from_what_the_load_does(judge, text, verdict, told)
         assert (judgement.type_name, judgement.message) == ("RuntimeError", "the file says so")
     if text == b"eat":
         assert "allocate" in judgement.message or judgement.type_name == "MemoryError"
+
+
+def test_what_a_load_raises_where_nothing_is_is_absent_in_any_words():
+    with Judge(scenario(load_with_words_of_its_own), workers=1) as judge:
+        judge.expect(NEW)
+        told = {
+            name: judge.judge(state(name, held)).verdict
+            for name, held in {
+                "nothing": {"beside": b""},
+                "an empty directory": {"checkpoint": None},
+                "no value": tree(other=b"other"),
+                "no other": tree(value=b"2 2 2 2"),
+            }.items()
+        }
+    assert told == {
+        "nothing": "ABSENT",
+        "an empty directory": "ABSENT",
+        "no value": "ABSENT",
+        "no other": "ERROR",
+    }
+
+
+def test_a_rule_of_ones_own_for_what_is_absent_counts_alone():
+    with Judge(scenario(load_with_words_of_its_own, absent=is_a_key_error), workers=1) as judge:
+        judge.expect(NEW)
+        assert judge.judge(state("nothing", {})).verdict == "ERROR"
 
 
 def test_a_state_that_looks_the_same_to_the_load_is_not_loaded_again(judge):

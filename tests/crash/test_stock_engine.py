@@ -8,6 +8,7 @@ import pytest
 
 from faultkit import World, crash
 from faultkit.crash.exploration import record_save
+from faultkit.files import shim
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,28 @@ def test_an_error_that_a_helper_thread_swallows_leaves_a_checkpoint_that_cannot_
     (finding,) = exploration.findings
     assert (finding.verdict, finding.phase, finding.lost) == ("ERROR", "returned", ())
     assert "without any crash" in finding.text()
+
+
+def save_to_a_path(directory):
+    import torch
+
+    directory.mkdir()
+    torch.save({"weight": torch.ones(4)}, directory / "weights.pt")  # C++ opens and writes the file
+
+
+def load_from_a_path(directory):
+    import torch
+
+    return torch.load(directory / "weights.pt")
+
+
+@pytest.mark.skipif(shim.compiler() is None, reason="needs a C compiler")
+def test_a_save_that_python_does_not_see_is_recorded_below_it(worlds):
+    saved = crash.Scenario(name="to-a-path", save=save_to_a_path, load=load_from_a_path)
+    exploration = crash.explore(saved, ("killed",), world=worlds(1), workers=1)
+    assert exploration.recording.backend == "preload" and exploration.complete
+    (finding,) = exploration.findings
+    assert finding.verdict == "ERROR" and "open(weights.pt)" in finding.at
 
 
 def load_on_ranks(directory, fill):

@@ -255,6 +255,39 @@ def write_below_python(directory):
 
 def test_what_was_written_below_python_is_noticed(pair, tmp_path):
     with pytest.raises(RecordingError, match=r"new/by_cpp_0 \(on disk, and no operation made it\).*preload"):
+        record(pair, write_below_python, tmp_path / "new", root=tmp_path, backend="python")
+
+
+def append_below_python(directory):
+    write_below_python(directory)
+    with open(os.path.join(directory, f"runs_{dist.get_rank()}"), "a") as file:
+        file.write("x")
+
+
+@pytest.mark.skipif(shim.compiler() is None, reason="needs a C compiler")
+def test_where_python_does_not_see_the_writer_the_library_records_on_files_as_they_were(pair, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "runs_0").write_text("before")
+    (tmp_path / "new" / "by_cpp_1").symlink_to("by_link")
+    recording = record(pair, append_below_python, tmp_path / "new", root=tmp_path).recording
+    assert recording.backend == "preload" and recording.before["new/runs_0"] == b"before"
+    assert recording.links == {"new/by_cpp_1": "by_link"}
+    assert (tmp_path / "new" / "runs_0").read_text() == "beforex"  # and not what the first run left as well
+    written = {one.path for one in recording.operations if one.kind == "write"}
+    assert {"new/by_cpp_0", "new/by_link", "new/runs_0", "new/runs_1"} <= written
+    entries, _ = tree_after(recording)
+    assert entries["new/by_link"] == (tmp_path / "new" / "by_link").read_bytes()
+
+
+def test_where_python_sees_all_it_records_alone(pair, tmp_path):
+    assert record(pair, save, tmp_path / "new", root=tmp_path).recording.backend == "python"
+
+
+def test_without_a_compiler_it_says_what_would_see_the_writer(pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", "/no/compiler")
+    with pytest.raises(
+        RecordingError, match=r"by_cpp_0 \(on disk.*'preload' would see it, and needs a C compiler"
+    ):
         record(pair, write_below_python, tmp_path / "new", root=tmp_path)
 
 

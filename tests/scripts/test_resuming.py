@@ -37,6 +37,46 @@ def test_a_status_that_is_not_0_is_an_error_that_tells_the_last_line(out):
         resumption("import sys; open(sys.argv[1] + '/none')")(out)
 
 
+BY_RANK = """
+import os, sys
+loss, step = (open(f"{sys.argv[1]}/{name}-{os.environ['RANK']}").read() for name in ("loss", "step"))
+print("loss", loss, "resumed from step", step)
+"""
+
+
+@pytest.fixture
+def two_ranks(out):
+    for rank, step in enumerate("77"):
+        (out / f"loss-{rank}").write_text(f"0.{rank}")
+        (out / f"step-{rank}").write_text(step)
+    return resumption(BY_RANK, ranks=2, values=r"loss (\S+)", step=r"step (\d+)", checkpoints="ckpt-*")
+
+
+def test_the_output_of_every_rank_is_compared(out, two_ranks):
+    assert two_ranks(out) == {"values": [["0.0"]], "values of rank 1": [["0.1"]]}
+
+
+def test_ranks_that_resume_from_different_steps_have_failed(out, two_ranks):
+    (out / "step-1").write_text("5")
+    with pytest.raises(ResumeFailed, match="from different steps: rank 0 from 7, rank 1 from 5"):
+        two_ranks(out)
+    (out / "step-0").write_text("5")
+    two_ranks(out)
+
+
+def test_a_step_that_is_no_number_is_told(out):
+    asked = resumption("print('from last')", step=r"from (\w+)", checkpoints="ckpt-*")
+    with pytest.raises(ResumeFailed, match=r"the step resumed from is no number \(got 'last'\)"):
+        asked(out)
+
+
+def test_values_that_are_found_nowhere_tell_nothing():
+    asked = resumption(values="loss (.*)", ranks=2)
+    assert "'loss (.*)' finds nothing" in asked.refusal({"values": [], "values of rank 1": []})
+    assert asked.refusal({"values": [], "values of rank 1": [["1"]]}) is None
+    assert resumption().refusal({"status": 0}) is None
+
+
 def test_a_result_that_is_missing_is_an_error(out):
     with pytest.raises(ResumeFailed, match="left no none: No such file"):
         resumption(results=("{out}/none",))(out)
@@ -78,6 +118,7 @@ def test_the_directory_stands_where_the_command_has_it():
         ({"step": "step"}, "needs a group"),
         ({"values": "("}, "must be a regular expression"),
         ({"checkpoints": "ckpt-*"}, "checkpoints needs step"),
+        ({"step": r"step (\d+)"}, "step needs checkpoints"),
     ],
 )
 def test_a_job_that_cannot_be_is_refused(fields, told):
