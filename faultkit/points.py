@@ -39,6 +39,7 @@ __all__ = [
     "STREAM_POINTS",
     "Point",
     "catalogue",
+    "default_error",
     "find",
     "require_filterable",
     "require_moment",
@@ -122,6 +123,13 @@ FILE_POINTS = {
     "unlink": "A real file is removed.",
     "rmdir": "A directory is removed.",
 }
+_TAKES_ROOM = (
+    "write",
+    "flush",
+    "truncate",
+    "mkdir",
+    "link",
+)  # what a full disk refuses; the rest fails as a bad one does
 _FILES = tuple(Point("fs", name, summary=summary) for name, summary in FILE_POINTS.items())
 _CLOCK = (Point("clock", "millisecond", summary="That many milliseconds after the function was called."),)
 
@@ -170,6 +178,18 @@ def find(text: str, folder: Path | None = None) -> Point:
         hint = f"; did you mean {elsewhere[0]!r}?"
     names = listed(p.name for p in of_layer)
     raise PlanError(f"unknown point {seen(text)}; points of layer {layer!r} are {names}{hint}")
+
+
+def default_error(text: str) -> str:
+    """The action that fails the point ``"layer.name"``, where nobody says which: an error that its call has.
+
+    No call of the system raises ValueError, which `pathlib` takes for "no such file"; at points of layer ``fs`` it is
+    an OSError, ENOSPC of what takes room and else EIO.
+    """
+    layer, _, name = text.partition("(")[0].partition(".")
+    if layer != "fs":
+        return "raise(ValueError)"
+    return f"raise(OSError, {'ENOSPC' if name in _TAKES_ROOM else 'EIO'})"
 
 
 def require_moment(point: Point, moment: str) -> None:

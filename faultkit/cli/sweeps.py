@@ -94,7 +94,8 @@ def _world_options(function: Any) -> Any:
     "--actions",
     multiple=True,
     metavar="GLOB",
-    help="Standard actions by glob, or any action in full. Repeatable.  [default: raise(ValueError)]",
+    help="Standard actions by glob, or any action in full. Repeatable.  "
+    "[default: raise(ValueError), of files an OSError]",
 )
 @click.option(
     "--plan",
@@ -166,7 +167,7 @@ def sweep(
       faultkit sweep mymodel.checkpoint:save --kind simulated --schedules 100
     """
     from faultkit.plan import FaultPlan
-    from faultkit.sweep import DEFAULT_ACTIONS, DEFAULT_MOMENTS, Schedules, choose_actions, choose_places
+    from faultkit.sweep import DEFAULT_MOMENTS, Schedules, choose_actions, choose_places
 
     if every and drawn > 1:
         raise Mistake("--schedules draws some and --exhaustive runs every one: leave out one of them")
@@ -177,7 +178,7 @@ def sweep(
         raise Mistake("--plan is run instead of an enumeration: leave out --points, --moments and --actions")
     require_types(allow)
     plans = [FaultPlan.parse(text, allow) for text in plan_texts] or None
-    chosen = choose_actions(actions or DEFAULT_ACTIONS, allow)
+    chosen = choose_actions(actions, allow) if actions else ()
     if points_globs or moments:
         choose_places(points_globs or ("*",), moments or DEFAULT_MOMENTS)
     return attended_sweep(

@@ -33,7 +33,7 @@ from faultkit.grammar import read_action
 from faultkit.strategies.arguments import checked_choices, described, rejecting
 from faultkit.strategies.swarm import Choices
 
-__all__ = ["ACTION_FAMILIES", "ERROR_FAMILIES", "actions", "drawn_action", "exceptions"]
+__all__ = ["ACTION_FAMILIES", "ERROR_FAMILIES", "ONE_ERROR", "actions", "drawn_action", "exceptions"]
 
 _ERRORS = {
     "plain": "ValueError RuntimeError TypeError KeyError AssertionError OSError MemoryError EOFError "
@@ -55,6 +55,7 @@ _DOINGS = {
     "file": "short lie cut missing stale flip zero full(4096) torn(EIO) torn limit(4096)",
 }
 ERROR_FAMILIES = tuple(_ERRORS)
+ONE_ERROR = ("raise(ValueError)",)  # where nobody says which; at points of layer ``fs`` that of the point
 ACTION_FAMILIES = (*ERROR_FAMILIES, "time", "death", "stop")  # what can happen anywhere
 
 _TOKENS: st.SearchStrategy[Any] = st.shared(

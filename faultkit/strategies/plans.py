@@ -16,8 +16,9 @@ from hypothesis import reject
 
 from faultkit.actions import Action
 from faultkit.filters import ANY
+from faultkit.grammar import read_action
 from faultkit.plan import Fault, FaultPlan, PlanError
-from faultkit.points import Point
+from faultkit.points import Point, default_error
 from faultkit.spans import CALL_MAX
 from faultkit.strategies.arguments import (
     WORLD_SIZE_MAX,
@@ -26,7 +27,7 @@ from faultkit.strategies.arguments import (
     checked_size,
     described,
 )
-from faultkit.strategies.errors import drawn_action
+from faultkit.strategies.errors import ONE_ERROR, drawn_action
 from faultkit.strategies.files import Files, file_actions
 from faultkit.strategies.sites import OPERATIONS, Site, sites_of
 from faultkit.strategies.swarm import SWARM, Choices
@@ -120,12 +121,13 @@ def rank_failures(
     *,
     op: str = "save",
     points: _Points = None,
-    exceptions: _Actions = "raise(ValueError)",
+    exceptions: _Actions = ONE_ERROR,
     max_points: int = 3,
     max_ranks: int | None = None,
     coordinator: int | None = 0,
 ) -> st.SearchStrategy[FaultPlan]:
-    """Draws which ranks fail at which points, the plans of ``FaultPlan.failing``: ValueError, nothing else.
+    """Draws which ranks fail at which points, the plans of ``FaultPlan.failing``: ValueError, and at points of layer
+    ``fs`` an OSError, nothing else.
 
     `op` and `points` as for `fault_plans`; a point is failed before the call, or in its future.  At most
     `max_points` points fail, each on at most `max_ranks` ranks.  `exceptions` may be other raise actions, or
@@ -152,6 +154,7 @@ class _Drawn:
     ) -> None:
         self.files = files or Files(ANY, ANY)
         self.is_default = actions is None
+        self.is_one_error = actions is ONE_ERROR
         self.world_size = checked_size("world_size", world_size)
         [self.op] = checked_choices("op", [op], OPERATIONS)
         self.coordinator = coordinator
@@ -203,6 +206,8 @@ class _Drawn:
             path, thread = self.files.drawn(draw, site)
             if self.is_default and site.point.startswith("fs."):
                 action = draw(file_actions(site.point, site.moment))
+            elif self.is_one_error and site.point.startswith("fs."):
+                action = read_action(default_error(site.point))
             else:
                 action = only if only is not None else draw(self.actions)
             calls: Any = "1-" if call is None else draw(call)

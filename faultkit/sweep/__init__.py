@@ -85,7 +85,7 @@ def sweep(
     timeout: float = 30.0,
     points: Iterable[str] = (),
     moments: Iterable[str] = DEFAULT_MOMENTS,
-    actions: Iterable[str | Action] = DEFAULT_ACTIONS,
+    actions: Iterable[str | Action] = (),
     plans: Sequence[FaultPlan] | None = None,
     jobs: int = 1,
     may_not_fire: bool = False,
@@ -104,7 +104,8 @@ def sweep(
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
 
     `points`, `moments` and `actions` are globs, see `faultkit.sweep.choice`; without `points`, those that the
-    scenario names.  What cannot happen to simulated ranks is left out for these, and told; where an action on a file
+    scenario names, and without `actions` ValueError, at points of layer ``fs`` an OSError.  What cannot happen to
+    simulated ranks is left out for these, and told; where an action on a file
     turns out to have nothing to change, it is counted and left out.  Where `plans` is given, these plans are run
     instead; without `probes`, also where the scenario does not hold with nothing broken.  On a world of more than 64
     ranks a place is broken on four of them, see `representatives`, or with `every_rank` on each.  `jobs` worlds run
@@ -128,7 +129,8 @@ def sweep(
         raise ValueError(f"sweep: jobs must be a number of worlds from 1 (got {jobs!r})")
     scenario.validate_for(world)
     places = () if plans is not None else choose_places(tuple(points) or scenario.points, moments)
-    chosen_actions = () if plans is not None else choose_actions(actions)
+    actions = (actions,) if isinstance(actions, str) else tuple(actions)
+    chosen_actions = choose_actions(actions) if actions and plans is None else ()
     for plan in plans or ():
         plan.validate_for(world)
         if kind == "simulated":
@@ -245,6 +247,7 @@ def sweep(
             schedules=schedules,
             may_not_fire=may_not_fire,
             story=stories,
+            were_reached=enumerated,
         )
         return journal()
 

@@ -4,6 +4,7 @@
               'fs.*("*.distcp")'   'fs.write(helper)'           files and threads, as in a plan
     actions   'raise*'     '*'                                  over the standard actions, and those of files
               'raise(TimeoutError)'                             any action, written in full
+              none                                              the error of each point: `faultkit.points.default_error`
 
 Layer ``storage`` repeats writer and reader, so only a glob that begins with its name means it; layer
 ``clock`` holds times, which are no places that a scenario comes by, so that its faults need plans of their

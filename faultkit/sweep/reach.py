@@ -12,7 +12,7 @@ import msgspec
 
 from faultkit.actions import Action, actions_at
 from faultkit.plan import Fault, FaultPlan
-from faultkit.points import find
+from faultkit.points import default_error, find
 from faultkit.sweep.choice import Place
 from faultkit.worlds import Run
 
@@ -58,14 +58,17 @@ def representatives(world_size: int) -> tuple[int, ...]:
 
 
 def plans_for(reach: Reach, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...]:
-    """One plan with one fault for each reached cell and each action that can happen there: rows, then ranks."""
+    """One plan with one fault for each reached cell and each action that can happen there: rows, then ranks.
+
+    Without `actions` each point fails as it does by default.
+    """
     ranks: dict[Place, list[int]] = {}
     for cell in reach.cells:
         ranks.setdefault((cell.site, cell.moment), []).append(cell.rank)
     return tuple(
         FaultPlan((_fault(site, moment, action, str(rank)),))
         for (site, moment), here in ranks.items()
-        for action in actions
+        for action in actions or (_default_action(site),)
         if not action.takes_place or (moment == "before" and action.name in _actions_at(site))
         for rank in here
     )
@@ -79,6 +82,11 @@ def _parsed(site: str) -> Fault:
 def _fault(site: str, moment: str, action: Action, ranks: str = "*") -> Fault:
     where = _parsed(site)
     return Fault(where.point, action, moment, ranks, path=where.path, thread=where.thread)
+
+
+@functools.lru_cache(maxsize=1024)
+def _default_action(site: str) -> Action:
+    return Fault.parse(f"{site}={default_error(site)}").action
 
 
 def _actions_at(site: str) -> tuple[str, ...]:

@@ -49,6 +49,14 @@ def test_every_drawn_plan_fits_its_world_and_reads_back(data, size):
     assert FaultPlan.from_json(plan.to_json()) == plan
 
 
+def test_files_fail_by_default_as_files_do():
+    points = ["fs.write", "fs.rename", "storage.write_data"]
+    actions = {str(f.action) for plan in drawn(strategies.rank_failures(2, points=points)) for f in plan}
+    assert actions == {"raise(OSError, ENOSPC)", "raise(OSError, EIO)", "raise(ValueError)"}
+    chosen = drawn(strategies.rank_failures(2, points=points, exceptions="raise(ValueError)"))
+    assert {str(fault.action) for plan in chosen for fault in plan} == {"raise(ValueError)"}
+
+
 @given(strategies.rank_failures(4))
 def test_a_rank_failure_is_a_plan_of_the_short_form(plan):
     for fault in plan:

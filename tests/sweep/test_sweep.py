@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from faultkit import FaultPlan, PlanError, Verdict
-from faultkit.scenarios import ScenarioError
+from faultkit.scenarios import ScenarioError, of_function
 from faultkit.sweep import sweep
 
 POINTS = ("writer.reset", "writer.write_data", "writer.finish", "writer.validate_checkpoint_id")
@@ -68,6 +69,52 @@ def test_a_broken_promise_keeps_its_story_and_how_to_replay_it(journal):
     assert hung.story.endswith(f"\nreplay: {command}")
     assert journal.replay_command(hung) == command
     assert journal.results[2].story == ""
+
+
+def write_and_look(directory):
+    (directory / "shard").write_text("x")
+    os.stat(directory)
+
+
+def test_files_fail_by_default_as_files_do():
+    swept = sweep(of_function(write_and_look), world=1, points=["fs.open", "fs.write", "fs.stat", "fs.mkdir"])
+    assert {str(result.plan) for result in swept.results} == {
+        "fs.open@0=raise(OSError, EIO)",
+        "fs.write@0=raise(OSError, ENOSPC)",
+        "fs.stat@0=raise(OSError, EIO)",
+    }
+    assert set(swept.totals) == {"HELD"}
+    [chosen] = sweep(
+        of_function(write_and_look), world=1, points=["fs.open"], actions="raise(ValueError)"
+    ).results
+    assert str(chosen.plan) == "fs.open@0=raise(ValueError)"
+
+
+RUNS = []  # of this process: ranks that stay have those of the runs before
+
+
+def look_for_a_cache_when_cold(directory):
+    if not RUNS:
+        os.stat(directory)
+    RUNS.append(1)
+    (directory / "shard").write_text("x")
+
+
+def write_every_other_time(directory):
+    RUNS.append(1)
+    (directory / "shard").write_text("x")
+    if len(RUNS) % 2 == 0:  # as who wins a race does
+        (directory / "other").write_text("x")
+
+
+def test_what_only_the_first_run_comes_by_is_not_enumerated():
+    swept = sweep(of_function(look_for_a_cache_when_cold), world=1, points=["fs.open", "fs.stat"])
+    assert [str(result.plan) for result in swept.results] == ["fs.open@0=raise(OSError, EIO)"]
+
+
+def test_a_place_that_its_rank_does_not_come_by_in_each_run_is_tried_again():
+    swept = sweep(of_function(write_every_other_time), world=1, points=['fs.open("other")'])
+    assert swept.totals == {"HELD": 1}
 
 
 def test_what_can_happen_to_files_is_tried_where_it_can_and_left_out_where_it_changes_nothing():

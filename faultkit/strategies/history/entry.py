@@ -16,6 +16,7 @@ from hypothesis.errors import InvalidArgument
 from hypothesis.stateful import RuleBasedStateMachine
 
 from faultkit.strategies.arguments import checked_choices, checked_range, checked_size
+from faultkit.strategies.errors import ONE_ERROR
 from faultkit.strategies.history.draw import HISTORY_RULES, Drawn
 from faultkit.strategies.history.life import Rules
 from faultkit.strategies.history.machine import machine_of, relive
@@ -49,7 +50,7 @@ def checkpoint_history(
     max_world: int = 3,
     points: Any = SAVE_POINTS,
     load_points: Any = LOAD_POINTS,
-    actions: Any = "raise(ValueError)",
+    actions: Any = ONE_ERROR,
     kills: Any = "kill(SIGKILL)",
     max_faults: int = 2,
     may_refuse: str = "without_checkpoint",
@@ -63,8 +64,9 @@ def checkpoint_history(
     to 20 steps (``stateful_step_count``).  `rules` are words of `HISTORY_RULES`; all by default, ``start`` comes
     with any.  Worlds have `min_world` to `max_world` ranks.  ``fail`` and ``kill`` draw plans of up to
     `max_faults` faults at `points` of a save, as `fault_plans` takes them, with `actions` and with `kills`;
-    ``fail_restart`` draws them at `load_points`.  `may_refuse` is a word of `Refusal`.  A plan of which nothing
-    fires breaks the history off as INERT, unless `may_not_fire`.
+    ``fail_restart`` draws them at `load_points`.  By default a point fails with ValueError, of files with an
+    OSError.  `may_refuse` is a word of `Refusal`.  A plan of which nothing fires
+    breaks the history off as INERT, unless `may_not_fire`.
 
     Each step ends within `timeout` seconds.  Worlds are made when needed, kept from example to example, and
     closed with the test case, else with this process; given `worlds`, a mapping or a function from a number of
