@@ -21,7 +21,7 @@ from typing import Any
 from faultkit.worlds import modules
 from faultkit.worlds.channel import Channel, ChannelClosed, ChannelTimeout
 
-__all__ = ["ForkServer", "HarnessError", "server", "shut_down"]
+__all__ = ["ForkServer", "HarnessError", "await_started", "server", "shut_down", "warm_up"]
 
 START_SECONDS_MAX = 180.0
 PRELOAD_SECONDS_MAX = 120.0
@@ -194,6 +194,15 @@ def warm_up() -> None:
     with _lock:
         if libraries not in _servers or not _servers[libraries].alive():
             _servers[libraries] = ForkServer()
+
+
+def await_started() -> None:
+    """Wait until the servers that were started are ready.  What is wrong with one is told where it is used."""
+    with _lock:
+        started = tuple(_servers.values())
+    for one in started:
+        with contextlib.suppress(HarnessError):
+            one.ready()
 
 
 @atexit.register

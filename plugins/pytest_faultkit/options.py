@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,8 @@ def validate(config: pytest.Config) -> None:
             f"--faultkit-timeout must be a number of seconds above 0 and at most 86400 (got {timeout:g})"
         )
     report = config.getoption("faultkit_report")
-    if report is not None:
-        if not report or Path(report).is_dir():
-            raise pytest.UsageError(f"--faultkit-report must name a file (got {report!r})")
-        above = next(folder for folder in Path(report).absolute().parents if folder.exists())
-        if not above.is_dir():
-            raise pytest.UsageError(f"--faultkit-report {report}: {above} is not a directory")
+    if report is not None and (refusal := _refusal_of_report(report)):
+        raise pytest.UsageError(refusal)
     replay = config.getoption("faultkit_replay")
     if replay is not None:
         try:
@@ -36,6 +33,34 @@ def validate(config: pytest.Config) -> None:
             replay_plan(config, tuple(_FOREIGN_NAME.findall(_text(replay))))
         except (OSError, UnicodeDecodeError, PlanError) as error:
             raise pytest.UsageError(f"--faultkit-replay: {error}") from None
+
+
+def _refusal_of_report(path: str) -> str:
+    """Why no report can be written to `path`, whose folder may have to be made; empty where one can."""
+    from faultkit.report import output
+
+    try:
+        if not path or Path(path).is_dir():
+            return f"--faultkit-report must name a file (got {path!r})"
+        folder = Path(path).absolute().parent
+        above = next(one for one in (folder, *folder.parents) if one.exists())
+    except (OSError, ValueError):  # a name that no file can have
+        return output.refusal_of({"--faultkit-report": path})
+    if not above.is_dir():
+        return f"--faultkit-report must lie in a directory (got {path!r}: {str(above)!r} is none)"
+    if refusal := output.refusal_of(
+        {"--faultkit-report": path if above == folder else str(above / "report")}
+    ):
+        return refusal
+    if Path(path).exists() and not Path(path).is_file():
+        return ""  # a pipe or a device, which is written to as it is
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            return ""
+    except OSError as error:
+        return (
+            f"--faultkit-report must lie in a directory that can be written (got {path!r}: {error.strerror})"
+        )
 
 
 def replay_plan(config: pytest.Config, allow: Any = ()) -> FaultPlan | None:

@@ -110,6 +110,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_faultkit import options
 
         options.validate(config)
+    if config.getoption("faultkit_report") is not None and not hasattr(config, "workerinput"):
+        from pytest_faultkit import report_file
+
+        config.pluginmanager.register(report_file.ReportFile(config), "faultkit-report")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -298,16 +302,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
         terminalreporter.write_line(ledger.summary(reports))
     _tell_of_interrupted(terminalreporter, config.__dict__.pop("_faultkit_interrupted", None))
-    path = config.getoption("faultkit_report")
-    if path is not None:
-        from pytest_faultkit import report_file
-
-        try:
-            report_file.write(Path(path), reports)
-        except OSError as error:
-            terminalreporter.write_line(f"faultkit: the report could not be written: {error}", red=True)
-        else:
-            terminalreporter.write_line(f"faultkit: the report is in {path}")
 
 
 def _tell_of_interrupted(terminalreporter: pytest.TerminalReporter, item: pytest.Item | None) -> None:

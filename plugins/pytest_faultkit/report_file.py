@@ -1,19 +1,21 @@
-"""Writes what all tests ran under which plan: as JSON for ``.json``, else as one page."""
+"""Writes what all tests ran under which plan: as JSON for ``.json``, else as one page.
+
+Promises.  The file is written when the session ends, however it ends, and whole or not at all.  Where that fails, one
+line says so, and a session that would have exited with 0 exits with pytest's 3.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from faultkit.report.output import write_whole
 
-if TYPE_CHECKING:
-    import pytest
-
-__all__ = ["write"]
+__all__ = ["ReportFile", "write"]
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>faultkit</title>
@@ -39,9 +41,35 @@ font-weight: 600; font-size: 12px; padding: .1rem .5rem; background: #b3261e } .
 """
 
 
-def write(path: Path, reports: Iterable[pytest.TestReport]) -> None:
-    """Write the runs of all `reports` to `path`, making its folder where that is missing."""
-    runs: list[dict[str, Any]] = [row for report in reports for row in getattr(report, "faultkit_runs", ())]
+class ReportFile:
+    """A plugin of pytest that collects the rows of all tests, also from xdist's workers, and writes them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.path = str(config.getoption("faultkit_report"))
+        self.runs: list[dict[str, Any]] = []
+        self.told = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.runs += getattr(report, "faultkit_runs", ())
+
+    @pytest.hookimpl(tryfirst=True)  # before the terminal tells what there is to tell
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        try:
+            write(Path(self.path), self.runs)
+        except OSError as error:
+            self.told = f"faultkit: the report could not be written to {self.path}: {error.strerror or error}"
+            if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        else:
+            self.told = f"faultkit: the report is in {self.path}"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.write_line(self.told)
+
+
+def write(path: Path, runs: list[dict[str, Any]]) -> None:
+    """Write `runs` to `path`, making its folder where that is missing.  Raises OSError."""
     totals = dict(Counter(str(run["verdict"]) for run in runs).most_common())
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":

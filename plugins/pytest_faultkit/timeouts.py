@@ -1,8 +1,9 @@
 """pytest-timeout and the time limit of a run know each other.
 
-Promises.  A run of the fixture ``world`` in a test with a time limit ends a little before it, as HUNG and
-with every rank's stack (`effective_timeout`).  Where pytest-timeout comes first all the same, the stacks are
-printed: with its method "signal" the world does it when the failure is raised through the run, with "thread",
+Promises.  A test's time begins when the fork server, which imports torch once for the whole session, is ready: the
+first test does not pay for it.  A run of the fixture ``world`` in a test with a time limit ends a little before it,
+as HUNG and with every rank's stack (`effective_timeout`).  Where pytest-timeout comes first all the same, the stacks
+are printed: with its method "signal" the world does it when the failure is raised through the run, with "thread",
 which ends the whole process, a timer of ours does it just before.  Either way the ranks end with the run.
 Left out: time limits that the test sets by other means.
 """
@@ -15,6 +16,8 @@ import time
 from typing import Any
 
 import pytest
+
+from pytest_faultkit.plugin import is_used_by
 
 __all__ = ["armed", "cancelled", "effective_timeout"]
 
@@ -29,6 +32,7 @@ _timer_key = pytest.StashKey[threading.Timer]()
 def armed(item: pytest.Item, settings: Any) -> None:
     """pytest-timeout is about to start counting for `item`; `settings` has its ``timeout`` and ``method``."""
     cancelled(item)
+    _await_server(item)
     item.stash[_limit_key] = (time.monotonic() + settings.timeout, settings)
     if settings.method == "thread" or threading.current_thread() is not threading.main_thread():
         delay = settings.timeout - _margin(settings.timeout) / 2
@@ -37,6 +41,14 @@ def armed(item: pytest.Item, settings: Any) -> None:
         timer.daemon = True
         item.stash[_timer_key] = timer
         timer.start()
+
+
+def _await_server(item: pytest.Item) -> None:
+    """Wait for a server that is being started, where `item` will need it."""
+    client = sys.modules.get("faultkit.worlds.client")
+    names = getattr(getattr(item, "module", None), "__dict__", {})
+    if client is not None and (is_used_by(item) or "World" in names or "faultkit" in names):
+        client.await_started()
 
 
 def cancelled(item: Any) -> None:

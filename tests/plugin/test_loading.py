@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -109,7 +110,22 @@ def test_its_options_and_fixtures_are_described(pytester):
         ("--faultkit-timeout", "0", "*--faultkit-timeout must be a number of seconds above 0*(got 0)"),
         ("--faultkit-timeout", "nan", "*--faultkit-timeout must be a number of seconds above 0*(got nan)"),
         ("--faultkit-report", ".", "*--faultkit-report must name a file (got '.')"),
-        ("--faultkit-report", "test_file.py/x.json", "*--faultkit-report*test_file.py*not a directory*"),
+        (
+            "--faultkit-report",
+            "test_file.py/x.json",
+            "*--faultkit-report must lie in a directory*test_file.py*",
+        ),
+        (
+            "--faultkit-report",
+            "*--faultkit-report must name a file that can*too long*",
+        ),
+        ("--faultkit-report", "x" * 300, "*--faultkit-report must name a file that can*File name too long*"),
+        (
+            "--faultkit-report",
+            "/proc/runs.json",
+            "*--faultkit-report must lie in a directory that can be written*",
+        ),
+        ("--faultkit-report", "", "*--faultkit-report must name a file (got '')"),
         ("--faultkit-replay", "writer.write_dat=raise(OSError)", "*--faultkit-replay: *writer.write_data*"),
         ("--faultkit-replay", "no/such/file.txt", "*--faultkit-replay: *"),
         ("--faultkit-replay", '{"faults": 3}', "*--faultkit-replay: *"),
@@ -121,3 +137,23 @@ def test_an_option_that_cannot_be_meant_is_a_usage_error(pytester, option, value
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([told])
     result.stderr.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*passed*")
+
+
+@pytest.mark.parametrize("terminal", [(), ("-p", "no:terminal")])
+def test_a_report_that_cannot_be_written_in_the_end_is_told_and_fails_the_session(pytester, terminal):
+    pytester.makepyfile(test_file="def test_it(): pass")
+    result = pytester.runpytest_inprocess("--faultkit-report=/dev/full", *terminal)
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    if not terminal:
+        result.stdout.fnmatch_lines(
+            ["faultkit: the report could not be written to /dev/full: No space left on device"]
+        )
+    pytester.makepyfile(test_file="def test_it(): assert False")
+    assert pytester.runpytest_inprocess("--faultkit-report=/dev/full", *terminal).ret == 1
+
+
+def test_a_report_needs_no_terminal(pytester):
+    pytester.makepyfile(test_file="def test_it(): pass")
+    assert pytester.runpytest_inprocess("--faultkit-report=new/runs.json", "-p", "no:terminal").ret == 0
+    assert json.loads((pytester.path / "new" / "runs.json").read_text())["plans"] == []

@@ -43,3 +43,45 @@ def test_it_starts_when_a_file_of_tests_speaks_of_it(pytester, monkeypatch, body
     assert result.ret == 0
     assert started == (["server", "shut down"] if starts else [])
     assert "faultkit" in sys.modules
+
+
+def test_a_test_that_needs_the_server_begins_to_count_when_it_is_ready(pytester):
+    pytester.makeconftest(
+        """
+        import pytest
+        from faultkit.worlds import client
+
+        told = []
+        ready = client.ForkServer.ready
+
+        def telling(server):
+            report = ready(server)
+            told.append("ready")
+            return report
+
+        client.ForkServer.ready = telling
+
+        @pytest.hookimpl(optionalhook=True)
+        def pytest_timeout_set_timer(item, settings):
+            told.append(item.name)  # and then pytest-timeout does
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+        from conftest import told
+
+        @pytest.mark.timeout(60)
+        @pytest.mark.world(1)
+        def test_it():
+            assert told == ["ready", "test_it"]
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+
+
+def test_a_test_that_needs_no_server_waits_for_none(pytester, monkeypatch):
+    monkeypatch.setattr(client, "await_started", lambda: pytest.fail("it waits"))
+    pytester.makepyfile("import pytest\n\n@pytest.mark.timeout(60)\ndef test_it(): pass")
+    pytester.runpytest_inprocess("-p", "no:randomly").assert_outcomes(passed=1)
