@@ -18,6 +18,7 @@ import msgspec
 from faultkit.actions import Action, Argument, from_arguments, require_actionable, require_allowed
 from faultkit.filters import ANY, THREADS, read_path, read_thread
 from faultkit.limits import require_count, require_length
+from faultkit.named_points import CALL
 from faultkit.points import MOMENTS, Point, find, require_filterable, require_moment
 from faultkit.spans import CALL_MAX, RANK_MAX, merged
 from faultkit.wording import PlanError, listed, nearest, seen
@@ -144,6 +145,9 @@ class _Reader:
 
     def fault(self) -> FaultParts:
         point, start = self.word("a point, such as writer.write_data")
+        if point.startswith(f"{CALL}.") and self.take(":"):
+            name, _ = self.word("a function of the module after ':'")
+            point = f"{point}:{name}"
         found = self.checked(start, find, point)
         path, thread = self.files(found)
         moment = MOMENTS[0]

@@ -2,7 +2,7 @@
 
     plan   :=  fault (";" fault)*
     fault  :=  point ["(" files ")"] [":" moment] ["@" ranks] ["#" calls] "=" action
-    point  :=  layer "." name                                    see faultkit.points
+    point  :=  layer "." name | "call." module ":" function      see faultkit.points
     files  :=  path ["," thread] | thread                        layer fs only; default any file, any thread
     path   :=  string                                            a glob, such as "*.distcp"; see faultkit.filters
     thread :=  "main" | "helper"
@@ -33,6 +33,7 @@ from faultkit.actions import OWN_EXCEPTIONS, Action, require_actionable, require
 from faultkit.filters import ANY, filter_text, matches, read_path, read_thread
 from faultkit.grammar import ROLES, FaultParts, read_action, read_calls, read_fault, read_plan, read_ranks
 from faultkit.limits import require_count, require_length
+from faultkit.named_points import CALL, require_there
 from faultkit.plan_json import read_faults, write_faults
 from faultkit.points import MOMENTS, catalogue, find, require_filterable, require_moment
 from faultkit.spans import bounded, call_text, holds, ranks_text, spans_of
@@ -213,7 +214,14 @@ class FaultPlan(msgspec.Struct, frozen=True):
         return write_faults(entries)
 
     def validate_for(self, world_size: int) -> None:
-        """Raises PlanError where a fault names a rank that a world of `world_size` ranks does not have."""
+        """Raises PlanError where a fault names a rank that a world of `world_size` ranks does not have, or a function
+        of a module that does not exist.
+        """
+        self.validate_ranks_for(world_size)
+        require_there(fault.point for fault in self.faults if fault.layer == CALL)
+
+    def validate_ranks_for(self, world_size: int) -> None:
+        """As `validate_for`, of the ranks alone."""
         if isinstance(world_size, bool) or not isinstance(world_size, int):
             raise TypeError(f"world_size must be an integer (got {seen(world_size)})")
         if world_size < 1:

@@ -6,6 +6,8 @@ A point is ``layer.name``: a public method of one of the interfaces that torch.d
     reader    StorageReader          fs        FileSystemBase, and the files below: open, read, write, fsync ...
     storage   writer or reader       comm      the object collectives of utils._DistWrapper, and its barrier
     app       the application's own state_dict and load_state_dict, and staging
+    torch     torch.save and torch.load        safetensors   save_file and load_file of safetensors.torch
+    call      any function or method by name, ``call.mypkg.storage:Plugin.write``; none is in the catalogue
     clock     the time since the start: call N of ``clock.millisecond`` is the end of millisecond N
 
 Layer ``fs`` has two floors.  The methods of FileSystemBase, and reading, writing, flushing, seeking, truncating
@@ -30,12 +32,14 @@ from pathlib import Path
 import msgspec
 
 from faultkit.filters import ANY
+from faultkit.named_points import CALL, FUNCTIONS, read_call
 from faultkit.wording import PlanError, listed, nearest, seen
 
 __all__ = [
     "FILE_POINTS",
     "LAYERS",
     "MOMENTS",
+    "NATIVE_POINTS",
     "STREAM_POINTS",
     "Point",
     "catalogue",
@@ -46,7 +50,19 @@ __all__ = [
     "torch_checkpoint_folder",
 ]
 
-LAYERS = ("writer", "reader", "storage", "planner", "fs", "comm", "app", "clock")
+LAYERS = (
+    "writer",
+    "reader",
+    "storage",
+    "planner",
+    "fs",
+    "comm",
+    "app",
+    "torch",
+    "safetensors",
+    "call",
+    "clock",
+)
 MOMENTS = ("before", "after", "future")
 
 
@@ -130,7 +146,14 @@ _TAKES_ROOM = (
     "mkdir",
     "link",
 )  # what a full disk refuses; the rest fails as a bad one does
+NATIVE_POINTS = (  # that native code, and a forked child, come by as well
+    "open", "read", "write", "truncate", "fsync", "close", "rename", "link", "unlink", "rmdir", "mkdir", "stat",
+)  # fmt: skip
 _FILES = tuple(Point("fs", name, summary=summary) for name, summary in FILE_POINTS.items())
+_FUNCTIONS = tuple(
+    Point(point.partition(".")[0], point.partition(".")[2], summary=summary)
+    for point, (_, _, summary) in FUNCTIONS.items()
+)
 _CLOCK = (Point("clock", "millisecond", summary="That many milliseconds after the function was called."),)
 
 
@@ -163,6 +186,9 @@ def find(text: str, folder: Path | None = None) -> Point:
     point = known.get(text)
     if point is not None:
         return point
+    if text.startswith(f"{CALL}."):
+        read_call(text)
+        return Point(CALL, text.removeprefix(f"{CALL}."))
     layer, dot, name = text.partition(".")
     if not dot and layer not in LAYERS:
         same_name = [str(p) for p in known.values() if p.name == text]
@@ -234,7 +260,7 @@ def _catalogue(folder: Path | None) -> tuple[Point, ...]:
         if layer == "fs":
             merged |= {point.name: point for point in _FILES if point.name not in merged}
         points += merged.values()
-    return (*points, *_APP, *_CLOCK)
+    return (*points, *_APP, *_FUNCTIONS, *_CLOCK)
 
 
 @functools.lru_cache(maxsize=8)

@@ -30,7 +30,7 @@ EXAMPLES = [line for block in blocks(GRAMMAR, "plan") for line in block.splitlin
 def test_an_example_is_a_plan_and_canonical(text):
     plan = FaultPlan.parse(text)
     assert str(plan) == text
-    plan.validate_for(4)
+    plan.validate_ranks_for(4)
 
 
 def test_the_examples_show_every_action_and_every_layer():

@@ -61,7 +61,11 @@ def _refusal(account: Account, fault: Fault, ranks: tuple[int, ...]) -> str:
     plan: Any = getattr(account.run, "plan", None) or ()
     for event in getattr(account.run, "events", ()):
         if event.kind == "refused" and event.rank in ranks and tuple(plan)[event.data["fault"]] == fault:
-            return f"rank {event.rank} came by it at {clip(event.data['path'])}, but {event.data['why']}"
+            path, why = event.data["path"], event.data["why"]
+            return f"rank {event.rank} came by it at {clip(path)}, but {why}" if path else why
+    is_hooked = any(e.kind == "hooked" and e.data["point"] == fault.point for e in account.run.events)
+    if fault.layer in ("call", "torch", "safetensors") and not is_hooked:
+        return f"no rank imported the module of {fault.point}"
     return ""
 
 

@@ -11,7 +11,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from faultkit.injection import engine, files_raw
+from faultkit.injection import engine, files_raw, functions
 from faultkit.injection.patches import Patches
 from faultkit.injection.perform import prepare, unlimit
 from faultkit.injection.session import Match, Record, Session, lay_down, take_up
@@ -40,7 +40,7 @@ def arm(
     """
     if plan is None or isinstance(plan, str):
         plan = FaultPlan.parse(plan or "")
-    plan.validate_for(world_size)
+    plan.validate_ranks_for(world_size)
     for fault in plan:
         prepare(fault.action, str(fault))
     session = Session(plan, rank=rank, world_size=world_size, record=record)
@@ -52,6 +52,7 @@ def arm(
     try:
         engine.install(session, patches)
         files_raw.install(session, patches)
+        functions.install(session, patches)
         alarms += _set_alarms(session)
         yield session
     finally:

@@ -28,7 +28,7 @@ from faultkit.injection.patches import Patches
 from faultkit.injection.reach import innermost
 from faultkit.injection.session import Calls, Session
 
-__all__ = ["Interposer", "call_with_faults"]
+__all__ = ["Interposer", "call_with_faults", "coroutine_with_faults"]
 
 
 def call_with_faults(
@@ -52,6 +52,26 @@ def call_with_faults(
         raise
     session.came_back(calls, True)
     result = fault_future(session, calls, result)
+    _act(session, calls, "after")
+    return result
+
+
+async def coroutine_with_faults(
+    session: Session,
+    points: tuple[str, ...],
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """``await call(*args, **kwargs)`` as one entry of `points`, with what the plan does before and after it."""
+    calls = session.enter(points)
+    _act(session, calls, "before")
+    try:
+        result = await call(*args, **kwargs)
+    except BaseException:
+        session.came_back(calls, False)
+        raise
+    session.came_back(calls, True)
     _act(session, calls, "after")
     return result
 

@@ -24,15 +24,13 @@ import msgspec
 from faultkit.actions import Action
 from faultkit.filters import ANY
 from faultkit.plan import Fault
+from faultkit.points import NATIVE_POINTS
 
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
 
 __all__ = ["Native", "loaded", "why_refused"]
 
-PLACES = (
-    "open", "read", "write", "truncate", "fsync", "close", "rename", "link", "unlink", "rmdir", "mkdir", "stat",
-)  # fmt: skip
 _ACTIONS = (
     "raise", "delay", "hang", "hang(native)", "stop", "exit", "kill", "segfault", "limit", "full", "short", "torn",
     "lie", "flip", "zero", "cut", "stale", "missing", "refused",
@@ -102,9 +100,9 @@ class Native:
         self._records = layout.records
         places = 0
         for index, fault in enumerate(session.plan):
-            if fault.layer == "fs" and fault.name in PLACES:
+            if fault.layer == "fs" and fault.name in NATIVE_POINTS:
                 self._faults[index] = self._add(index, fault)
-                places |= 1 << PLACES.index(fault.name)
+                places |= 1 << NATIVE_POINTS.index(fault.name)
         self.aim()
         library.faultkit_arm(places)
 
@@ -113,7 +111,7 @@ class Native:
         if key not in self._sites:
             glob = "" if fault.path == ANY else fault.path
             number = self._library.faultkit_site(
-                PLACES.index(fault.name), _text(glob), _ROLES[fault.thread], fault.reads
+                NATIVE_POINTS.index(fault.name), _text(glob), _ROLES[fault.thread], fault.reads
             )
             self._sites[key] = _placed(number)
         action = fault.action

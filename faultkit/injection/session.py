@@ -22,7 +22,7 @@ from faultkit.injection.files_data import Budget, Versions
 from faultkit.injection.perform import perform, unlimit
 from faultkit.injection.remedies import remedy
 from faultkit.plan import Fault, FaultPlan
-from faultkit.points import STREAM_POINTS
+from faultkit.points import NATIVE_POINTS, STREAM_POINTS
 
 if TYPE_CHECKING:
     from faultkit.injection.native import Native
@@ -104,6 +104,10 @@ class Session:
             sites = self._sites.get(fault.point, ())
             self._sites[fault.point] = sites if site in sites else (*sites, site)
         self.points = frozenset(fault.point for fault in plan)
+        self.of_files = tuple(
+            index for index, f in enumerate(plan) if f.layer == "fs" and f.name in NATIVE_POINTS
+        )
+        self.told: set[int] = set()  # of those, the ones that native code came by and that cannot reach it
         # of streams; of real files `faultkit.injection.files_raw` remembers them
         self.stale = tuple(f for f in plan if f.point == "fs.create_stream" and f.action.name == "stale")
         self.versions, self.budget = Versions(), Budget()

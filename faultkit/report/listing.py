@@ -21,6 +21,9 @@ LAYER_MEANING = {
     "fs": "the files below the writer and the reader",
     "comm": "the collectives that the engine's steps are made of",
     "app": "the application's own state",
+    "torch": "saving and loading of objects, to paths and to streams",
+    "safetensors": "saving and loading of files",
+    "call": "any function or method: call.module:function, such as call.mypkg.storage:Plugin.write",
     "clock": "the time since the start of the run",
 }
 MOMENT_MEANING = {
@@ -54,7 +57,8 @@ def as_text(width: int | None = None) -> str:
     for layer in LAYERS:
         points = [point for point in catalogue() if point.layer == layer]
         lines += [f"  {layer}: {LAYER_MEANING.get(layer, '')}"]
-        lines += _columns((f"    {p}", "future" if p.futures else "", p.summary) for p in points)
+        if points:
+            lines += _columns((f"    {p}", "future" if p.futures else "", p.summary) for p in points)
     for title, meanings in (
         ("files", FILES_MEANING),
         ("moments", MOMENT_MEANING),

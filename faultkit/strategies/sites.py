@@ -20,6 +20,7 @@ from hypothesis.errors import InvalidArgument
 
 from faultkit.filters import ANY, filter_text
 from faultkit.grammar import read_fault
+from faultkit.named_points import CALL
 from faultkit.plan import PlanError
 from faultkit.points import MOMENTS, Point, catalogue, find, require_moment
 from faultkit.strategies.arguments import checked_choices, rejecting
@@ -128,6 +129,9 @@ def _sites_of_one(point: object, moments: tuple[str, ...]) -> list[Site]:
     if not isinstance(point, str | Point):
         raise InvalidArgument(f"points must hold texts such as 'writer.write_data' (got {point!r})")
     text, files, moment = _PARTS.fullmatch(str(point)).groups(default="")  # type: ignore[union-attr]
+    if text.startswith(f"{CALL}."):
+        name, _, moment = moment.partition(":")
+        text = f"{text}:{name}"
     chosen = _files_of(files) if files else ()
     if files and not text.startswith("fs."):
         raise InvalidArgument(f"points: only points of layer 'fs' are of files (got {point!r})")
@@ -173,7 +177,8 @@ def _place(op: str, site: Site) -> tuple[int, int, int]:
     order = _ORDERS[op]
     shared = f"storage.{name}" if layer in ("writer", "reader") else site.point
     place = order.index(shared) if shared in order else len(order)
-    return place, _catalogue_places()[site.point], MOMENTS.index(site.moment)
+    places = _catalogue_places()
+    return place, places.get(site.point, len(places)), MOMENTS.index(site.moment)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
     points    'writer.*'   'writer.write_data:after'   '*'      a moment behind ':' is a glob, too
               'fs.*("*.distcp")'   'fs.write(helper)'           files and threads, as in a plan
+              'call.mypkg.storage:Plugin.write'         a function by its name is no glob
     actions   'raise*'     '*'                                  over the standard actions, and those of files
               'raise(TimeoutError)'                             any action, written in full
               none                                              the error of each point: `faultkit.points.default_error`
@@ -20,8 +21,9 @@ from typing import Any
 
 from faultkit.actions import Action
 from faultkit.grammar import read_action
+from faultkit.named_points import CALL
 from faultkit.plan import Fault
-from faultkit.points import MOMENTS, Point, catalogue
+from faultkit.points import MOMENTS, Point, catalogue, find
 from faultkit.wording import PlanError, listed, nearest, seen
 
 __all__ = [
@@ -70,14 +72,18 @@ def choose_places(globs: Iterable[str], moments: Iterable[str] = DEFAULT_MOMENTS
             _matching_moments(moment_glob) if colon else [m for g in moments for m in _matching_moments(g)]
         )
         of_storage = point_glob.startswith("storage")
-        points = [
-            point
-            for point in catalogue()
-            if fnmatch.fnmatchcase(str(point), point_glob)
-            and point.layer != "clock"
-            and (of_storage or point.layer != "storage")
-            and (not files or point.layer == "fs" or "*" not in point_glob)
-        ]
+        points = (
+            [find(point_glob)]
+            if point_glob.startswith(f"{CALL}.")
+            else [
+                point
+                for point in catalogue()
+                if fnmatch.fnmatchcase(str(point), point_glob)
+                and point.layer != "clock"
+                and (of_storage or point.layer != "storage")
+                and (not files or point.layer == "fs" or "*" not in point_glob)
+            ]
+        )
         if not points:
             if point_glob.startswith("clock"):
                 raise PlanError(
@@ -98,11 +104,11 @@ def choose_places(globs: Iterable[str], moments: Iterable[str] = DEFAULT_MOMENTS
     if not chosen:
         raise PlanError(f"no point of {listed(globs)} has one of the moments {listed(moments)}")
     order = {str(point): number for number, point in enumerate(catalogue())}
-    return tuple(
-        sorted(
-            chosen, key=lambda place: (order[place[0].partition("(")[0]], place[0], MOMENTS.index(place[1]))
-        )
-    )
+
+    def key(place: Place) -> tuple[int, str, int]:
+        return order.get(place[0].partition("(")[0], len(order)), place[0], MOMENTS.index(place[1])
+
+    return tuple(sorted(chosen, key=key))
 
 
 def _parts(text: str) -> tuple[str, str, str, str]:
@@ -110,6 +116,9 @@ def _parts(text: str) -> tuple[str, str, str, str]:
     point_glob, bracket, rest = text.partition("(")
     if not bracket:
         point_glob, colon, moment_glob = text.partition(":")
+        if point_glob.startswith(f"{CALL}."):
+            name, colon, moment_glob = moment_glob.partition(":")
+            point_glob = f"{point_glob}:{name}"
         return point_glob, "", colon, moment_glob
     inside, end, behind = rest.rpartition(")")
     if not end or (behind and not behind.startswith(":")):

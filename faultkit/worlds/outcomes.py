@@ -208,6 +208,7 @@ class Event(msgspec.Struct, frozen=True):
     ``refused``        fault, point, path, why: native code came by a fault that it cannot be given; once for each
     ``called``         point, call, ok: a call of a planned point came back; only points of the plan; of files also
                        path and site, and beneath FileSystemBase only calls that make good for an injected error
+    ``hooked``         point: the function of a point of layer torch, safetensors or call is watched from here on
     ``attempt_begin``  op ("save" or "load"), coordinator (rank in the group), attempt (1-based), and ranks, those of
                        its group in their order, where it is not of the whole world
     ``attempt_end``    op, attempt, ok, error (an ErrorRecord as a dict without tracebacks, when not ok)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.actions import Action
-from faultkit.injection import arming, engine, files_raw, perform
+from faultkit.injection import arming, engine, files_raw, functions, perform
 from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session, lay_down, take_up
 from faultkit.plan import FaultPlan
@@ -91,6 +91,7 @@ class Armed:
         try:
             engine.install(sessions, self._patches)
             files_raw.install(sessions, self._patches)
+            functions.install(sessions, self._patches)
         except BaseException:
             self.disarm()
             raise
