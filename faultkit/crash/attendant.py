@@ -1,7 +1,8 @@
 """The side of the judge that loads: a rank that forks a fresh process for every state.
 
 Promises.  Each load runs in a process that has loaded no state before, with a deadline and a limit on its memory,
-in a tree of its own that is removed after it.  Whatever the load does (hang, crash, exit, print, leave threads),
+in a tree of its own that is removed after it.  The deadline is one of its own time, and who misses it is tried once
+more, alone (`faultkit.crash.patience`).  Whatever the load does (hang, crash, exit, print, leave threads),
 the answer is one message, and the process is gone before it is sent, with all that it started: orphans come to this
 process.
 """
@@ -22,7 +23,6 @@ import signal
 import socket
 import struct
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +31,7 @@ from typing import Any
 import msgspec
 
 from faultkit.crash.materialise import Listing, link_tree
+from faultkit.crash.patience import LOOK_SECONDS_MAX, Patience, Turns
 from faultkit.files.guardian import adopt_orphans, end_all
 
 __all__ = ["Answer", "Job", "LoadCall", "serve"]
@@ -97,13 +98,19 @@ def serve(socket_path: str, call: LoadCall) -> None:
     expected: tuple[Any, ...] = (None, None)
     own = os.path.join(place, f"attendant-{os.getpid()}")
     os.mkdir(own)
+    turns = Turns(os.open(os.path.join(place, "turns"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     try:
         while True:
             message = channel.receive(timeout_seconds=None)
             if message[0] == "expected":
                 expected = tuple(None if one is None else pickle.loads(one) for one in message[1:])
             elif message[0] == "job":
-                channel.send(("done", _attend(message[1], call, expected, place, own)))
+                with turns.beside_others():
+                    answer = _attend(message[1], call, expected, place, own)
+                if answer.verdict == "HUNG":
+                    with turns.alone():
+                        answer = _attend(message[1], call, expected, place, own)
+                channel.send(("done", answer))
             else:
                 return
     except ChannelClosed:
@@ -170,17 +177,17 @@ def _attend(job: Job, call: LoadCall, expected: tuple[Any, ...], place: str, own
 
 
 def _wait_for(pid: int, job: Job, call: LoadCall, reader: int, stacks: int) -> Answer:
-    deadline = time.monotonic() + call.timeout_seconds
+    patience = Patience(call.timeout_seconds, pid)
     received = bytearray()
     poller = select.poll()
     poller.register(reader, select.POLLIN | select.POLLHUP)
     hung = False
     while len(received) < SIZE.size or len(received) < SIZE.size + SIZE.unpack_from(received)[0]:
-        left = deadline - time.monotonic()
+        left = patience.left()
         if left <= 0:
             hung = True
             break
-        if not poller.poll(left * 1000):
+        if not poller.poll(min(left, LOOK_SECONDS_MAX) * 1000):
             continue
         part = os.read(reader, 1 << 20)
         if not part:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from faultkit.crash.attendant import Answer, Job, LoadCall, serve
 from faultkit.crash.materialise import Objects, Place
+from faultkit.crash.patience import FACTOR_MAX
 
 if TYPE_CHECKING:
     from faultkit.crash.state import State
@@ -105,7 +106,8 @@ class Loaders:
         from faultkit.worlds.channel import ChannelClosed
         from faultkit.worlds.client import HarnessError
 
-        seconds = self._call.timeout_seconds * (JOBS_AHEAD + 1) + 30.0 if wait else 0.0
+        # each twice, and as many of others, where a machine gives them hardly a core
+        seconds = self._call.timeout_seconds * FACTOR_MAX * 2 * (JOBS_AHEAD + 1) + 30.0 if wait else 0.0
         poller = select.poll()
         numbers = {channel.fileno(): place for place, channel in enumerate(self._channels)}
         for descriptor in numbers:

@@ -150,6 +150,9 @@ class WorldJudge:
     def _load(self, state: State) -> Judgement:
         self.loaded += 1
         answers = self._answers(state.tree, Job(self.loaded, []), self._expected, self._timeout_seconds)
+        if any(answer.verdict == "HUNG" for answer in answers):  # once more: nobody else loads meanwhile
+            self._objects.mend()
+            answers = self._answers(state.tree, Job(self.loaded, []), self._expected, self._timeout_seconds)
         answers = [self._told_as_absent(answer) for answer in answers]
         if any(answer.wrote for answer in answers):
             self.wrote += 1

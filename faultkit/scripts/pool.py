@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import pickle
 import select
 import struct
@@ -55,10 +56,12 @@ class Workers:
         self._busy: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}  # by descriptor, with the number
         self._numbers = itertools.count(1)
         self._abandoned: set[int] = set()
+        self._turns = os.memfd_create("faultkit-turns")
         try:
             for _ in range(count):
                 worker = subprocess.Popen(
-                    [sys.executable, "-m", "faultkit.scripts.worker"],
+                    [sys.executable, "-m", "faultkit.scripts.worker", str(self._turns)],
+                    pass_fds=(self._turns,),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     start_new_session=True,  # Ctrl-C goes to this process alone, which then ends them
@@ -89,6 +92,9 @@ class Workers:
                 worker.wait()
             if worker.stdout is not None:
                 worker.stdout.close()
+        if self._turns >= 0:
+            os.close(self._turns)
+            self._turns = -1
 
     def tell(self, resumption: Any, directory: str, timeout_seconds: float) -> None:
         """Say what they resume, before the first state."""

@@ -26,6 +26,8 @@ from typing import Any
 
 import msgspec
 
+from faultkit.crash.patience import LOOK_SECONDS_MAX, Patience
+
 __all__ = ["Asked", "environment_of_rank", "free_port", "imports_of", "python_work", "run_ranks"]
 
 GRACE_SECONDS = 3.0
@@ -47,9 +49,9 @@ class Asked(msgspec.Struct):
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """Until when a command may run: a time of `time.monotonic`, or until the other end of a descriptor is gone."""
+    """Until when a command may run: as long as `patience` has it, or until the other end of a descriptor is gone."""
 
-    deadline: float
+    patience: Patience
     client: int
 
 
@@ -130,13 +132,15 @@ def _wait(pids: dict[int, int], limit: Limit | None) -> tuple[int, int]:
     first_bad, rank_of_first, ends_at = 0, 0, None
     try:
         while watched:
-            times = [
-                end for end in (ends_at, limit.deadline if limit is not None else None) if end is not None
-            ]
-            ready = poller.poll(max(0.0, min(times) - time.monotonic()) * 1000 if times else None)
-            if limit is not None and (limit.client in dict(ready) or time.monotonic() > limit.deadline):
+            times = [ends_at - time.monotonic()] if ends_at is not None else []
+            if limit is not None:
+                times.append(min(LOOK_SECONDS_MAX, limit.patience.left()))
+            ready = poller.poll(max(0.0, min(times)) * 1000 if times else None)
+            if limit is not None and (limit.client in dict(ready) or limit.patience.left() <= 0):
                 raise TimeoutError
             if not ready:
+                if ends_at is None or time.monotonic() < ends_at:
+                    continue
                 break  # the others wait for one that is gone: the caller ends them
             for descriptor, _ in ready:
                 poller.unregister(descriptor)

@@ -1,7 +1,8 @@
-"""``python -m faultkit.scripts.worker``: resumes a script from the states that come on standard input.
+"""``python -m faultkit.scripts.worker N``: resumes a script from the states that come on standard input.
 
 Each resumption has a directory of its own, and is ended at its deadline, or when its ranks have ended, with all that
-they started, whatever session that is in: orphans come to this process.  Ends, with all it started and all it wrote,
+they started, whatever session that is in: orphans come to this process.  One that misses its deadline is tried once
+more, alone among all workers (`faultkit.crash.patience`).  Ends, with all it started and all it wrote,
 when standard input does.
 """
 
@@ -10,14 +11,15 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import select
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from faultkit.crash.materialise import write_tree
+from faultkit.crash.patience import Patience, Turns
 from faultkit.files.guardian import adopt_orphans, end_all
 from faultkit.scripts.pool import receive, send
 from faultkit.scripts.running import Asked, Limit, imports_of
@@ -38,6 +40,8 @@ COMMON = frozenset(
 def main() -> None:
     """Answer each state until there are no more."""
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    turns = Turns(int(sys.argv[1]))
+    os.set_inheritable(int(sys.argv[1]), False)
     os.dup2(2, 1)
     adopt_orphans()
     try:
@@ -59,21 +63,38 @@ def main() -> None:
                 return
             number += 1
             root = place / str(number)
-            write_tree(tree, root)
+
+            def attempt(tree: Any = tree, root: Path = root) -> tuple[Any, ...]:
+                try:
+                    write_tree(tree, root)
+                    return _resumed(load, root / name, timeout_seconds, incoming.fileno())
+                finally:
+                    shutil.rmtree(root, ignore_errors=True)
+
+            with turns.beside_others():
+                answer = attempt()
+            if answer[0] == "HUNG" and not _is_gone(incoming.fileno()):
+                with turns.alone():
+                    answer = attempt()
             try:
-                send(outgoing, _resumed(load, root / name, timeout_seconds, incoming.fileno()))
+                send(outgoing, answer)
             except BrokenPipeError:
                 return
-            finally:
-                shutil.rmtree(root, ignore_errors=True)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _is_gone(descriptor: int) -> bool:
+    """Whether nobody is at the other end any more."""
+    poller = select.poll()
+    poller.register(descriptor, 0)
+    return bool(poller.poll(0))
 
 
 def _resumed(load: Any, directory: Path, timeout_seconds: float, incoming: int) -> tuple[Any, ...]:
     """(verdict, type of the error, its message, detail, values, what was asked of the tree or None)."""
     asked = Asked(str(directory.parent))
-    limit = Limit(time.monotonic() + timeout_seconds, incoming)
+    limit = Limit(Patience(timeout_seconds), incoming)
     try:
         values = load.resumed(directory, asked, limit)
         return "VALUES", "", "", "", values, asked.questions

@@ -71,6 +71,12 @@ def test_every_verdict_comes_from_what_the_load_does(judge, text, verdict, told)
         assert "allocate" in judgement.message or judgement.type_name == "MemoryError"
 
 
+def test_a_load_that_was_only_slow_is_tried_once_more(judge, tmp_path):
+    slow = f"slow {tmp_path / 'tried'} 2 2 2 2".encode()
+    assert verdicts(judge, slow)[slow].verdict == "NEW"
+    assert (tmp_path / "tried").exists()
+
+
 def test_what_a_load_raises_where_nothing_is_is_absent_in_any_words():
     with Judge(scenario(load_with_words_of_its_own), workers=1) as judge:
         judge.expect(NEW)

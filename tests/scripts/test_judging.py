@@ -57,6 +57,26 @@ def test_what_does_not_end_is_hung_and_gone():
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
+def test_what_was_only_slow_is_tried_once_more_on_the_state_as_it_was(tmp_path):
+    slow = """
+import os, sys, signal
+path, told = os.path.join(sys.argv[1], "number"), sys.argv[2]
+text = open(path).read()
+open(path, "w").write(text + "1")
+if text == "7" and not os.path.exists(told):
+    open(told, "w").close()
+    signal.pause()
+"""
+    command = ("python", "-c", slow, "{out}", str(tmp_path / "tried"))
+    resumption = Resumption(command, results=("{out}/number",))
+    saved = exploring.scenario_of(Job(command, results=resumption.results), resumption)
+    with ScriptJudge(saved, workers=1, timeout_seconds=0.5) as judge:
+        judge.expect(state("7", key="7").tree)
+        (tmp_path / "tried").unlink()
+        assert judge.judge(state("7", key="again")).verdict == "NEW"
+    assert (tmp_path / "tried").exists()
+
+
 def test_a_judge_that_is_left_early_leaves_nothing():
     before = set(psutil.Process().children(recursive=True))
     with ScriptJudge(scenario(), workers=2, timeout_seconds=20) as judge:
