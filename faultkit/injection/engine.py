@@ -71,6 +71,12 @@ def keep_hooks() -> None:
         _kept = engine
 
 
+def attempt_of_thread() -> str:
+    """Which attempt the calling thread carries out, as in ``"save 2"``; empty for none, and where no rank runs."""
+    attempt = getattr(_kept.thread, "attempt", None) if _kept is not None else None
+    return f"{attempt.op} {attempt.number}" if attempt is not None else ""
+
+
 def _install_hooks(engine: _Engine, patches: Patches) -> None:
     reroute = functools.partial(patches.reroute, others=_modules_of_torch())
     for name in ("save", "save_state_dict"):

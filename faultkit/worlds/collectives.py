@@ -4,8 +4,8 @@ What is watched.  Every call of `torch.distributed` that reaches a process group
 of the `ProcessGroup` class and, unless asynchronous, in `Work.wait`.  Both are replaced once per process, by
 functions that write a few dozen bytes to shared memory and then call the original: about a microsecond each,
 no system call, and nobody is woken.  A thread counts as blocked from the start of the wait to its end; a
-collective counts as entered when it is issued.  The label says what the engine was doing: the step of
-`torch.distributed.checkpoint` and its operation, taken from `_DistWrapper`.
+collective counts as entered when it is issued.  The label says what the engine was doing: its operation and the step
+of `torch.distributed.checkpoint`, taken from `_DistWrapper`, and the attempt.
 
 What is not.  Communication issued from C++ (functional collectives in a compiled graph, a custom backend
 that waits inside its own call) is invisible; a rank in it looks busy, and the deadline is what ends it.
@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from faultkit.injection import engine
 from faultkit.worlds.memory import RankMemory
 
 __all__ = ["attach", "install"]
@@ -219,7 +220,7 @@ def _operation(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if _memory is None:
             return original(self, *args, **kwargs)
-        _local.label = f"{name}|{getattr(_local, 'step', '')}"
+        _local.label = f"{name}|{getattr(_local, 'step', '')}|{engine.attempt_of_thread()}"
         try:
             return original(self, *args, **kwargs)
         finally:

@@ -23,10 +23,19 @@ from faultkit.worlds.channel import ChannelClosed
 from faultkit.worlds.crew import Crew, RankHandle, exit_words
 from faultkit.worlds.memory import records
 from faultkit.worlds.outcomes import Died, Hung, Outcome, Raised, Returned
-from faultkit.worlds.processes import clock_of, is_stopped, waits_for_ever
+from faultkit.worlds.processes import (
+    Poll,
+    clock_of,
+    is_still,
+    is_stopped,
+    polls_of,
+    tasks_of,
+    waits_for_ever,
+    waits_for_itself,
+)
 from faultkit.worlds.rank import Call
 from faultkit.worlds.run import Run
-from faultkit.worlds.stacks import shorten
+from faultkit.worlds.stacks import shorten, waited
 from faultkit.worlds.watcher import RankView, Watcher, waiting_texts
 
 __all__ = ["Supervision"]
@@ -150,8 +159,10 @@ class Supervision:
             return False
         number = self.signals.pop(0)
         left = [handle.rank for handle in self.crew.ranks if handle.rank not in self.outcomes]
+        if not self.ended:
+            stacks = self.crew.dump_stacks(left, may_spy=False)
+            self.ended = {rank: waited(shorten(stacks[rank]), waiting.get(rank, "")) for rank in left}
         for rank in left:
-            self.ended.setdefault(rank, waiting.get(rank, ""))
             self.crew.signal(rank, number)
         seconds = launcher.TERMINATION_SECONDS if self.signals else DEATH_SECONDS_MAX
         self.deadline = time.monotonic() + seconds
@@ -230,7 +241,8 @@ class Supervision:
             if handle.rank not in self.outcomes:
                 name, status = exit_words(handle.exitcode)
                 self.paused.pop(handle.rank, None)
-                self.conclude(handle.rank, Died(name, status, shorten(handle.stacks())))
+                stack = shorten(handle.stacks()) if handle.rank not in self.ended else ""
+                self.conclude(handle.rank, Died(name, status, stack))
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -259,28 +271,42 @@ class Supervision:
         rank, memory = handle.rank, handle.memory
         state, ending, busy = "running", "", False
         outcome = self.outcomes.get(rank) or self.paused.get(rank)
-        blocked = None
+        blocked, waits = None, False
         alive, active = memory.thread_counts()
+        calls = memory.threads()
+        clock: tuple[object, ...] = ()
+        polls: tuple[Poll, ...] = ()
         if handle.exitcode is not None:
             name, status = exit_words(handle.exitcode)
             state, ending = "dead", f"died of {name}" if name else f"ended with status {status}"
         elif outcome is not None:
             state, ending = "finished", _ending(outcome)
             # one that is about to end wakes the others by that: nobody waits for it in vain
-            busy = rank in self.leaving or bool(self.health.get(rank, {}).get("threads"))
-            busy = busy or (rank in self.paused and active > 0)
+            busy = bool(self.health.get(rank, {}).get("threads")) or (rank in self.paused and active > 0)
+            if busy:
+                tasks = tasks_of(handle.pid)
+                clock, polls = clock_of(tasks), polls_of(handle.pid, tasks)
+                busy = not is_still(handle.pid, tasks, {call.native_id for call in calls})
+            busy = busy or rank in self.leaving
         else:
-            threads = memory.threads()
-            blocked = next((t for t in threads if t.native_id == handle.pid), None)
+            blocked = next((call for call in calls if call.native_id == handle.pid), None)
             hanging = sum(fault.action.name == "hang" for _, fault in self.fired.get(rank, ()))
             frozen = self.frozen(handle)
             if frozen and (blocked is None or self.holds_interpreter(rank)):
                 state, ending, blocked = "frozen", frozen, None
-            busy = (
-                0 < hanging < active and not self.holds_interpreter(rank)
-                if state == "frozen"
-                else active > len(threads) - (blocked is not None)
-            )
+                busy = 0 < hanging < active and not self.holds_interpreter(rank)
+                busy = busy and not is_still(
+                    handle.pid, tasks_of(handle.pid), {call.native_id for call in calls}
+                )
+            else:
+                waits = blocked is None and waits_for_itself(handle.pid)
+                busy = active > len(calls) - (blocked is not None)
+            if blocked is not None or waits or busy:
+                tasks, numbers = tasks_of(handle.pid), {call.native_id for call in calls}
+                if waits or busy:  # a thread that is counted as active may be waiting, too
+                    busy = not is_still(handle.pid, tasks, numbers)
+                polling = {call.native_id for call in calls if call.kind.startswith("store.")}
+                clock, polls = clock_of(tasks, polling), polls_of(handle.pid, tasks, polling)
         return RankView(
             rank,
             state,
@@ -290,7 +316,10 @@ class Supervision:
             self.members.get(rank, {}),
             busy,
             state != "dead" and alive > 0,
-            clock_of(handle.pid) if state == "running" and blocked is not None else (),
+            clock,
+            tuple(call for call in calls if call is not blocked) if state == "running" else (),
+            waits,
+            polls,
         )
 
     def holds_interpreter(self, rank: int) -> bool:
@@ -329,9 +358,9 @@ class Supervision:
         for rank in left:
             if is_stopped(self.crew.ranks[rank].pid):
                 waiting.setdefault(rank, "stopped (SIGSTOP)")
-        stacks = self.crew.dump_stacks(left)
+        stacks = {rank: shorten(stack) for rank, stack in self.crew.dump_stacks(left).items()}
         for rank in left:
-            self.conclude(rank, Hung(shorten(stacks.get(rank, "")), waiting.get(rank, "")))
+            self.conclude(rank, Hung(stacks[rank], waited(stacks[rank], waiting.get(rank, ""))))
         self.crew.healthy = False
 
     def is_healthy(self) -> bool:

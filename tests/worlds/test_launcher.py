@@ -152,8 +152,7 @@ def test_a_handler_of_the_signal_runs_and_what_does_not_end_of_it_is_killed(kept
         signal.signal(signal.SIGTERM, leave if dist.get_rank() == 0 else signal.SIG_IGN)
         threading.Event().wait()
 
-    for world in kept.values():
-        run = world.run(handles, timeout=DEADLINE_SECONDS)
+    for run in on_every_kind(kept, handles).values():
         assert run.outcomes[0].exitcode == 3 and run.outcomes[2].signal == "SIGKILL"
         assert run.outcomes[0].by == run.outcomes[2].by == "launcher"
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from faultkit.worlds import watcher
 from faultkit.worlds.memory import GroupState, ThreadState
+from faultkit.worlds.processes import Poll
 from faultkit.worlds.watcher import RankView, Watcher, stuck_ranks, waiting_texts
 
 TICK_SECONDS = 0.02
@@ -149,8 +150,71 @@ def test_progress_starts_the_clock_again(seconds_until_hung):
     assert seconds_until_hung(*steps) >= 50 * TICK_SECONDS + watcher.SETTLED_SECONDS
 
 
-def test_looks_far_apart_prove_nothing(seconds_until_hung):
-    assert seconds_until_hung([blocked(0), gone(1)], tick_seconds=0.5) is None
+def test_looks_far_apart_prove_as_much(seconds_until_hung):
+    assert seconds_until_hung([blocked(0), gone(1)], tick_seconds=0.5) == 0.5
+
+
+def test_a_long_pause_between_two_looks_counts_as_a_short_one(seconds_until_hung):
+    # the machine may have been suspended: three pauses of a tenth of a second, as far as anybody knows
+    assert seconds_until_hung([blocked(0), gone(1, "dead")], tick_seconds=0.3) == pytest.approx(0.9)
+
+
+def test_a_thread_that_polls_must_have_looked_meanwhile(seconds_until_hung):
+    def picture(turns, sleeps=False):
+        return [blocked(0, polls=(Poll(7, sleeps, turns),)), gone(1, "dead")]
+
+    assert seconds_until_hung(picture(5)) is None  # it waits for a processor all the time
+    assert seconds_until_hung(*[picture(5 + look) for look in range(200)]) <= 0.3
+    assert seconds_until_hung(picture(5), picture(5, sleeps=True)) <= 0.3  # nothing was there to see
+
+
+# -- waits within a rank -------------------------------------------------------------------------
+
+
+def waiting(rank, *calls, entered=None, **more):
+    """A rank whose main thread waits for another of its own; `calls` is what its other threads are inside."""
+    states = tuple(GroupState(name, n, n, 0, 0) for name, n in (entered or {"0": 1}).items())
+    return RankView(
+        rank, "running", "", None, states, waits=True, others=calls, clock=CLOCK, helpers=True, **more
+    )
+
+
+def call(kind="gather", sequence=1, label="", group="0", thread=7):
+    return ThreadState(thread, kind, group, label, sequence, -1, 0)
+
+
+def test_a_rank_that_waits_for_its_own_thread_hangs_with_what_that_waits_for(seconds_until_hung):
+    views = [waiting(0, call("allreduce")), gone(1)]
+
+    assert watcher.SETTLED_SECONDS <= seconds_until_hung(views) <= 0.3
+    assert waiting_texts(by_rank(*views)) == {
+        0: "for its thread in allreduce, for rank 1, which raised ValueError before it"
+    }
+
+
+def test_a_rank_whose_other_threads_may_act_does_not_hang(seconds_until_hung):
+    assert seconds_until_hung([waiting(0, busy=True), gone(1)]) is None
+    assert seconds_until_hung([waiting(0), running(1)]) is None
+
+
+def test_each_rank_is_told_with_the_save_that_it_is_in_where_there_are_several():
+    first, second = "gather_object|plan|save 1", "gather_object|plan|save 2"
+    views = by_rank(
+        waiting(0, call(label=first), call("scatter", 2, second, thread=8), entered={"0": 2}),
+        waiting(1, call(label=second)),
+    )
+
+    assert waiting_texts(views)[0] == (
+        "for its thread in gather_object of step 'plan' of save 1, for rank 1, which is in gather_object of "
+        "step 'plan' of save 2 and for its thread in gather_object of step 'plan' of save 2, for rank 1, which is in "
+        "gather_object of step 'plan' of save 2, an earlier call"
+    )
+
+
+def test_of_one_save_its_number_says_nothing():
+    views = by_rank(waiting(0, call(label="gather_object|plan|save 1")), gone(1))
+
+    assert waiting_texts(views)[0].startswith("for its thread in gather_object of step 'plan', for rank 1")
 
 
 # -- the text ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from faultkit.worlds.simulated.operations import Operation
 from faultkit.worlds.simulated.primitives import SimulatedLock
 from faultkit.worlds.simulated.ranks import Rank
 from faultkit.worlds.simulated.scheduler import BLOCKED, Task
-from faultkit.worlds.stacks import shorten
+from faultkit.worlds.stacks import shorten, waited
 from faultkit.worlds.watcher import RankView, waiting_texts
 
 __all__ = ["stack_of", "texts_of"]
@@ -24,10 +24,12 @@ def texts_of(ranks: list[Rank]) -> dict[int, str]:
         return {}
     views = {rank.number: _view(rank) for rank in ranks}
     texts = waiting_texts(views)
+    frames = sys._current_frames()
     for rank in ranks:
-        if rank.state == "running" and rank.number not in texts and (text := _other_wait(rank)):
+        if rank.state == "running" and views[rank.number].blocked is None:
+            text = waited(stack_of(rank, frames), texts.get(rank.number, "")) or _other_wait(rank)
             texts[rank.number] = text
-    return texts
+    return {number: text for number, text in texts.items() if text}
 
 
 def _view(rank: Rank) -> RankView:
@@ -38,7 +40,16 @@ def _view(rank: Rank) -> RankView:
         blocked = _call(main)
     groups = tuple(GroupState(group.group_name[:40], group.entered, 0, 0, 0) for group in rank.groups)
     members = {group.group_name[:40]: group._shared.ranks for group in rank.groups}
-    return RankView(rank.number, state, rank.ending or _ending(rank), blocked, groups, members)
+    others = [_call(task) for task in rank.live_tasks() if rank.state == "running" and task.state is BLOCKED]
+    return RankView(
+        rank.number,
+        state,
+        rank.ending or _ending(rank),
+        blocked,
+        groups,
+        members,
+        others=tuple(call for call in others if call is not None),
+    )
 
 
 def _ending(rank: Rank) -> str:
