@@ -26,6 +26,7 @@ from faultkit.worlds.simulated.store import SimulatedPrefixStore, SimulatedStore
 __all__ = ["RankWorld", "form_default_group", "install", "register_groups"]
 
 BACKEND_CONFIG = "cpu:gloo,cuda:gloo"
+DEFAULT_TAG = "ptd:0"
 
 
 class RankWorld:
@@ -88,17 +89,16 @@ def form_default_group(
     group._set_group_desc("default_pg")
     group.join("0", ranks, is_formed=True)
     world = rank.world
-    distributed_c10d._register_pg_in_world(
-        group,
-        backend_name=distributed_c10d.Backend("gloo"),
-        store=store,
-        group_name="0",
-        backend_config=BACKEND_CONFIG,
-        add_to_default_tag=True,
-    )
     world.group_count = 1
     world.default_pg = group
+    world.pg_map[group] = (distributed_c10d.Backend("gloo"), store)
+    world.pg_names[group] = "0"
     world.pg_group_ranks[group] = places
+    world.pg_backend_config[group] = BACKEND_CONFIG
+    world.pg_to_tag[group] = DEFAULT_TAG
+    for tag in ("", DEFAULT_TAG):
+        world.tags_to_pg.setdefault(tag, []).append(group)
+    distributed_c10d._register_process_group("0", group)
 
 
 def register_groups(rank: Rank) -> None:
