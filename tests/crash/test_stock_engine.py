@@ -9,6 +9,7 @@ import pytest
 from faultkit import World, crash
 from faultkit.crash.exploration import record_save
 from faultkit.files import shim
+from tests.stock import stock
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +57,17 @@ def test_the_exploration_is_complete_and_says_what_it_did(explored):
         assert exploration.seconds < 60
 
 
+@stock("<2.14")
 def test_the_metadata_is_synced_before_its_bytes_are_written(explored):
     (finding,) = found(explored["dcp-fresh"], "ERROR", "returned", ["write(.metadata.tmp"])
     assert set(finding.models) == {"ordered", "weak"}
     assert any("in finish" in line for line in finding.where)
+
+
+@stock(">=2.14")
+def test_the_metadata_is_whole_on_the_disk_before_it_has_its_name(explored):
+    for exploration in explored.values():
+        assert not found(exploration, "ERROR", "returned", ["write(.metadata.tmp"])
 
 
 def test_the_directory_is_not_synced_after_the_rename(explored):
