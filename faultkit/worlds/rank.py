@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 
 from faultkit.plan import FaultPlan
-from faultkit.worlds import collectives, modules, residue, threads, transport
+from faultkit.worlds import collectives, engine_state, modules, residue, threads, transport
 from faultkit.worlds.channel import Channel, ChannelClosed
 from faultkit.worlds.memory import IDLE, RUNNING, STARTING, RankMemory
 
@@ -161,6 +161,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     from faultkit.injection.errors import describe
 
     _destroy_subgroups()
+    engine_state.put_back()
     threads_before = set(threads.of_python())
     leave: int | None = None
     result: tuple[str, Any]

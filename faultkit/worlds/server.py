@@ -305,9 +305,10 @@ def _prepare() -> dict[str, Any]:
     import torch.distributed.checkpoint
 
     from faultkit.injection import engine
-    from faultkit.worlds import collectives, rank
+    from faultkit.worlds import collectives, engine_state, rank
 
     warm_up_engine()
+    engine_state.put_back()  # what is there now is what a fresh process has
     collectives.install()
     engine.keep_hooks()
     assert rank and threading.active_count() == 1

@@ -1,10 +1,11 @@
 """What a process has one of, kept apart for the ranks that share the host.
 
 By rank, whatever another rank does: standard output and error, the environment, the working directory, the
-generators of random numbers of Python, numpy and torch (CPU), the default dtype, warning filters and which
-warnings were shown, `sys.argv`, hooks for exceptions, settings such as the umask (`settings`), signal handlers, and
-the main thread.  Some are looked up for the rank that asks; the others are exchanged when the scheduler goes from one
-rank to another, and only where they differ.
+generators of random numbers of Python, numpy and torch (CPU), what the engine keeps in its classes and modules
+(`faultkit.worlds.engine_state`), the default dtype, warning filters and which warnings were shown, `sys.argv`, hooks
+for exceptions, settings such as the umask (`settings`), signal handlers, and the main thread.  Some are looked up for
+the rank that asks; the others are exchanged when the scheduler goes from one rank to another, and only where they
+differ.
 
 Shared by all ranks: imported modules and what they keep, `sys.path`, logging, torch's numbers of threads and flags of
 determinism, the process number, descriptors, and resource limits.  What C code prints is the host's, and so is what it
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from torch.distributed import distributed_c10d
 
+from faultkit.worlds import engine_state
 from faultkit.worlds.rank import LIBRARY_DEFAULTS, Call
 from faultkit.worlds.simulated import directories, environment, identity, randomness, settings
 from faultkit.worlds.simulated.ranks import Rank, current_rank
@@ -41,6 +43,7 @@ class State:
 
     def __init__(self, call: Call, ranks: list[Rank]) -> None:
         global _hooks, _loaded
+        engine_state.put_back()
         self._ranks = ranks
         self._streams = sys.stdout, sys.stderr
         self._dtype = torch.get_default_dtype()
@@ -74,6 +77,7 @@ class State:
             rank.warnings = list(self._filters[0]), self._filters[1]
 
     def restore(self) -> None:
+        engine_state.put_back()
         for rank in self._ranks:
             if rank.main is not None:
                 threading._active.pop(rank.main.ident, None)  # type: ignore[attr-defined]
@@ -105,7 +109,9 @@ def switch(before: Task | None, after: Task) -> None:
         if not torch.equal(state, _loaded):
             _loaded = state
         rank.generator_state = _loaded
+        rank.engine_kept.take()
     rank = after.rank
+    rank.engine_kept.give()
     distributed_c10d._world = rank.world
     sys.stdout, sys.stderr = rank.streams
     sys.argv = rank.argv

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from faultkit.worlds.engine_state import Kept
 from faultkit.worlds.memory import RECORD, _plain
 from faultkit.worlds.simulated.scheduler import OVER, Scheduler, Task, _get_ident, _tasks
 
@@ -44,6 +45,9 @@ class Rank:
         self.groups_made: dict[tuple[str, tuple[int, ...]], int] = {}
         self.world: Any = None  # what torch.distributed keeps for a process
         self.environment: dict[bytes, bytes] = {}
+        self.engine_kept = (
+            Kept()
+        )  # what the engine keeps in its classes for a process, while another rank runs
         self.place: Any = None  # its working directory
         self.settings: dict[Any, Any] = {}
         self.argv: list[str] = []
