@@ -13,8 +13,8 @@
  * Left out: reading directories, memory maps, io_uring, system calls past the C library of threads that were there
  * before (see shim.c), and of stdio all but fopen, fwrite and fclose: each fwrite counts as one write.
  */
-#define SITES_MAX 64
-#define FAULTS_MAX 256
+#define SITES_MAX 256
+#define FAULTS_MAX 1024
 #define CHANGES_MAX 8
 #define FAILURES_MAX 64
 #define POOL_BYTES (512 << 10)

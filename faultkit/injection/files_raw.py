@@ -75,12 +75,15 @@ def install(session: Session, patches: Patches) -> None:
 
 
 def _native(session: Session, memory: memoryview) -> Native | None:
-    """The same faults below Python; None where this process was started without the library."""
+    """The same faults below Python; None where this process was started without the library, or for a huge plan."""
     from faultkit.injection import native
 
     if native.loaded() is None:
         return None
-    return native.Native(session, memory, _SYSTEM, _names_of(session.place))
+    try:
+        return native.Native(session, memory, _SYSTEM, _names_of(session.place))
+    except native.NoRoom:
+        return None
 
 
 def missing(path: str, target: str | None = None) -> FileNotFoundError:

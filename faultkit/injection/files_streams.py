@@ -5,9 +5,10 @@ its thread, and does what they say.  The stream that ``create_stream`` opens is 
 done with it and nothing below can do it: all its operations where the storage is no local file (memory, S3 and
 what else fsspec has), only flush and seek where it is one, since `faultkit.injection.files_raw` sees the rest.
 
-What is torn, or reaches a full disk, is in the stream as far as it got; what is lost is zeros.  A stream promises
-to take all that it is given and to give all that there is, so ``short`` is for real files alone.  Left out: what
-a storage of several parts does with its parts.
+A stream that is cut is read as before up to where it ends; what is damaged otherwise, or old, is shown from a copy of
+the whole.  What is torn, or reaches a full disk, is in the stream as far as it got; what is lost is zeros.  A stream
+promises to take all that it is given and to give all that there is, so ``short`` is for real files alone.  Left out:
+what a storage of several parts does with its parts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from faultkit.injection.cut_streams import cut_off
 from faultkit.injection.errors import build
 from faultkit.injection.files_data import altered, writing
 from faultkit.injection.files_raw import PEEKING, missing, quietly
@@ -167,10 +169,13 @@ class _Opening:
         planned = set(session.planned("fs")).intersection(STREAM_POINTS)
         names = planned.difference(_SEEN_BELOW) if is_raw else planned
         for match in self._changes:
-            seen = self._view(match, stream)
-            if seen is not None:
+            view = cut_off(match[1].action, stream)
+            if view is None:
+                seen = self._view(match, stream)
+                view = None if seen is None else io.BytesIO(seen)
+            if view is not None and view is not stream:
                 session.strike(match, session.step, self._path, self._opened)
-                stream = io.BytesIO(seen)
+                stream = view
         return _Stream(stream, session, self._path, self._opened, frozenset(names)) if names else stream
 
     def __exit__(self, *error: Any) -> Any:

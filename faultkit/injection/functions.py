@@ -22,6 +22,7 @@ from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any
 
+from faultkit.injection import native
 from faultkit.injection.interpose import call_with_faults, coroutine_with_faults
 from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session, current
@@ -105,14 +106,22 @@ def _tell_of_file(session: Session, points: set[str], args: tuple[Any, ...], kwa
         if index in session.told or not fault.hits_path(path):
             continue
         session.told.add(index)
-        where = "on simulated ranks" if session.memory is None else "without a C compiler"
-        other = "other worlds reach it" if session.memory is None else "install one, or name it in CC"
+        where, other = _why_not_reached(session)
         name = min(points.intersection(_IN_NATIVE_CODE))
         why = (
             f"a native writer made that file, which faults of files do not reach {where}; {other}, and "
             f"'{name}' is a point everywhere"
         )
         session.record("refused", fault=index, point=fault.point, path=path, why=why)
+
+
+def _why_not_reached(session: Session) -> tuple[str, str]:
+    """Where faults of files do not reach native code, and what to do."""
+    if session.memory is None:
+        return "on simulated ranks", "other worlds reach it"
+    if native.loaded() is None:
+        return "without a C compiler", "install one, or name it in CC"
+    return "in a plan of so many faults", "plan fewer"
 
 
 def _planned(points: set[str]) -> tuple[Session | None, tuple[str, ...]]:

@@ -29,7 +29,7 @@ from faultkit.points import NATIVE_POINTS
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
 
-__all__ = ["Native", "loaded", "why_refused"]
+__all__ = ["Native", "NoRoom", "loaded", "why_refused"]
 
 _ACTIONS = (
     "raise", "delay", "hang", "hang(native)", "stop", "exit", "kill", "segfault", "limit", "full", "short", "torn",
@@ -72,11 +72,15 @@ def why_refused(fault: Fault) -> str:
     return ""
 
 
+class NoRoom(Exception):
+    """The table of the library has no room for the plan."""
+
+
 class Native:
     """The plan of one session in the library's table.
 
     `memory` is `RankMemory.native`.  A fault without a path means files beneath `included`, or, without these, all but
-    those whose path begins with one of `excluded`.  Raises RuntimeError where the table has no room for the plan.
+    those whose path begins with one of `excluded`.  Raises NoRoom.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class Native:
         )
         main = threading.get_native_id()
         if library.faultkit_table(start, layout.NATIVE_LOG_BYTES, len(memory), main, names, places_meant):
-            raise RuntimeError("the table of native faults could not be made")
+            raise NoRoom
         self._log_of = layout.native_log
         self._records = layout.records
         places = 0
@@ -207,7 +211,7 @@ def _number(value: Any) -> int:
 
 def _placed(number: int) -> int:
     if number < 0:
-        raise RuntimeError("the plan has more faults of files than native code can be given")
+        raise NoRoom
     return number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import uuid
 import warnings
@@ -269,3 +270,62 @@ def test_the_hugging_face_writer_meets_them_too(armed, tmp_path):
     assert (armed.error, armed.fired[0][0]) == (None, "fs.write")
     armed.run('fs.listdir("*.safetensors")=missing', work)
     assert armed.error is not None
+
+
+class Ranges(io.BytesIO):
+    """A reader as some stores have them: it gives only the ranges that were agreed on, never a whole."""
+
+    def read(self, size=-1, /):
+        assert 0 <= size <= 100, "this reader gives ranges alone"
+        return super().read(size)
+
+    def readinto(self, buffer, /):
+        assert len(buffer) <= 100, "this reader gives ranges alone"
+        return super().readinto(buffer)
+
+
+@pytest.mark.parametrize(
+    ("action", "kept"), [("cut(10)", 10), ("cut", 500), ("cut(0)", 0), ("cut(999)", 999), ("cut(1000)", None)]
+)
+def test_what_is_cut_is_read_by_the_ranges_that_were_asked_for(action, kept):
+    from faultkit.actions import Action
+    from faultkit.grammar import read_action
+    from faultkit.injection.cut_streams import cut_off
+
+    content = bytes(range(250)) * 4
+    whole = Ranges(content)
+    stream = cut_off(read_action(action), whole)
+    if kept is None:
+        assert stream is whole
+        return
+    assert (stream.tell(), stream.seek(0, io.SEEK_END), stream.tell()) == (0, kept, kept)
+    stream.seek(0)
+    found = b"".join(iter(lambda: stream.read(100), b""))
+    assert found == content[:kept]
+    for place in (0, 5, kept, 2000):
+        stream.seek(place)
+        buffer = bytearray(20)
+        count = stream.readinto(buffer)
+        assert bytes(buffer[:count]) == content[:kept][place : place + 20]
+    stream.seek(-min(3, kept), io.SEEK_END)
+    assert stream.read(50) == content[:kept][kept - min(3, kept) :]
+    assert cut_off(Action("flip"), whole) is None
+
+
+class RangedFiles(dcp.filesystem.FileSystem):
+    """Local files, opened as `Ranges` where they are read."""
+
+    @contextlib.contextmanager
+    def create_stream(self, path, mode):
+        with super().create_stream(path, mode) as stream:
+            yield Ranges(stream.read()) if mode == "rb" and str(path).endswith(".distcp") else stream
+
+
+def test_a_reader_of_ranges_alone_meets_the_end_of_a_file_that_is_cut(armed, tmp_path):
+    dcp.save(state(1.0), checkpoint_id=tmp_path)
+    reader = dcp.FileSystemReader(tmp_path)
+    reader.fs = RangedFiles()
+    found = {"bias": torch.zeros(3)}
+    armed.run('fs.create_stream("*.distcp")=cut(2)', lambda: dcp.load(found, storage_reader=reader))
+    assert len(armed.fired) == 1
+    assert "ranges alone" not in str(armed.error) and armed.error is not None
