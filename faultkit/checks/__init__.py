@@ -29,7 +29,7 @@ from faultkit.checks import (
 )
 from faultkit.checks.account import account_of
 from faultkit.checks.expected import Account
-from faultkit.checks.verdict import Verdict, verdict_of
+from faultkit.checks.verdict import Verdict, meaning_of, verdict_of
 from faultkit.checks.violation import Violation
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Violation",
     "account_of",
     "examine",
+    "meaning_of",
     "named",
     "verdict_of",
 ]

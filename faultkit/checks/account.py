@@ -11,8 +11,9 @@ events.  Where the events do not name the group of an attempt, it is taken for t
 
 from __future__ import annotations
 
-import re
 from typing import Any
+
+import msgspec
 
 from faultkit.checks.effects import (
     DEATH,
@@ -26,12 +27,10 @@ from faultkit.checks.effects import (
     leaves,
 )
 from faultkit.checks.expected import Account, Attempt, Observation, Strike, is_assertion, is_own_assertion
-from faultkit.checks.observed import Place, Timeline, timelines_of
+from faultkit.checks.observed import Place, Timeline, same_error, timelines_of
 from faultkit.worlds.outcomes import Died, ErrorRecord, Fired, Hung, Outcome, Raised, Returned
 
 __all__ = ["account_of"]
-
-_CUT = re.compile(r" \.\.\. \(\d+ characters\)\Z")  # the mark that a message cut short carries
 
 
 def account_of(run: Any) -> Account:
@@ -138,7 +137,8 @@ class _Builder:
     ) -> Attempt:
         late = [rank for rank, missed in absent.items() if missed == key]
         observations = {rank: self.span_observation(rank, index) for rank, index in holders.items()}
-        observations |= {rank: self.outcome_observation(rank) for rank in late}
+        for rank in late:
+            observations[rank] = msgspec.structs.replace(self.outcome_observation(rank), is_absent=True)
         strikes = [
             self.strike(fired, place, retried)
             for rank, timeline in self.timelines.items()
@@ -181,9 +181,9 @@ class _Builder:
         if span.ok:
             return Observation(rank, "returned", None, span.end_seconds)
         error = span.error
-        if isinstance(outcome, Raised) and (error is None or _same(outcome.error, error)):
+        if isinstance(outcome, Raised) and (error is None or same_error(outcome.error, error)):
             error = outcome.error  # the outcome has the tracebacks and the whole chain
-        return Observation(rank, "raised", error, span.end_seconds)
+        return Observation(rank, "raised", error, span.end_seconds, is_expected=span.is_expected)
 
     def outcome_observation(self, rank: int) -> Observation:
         outcome = self.outcomes.get(rank)
@@ -197,13 +197,13 @@ class _Builder:
         if spans and spans[-1].ok is None:
             return not is_own_assertion(outcome.error)
         errors = [span.error for span in spans if span.ok is False]
-        if any(error is None or _same(outcome.error, error) for error in errors):
+        if any(error is None or same_error(outcome.error, error) for error in errors):
             return True
         links = outcome.error.chain()[1:]
         if is_assertion(outcome.error):
             # an assertion in an `except` block has the caught error for context, and is still news
             links = outcome.error.cause.chain() if outcome.error.cause else ()
-        return any(_same(link, error) for link in links for error in errors if error is not None)
+        return any(same_error(link, error) for link in links for error in errors if error is not None)
 
     def unexplained(self) -> dict[int, ErrorRecord]:
         found: dict[int, ErrorRecord] = {}
@@ -222,11 +222,3 @@ class _Builder:
             if not any(Injected.of(one).same_as(link) for one in fired for link in links):
                 found[rank] = outcome.error
         return found
-
-
-def _same(one: ErrorRecord, other: ErrorRecord) -> bool:
-    """The same error, where one of the two may have been cut short to fit into a record."""
-    if one.type_name != other.type_name:
-        return False
-    heads = [_CUT.sub("", error.message) for error in (one, other)]
-    return heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])

@@ -40,11 +40,12 @@ def _mixed(account: Account, attempt: Attempt) -> Iterator[Violation]:
         return
     unaware = tuple(seen.rank for seen in returned)
     first = raised[0]
+    where = "before it" if all(seen.is_absent for seen in raised) else "in it"
     yield Violation(
         "agreement",
         Verdict.PARTIAL,
         f"{name_ranks(unaware)} took {attempt.label} for a success and never learned that "
-        f"{name_ranks(seen.rank for seen in raised)} failed in it; rank {first.rank} raised "
+        f"{name_ranks(seen.rank for seen in raised)} failed {where}; rank {first.rank} raised "
         f"{name_error(first.error)}",
         unaware,
     )

@@ -57,6 +57,7 @@ def _told_to_nobody(account: Account, attempt: Attempt) -> Iterator[Violation]:
         f"{faults} {'was' if len(named) == 1 else 'were'} reported to nobody: {name_ranks(unaware)} "
         f"{plural(unaware, 'says', 'say')} that {attempt.label} succeeded",
         unaware,
+        "no rank learned of the failure",
     )
 
 
@@ -84,7 +85,7 @@ def _wrong_names(attempt: Attempt) -> Iterator[Violation]:
     wrong: dict[str, list[int]] = {}
     for seen in attempt.seen("raised"):
         error = seen.error
-        if error is None:
+        if error is None or seen.is_absent:
             continue
         if not error.failures:
             if step is not None:

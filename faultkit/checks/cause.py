@@ -37,7 +37,7 @@ def find(account: Account) -> Iterator[Violation]:
 def _reports(account: Account, attempt: Attempt, culprit: int) -> Iterator[tuple[int, ErrorRecord]]:
     """What each rank was told about `culprit`."""
     for seen in attempt.seen("raised"):
-        if seen.error is None or seen.rank in account.downed:
+        if seen.error is None or seen.rank in account.downed or (seen.is_absent and seen.rank != culprit):
             continue
         if seen.error.failures:
             told = seen.error.failures.get(attempt.rank_in_group(culprit))

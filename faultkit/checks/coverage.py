@@ -22,6 +22,7 @@ from faultkit.checks.violation import Violation
 __all__ = ["find"]
 
 LEAVES_NAMED = 3
+GLOSS = "a load left elements as they had been, without an error"
 
 
 def find(account: Account) -> Iterator[Violation]:
@@ -34,13 +35,15 @@ def find(account: Account) -> Iterator[Violation]:
             told.setdefault((event.data.get("attempt", 0), text), []).append(event.rank)
     for (attempt, text), ranks in told.items():
         evidence = f"load {attempt} came back well on {name_ranks(ranks)} and did not fill {text}"
-        yield Violation("coverage", Verdict.SILENT_WRONG, evidence, tuple(sorted(set(ranks))))
+        yield Violation("coverage", Verdict.SILENT_WRONG, evidence, tuple(sorted(set(ranks))), GLOSS)
     for found in getattr(account.run, "readbacks", None) or ():
         if found.unfilled:
             evidence = (
                 f"a process that loads what was saved is not told that {named(found.unfilled)} have holes"
             )
-            yield Violation("coverage", Verdict.SILENT_WRONG, evidence, found.succeeded or found.failed)
+            yield Violation(
+                "coverage", Verdict.SILENT_WRONG, evidence, found.succeeded or found.failed, GLOSS
+            )
 
 
 def _described(name: str, count: int, total: int, first: int) -> str:

@@ -42,7 +42,8 @@ def find(account: Account) -> Iterator[Violation]:
             if only_damaged(account) and found.kind == "raised":
                 continue
             evidence = f"{said}, and a process that loads it afterwards {described_load(found)}"
-            yield Violation("durable", Verdict.LOST_WORK, evidence, found.succeeded)
+            gloss = "what was reported as saved cannot be loaded"
+            yield Violation("durable", Verdict.LOST_WORK, evidence, found.succeeded, gloss)
         elif found.wrong:
             also = ""
             if found.changed is not None and not set(found.wrong) & set(found.changed):
@@ -51,7 +52,8 @@ def find(account: Account) -> Iterator[Violation]:
                 f"{said}, and it loads without an error, but {named(found.wrong)} "
                 f"{plural(found.wrong, 'is', 'are')} not what was saved{also}"
             )
-            yield Violation("durable", Verdict.SILENT_WRONG, evidence, found.succeeded)
+            gloss = "what was reported as saved loads as something else, without an error"
+            yield Violation("durable", Verdict.SILENT_WRONG, evidence, found.succeeded, gloss)
         else:
             yield from _replicas(found)
 
@@ -76,7 +78,8 @@ def _replicas(found: Any) -> Iterator[Violation]:
             f"{name_ranks(ranks)} {plural(ranks, 'was', 'were')} told that save {found.attempt} succeeded, and of "
             f"{named(names)} another rank's value is stored: the replicas differed when they were saved"
         )
-        yield Violation("durable", Verdict.SILENT_WRONG, evidence, ranks)
+        gloss = "a rank comes back to another rank's values, without an error"
+        yield Violation("durable", Verdict.SILENT_WRONG, evidence, ranks, gloss)
 
 
 def described_load(found: Any) -> str:

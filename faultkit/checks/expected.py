@@ -45,12 +45,18 @@ def is_own_assertion(error: ErrorRecord) -> bool:
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """How an attempt ended for one rank: "returned", "raised", "died", "hung", or "unknown"."""
+    """How an attempt ended for one rank: "returned", "raised", "died", "hung", or "unknown".
+
+    A rank that `is_absent` stopped before it came to the attempt: what is told is its end.  An error `is_expected`
+    where the function under test said so.
+    """
 
     rank: int
     kind: str
     error: ErrorRecord | None = None
     seconds: float | None = None
+    is_absent: bool = False
+    is_expected: bool = False
 
 
 class Strike(msgspec.Struct, frozen=True):

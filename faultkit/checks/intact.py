@@ -36,7 +36,8 @@ def find(account: Account) -> Iterator[Violation]:
         save = f"save {max((one.attempt for one in of), default=1)} failed"
         if any(one.is_new for one in of):
             if found.had_old and all(_is_known_to_have_failed(account, one.attempt) for one in of):
-                yield Violation("intact", Verdict.LOST_WORK, _replaced(save, found), ranks)
+                gloss = "a save that failed replaced the checkpoint before it"
+                yield Violation("intact", Verdict.LOST_WORK, _replaced(save, found), ranks, gloss)
             continue
         if found.kind == "hung" or (found.kind == "died" and not found.had_old):
             evidence = f"{save}, and a process that loads from the same place {described_load(found)}"
@@ -44,9 +45,12 @@ def find(account: Account) -> Iterator[Violation]:
         elif found.kind != "loaded":
             if found.had_old and not (only_damaged(account) and found.kind == "raised"):
                 evidence = f"{save}, and the checkpoint that was there before is lost: a load {described_load(found)}"
-                yield Violation("intact", Verdict.LOST_WORK, evidence, ranks)
+                yield Violation(
+                    "intact", Verdict.LOST_WORK, evidence, ranks, "a good checkpoint was destroyed"
+                )
         elif found.changed or (found.changed is None and found.wrong):
-            yield Violation("intact", Verdict.SILENT_WRONG, _mixed(save, found), ranks)
+            gloss = "what a failed save left loads without an error"
+            yield Violation("intact", Verdict.SILENT_WRONG, _mixed(save, found), ranks, gloss)
 
 
 def _is_known_to_have_failed(account: Account, number: int) -> bool:

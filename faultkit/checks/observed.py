@@ -9,6 +9,7 @@ absent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +18,9 @@ import msgspec
 from faultkit.plan import Fault
 from faultkit.worlds.outcomes import ErrorRecord, Event, Fired
 
-__all__ = ["Place", "Span", "Step", "Timeline", "timelines_of"]
+__all__ = ["Place", "Span", "Step", "Timeline", "same_error", "timelines_of"]
+
+_CUT = re.compile(r" \.\.\. \(\d+ characters\)\Z")  # the mark that a message cut short carries
 
 
 class Step(msgspec.Struct):
@@ -33,7 +36,8 @@ class Step(msgspec.Struct):
 class Span(msgspec.Struct):
     """One attempt as one rank recorded it.  `ok` is None while it has no end.
 
-    `group` holds the global ranks of its process group in group order, None where the event does not say.
+    `is_expected` tells whether the function said that it expects its error.  `group` holds the global ranks of its
+    process group in group order, None where the event does not say.
     """
 
     op: str
@@ -43,6 +47,7 @@ class Span(msgspec.Struct):
     end_seconds: float | None = None
     ok: bool | None = None
     error: ErrorRecord | None = None
+    is_expected: bool = False
     steps: list[Step] = msgspec.field(default_factory=list)
 
 
@@ -120,6 +125,8 @@ class _Reader:
                     step.end_seconds, step.ok = event.seconds, bool(data.get("ok"))
             case "fired":
                 self.place(event, data)
+            case "expected":
+                self.expect(_error(data.get("error")))
             case "called" if data.get("ok"):
                 site = str(data.get("site") or data.get("point", ""))
                 path = str(data.get("path", ""))
@@ -139,6 +146,13 @@ class _Reader:
         span.end_seconds, span.ok = event.seconds, bool(data.get("ok"))
         span.error = None if span.ok else _error(data.get("error"))
         self.gap_steps, self.open_steps = [], []
+
+    def expect(self, error: ErrorRecord | None) -> None:
+        failed = [span for span in self.spans if span.ok is False and not span.is_expected]
+        if error is None or not failed or failed[-1].error is None:
+            return
+        last = failed[-1].error
+        failed[-1].is_expected = any(same_error(link, last) for link in error.chain())
 
     def here(self, step: str | None = None) -> Place:
         span = self.open_spans[-1] if self.open_spans else None
@@ -207,6 +221,14 @@ def _group(value: Any) -> tuple[int, ...] | None:
         if ranks and all(isinstance(rank, int) for rank in ranks):
             return ranks
     return None
+
+
+def same_error(one: ErrorRecord, other: ErrorRecord) -> bool:
+    """The same error, where one of the two may have been cut short to fit into a record."""
+    if one.type_name != other.type_name:
+        return False
+    heads = [_CUT.sub("", error.message) for error in (one, other)]
+    return heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])
 
 
 def _error(value: Any) -> ErrorRecord | None:

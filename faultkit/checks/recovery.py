@@ -8,6 +8,8 @@ attempts_after=3)``) must all return: one that raises, hangs or ends a rank is U
 first is told.  Where a launcher ended the job and new ranks then started over what was left, that start must break
 no promise either (but for leaks).
 
+An error that the function says it expects (`assertRaises`, `pytest.raises`) is no failure.
+
 Not verified: that what a later attempt saved or loaded is correct, unless the function compares it itself and
 raises; work on damaged data, which may rightly be refused, by a load also long after the damage; and, where a
 limit of the system was set, whether it was that which failed the work.
@@ -43,7 +45,12 @@ def _failed_unprovoked(account: Account, attempt: Attempt) -> Iterator[Violation
     failed: dict[str, list[int]] = {}
     for seen in attempt.seen("raised"):
         late = seen.error is not None and is_group_timeout(account, seen.rank, seen.error)
-        if not late and seen.rank not in account.unexplained and not _reports_a_handled_error(attempt, seen):
+        if (
+            not late
+            and not seen.is_expected
+            and seen.rank not in account.unexplained
+            and not _reports_a_handled_error(attempt, seen)
+        ):
             failed.setdefault(name_error(seen.error), []).append(seen.rank)
     for told, ranks in failed.items():
         before = "although nothing was injected"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from faultkit.checks.violation import Violation
 
-__all__ = ["Verdict", "verdict_of"]
+__all__ = ["Verdict", "meaning_of", "verdict_of"]
 
 
 class Verdict(enum.StrEnum):
@@ -46,7 +46,7 @@ _SEVERITY = {verdict: place for place, verdict in enumerate(Verdict)}
 
 _MEANING = {
     Verdict.SILENT_WRONG: "wrong data was taken for good, without an error",
-    Verdict.LOST_WORK: "a good checkpoint was destroyed",
+    Verdict.LOST_WORK: "work that was saved is lost",
     Verdict.HUNG: "a rank waited for ever",
     Verdict.DIED: "a rank died that no fault had killed",
     Verdict.PARTIAL: "some ranks never learned of the failure",
@@ -65,3 +65,8 @@ def verdict_of(violations: Iterable[Violation]) -> Verdict:
     return min(
         (violation.verdict for violation in violations), key=_SEVERITY.__getitem__, default=Verdict.HELD
     )
+
+
+def meaning_of(verdict: Verdict, violations: Iterable[Violation]) -> str:
+    """What `verdict` means where these are the `violations`: that of the first with this verdict."""
+    return next((one.meaning for one in violations if one.verdict is verdict), verdict.meaning)

@@ -13,10 +13,17 @@ class Violation(msgspec.Struct, frozen=True):
     """`check` names the promise in the catalogue, `verdict` the harm; `evidence` is one or two sentences.
 
     `ranks` are the ranks that suffered it (the ones that hung, that were never told, that were told wrong),
-    ascending; for ``INERT`` the ranks on which the fault should have fired.
+    ascending; for ``INERT`` the ranks on which the fault should have fired.  `gloss` says in one clause what the
+    harm is here, where that is more than the verdict says of itself.
     """
 
     check: str
     verdict: Verdict
     evidence: str
     ranks: tuple[int, ...] = ()
+    gloss: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """One clause that says what the harm is, for people who meet the verdict for the first time."""
+        return self.gloss or self.verdict.meaning

@@ -11,7 +11,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from faultkit.injection import engine, files_raw, functions
+from faultkit.injection import engine, expectations, files_raw, functions
 from faultkit.injection.patches import Patches
 from faultkit.injection.perform import prepare, unlimit
 from faultkit.injection.session import Match, Record, Session, lay_down, take_up
@@ -51,6 +51,7 @@ def arm(
     alarms: list[threading.Timer] = []
     try:
         engine.install(session, patches)
+        expectations.install(session, patches)
         files_raw.install(session, patches)
         functions.install(session, patches)
         alarms += _set_alarms(session)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultkit.actions import OWN_EXCEPTIONS, Action
+from faultkit.checks import meaning_of
 from faultkit.plan import Fault
 from faultkit.report.script_work import ScriptError, chunk_of_class, work_of
 from faultkit.spans import spans_of
@@ -103,7 +104,7 @@ def _docstring(run: Run) -> str:
     plan = str(run.plan).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     torch_version = version("torch")
     return (
-        f'"""{run.verdict}: {run.verdict.meaning}.\n\n'
+        f'"""{run.verdict}: {meaning_of(run.verdict, run.violations)}.\n\n'
         f"{plan}\n\n"
         f"A save or load of torch.distributed.checkpoint on {run.world_size} ranks, in which some calls are made\n"
         "to fail. Run it with plain Python: torch is all that it needs. It prints what each rank saw, and exits\n"

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from faultkit.checks import Account, Violation, account_of, examine, verdict_of
+from faultkit.checks import Account, Violation, account_of, examine, meaning_of, verdict_of
 from faultkit.checks.expected import Attempt, Observation, Strike
 from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
@@ -94,7 +94,11 @@ def _headline(account: Account, violations: Iterable[Violation]) -> str:
     seconds = getattr(run, "seconds", None)
     if isinstance(seconds, int | float):
         world += f", {seconds:.3g} s"
-    lines = [f"{verdict}: {verdict.meaning}", _wrapped(plan, "  plan   ", "         "), f"  world  {world}"]
+    lines = [
+        f"{verdict}: {meaning_of(verdict, violations)}",
+        _wrapped(plan, "  plan   ", "         "),
+        f"  world  {world}",
+    ]
     if told := getattr(run, "chosen", ALL).told:
         lines.append(_wrapped(told, "  checks ", "         "))
     if kept := getattr(run, "kept_residue", {}):
@@ -120,11 +124,12 @@ def _strike(account: Account, strike: Strike) -> str:
     where = fired.point or fault.point
     moment = {"before": "before", "after": "after", "future": "in the future returned by"}.get(fault.moment)
     attempt = next((one for one in account.attempts if strike in one.strikes), None)
+    seen = attempt.observations.get(strike.rank) if attempt is not None else None
     inside = f", in step '{strike.step}'" if strike.step else ""
     during = (
         f"{inside} of {attempt.label}"
         if inside and attempt
-        else f", in {attempt.label}"
+        else f", {'before it came to' if seen is not None and seen.is_absent else 'in'} {attempt.label}"
         if attempt
         else inside
     )
@@ -169,7 +174,10 @@ def _end(account: Account, rank: int) -> str:
     error = getattr(outcome, "error", None)
     if error is not None:
         for attempt in account.attempts:
-            if rank in attempt.observations and attempt.observations[rank].error is error:
+            seen = attempt.observations.get(rank)
+            if seen is not None and seen.error is error:
+                if seen.is_absent:
+                    return f"raised {name_error(error)}, before it came to {attempt.label}"
                 return f"raised the error of {attempt.label}"
         return f"raised {name_error(error)}"
     value = getattr(outcome, "value", None)
@@ -182,6 +190,8 @@ def _folded(account: Account, attempt: Attempt, zero: float) -> list[tuple[float
     """Each distinct thing seen of one attempt, with the earliest time and the ranks that saw it."""
     stories: dict[str, list[Observation]] = {}
     for seen in attempt.observations.values():
+        if seen.is_absent:
+            continue  # it has no part in it, and is told at the end
         stories.setdefault(_observation(attempt, seen, account), []).append(seen)
     folded = []
     for text, observations in stories.items():

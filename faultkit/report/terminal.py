@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from faultkit.checks import Verdict
+from faultkit.checks import Verdict, meaning_of
 from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of
 from faultkit.sweep.journal import Journal, PlanResult
 from faultkit.wording import printable, shortened
@@ -293,8 +293,16 @@ def _totals(journal: Journal) -> Table:
     table.add_column()
     for name, count in journal.totals.items():
         style = STYLES[Verdict(name)]
-        table.add_row(Text(name, style), Text(str(count), style), Text(Verdict(name).meaning, "dim"))
+        table.add_row(
+            Text(name, style), Text(str(count), style), Text(_meaning(journal, Verdict(name)), "dim")
+        )
     return table
+
+
+def _meaning(journal: Journal, verdict: Verdict) -> str:
+    """What the verdict means in all of the results that have it; where that is not one thing, in general."""
+    said = {meaning_of(verdict, one.violations) for one in journal.results if one.verdict is verdict}
+    return said.pop() if len(said) == 1 else verdict.meaning
 
 
 def _plans(count: int) -> str:

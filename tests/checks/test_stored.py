@@ -288,3 +288,14 @@ def test_content_of_two_equal_values_has_one_checksum():
 def test_runs_of_other_makes_have_no_readbacks():
     run = reported_save("writer.write_data@2=raise(ValueError)", step="write", fired_on={2: 0}).run()
     assert checks.examine(run, ("durable", "intact", "coverage")) == ()
+
+
+def test_what_is_lost_is_told_in_the_words_of_the_violation(pair, place):
+    run = pair.run(engines.save, place, writer=engines.Forgetful, checkpoint_at=place)
+    assert run.story().startswith("LOST_WORK: what was reported as saved cannot be loaded\n")
+    pair.run(engines.save, place, 1.0, under="old")
+    run = pair.run(
+        engines.save, place, 2.0, plan="fs.rename@0=raise(OSError, EIO)", checkpoint_at=place, under="old"
+    )
+    assert run.story().startswith("LOST_WORK: a good checkpoint was destroyed\n")
+    assert checks.meaning_of(checks.Verdict.LOST_WORK, ()) == "work that was saved is lost"

@@ -160,3 +160,15 @@ def test_the_story_says_how_long_each_rank_took_to_know():
     lines = tell(Known()).splitlines()
     start = lines.index("How long each rank took to know")
     assert lines[start + 1 : start + 3] == ["     0.250  ranks 0, 2", "     never  rank 1"]
+
+
+def test_a_rank_that_never_came_to_an_attempt_is_not_told_with_it():
+    recording = Recording('fs.stat(".metadata")@1=missing', 2).fire(1).begin([0], "load")
+    recording.enter([0], "plan").hung([0]).raised(
+        [1], ErrorRecord(type_name="AssertionError", message="none")
+    )
+    story = tell(recording.run())
+    assert "rank 1: raised AssertionError: none, before it came to load 1" in story
+    assert "rank 0: hung in load 1" in story
+    assert "missing before call 1 of fs.stat, before it came to load 1" in story
+    assert "load 1 raised" not in story and "ranks 0, 1" not in story.partition("at the end")[0]

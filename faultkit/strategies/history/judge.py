@@ -25,11 +25,19 @@ TRACEBACK_LINES = 12
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A broken promise: what it is, in one sentence, and lines that show it."""
+    """A broken promise: what it is, in one sentence, and lines that show it.
+
+    `gloss` says in one clause what the harm is here, where that is more than the verdict says of itself.
+    """
 
     verdict: Verdict
     sentence: str
     evidence: tuple[str, ...] = ()
+    gloss: str = ""
+
+    @property
+    def meaning(self) -> str:
+        return self.gloss or self.verdict.meaning
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -87,17 +95,20 @@ def judge_restart(
         version = _version_of(came, versions)
         if version is None:
             sentence = f"what load_latest loaded for step {step} is no checkpoint that was saved"
-            return Judged(Finding(Verdict.SILENT_WRONG, sentence, tuple(_origins(came, versions))))
+            gloss = "what was loaded without an error was never saved"
+            return Judged(Finding(Verdict.SILENT_WRONG, sentence, tuple(_origins(came, versions)), gloss))
         if version.step != step:
             sentence = f"load_latest returned step {step} and loaded {name_version(version)}"
-            return Judged(Finding(Verdict.SILENT_WRONG, sentence))
+            gloss = "the step that was returned is not that of the data"
+            return Judged(Finding(Verdict.SILENT_WRONG, sentence, gloss=gloss))
     if version not in allowed(model):
         return Judged(_not_allowed(model, version))
     if listed is not None and max(listed, default=None) != step:
         sentence = (
             f"list gave {_steps(listed)} where load_latest came back to {_steps([step] if step else [])}"
         )
-        return Judged(Finding(Verdict.SILENT_WRONG, f"{sentence}: the newest must be the same"))
+        gloss = "list and load_latest do not tell of the same checkpoint"
+        return Judged(Finding(Verdict.SILENT_WRONG, f"{sentence}: the newest must be the same", gloss=gloss))
     return Judged(None, version, True)
 
 
@@ -115,11 +126,13 @@ def _judge_failed(
     if len(refused) < len(outcomes):
         others = [rank for rank in outcomes if rank not in refused]
         sentence = f"load_latest raised on {name_ranks(refused)}, and not on {name_ranks(others)}"
-        return Judged(Finding(Verdict.PARTIAL, sentence, shown))
+        gloss = "some ranks go on while others refuse"
+        return Judged(Finding(Verdict.PARTIAL, sentence, shown, gloss))
     if may_refuse(model, refusal):
         return Judged()
     sentence = f"load_latest refused, although {name_version(model.acknowledged)} is acknowledged"
-    return Judged(Finding(Verdict.LOST_WORK, sentence, shown))
+    gloss = "the job could not come back to acknowledged work"
+    return Judged(Finding(Verdict.LOST_WORK, sentence, shown, gloss))
 
 
 def _disagreement(came: Mapping[int, Came]) -> Finding | None:
@@ -139,13 +152,13 @@ def _disagreement(came: Mapping[int, Came]) -> Finding | None:
         by_step.setdefault(one.step, []).append(rank)
     if len(by_step) > 1:
         parts = [f"{name_ranks(r)} to {'nothing' if s is None else f'step {s}'}" for s, r in by_step.items()]
-        return Finding(
-            Verdict.SILENT_WRONG, f"the ranks came back to different checkpoints: {', '.join(parts)}"
-        )
+        sentence = f"the ranks came back to different checkpoints: {', '.join(parts)}"
+        return Finding(Verdict.SILENT_WRONG, sentence, gloss="the ranks go on from different checkpoints")
     odd = [rank for rank, one in came.items() if one.listed != first.listed]
     if odd:
         theirs = f"{_steps(came[odd[0]].listed)} on rank {odd[0]}"
-        return Finding(Verdict.PARTIAL, f"list gave {_steps(first.listed)} on rank 0 and {theirs}")
+        sentence = f"list gave {_steps(first.listed)} on rank 0 and {theirs}"
+        return Finding(Verdict.PARTIAL, sentence, gloss="the ranks know of different checkpoints")
     return None
 
 
@@ -153,10 +166,12 @@ def _not_allowed(model: Model, version: Version | None) -> Finding:
     least = model.acknowledged
     came = f"the job came back to {name_version(version)}"
     if least is not None and (version is None or version < least or version.number < least.number):
-        return Finding(Verdict.LOST_WORK, f"{came}, although {name_version(least)} is acknowledged")
+        sentence = f"{came}, although {name_version(least)} is acknowledged"
+        return Finding(Verdict.LOST_WORK, sentence, gloss="the job did not come back to acknowledged work")
     return Finding(
         Verdict.SILENT_WRONG,
         f"{came}, which was never acknowledged and which an earlier restart had not found",
+        gloss="the job came back to a save that it had no reason to believe in",
     )
 
 

@@ -30,7 +30,7 @@ def tell(life: Life) -> str:
     """The story of the history that `life` ran; ends without a newline."""
     finding = life.finding
     verdict = finding.verdict if finding is not None else Verdict.HELD
-    sections = [f"{verdict}: {verdict.meaning}"]
+    sections = [f"{verdict}: {finding.meaning if finding is not None else verdict.meaning}"]
     if finding is not None:
         sections[0] += "\n" + _wrapped(finding.sentence)
     sections.append(_section(f"The history of {life.manager.name}", _steps(life.told)))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.actions import Action
-from faultkit.injection import arming, engine, files_raw, functions, perform
+from faultkit.injection import arming, engine, expectations, files_raw, functions, perform
 from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session, lay_down, take_up
 from faultkit.plan import FaultPlan
@@ -90,6 +90,7 @@ class Armed:
         take_up(sessions)
         try:
             engine.install(sessions, self._patches)
+            expectations.install(sessions, self._patches)
             files_raw.install(sessions, self._patches)
             functions.install(sessions, self._patches)
         except BaseException:

@@ -197,7 +197,7 @@ def test_the_story_tells_the_history_what_was_allowed_what_was_loaded_and_how_to
         replay_history(dcp_manager, MIXED, worlds=worlds)
     assert (
         str(caught.value)
-        == """SILENT_WRONG: wrong data was taken for good, without an error
+        == """SILENT_WRONG: what was loaded without an error was never saved
   what load_latest loaded for step 1 is no checkpoint that was saved
 
 The history of dcp_manager

@@ -108,6 +108,21 @@ def test_what_is_whole_on_every_rank_settles(size):
     assert (judged.finding, judged.version, judged.is_settled) == (None, SECOND, True)
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "gloss"),
+    [
+        ([came(FIRST)], "the job did not come back to acknowledged work"),
+        ([RAISED], "the job could not come back to acknowledged work"),
+        ([came(SECOND, listed=(1, 2, 3))], "list and load_latest do not tell of the same checkpoint"),
+        ([came(SECOND, step=1)], "the step that was returned is not that of the data"),
+        ([came(SECOND, 0, 2), came(FIRST, 1, 2)], "the ranks go on from different checkpoints"),
+        ([came(SECOND, 0, 2), Hung()], "a rank waited for ever"),
+    ],
+)
+def test_what_a_finding_means_is_said_of_that_finding(outcomes, gloss):
+    assert judge(ACKNOWLEDGED, *outcomes).finding.meaning == gloss
+
+
 def broken(leaf, place=-1):
     """Parts of which one byte of one leaf is another."""
     found = parts(SECOND, 0, 1)
