@@ -87,6 +87,8 @@ def _install_hooks(engine: _Engine, patches: Patches) -> None:
     reroute(state_dict_saver, "_save_state_dict", lambda f: engine.entry("save", engine.watched_save(f)))
     reroute(state_dict_loader, "_load_state_dict", lambda f: engine.entry("load", engine.watched_load(f)))
     reroute(state_dict_saver, "async_save", engine.async_entry)
+    if hasattr(state_dict_saver, "_stateful_to_state_dict"):
+        reroute(state_dict_saver, "_stateful_to_state_dict", engine.watched_states)
     reroute(_storage_utils, "_storage_setup", engine.storage_setup)
     reroute(_async_thread_executor, "save_wrapper", engine.async_continuation)
     by_process = _async_process_executor._ProcessBasedAsyncCheckpointExecutor
@@ -113,10 +115,12 @@ _kept: _Engine | None = None
 
 
 class _Attempt:
-    __slots__ = ("number", "op", "over")
+    __slots__ = ("given", "is_given", "number", "op", "over", "planner")
 
     def __init__(self, op: str, number: int) -> None:
         self.op, self.number, self.over = op, number, False
+        self.planner: Any = None
+        self.is_given, self.given = False, None  # what an asynchronous save was given, when it was called
 
 
 class _Engine:
@@ -172,6 +176,7 @@ class _Engine:
             if self.session.closed:
                 return original(*args, **kwargs)
             attempt = self.thread.beginning = self.begin("save", arguments, args, kwargs)
+            attempt.planner = arguments.get("planner", args, kwargs)
             try:
                 args, kwargs = self.objects.show("save", arguments, args, kwargs)
                 return self.objects.stage(arguments, original, args, kwargs)
@@ -273,6 +278,19 @@ class _Engine:
         self.session.coordinator = in_world
         return in_group
 
+    def watched_states(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Note what an asynchronous save is given, before it is staged: what staging loses is lost."""
+
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            state = original(*args, **kwargs)
+            attempt = getattr(self.thread, "beginning", None)
+            if attempt is not None and self.session.is_content_wanted and not self.session.closed:
+                attempt.is_given, attempt.given = True, content.fingerprint(state, attempt.planner)
+            return state
+
+        return entered
+
     def watched_save(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Record what the save was given, where somebody wants to compare it with what is then stored."""
         arguments = Arguments(original)
@@ -289,7 +307,9 @@ class _Engine:
                     attempt=attempt.number,
                     path=path,
                     of_rank=self.rank_of_its_own(arguments, args, kwargs),
-                    leaves=content.fingerprint(
+                    leaves=attempt.given
+                    if attempt.is_given
+                    else content.fingerprint(
                         arguments.get("state_dict", args, kwargs), arguments.get("planner", args, kwargs)
                     ),
                 )

@@ -15,6 +15,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed._shard import sharded_tensor
 from torch.distributed._shard.sharding_spec import ChunkShardingSpec
+from torch.distributed.checkpoint import staging
 
 from faultkit import FaultyStorageWriter
 
@@ -230,3 +231,39 @@ class Plain(dcp.FileSystemWriter):
 
 def read_plainly(directory):
     return torch.load(directory / "plain.pt")
+
+
+class LosingStager(staging.BlockingAsyncStager):
+    """Stages one tensor as zeros: everybody after it sees a sound save of these."""
+
+    def stage(self, state_dict):
+        return {**super().stage(state_dict), "weight": torch.zeros_like(state_dict["weight"])}
+
+
+def save_asynchronously(directory, stager=staging.BlockingAsyncStager, mine=None):
+    given = {"weight": torch.ones(300), f"own of {dist.get_rank()}": torch.ones(4)}
+    if mine is not None:
+        given["mine"] = mine
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.async_save(given, checkpoint_id=directory, async_stager=stager()).result()
+
+
+class Counting:
+    """A Stateful that says how often it was asked for its state."""
+
+    def __init__(self):
+        self.count = 0
+
+    def state_dict(self):
+        self.count += 1
+        return {"count": torch.tensor([self.count])}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def save_asynchronously_and_count(directory):
+    mine = Counting()
+    save_asynchronously(directory, mine=mine)
+    return mine.count

@@ -70,6 +70,21 @@ def test_bytes_that_change_after_the_save_are_seen(pair, place):
     assert run.verdict == "SILENT_WRONG"
 
 
+def test_what_staging_loses_is_silently_wrong_and_what_it_copies_holds(pair, place):
+    lost = pair.run(engines.save_asynchronously, place / "lost", engines.LosingStager, checkpoint_at=place)
+    [(verdict, evidence)] = violations(lost, "durable")
+    assert verdict == lost.verdict == "SILENT_WRONG" and "'weight'" in evidence and "'own" not in evidence
+    sound = pair.run(engines.save_asynchronously, place / "sound", checkpoint_at=place)
+    assert sound.verdict == "HELD", sound.story()
+    assert [readback.is_new for readback in sound.readbacks] == [True]
+
+
+def test_noting_what_an_asynchronous_save_is_given_asks_nobody_a_second_time(pair, place):
+    run = pair.run(engines.save_asynchronously_and_count, place, checkpoint_at=place)
+    assert [outcome.value for outcome in run.outcomes.values()] == [1, 1]
+    assert run.verdict == "HELD", run.story()
+
+
 def test_an_error_that_a_helper_thread_swallows_is_lost_work(pair, place):
     plan = "fs.create_stream@0#1=raise(OSError, EIO)"  # the first to open a file is a helper
     run = pair.run(engines.save, place, threads=2, plan=plan, checkpoint_at=place)
