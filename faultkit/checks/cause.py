@@ -4,7 +4,8 @@ Asked of every rank that saw the attempt fail, for every rank whose fault made i
 type is well if the injected one is in its chain, or if its text names type and message: pickling drops the
 chain between ranks, so what a wrapper says in words is all that can arrive.  Of an error that the engine
 cannot report (raised by a collective, or outside of every step) only the rank itself must show the cause.
-Anything less is MASKED.
+Anything less is MASKED.  That a chain was lost on the way, and only words arrived, is no violation, and is told by
+`lost_chains`.
 
 Not verified: the traceback, attributes of the exception beyond errno, ranks that the attribution check finds
 missing, and errors after a planned death or stop.
@@ -21,7 +22,7 @@ from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.worlds.outcomes import ErrorRecord
 
-__all__ = ["find"]
+__all__ = ["find", "lost_chains"]
 
 
 def find(account: Account) -> Iterator[Violation]:
@@ -32,6 +33,34 @@ def find(account: Account) -> Iterator[Violation]:
         for culprit in sorted({strike.rank for strike in attempt.stray}):
             strikes = [strike for strike in attempt.stray if strike.rank == culprit]
             yield from _masked(attempt, strikes, _own_reports(attempt, culprit, strikes))
+
+
+def lost_chains(account: Account) -> tuple[str, ...]:
+    """One sentence for each error of which the words arrived, and not what was raised from what."""
+    told: dict[str, list[int]] = {}
+    for attempt in account.everything:
+        for culprit in attempt.culprits:
+            strikes = [strike for strike in attempt.failing if strike.rank == culprit]
+            for rank, error in _reports(account, attempt, culprit):
+                for strike in strikes:
+                    if sentence := _lost_chain(strike, error):
+                        told.setdefault(sentence, []).append(rank)
+    return tuple(f"{name_ranks(ranks)}: {sentence}" for sentence, ranks in told.items())
+
+
+def _lost_chain(strike: Strike, error: ErrorRecord) -> str:
+    injected = Injected.of(strike.fired)
+    if injected.native or injected.lost_in(error):
+        return ""
+    links = error.chain()
+    if not any(link.type_name.rpartition(".")[2] in injected.type_names for link in links):
+        return (
+            f"of {name_fired(strike.fired)} only the words arrived, in {name_error(error)}: "
+            "the chain to the error itself was lost"
+        )
+    if injected.cause and not any(injected.cause in link.message for link in links):
+        return f"{name_fired(strike.fired)} arrived without the error that it was raised from"
+    return ""
 
 
 def _reports(account: Account, attempt: Attempt, culprit: int) -> Iterator[tuple[int, ErrorRecord]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.actions import Action
+from faultkit.actions import OWN_EXCEPTIONS, Action
 from faultkit.plan import Fault
 from faultkit.worlds.outcomes import ErrorRecord, Fired
 
@@ -112,6 +112,7 @@ class Injected(msgspec.Struct, frozen=True):
 
     Any of `type_names` and any of `messages` will do: ``OSError`` with an errno becomes its own subclass, and
     a message that the plan does not give is chosen by the action.  `errno` is None where none was injected.
+    `cause` are the words of what it was raised from, where that is known.
     What `native` code makes of an error number is an error of its own, in which the number, or the system's words for
     it, must be found; nothing is asked of an error that tells of a forked process that died.
     """
@@ -120,6 +121,7 @@ class Injected(msgspec.Struct, frozen=True):
     messages: tuple[str, ...]
     errno: int | None = None
     native: bool = False
+    cause: str = ""
 
     @classmethod
     def of(cls, fired: Fired) -> Injected:
@@ -155,7 +157,8 @@ class Injected(msgspec.Struct, frozen=True):
         if message is None and ":" in spelt:
             messages.append("")  # a foreign type need not take a message, nor print it
         heads = (text.encode("utf-8", "backslashreplace").decode()[:MESSAGE_CHARACTERS] for text in messages)
-        return cls(tuple(dict.fromkeys(type_names)), tuple(heads), number)
+        cause = f"the cause of {messages[0]}" if spelt == f"{OWN_EXCEPTIONS}Chained" else ""
+        return cls(tuple(dict.fromkeys(type_names)), tuple(heads), number, cause=cause)
 
     def __str__(self) -> str:
         code = f" {errno_names.errorcode.get(self.errno, self.errno)}" if self.errno is not None else ""

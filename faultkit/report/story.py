@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from faultkit.checks import Account, Violation, account_of, examine, meaning_of, verdict_of
+from faultkit.checks.cause import lost_chains
 from faultkit.checks.expected import Attempt, Observation, Strike
 from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
@@ -43,6 +44,7 @@ def tell(run: Any) -> str:
         _headline(account, violations),
         _section("What was injected", _injected(account)),
         _section("What each rank saw", _seen(account)),
+        _section("What was lost on the way", map(_wrapped, lost_chains(account))),
         _section("What the attempts without a fault then came to", _afterwards(run)),
         _section("What the next start then came to", _next_start(run)),
         _section("How long each rank took to know", _known(run)),

@@ -3,9 +3,11 @@ import os
 
 import pytest
 
-from faultkit.checks import Verdict, examine
+from faultkit.checks import Verdict, account_of, examine
+from faultkit.checks.cause import lost_chains
 from faultkit.checks.effects import Injected
 from faultkit.plan import FaultPlan
+from faultkit.report.story import tell
 from faultkit.worlds.outcomes import ErrorRecord
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save
 
@@ -157,3 +159,33 @@ def test_of_a_very_long_message_the_beginning_is_enough():
     assert (
         caused(plan, ErrorRecord(type_name="ValueError", message="x" * 2000 + " ... (9000 characters)")) == ()
     )
+
+
+def test_a_chain_of_which_only_the_words_arrive_is_told_and_no_violation():
+    words = ErrorRecord(type_name="SaveError", message=f"failed: ValueError: {injected(PLAN).message}")
+    run = reported_save(PLAN, step="write", fired_on={2: 0}, told={2: words}).run()
+    assert examine(run, "cause") == ()
+    [sentence] = lost_chains(account_of(run))
+    assert sentence.startswith(
+        "ranks 0-3: of rank 2's raise(ValueError) at writer.write_data in step 'write' only"
+    )
+    assert "What was lost on the way" in tell(run) and "the chain to the error itself was lost" in tell(run)
+
+
+def test_a_chain_that_arrives_is_not_told_and_one_without_words_is_masked():
+    kept = ErrorRecord(type_name="SaveError", message="failed", cause=injected(PLAN))
+    run = reported_save(PLAN, step="write", fired_on={2: 0}, told={2: kept}).run()
+    assert lost_chains(account_of(run)) == () and "What was lost on the way" not in tell(run)
+    lost = ErrorRecord(type_name="SaveError", message="failed")
+    run = reported_save(PLAN, step="write", fired_on={2: 0}, told={2: lost}).run()
+    assert [violation.verdict for violation in examine(run, "cause")] == [Verdict.MASKED]
+    assert lost_chains(account_of(run)) == ()
+
+
+def test_what_an_injected_error_was_raised_from_is_told_where_it_is_lost():
+    plan = 'writer.write_data@2=raise(faultkit.hostile:Chained, "token-1")'
+    cause = ErrorRecord(type_name="OSError", message="[Errno 5] the cause of token-1", errno=5)
+    for chain, count in ((cause, 0), (None, 1)):
+        told = ErrorRecord(type_name="Chained", module="faultkit.hostile", message="token-1", cause=chain)
+        run = reported_save(plan, step="write", fired_on={2: 0}, told={2: told}).run()
+        assert examine(run, "cause") == () and len(lost_chains(account_of(run))) == count
