@@ -12,11 +12,11 @@ Left out: finding out whether one mistake of the engine is behind two of them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from faultkit.crash.state import Judgement, Witness
+from faultkit.crash.telling import without_numbers
 
 __all__ = ["Cut", "Levels", "cut_of", "leaves_of", "split"]
 
@@ -35,8 +35,9 @@ class Cut(NamedTuple):
 
 def cut_of(witness: Witness, judgement: Judgement, path: str) -> Cut:
     """`path` is what the last operation done changed, or made."""
-    files = re.sub(r"\d+", "*", path)
-    return Cut(witness.phase, judgement.verdict, leaves_of(judgement), level_of(witness), files)
+    return Cut(
+        witness.phase, judgement.verdict, leaves_of(judgement), level_of(witness), without_numbers(path)
+    )
 
 
 def level_of(witness: Witness) -> Level:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Exploration", "Finding", "ModelCounts"]
 
 
+NOTES_TOLD_MAX = 5  # of what the recorder saw and could not put into an operation
+
+
 class ModelCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How far one model was explored.
 
@@ -141,6 +144,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
                 f"  {count.model}: {count.explored} explored, {count.distinct} distinct, {count.loaded} loaded, "
                 f"{state} within {count.bound}; {verdicts or 'none judged'}; {count.seconds:.1f} s"
             )
+        lines += [f"  noted: {note}" for note in self.recording.notes[:NOTES_TOLD_MAX]]
         if self.interrupted:
             lines.append("  interrupted: this is what was found by then")
         for finding in self.findings:

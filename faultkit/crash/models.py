@@ -93,7 +93,7 @@ class Enumeration:
         self._returned_done = space.done(space.returned)
 
     def __iter__(self) -> Iterator[State]:
-        phases: dict[tuple[int, ...], str] = {}
+        phases: dict[tuple[int | str, ...], str] = {}
         seen_masks: set[tuple[int, int]] = set()
         forest = self.space.forest
         for done, lost, grown, loss_count in self._all():

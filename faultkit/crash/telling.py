@@ -16,7 +16,7 @@ from faultkit.crash.state import Witness
 from faultkit.crash.units import DATA, TRUNCATE, Unit
 from faultkit.crash.witnesses import masks_of
 
-__all__ = ["at_words", "last_change", "lost_groups", "lost_words", "roles", "where_lines"]
+__all__ = ["at_words", "last_change", "lost_groups", "lost_words", "roles", "where_lines", "without_numbers"]
 
 FRAMES_TOLD_MAX = 2
 CHANGES = frozenset({"open", "write", "truncate", "rename", "link", "symlink", "unlink", "mkdir", "rmdir"})
@@ -43,9 +43,7 @@ def roles(space: Space, lost: int) -> tuple[str, ...]:
     for group in lost_groups(space, lost):
         operation = space.order.operations[group[0].operation]
         kind = {DATA: "data", TRUNCATE: "truncate"}.get(group[0].kind, operation.kind)
-        found.append(
-            f"{kind} {_without_numbers(operation.path)} {_without_numbers(operation.target)}".strip()
-        )
+        found.append(f"{kind} {without_numbers(operation.path)} {without_numbers(operation.target)}".strip())
     return tuple(sorted(set(found)))
 
 
@@ -133,5 +131,6 @@ def _short(path: str, directory: str) -> str:
     return path[len(directory) + 1 :] if path.startswith(f"{directory}/") else path
 
 
-def _without_numbers(path: str) -> str:
-    return re.sub(r"\d+", "*", path)
+def without_numbers(path: str) -> str:
+    """A name without what makes it another one each time: numbers, and what `tempfile` draws."""
+    return re.sub(r"\d+", "*", re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp*", path))

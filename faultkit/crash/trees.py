@@ -30,6 +30,10 @@ class Forest:
         self._content_masks = {inode: _mask(units) for inode, units in self._content_units.items()}
         self._names: dict[int, Names] = {}
         self._same_names: dict[Names, Names] = {}
+        self._paths: dict[
+            int, int
+        ] = {}  # of a list of names, which lives as long as this, the number of its paths
+        self._same_paths: dict[tuple[str, ...], int] = {}
         self._contents: dict[tuple[int, int, int], bytes] = {}
         self._same_content: dict[bytes, bytes] = {}
         self._digests: dict[int, bytes] = {}
@@ -42,11 +46,14 @@ class Forest:
             names = self._make_names(applied & self._name_mask)
         return names, tuple([self._content(inode, applied, grown) for _, inode in names])
 
-    @staticmethod
-    def identity(parts: tuple[Names, tuple[bytes | str | None, ...]]) -> tuple[int, ...]:
-        """Equal for equal trees of this forest, and for no others."""
+    def identity(self, parts: tuple[Names, tuple[bytes | str | None, ...]]) -> tuple[int | str, ...]:
+        """Equal for equal trees of this forest, and for no others, whichever files stand at the names."""
         names, contents = parts
-        return (id(names), *map(id, contents))
+        number = self._paths.get(id(names))
+        if number is None:
+            paths = tuple(path for path, _ in names)
+            number = self._paths[id(names)] = self._same_paths.setdefault(paths, len(self._same_paths))
+        return (number, *(content if isinstance(content, str) else id(content) for content in contents))
 
     def state(self, parts: tuple[Names, tuple[bytes | str | None, ...]], witness: Witness) -> State:
         names, contents = parts

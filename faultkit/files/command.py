@@ -30,6 +30,7 @@ from faultkit.files.recording import (
     require_block_size,
     require_operations,
 )
+from faultkit.files.temporary import without_unrelated
 from faultkit.files.tree import read_tree
 from faultkit.files.verifying import verified
 
@@ -61,12 +62,15 @@ def record_command(
     directory: str | os.PathLike[str] | None = None,
     timeout: float = 60.0,
     verify: bool = True,
+    temporary: str = "",
 ) -> CommandRecorded:
     """Run `argv` and record what it and its processes do to files under `root`.
 
     `environment` is added to that of the caller, `directory` is where the command runs.  `backend` is "preload",
     "python" or None: "preload" where a C compiler is there, else "python".  After `timeout` seconds the command is
-    ended, with all it started, and what was recorded until then comes back.
+    ended, with all it started, and what was recorded until then comes back.  `temporary` names a directory
+    under `root` that is made to be the command's TMPDIR; of what is done there the recording has what was moved from or
+    to the rest of `root`.
 
     Raises RecordingError where the command cannot be started, where nothing was recorded under `root`, and where
     the operations do not explain the files that are there; ValueError for arguments out of range.
@@ -80,9 +84,12 @@ def record_command(
         raise ValueError(f"record_command: timeout must be a number of seconds above 0 (got {timeout!r})")
     library = _library(backend)
     roots = names_of_root(root)
+    told = {**os.environ, **(environment or {})}
+    if temporary:
+        told["TMPDIR"] = os.path.join(roots[0], temporary)
+        os.makedirs(told["TMPDIR"], exist_ok=True)
     before = read_tree(roots[0])
     with Spools(roots) as spools:
-        told = {**os.environ, **(environment or {})}
         told |= commanded.environment(
             spools.directory, roots, require_block_size(block_size), library, told.get("PYTHONPATH")
         )
@@ -91,6 +98,9 @@ def record_command(
         with _Guarded(arguments, told, directory, spools.directory) as guarded:
             returncode, output = guarded.ended(timeout)
             recording = spools.recording(roots, before, block_size, "preload" if library else "python", None)
+    is_told = None
+    if temporary:
+        recording, is_told = without_unrelated(recording, temporary)
     if returncode == 0:
         recording = _with_returns(recording)
     what_ran = f"the command {' '.join(arguments)!r} {_ending(returncode, timeout)}"
@@ -98,7 +108,8 @@ def record_command(
         what_ran += f" and wrote {output.strip()[-OUTPUT_CHARACTERS_MAX:]!r}"
     require_operations(recording, what_ran, failed=returncode != 0)
     if verify:
-        recording = verified(recording, died=() if returncode == 0 else tuple(range(recording.world_size)))
+        died = () if returncode == 0 else tuple(range(recording.world_size))
+        recording = verified(recording, died, is_told)
     return CommandRecorded(returncode, output, recording)
 
 

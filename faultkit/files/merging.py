@@ -183,10 +183,13 @@ class _Names:
                 return None
             if named is None or goal is None:
                 way = "into" if named is None else "out of"
-                self.notes.append(
-                    f"rank {rank}: {kind} {way} the recorded directory ({raw.path} -> {raw.target}); "
-                    "record a directory that holds both"
-                )
+                told = f"rank {rank}: {kind} {way} the recorded directory"
+                if raw.error == "EXDEV":
+                    told += f" failed, since two file systems hold them here ({raw.path} -> {raw.target}); "
+                    told += "where one does, something else happens"
+                else:
+                    told += f" ({raw.path} -> {raw.target}); record a directory that holds both"
+                self.notes.append(told)
                 if goal is None and named is not None and kind == "rename" and not raw.error:
                     kind, target = "unlink", ""  # which is what it is for this tree
                 else:

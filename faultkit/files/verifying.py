@@ -7,6 +7,8 @@ which leave no trace in a tree.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from faultkit.files.operations import Recording, UnseenWriter
@@ -17,9 +19,20 @@ __all__ = ["verified"]
 NAME_COUNT_MAX = 5  # of files that a message names
 
 
-def verified(recording: Recording, died: tuple[int, ...] = ()) -> Recording:
-    """Hold the operations to the disk.  Where a rank `died` a difference is a note, since its last call is open."""
+def verified(
+    recording: Recording, died: tuple[int, ...] = (), is_told: Callable[[str], bool] | None = None
+) -> Recording:
+    """Hold the operations to the disk, of all names or those that are told.
+
+    Where a rank `died` a difference is a note, since its last call is open.
+    """
     after = read_tree(recording.root)
+    if is_told is not None:
+        after = Tree(
+            {name: content for name, content in after.entries.items() if is_told(name)},
+            {name: text for name, text in after.links.items() if is_told(name)},
+            {},
+        )
     wrong = _unexplained(recording, after)
     if not wrong:
         return recording

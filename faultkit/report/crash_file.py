@@ -16,7 +16,7 @@ import msgspec
 
 from faultkit.crash.materialise import require_inside
 from faultkit.crash.scenario import SCENARIOS
-from faultkit.scripts.exploring import Job
+from faultkit.scripts.exploring import TEMPORARY, Job
 from faultkit.wording import printable, seen
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
             complete=self.complete,
             finished=self.finished,
             in_process=job.in_process,
+            temporary=TEMPORARY,
         )
         return scripts.scenario_of(job, resumption)
 
@@ -135,7 +136,9 @@ def keep(found: Exploration, *, scenario: str = "", job: Job | None = None) -> b
 
     recording = found.recording
     entries, links = tree_after(recording)
-    is_fresh = all("OLD" not in finding.allowed for finding in found.findings) and not recording.before
+    is_fresh = all("OLD" not in finding.allowed for finding in found.findings) and (
+        job is not None or not recording.before  # a command is always given a new directory
+    )
     complete, finished = _of_job(job, entries) if job is not None else ((), "")
     kept = Kept(
         findings=tuple(

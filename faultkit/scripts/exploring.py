@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Job", "explore", "record_job", "scenario_of"]
 
 DIRECTORY = "out"
+TEMPORARY = (
+    "tmp"  # beside it: what a command renames into place lies on the same file system, as it should in life
+)
 OUTPUT_CHARACTERS = 1500
 # again while something that still runs writes there
 REMOVE = """
@@ -120,7 +123,7 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
             argv[0] = sys.executable
         if job.ranks > 1:
             argv = [sys.executable, "-m", "faultkit.scripts.launch", str(job.ranks), *argv]
-        recorded = files.record_command(argv, root=root, timeout=timeout_seconds)
+        recorded = files.record_command(argv, root=root, timeout=timeout_seconds, temporary=TEMPORARY)
         if recorded.returncode != 0:
             ended = f"ended with status {recorded.returncode}"
             if recorded.returncode is None:
@@ -143,6 +146,7 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
         complete=complete,
         finished=finished,
         in_process=job.in_process,
+        temporary=TEMPORARY,
     )
     return recorded.recording, resumption
 

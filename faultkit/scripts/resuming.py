@@ -49,7 +49,7 @@ class Resumption(msgspec.Struct, frozen=True):
 
     `complete` has, for each checkpoint of the run without a crash, its step and its content.  `finished` is the
     digest of what that run left: there nothing is asked of the step, or a script that always starts over could
-    not be explored at all.
+    not be explored at all.  `temporary` names the directory for temporary files beside the directory.
     """
 
     argv: tuple[str, ...]
@@ -61,6 +61,7 @@ class Resumption(msgspec.Struct, frozen=True):
     complete: tuple[tuple[str, int, dict[str, bytes]], ...] = ()
     in_process: bool = True
     finished: str = ""
+    temporary: str = ""
 
     def __call__(self, directory: Path) -> dict[str, Any]:
         return self.resumed(directory)
@@ -74,6 +75,12 @@ class Resumption(msgspec.Struct, frozen=True):
         """
         newest = self.newest_complete(directory)
         _detach(directory)
+        environment = {}
+        if self.temporary:
+            place = directory.parent / self.temporary
+            place.mkdir(exist_ok=True)
+            _detach(place)
+            environment["TMPDIR"] = str(place)
         outputs: list[str] = []
         status, output = run_ranks(
             with_directory(self.argv, directory),
@@ -82,6 +89,7 @@ class Resumption(msgspec.Struct, frozen=True):
             asked=asked,
             limit=limit,
             told=outputs,
+            environment=environment,
         )
         if asked is not None and asked.questions is not None and not status:
             asked.questions += self._questions_after(directory, asked)

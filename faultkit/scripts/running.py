@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,11 @@ def run_ranks(
     asked: Asked | None = None,
     limit: Limit | None = None,
     told: list[str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Run `argv` as `ranks` ranks at once: the first status that is not 0, else 0, and what was printed.
 
-    `told` is filled with what each rank printed.
+    `told` is filled with what each rank printed.  `environment` is added to that of this process.
 
     That is the output of rank 0, or, where one fails, of the one that failed first, line by line after its name: what
     the others say follows from that.
@@ -87,7 +88,8 @@ def run_ranks(
         for rank in range(ranks):
             pid = os.fork()
             if pid == 0:
-                _be_a_rank(argv, work, environment_of_rank(rank, ranks, port), outputs[rank], trace, limit)
+                given = {**(environment or {}), **environment_of_rank(rank, ranks, port)}
+                _be_a_rank(argv, work, given, outputs[rank], trace, limit)
             pids[pid] = rank
         groups = list(pids) if limit is not None else []
         first_bad, teller = _wait(pids, limit)
@@ -261,11 +263,13 @@ def _run_python(form: str, what: str, arguments: list[str]) -> int:
     import gc
     import logging
     import runpy
+    import tempfile
     import threading
     import traceback
     import warnings
 
     atexit._clear()  # what the harness registered is not the script's
+    tempfile.tempdir = None  # what the harness found before it was told of another TMPDIR
     gc.enable()
     logging.disable(logging.NOTSET)
     warnings.resetwarnings()

@@ -29,7 +29,7 @@ __all__ = ["main"]
 
 # Of the standard library, what a script may find imported without knowing: importing it in each resumption would cost
 # more than the rest.
-OWN = {"atexit", "faultkit.crash.reading", "logging", "pkgutil", "runpy", "traceback"}
+OWN = {"atexit", "faultkit.crash.reading", "logging", "pkgutil", "runpy", "tempfile", "traceback"}
 COMMON = frozenset(
     """argparse base64 bisect collections contextlib copy csv dataclasses datetime enum fnmatch functools glob gzip
     hashlib heapq io itertools json logging math operator os pathlib pickle random re shutil statistics string struct

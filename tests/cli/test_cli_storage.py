@@ -221,7 +221,7 @@ def test_a_script_that_fails_does_nothing_or_never_ends_is_told_in_a_line(capfd,
     script = tmp_path / "script.py"
     script.write_text(code)
     with pytest.raises(SystemExit) as ended:
-        main(["crash", "--timeout", "0.1", "--", "python", str(script), "{out}"])
+        main(["crash", "--timeout", "0.1" if "pause" in code else "60", "--", "python", str(script), "{out}"])
     out, err = capfd.readouterr()  # of all processes
     assert (ended.value.code, out) == (2, "")
     assert err.count("\n") == 1 and re.search(SCRIPTS[code], err)
