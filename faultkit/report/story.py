@@ -49,6 +49,7 @@ def tell(run: Any) -> str:
         _section("What the next start then came to", _next_start(run)),
         _section("How long each rank took to know", _known(run)),
         _section("What should have held, and did not", _broken(violations)),
+        _section("What nobody refers to", _unreferenced(run)),
         _section("Where ranks hung", _stacks(account)),
         _section("What the ranks printed", _output(run)),
         f"replay: {replay_command(run)}",
@@ -277,6 +278,14 @@ def _known(run: Any) -> Iterator[str]:
 def _broken(violations: Iterable[Violation]) -> Iterator[str]:
     for violation in violations:
         yield _wrapped(f"{violation.verdict} ({violation.check}): {violation.evidence}")
+
+
+def _unreferenced(run: Any) -> Iterator[str]:
+    """No promise is broken by these: the checkpoint loads without them, and nothing removes them."""
+    for readback in getattr(run, "readbacks", ()):
+        if readback.unreferenced:
+            files = clip(", ".join(readback.unreferenced), 400)
+            yield _wrapped(f"beside the checkpoint in {readback.path}, which loads: {files}")
 
 
 def _stacks(account: Account) -> Iterator[str]:

@@ -27,6 +27,7 @@ __all__ = ["STYLES", "as_svg", "counts_text", "print_journal"]
 
 EVIDENCE_CHARACTERS_MAX = 600
 UNREACHED_SHOWN_MAX = 6
+UNREFERENCED_CHARACTERS_MAX = 200
 PICTURE_WIDTH = 100
 
 STYLES = {
@@ -105,6 +106,15 @@ def print_journal(journal: Journal, console: Console) -> None:
             "a second start fails with nothing broken, over what the first one left: "
             "whether a next start recovers was not tried",
             style="dim",
+        )
+    if journal.unreferenced:
+        count = sum(bool(result.unreferenced) for result in journal.results)
+        told = shortened(", ".join(journal.unreferenced), UNREFERENCED_CHARACTERS_MAX)
+        console.print(
+            Text(
+                f"after {_plans(count)} files lie beside a good checkpoint that refers to none of them: {told}",
+                "dim",
+            )
         )
     for result in journal.differences:
         console.print()

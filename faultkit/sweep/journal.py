@@ -18,6 +18,8 @@ to the whole, their number.  Where actions on files had nothing to change, "idle
 are left out.
 Of a scenario that breaks a promise by itself "plans" holds one run, of the empty plan, and "baseline" is {"runs",
 "failed", "told"}: how often it ran with nothing broken, how often that failed, and a sentence.
+A plan after which files lie beside a checkpoint that loads, which refers to none of them, has "unreferenced", their
+names.
 Where checks were chosen, "chosen" has "checks", "no_check" and "allow_residue", as given; "kept" names what each
 process keeps for itself, which is no leak.
 A plan that ran with a seed other than 0, by a given schedule or under several has "seed", "schedule", a list of
@@ -58,6 +60,7 @@ class PlanResult(msgspec.Struct, frozen=True):
 
     `kind` is the kind of world that came to it, empty where it is that of the whole journal.  `simulated` is the
     verdict on simulated ranks, where processes were then asked to confirm it, and `simulated_order` how they ran.
+    `unreferenced` names the files beside checkpoints that load, to which none of them refers.
     `order` is what the run was given besides its plan; `covered` counts the schedules that the plan ran under.
     """
 
@@ -74,6 +77,7 @@ class PlanResult(msgspec.Struct, frozen=True):
     order: Order = Order()
     simulated_order: Order = Order()
     covered: Covered | None = None
+    unreferenced: tuple[str, ...] = ()
 
     @property
     def differs(self) -> bool:
@@ -99,6 +103,8 @@ class PlanResult(msgspec.Struct, frozen=True):
             worlds["seed"] = order.seed
         if order.schedule is not None:
             worlds["schedule"] = order.schedule
+        if self.unreferenced:
+            worlds["unreferenced"] = list(self.unreferenced)
         if self.covered is not None:
             worlds["schedules"] = {
                 "verdicts": self.covered.verdicts,
@@ -190,6 +196,11 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         return all(result.verdict is Verdict.HELD and not result.differs for result in self.results)
 
     @property
+    def unreferenced(self) -> tuple[str, ...]:
+        """The names of files that were left beside good checkpoints, to which none refers."""
+        return tuple(sorted({name for result in self.results for name in result.unreferenced}))
+
+    @property
     def differences(self) -> tuple[PlanResult, ...]:
         """The results in which processes came to another verdict than simulated ranks."""
         return tuple(result for result in self.results if result.differs)
@@ -255,6 +266,7 @@ def result_of(
         seconds_to_know=run.seconds_to_know,
         order=order or Order(run.seed, run.schedule),
         covered=covered,
+        unreferenced=tuple(name for readback in run.readbacks for name in readback.unreferenced),
     )
 
 

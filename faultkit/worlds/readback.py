@@ -45,6 +45,7 @@ class Readback(msgspec.Struct, frozen=True, kw_only=True):
     ranks whose value is not the one that is there.  `changed` names those that are not what was loaded from `path`
     before the run; `had_old` tells whether a checkpoint could be loaded from there then, and `has_old_index` whether
     its ``.metadata`` is still there as it was.  `unfilled` names the leaves that the load left with holes.
+    `unreferenced` names the files of data beside a checkpoint that loads, to which it does not refer.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Readback(msgspec.Struct, frozen=True, kw_only=True):
     had_old: bool = False
     has_old_index: bool = False
     unfilled: tuple[str, ...] = ()
+    unreferenced: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -165,7 +167,7 @@ class Reader:
             value = outcome.value
             if value["error"] is not None:
                 return change(result, kind="raised", error=value["error"]), None
-            told = {name: value[name] for name in ("wrong", "differing", "changed")}
+            told = {name: value[name] for name in ("wrong", "differing", "changed", "unreferenced")}
             report = change(result, **told, unfilled=tuple(sorted(holes)))
             return report, value["content"] if not holes else None
         if isinstance(outcome, Raised):

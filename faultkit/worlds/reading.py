@@ -54,7 +54,7 @@ def load_and_compare(
     old: dict[str, str] | None,
     of_rank: int | None = None,
 ) -> dict[str, Any]:
-    """``{error, wrong, differing, changed, content}``; see `faultkit.worlds.readback.Readback`."""
+    """``{error, wrong, differing, changed, content, unreferenced}``; see `faultkit.worlds.readback.Readback`."""
     logging.disable(logging.CRITICAL)  # the engine logs each missing file; it is told once, in the report
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -75,7 +75,15 @@ def load_and_compare(
         if old is None
         else tuple(sorted(name for name in {*content, *old} if content.get(name) != old.get(name))),
         "content": content,
+        "unreferenced": _unreferenced(Path(path)) if read is None and of_rank is None else (),
     }
+
+
+def _unreferenced(path: Path) -> tuple[str, ...]:
+    """The files of data in a checkpoint of the stock engine to which it does not refer; those of others are theirs."""
+    named = {info.relative_path for info in dcp.FileSystemReader(path).read_metadata().storage_data.values()}
+    lying = [file.name for glob in ("*.distcp", ".metadata.tmp") for file in path.glob(glob)]
+    return tuple(sorted(name for name in lying if name not in named))
 
 
 def _compared(

@@ -267,3 +267,32 @@ def save_asynchronously_and_count(directory):
     mine = Counting()
     save_asynchronously(directory, mine=mine)
     return mine.count
+
+
+def save_of_a_larger_world(directory):
+    """As if 4 ranks had saved there before: two shards more than this world has."""
+    save(directory)
+    dist.barrier()
+    if dist.get_rank() == 0:
+        for number in (2, 3):
+            shutil.copy(Path(directory) / "__0_0.distcp", Path(directory) / f"__{number}_0.distcp")
+
+
+def save_to_new_files(directory):
+    """Each save writes files of its own, and refers to these alone."""
+
+    class Anew(dcp.FileSystemWriter):
+        def prepare_global_plan(self, plans):
+            plans = super().prepare_global_plan(plans)
+            prefix = f"{len(list(Path(directory).glob('*.distcp')))}_"
+            return [
+                dataclasses.replace(
+                    plan,
+                    storage_data=dataclasses.replace(
+                        plan.storage_data, prefix=prefix + plan.storage_data.prefix
+                    ),
+                )
+                for plan in plans
+            ]
+
+    save(directory, writer=Anew)

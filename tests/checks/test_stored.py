@@ -79,6 +79,31 @@ def test_what_staging_loses_is_silently_wrong_and_what_it_copies_holds(pair, pla
     assert [readback.is_new for readback in sound.readbacks] == [True]
 
 
+def test_shards_of_a_larger_older_world_are_told_and_break_no_promise(pair, place):
+    pair.run(engines.save_of_a_larger_world, place)
+    run = pair.run(engines.save, place, 2.0, checkpoint_at=place)
+    assert run.verdict == "HELD" and only(run).is_new
+    assert only(run).unreferenced == ("__2_0.distcp", "__3_0.distcp")
+    told = run.story().partition("What nobody refers to\n")[2]
+    assert told.split()[:3] == ["beside", "the", "checkpoint"] and "__2_0.distcp, __3_0.distcp" in told
+
+
+def test_what_a_failed_save_leaves_beside_a_good_checkpoint_is_told(pair, place):
+    pair.run(engines.save_to_new_files, place)
+    plan = "writer.finish@0=raise(ValueError)"
+    run = pair.run(engines.save_to_new_files, place, plan=plan, checkpoint_at=place)
+    assert only(run).is_old and len(only(run).unreferenced) == 2
+    assert "What nobody refers to" in run.story()
+
+
+def test_an_incomplete_new_checkpoint_and_a_sound_one_have_nothing_that_nobody_refers_to(pair, place):
+    failed = pair.run(engines.save, place, plan="writer.finish@0=raise(ValueError)", checkpoint_at=place)
+    sound = pair.run(engines.save, place, checkpoint_at=place)
+    for run in (failed, sound):
+        assert run.verdict == "HELD" and only(run).unreferenced == ()
+        assert "What nobody refers to" not in run.story()
+
+
 def test_noting_what_an_asynchronous_save_is_given_asks_nobody_a_second_time(pair, place):
     run = pair.run(engines.save_asynchronously_and_count, place, checkpoint_at=place)
     assert [outcome.value for outcome in run.outcomes.values()] == [1, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import xml.etree.ElementTree as ElementTree
 
+import msgspec
 import pytest
 from rich.console import Console
 from sweep_journals import HUNG, MASKED, journal, result, small_journal
@@ -93,6 +94,13 @@ def test_what_breaks_by_itself_is_told_before_all():
     lines = lines_of(printed(journal(result("", HUNG), baseline=Baseline(5, 5, told))))
     assert lines[1] == told
     assert "HUNG (no fault)" in lines
+
+
+def test_files_that_no_good_checkpoint_refers_to_are_told():
+    left = msgspec.structs.replace(result("writer.reset@0=hang"), unreferenced=("__2_0.distcp",))
+    line = "after 1 plan files lie beside a good checkpoint that refers to none of them: __2_0.distcp"
+    assert line in lines_of(printed(journal(left, result("writer.reset@1=hang")), width=120))
+    assert left.to_builtins()["unreferenced"] == ["__2_0.distcp"]
 
 
 def test_files_that_no_plan_broke_are_told():
