@@ -2,11 +2,12 @@
 
 HUNG: a rank did not come back, and no fault had stopped it.  That another rank was hung on purpose is no
 excuse for the ranks that wait for it.  DIED: a process ended that no fault had ended.  LATE: a rank came back
-only because the process group gave up waiting.  Where a launcher keeps the job (`faultkit.worlds.launcher`), it ends
-the ranks that wait for one whose process has failed: that is neither.
+only because the process group gave up waiting; or every rank that came back had waited for `LATE_SECONDS` or more
+after the first fault, with nothing to do and beyond what the faults themselves take.  Where a launcher keeps the job
+(`faultkit.worlds.launcher`), it ends the ranks that wait for one whose process has failed: that is neither.
 
-Not verified: how long a rank took that came back, a deadline below the run's own, and a lateness that shows
-in no error's text.
+Not verified: a shorter wait, or one of some ranks while others work; waits on a machine that is so busy that they
+cannot be told from waits for a processor (`faultkit.worlds.idleness`); a deadline below the run's own.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from faultkit.checks.effects import ERROR, Injected
+from faultkit.checks.effects import ERROR, TIME, Injected, duration_seconds
 from faultkit.checks.expected import Account
 from faultkit.checks.naming import clip, name_error, name_fired, name_ranks, plural, top_frames
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.worlds.launcher import was_ended
-from faultkit.worlds.outcomes import Died, ErrorRecord, Hung
+from faultkit.worlds.outcomes import Died, ErrorRecord, Hung, Raised, Returned
 
 __all__ = ["describe_death", "find", "is_group_timeout"]
 
 SHOWN_FRAMES = 3
+LATE_SECONDS = 10.0
 SEARCHED_CHARACTERS = 10_000  # of each end of a message
 
 _GROUP_TIMEOUT = re.compile(
@@ -38,6 +40,7 @@ def find(account: Account) -> Iterator[Violation]:
     yield from _hung(account)
     yield from _died(account)
     yield from _late(account)
+    yield from _slow(account)
 
 
 def describe_death(outcome: Died) -> str:
@@ -135,4 +138,31 @@ def _late(account: Account) -> Iterator[Violation]:
             f"{name_ranks(told)} came back only when the process group gave up waiting: "
             f"rank {first} raised {name_error(told[first])}",
             tuple(sorted(told)),
+        )
+
+
+def _has_not_come_back(outcome: object) -> bool:
+    return isinstance(outcome, Hung) or (isinstance(outcome, Died) and was_ended(outcome))
+
+
+def _slow(account: Account) -> Iterator[Violation]:
+    """Everybody waited for nothing; counted from the first fault, as if all the time before it had been waited, too."""
+    back = [rank for rank, outcome in account.outcomes.items() if isinstance(outcome, Returned | Raised)]
+    if not account.strikes or not back or any(map(_has_not_come_back, account.outcomes.values())):
+        return
+    waited: dict[int, float] = {}
+    for event in getattr(account.run, "events", ()):
+        if event.kind == "waited" and isinstance(event.data, dict):
+            waited.setdefault(event.rank, float(event.data.get("seconds") or 0.0))
+    planned = sum(duration_seconds(one.fired.fault) or 0.0 for one in account.strikes if one.effect == TIME)
+    first = account.strikes[0].fired
+    seconds = min(waited.get(rank, 0.0) for rank in back) - first.seconds - planned
+    if seconds >= LATE_SECONDS:
+        yield Violation(
+            "liveness",
+            Verdict.LATE,
+            f"{name_ranks(back)} came back after {plural(back, 'it had', 'each had')} waited {seconds:.0f} s with "
+            f"nothing to do, since {name_fired(first)}",
+            tuple(sorted(back)),
+            "everybody waited longer than was needed",
         )

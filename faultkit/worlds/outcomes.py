@@ -215,6 +215,7 @@ class Event(msgspec.Struct, frozen=True):
     ``step_begin``     step ("plan", "write", "read", ...), op (the engine's collective step kind), number
     ``ended``          ok (false): the function raised on this rank
     ``step_end``       step, number, ok, failures (ranks reported, when the step reported a failure)
+    ``waited``         seconds: for so long the rank had only waited when the function ended, where that is long
     ``expected``       error: the function said that it expects this error (`assertRaises`, `pytest.raises`)
     ``again``          number: from here on the function runs for the number-th time more, without a fault
     ``content``        attempt, path, leaves: what a save was given, where it is to be compared (see

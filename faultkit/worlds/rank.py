@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 
 from faultkit.plan import FaultPlan
-from faultkit.worlds import collectives, engine_state, modules, residue, threads, transport
+from faultkit.worlds import collectives, engine_state, idleness, modules, residue, threads, transport
 from faultkit.worlds.channel import Channel, ChannelClosed
 from faultkit.worlds.memory import IDLE, RUNNING, STARTING, RankMemory
 
@@ -237,13 +237,21 @@ def _attempts(
     return result, leave
 
 
-def _attempt(work: Work, session: Session) -> tuple[tuple[str, Any], int | None]:
+def _attempt(
+    work: Work, session: Session, begin_waiting: Callable[[], Callable[[], float]] = idleness.of_process
+) -> tuple[tuple[str, Any], int | None]:
     from faultkit.injection.errors import describe
 
     function, args, kwargs = work
     result: tuple[str, Any]
+    waited = begin_waiting()
     try:
-        result = transport.encode_value(function(*args, **kwargs))
+        try:
+            returned = function(*args, **kwargs)
+        finally:
+            if (seconds := waited()) >= idleness.WAITED_SECONDS_MIN:
+                session.record("waited", seconds=seconds)
+        result = transport.encode_value(returned)
         session.settle()
     except SystemExit as error:
         return _exit_of(error)

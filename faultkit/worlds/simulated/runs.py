@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.injection.errors import describe
-from faultkit.worlds import collectives, modules, transport
+from faultkit.worlds import collectives, idleness, modules, transport
 from faultkit.worlds import rank as process
 from faultkit.worlds.simulated import (
     agent,
@@ -215,7 +215,7 @@ class _Body:
     def _attempt(self, work: list[Any]) -> int | None:
         rank = self._rank
         assert rank.session is not None
-        result, leave = process._attempt(work[0], rank.session)
+        result, leave = process._attempt(work[0], rank.session, idleness.of_virtual_time)
         rank.results.append(result)
         return leave
 
