@@ -180,6 +180,7 @@ def _warmed_up_beside_torch() -> Iterator[None]:
 def fail(error: Exception) -> int:
     """Tell an error that is the user's, the harness's, or ours."""
     from faultkit.scenarios import ScenarioError
+    from faultkit.wording import PlanError
     from faultkit.worlds import HarnessError, TransportError
 
     if os.environ.get("FAULTKIT_TRACEBACK"):
@@ -191,7 +192,7 @@ def fail(error: Exception) -> int:
         if error.story:
             click.echo(f"\n{printable(error.story)}", err=True)
         return status
-    if isinstance(error, TransportError):
+    if isinstance(error, PlanError | TransportError):
         return say(str(error), USAGE)
     if isinstance(error, HarnessError):
         return say(f"the harness failed: {error}\n{HARNESS_HINT}", HARNESS)

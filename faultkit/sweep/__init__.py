@@ -25,12 +25,13 @@ from faultkit.chosen import Chosen
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Scenario, ScenarioError, Stage, get
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
-from faultkit.sweep.baseline import Broken, establish
+from faultkit.sweep.baseline import Broken, Sound, establish
 from faultkit.sweep.choice import (
     DEFAULT_ACTIONS,
     DEFAULT_MOMENTS,
     FILE_ACTIONS,
     STANDARD_ACTIONS,
+    Place,
     choose_actions,
     choose_places,
 )
@@ -42,6 +43,7 @@ from faultkit.sweep.schedules import Covered, Order, Schedules
 from faultkit.wording import listed
 from faultkit.worlds import World
 from faultkit.worlds.launcher import TORCHRUN
+from faultkit.worlds.simulated.orders import NotSimulatedError
 from faultkit.worlds.simulated.plans import can_carry, require_carried
 
 __all__ = [
@@ -151,9 +153,7 @@ def sweep(
     with contextlib.ExitStack() as stack:
         first: World | Ladder = stack.enter_context(_world(world, kind, timeout, scenario, launcher))
         stage = stack.enter_context(Stage(scenario))
-        cheapest = first.simulated if isinstance(first, Ladder) else first
-        stage.prepare(cheapest)
-        found = establish(stage, cheapest, places) if probes or plans is None else None
+        found = _established(stage, first, places, is_wanted=probes or plans is None)
         if isinstance(found, Broken):
             result = _judged_alone(first, stage, found, Order(seed))
             return _without_faults(
@@ -250,6 +250,19 @@ def sweep(
             were_reached=enumerated,
         )
         return journal()
+
+
+def _established(
+    stage: Stage, first: World | Ladder, places: tuple[Place, ...], *, is_wanted: bool
+) -> Sound | Broken | None:
+    """What the scenario comes to by itself, on simulated ranks of a ladder where these can do what it does."""
+    if isinstance(first, Ladder):
+        try:
+            return _established(stage, first.simulated, places, is_wanted=is_wanted)
+        except NotSimulatedError:
+            return _established(stage, first.processes, places, is_wanted=is_wanted)
+    stage.prepare(first)
+    return establish(stage, first, places) if is_wanted else None
 
 
 def _judged_alone(world: World | Ladder, stage: Stage, broken: Broken, order: Order) -> PlanResult:

@@ -22,6 +22,7 @@ __all__ = [
     "is_still",
     "is_stopped",
     "polls_of",
+    "sleeps_in_c",
     "tasks_of",
     "waits_for_ever",
     "waits_for_itself",
@@ -112,6 +113,17 @@ def waits_for_itself(pid: int) -> bool:
     except (OSError, ValueError, StopIteration):
         return False
     return not any(caught >> (number - 1) & 1 for number in INTERRUPTING)
+
+
+def sleeps_in_c(number: int) -> bool:
+    """Whether a thread of this process waits in a call of the system, and not for its turn in the interpreter."""
+    try:
+        with open(f"/proc/self/task/{number}/syscall") as file:
+            call, *arguments = file.read().split()
+    except (OSError, ValueError):
+        return False
+    # whoever waits for the interpreter waits for a lock, with a timeout
+    return len(arguments) >= 4 and (call != FUTEX or int(arguments[3], 16) == 0)
 
 
 def is_stopped(pid: int) -> bool:

@@ -4,7 +4,8 @@ Promises.  All processes of one user on this machine draw from one pool, whateve
 pytest-xdist, several sessions, threads of one process.  A world that wants more slots than there are takes
 all of them, so every world can run.  First come, first served: while one waits, whoever comes later waits
 behind it, so two sessions alternate and a wide world is not starved by narrow ones.  A process that ends,
-however that happens, gives its slots back at once.  No wait is without end; the error names who holds them.
+however that happens, gives its slots back at once.  No wait is without end; the error names who holds them, and so
+does a line of the logger ``faultkit`` (on standard error, unless a program says otherwise) after `TELL_SECONDS`.
 
 How.  Every world keeps a file of its own, a claim, in a directory that all can find; it is locked
 (`filelock`) for as long as the world is there, with what it holds or waits for inside.  A claim that is not
@@ -46,6 +47,7 @@ __all__ = ["Claim", "gpus_of_this_machine", "slot_count", "worker_count"]
 SLOTS_PER_CORE = 4  # ranks wait for each other most of the time
 SLOT_COUNT_MAX = 65_536
 WAIT_SECONDS_MAX = 600.0
+TELL_SECONDS = 2.0
 LOOK_SECONDS_MIN, LOOK_SECONDS_MAX = 0.001, 0.02
 ABSENT_SECONDS = 2.0  # a waiter that has not looked for so long has no place in the line
 BIRTH_SECONDS = 10.0  # between making a claim and locking it
@@ -140,7 +142,7 @@ class Claim:
             return
         wanted, missing = min(slots, total), gpus - len(self.gpus)
         started_ns = time.monotonic_ns()
-        pause_seconds, is_waiting = LOOK_SECONDS_MIN, True
+        pause_seconds, is_waiting, is_told = LOOK_SECONDS_MIN, True, False
         try:
             while True:
                 with self._gate_held():
@@ -163,10 +165,14 @@ class Claim:
                     self._write(
                         wanted=wanted, gpus_wanted=max(0, missing), since_ns=started_ns, looked_ns=now_ns
                     )
-                if now_ns - started_ns > timeout_seconds * 1e9:
-                    raise HarnessError(
-                        self._complaint(wanted, total, max(0, missing), timeout_seconds, others)
-                    )
+                waited_seconds = (now_ns - started_ns) / 1e9
+                if waited_seconds > timeout_seconds:
+                    late = f"did not come free within {timeout_seconds:g} s"
+                    raise HarnessError(self._complaint(wanted, total, max(0, missing), late, others))
+                if waited_seconds > TELL_SECONDS and not is_told:
+                    is_told = True
+                    late = f"are waited for, at most {timeout_seconds:g} s"
+                    _tell(self._complaint(wanted, total, max(0, missing), late, others))
                 time.sleep(pause_seconds)
                 pause_seconds = min(LOOK_SECONDS_MAX, 2 * pause_seconds)
         finally:
@@ -276,9 +282,7 @@ class Claim:
                 os.close(descriptor)
         return found
 
-    def _complaint(
-        self, wanted: int, total: int, gpus: int, timeout_seconds: float, others: list[Record]
-    ) -> str:
+    def _complaint(self, wanted: int, total: int, gpus: int, late: str, others: list[Record]) -> str:
         now_ns = time.monotonic_ns()
         what = f"{wanted} of {total} slots" + (f" and {gpus} more GPUs" if gpus else "")
         holders = [
@@ -290,9 +294,15 @@ class Claim:
             if o.held or o.gpus
         ]
         return (
-            f"{self.name}: {what} did not come free within {timeout_seconds:g} s: "
+            f"{self.name}: {what} {late}: "
             f"{'; '.join(holders) or 'others waited before it'}; FAULTKIT_SLOTS=0 shares nothing"
         )
+
+
+def _tell(line: str) -> None:
+    import logging
+
+    logging.getLogger("faultkit").warning("%s", line)
 
 
 def _is_before(other: Record, started_ns: int, now_ns: int) -> bool:

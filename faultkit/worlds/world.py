@@ -160,8 +160,9 @@ class World:
 
         Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot
         travel, both before any rank starts; ValueError for a number out of range or an unknown check; HarnessError
-        where ranks cannot be started; ScheduleError for a schedule that is one of another run.  Whatever the function
-        does is an outcome, never an exception here.
+        where ranks cannot be started; ScheduleError for a schedule that is one of another run; NotSimulatedError, a
+        PlanError, where the function does what simulated ranks cannot (`faultkit.worlds.simulated.refusals`).
+        Whatever else the function does is an outcome, never an exception here.
         """
         plan = FaultPlan.parse(plan) if isinstance(plan, str) else FaultPlan() if plan is None else plan
         if not isinstance(plan, FaultPlan):

@@ -314,3 +314,39 @@ def test_a_lease_costs_little(pool):
     assert (
         min(timeit.repeat(lease, number=50, repeat=5)) / 50 < 0.001
     )  # about 0.00004 on a machine of its own
+
+
+# -- telling -------------------------------------------------------------------------------------
+
+
+def test_a_run_that_waits_says_so_with_who_holds_the_slots_and_the_wait_is_no_part_of_its_seconds(
+    own_pool, monkeypatch, caplog
+):
+    monkeypatch.setenv("FAULTKIT_SLOTS", "1")
+    monkeypatch.setattr(slots, "TELL_SECONDS", 0.5)
+    holder = slots.Claim("another world")
+    runs = []
+    with World(1, backend="") as world:
+        world.prepare()
+        holder.take(1)
+        began = timeit.default_timer()
+        thread = threading.Thread(target=lambda: runs.append(world.run(os.getpid)), daemon=True)
+        thread.start()
+        wait_until(lambda: caplog.messages)
+        holder.close()
+        thread.join(WAIT_SECONDS)
+        took = timeit.default_timer() - began
+
+    assert took > 0.5 > runs[0].seconds
+    (line,) = caplog.messages
+    assert line.startswith("World(1, kind='warm'): 1 of 1 slots are waited for, at most 600 s: pid ")
+    assert f"pid {os.getpid()} holds 1 slots" in line and caplog.records[0].name == "faultkit"
+
+
+def test_a_short_wait_is_not_told(pool, caplog):
+    first, second = pool(), pool()
+    first.take(4)
+    waiter = Waiter(second, 1)
+    wait_until(lambda: waiter.is_in_line(first))
+    first.give()
+    assert waiter.came.wait(WAIT_SECONDS) and not caplog.messages

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from faultkit.worlds.simulated.determinism import Comparison, compare, first_difference
     from faultkit.worlds.simulated.exploration import Exploration, explore
-    from faultkit.worlds.simulated.orders import Schedule, ScheduleError, Simulation
+    from faultkit.worlds.simulated.orders import NotSimulatedError, Schedule, ScheduleError, Simulation
 
 __all__ = [
     "Comparison",
     "Exploration",
+    "NotSimulatedError",
     "Schedule",
     "ScheduleError",
     "Simulation",
@@ -32,6 +33,7 @@ __all__ = [
 _MODULES = {
     "Comparison": "determinism",
     "Exploration": "exploration",
+    "NotSimulatedError": "orders",
     "Schedule": "orders",
     "ScheduleError": "orders",
     "Simulation": "orders",

@@ -6,11 +6,15 @@ from typing import Any
 
 import msgspec
 
-from faultkit.wording import listed
+from faultkit.wording import PlanError, listed
 from faultkit.worlds.launcher import NONE
 from faultkit.worlds.rank import Call
 
-__all__ = ["Decision", "Schedule", "ScheduleError", "SimulatedCall", "Simulation"]
+__all__ = ["Decision", "NotSimulatedError", "Schedule", "ScheduleError", "SimulatedCall", "Simulation"]
+
+
+class NotSimulatedError(PlanError):
+    """The function under test does what simulated ranks cannot; the message says what, and which kind can."""
 
 
 class ScheduleError(ValueError):

@@ -30,6 +30,7 @@ from faultkit.worlds.simulated import (
     output,
     process_group,
     processor,
+    refusals,
     replacing,
     residue,
     torch_state,
@@ -66,6 +67,7 @@ def install() -> None:
     inheritance.install()
     residue.install()
     processor.install()
+    refusals.install()
     replacing.sweep()
     module_locks.divide(list(sys.modules.values()))
 
@@ -151,6 +153,10 @@ def _attempts(order: SimulatedCall, scheduler: Scheduler, ranks: list[Rank]) -> 
             scheduler.limit_ns = scheduler.now_ns + int(order.limit_seconds * 1e9)
             real_deadline = time.monotonic() + order.real_seconds
         is_over = scheduler.go(real_deadline - time.monotonic())
+        if not is_over:
+            refusals.look_for_wait(scheduler)
+        if scheduler.refusal:
+            return False
         is_over = agent.end_peers(order.launcher, scheduler, ranks, is_over, real_deadline)
         if not is_over:
             return False
@@ -246,7 +252,9 @@ def _result(ranks: list[Rank], scheduler: Scheduler, simulation: Simulation) -> 
         "attempts": attempts,
         "logs": {rank.number: bytes(rank.log) for rank in ranks},
         "output": {rank.number: "".join(rank.output) for rank in ranks},
-        "whole": all(task.state is OVER for task in scheduler.tasks)
+        "refusal": scheduler.refusal,
+        "whole": not scheduler.refusal
+        and all(task.state is OVER for task in scheduler.tasks)
         and not any(rank.session is not None and rank.session.broke_import for rank in ranks),
         "simulation": simulation,
     }

@@ -41,6 +41,7 @@ _allocate_lock = (
 )  # kept: both names are replaced in `threading` while ranks are simulated
 _start_new_thread = _thread.start_new_thread
 _get_ident = _thread.get_ident
+_get_native_id = _thread.get_native_id
 _exit = os._exit
 
 _tasks: dict[int, Task] = {}  # by thread identifier
@@ -59,7 +60,7 @@ class Task:
     """One thread of a simulated rank.  `why` says for what it waits while it is blocked."""
 
     __slots__ = (
-        "baton", "body", "ident", "imports", "is_due", "is_main", "label", "name", "number", "operation",
+        "baton", "body", "ident", "imports", "is_due", "is_main", "label", "name", "native_id", "number", "operation",
         "priority", "rank", "scheduler", "signals", "started", "state", "step", "thread", "timed_out", "token",
         "why",
     )  # fmt: skip
@@ -80,7 +81,7 @@ class Task:
         self.state = READY
         self.priority = 0.0
         self.started = False
-        self.ident = 0
+        self.ident = self.native_id = 0
         self.why: Any = None
         self.operation: Any = None
         self.is_due = False  # its time has come: it goes before those that would let more time pass
@@ -118,6 +119,7 @@ class Scheduler:
         self.stopped = False
         self.reached_limit = False
         self.closing = False
+        self.refusal = ""  # why the run cannot be simulated
         self.grace_ns: int | None = None  # how long the others may go on once a rank has failed
         self.on_switch: Callable[[Task | None, Task], None] = lambda _from, _to: None
         self.on_idle: Callable[[], bool] = lambda: False
@@ -258,6 +260,11 @@ class Scheduler:
         while True:
             me.baton.acquire()
 
+    def refuse(self, why: str) -> None:
+        """The running task does what cannot be simulated: the run is over.  Does not return."""
+        self.refusal, self.stopped = why, True
+        self.park()
+
     def remove(self, task: Task) -> None:
         """Park a task that is not the running one."""
         if task.state is READY:
@@ -359,7 +366,7 @@ class Scheduler:
             _start_new_thread(self._main, (following,))
 
     def _main(self, task: Task) -> None:
-        task.ident = _get_ident()
+        task.ident, task.native_id = _get_ident(), _get_native_id()
         _tasks[task.ident] = task
         try:
             task.body()

@@ -14,7 +14,7 @@ from faultkit.worlds.crew import Crew, exit_words
 from faultkit.worlds.outcomes import Died, Hung, Outcome
 from faultkit.worlds.rank import Call
 from faultkit.worlds.run import Run
-from faultkit.worlds.simulated.orders import Schedule, SimulatedCall, Simulation
+from faultkit.worlds.simulated.orders import NotSimulatedError, Schedule, SimulatedCall, Simulation
 from faultkit.worlds.stacks import shorten
 
 __all__ = ["SimulatedSupervision", "supervise"]
@@ -69,6 +69,8 @@ class SimulatedSupervision:
         seconds = time.monotonic() - started
         if result is None:
             result = self._lost()
+        if result["refusal"]:
+            raise NotSimulatedError(f"this cannot be simulated: {result['refusal']}")
         ends = {rank: [_outcome(end) for end in attempts] for rank, attempts in result["attempts"].items()}
         outcomes = {rank: attempts[0] for rank, attempts in ends.items()}
         crew.healthy = bool(result["whole"])
@@ -124,6 +126,7 @@ class SimulatedSupervision:
             "attempts": {rank: [end] for rank in ranks},
             "logs": dict.fromkeys(ranks, b""),
             "output": dict.fromkeys(ranks, host.output()),
+            "refusal": "",
             "whole": False,
             "simulation": Simulation(seed=self.call.seed, is_certain=False),
         }
