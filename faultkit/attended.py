@@ -145,8 +145,10 @@ def require_types(allow: tuple[str, ...]) -> None:
 def _scenario(text: str, world_size: int) -> Any:
     """The scenario; its module may lie in the current directory.  Ranks are on their way then."""
     from faultkit.scenarios import ScenarioError, get, options_of
+    from faultkit.torch_versions import require_torch
     from faultkit.worlds import client
 
+    require_torch()
     try:
         if ":" in options_of(text)[0]:
             sys.path.insert(0, os.getcwd())
@@ -180,6 +182,7 @@ def _warmed_up_beside_torch() -> Iterator[None]:
 def fail(error: Exception) -> int:
     """Tell an error that is the user's, the harness's, or ours."""
     from faultkit.scenarios import ScenarioError
+    from faultkit.torch_versions import TorchVersionError
     from faultkit.wording import PlanError
     from faultkit.worlds import HarnessError, TransportError
 
@@ -192,7 +195,7 @@ def fail(error: Exception) -> int:
         if error.story:
             click.echo(f"\n{printable(error.story)}", err=True)
         return status
-    if isinstance(error, PlanError | TransportError):
+    if isinstance(error, PlanError | TransportError | TorchVersionError):
         return say(str(error), USAGE)
     if isinstance(error, HarnessError):
         return say(f"the harness failed: {error}\n{HARNESS_HINT}", HARNESS)

@@ -22,7 +22,7 @@ from packaging.version import Version
 
 __all__ = ["TESTED", "TORCH", "stock", "stock_is"]
 
-TESTED = ("2.13.0", "2.14.1")  # as in docs/compatibility.md
+TESTED = ("2.12.0", "2.13.0", "2.14.1")  # as in docs/compatibility.md
 TORCH = Version(importlib.metadata.version("torch")).base_version
 
 

@@ -18,6 +18,7 @@ import sys
 import threading
 from typing import Any
 
+from faultkit.torch_versions import require_torch
 from faultkit.worlds import modules
 from faultkit.worlds.channel import Channel, ChannelClosed, ChannelTimeout
 
@@ -167,10 +168,11 @@ _refused: set[str] = set()
 
 
 def server(preload: tuple[str, ...] = ()) -> ForkServer:
-    """The fork server of this process, with `preload` imported.  Raises HarnessError.
+    """The fork server of this process, with `preload` imported.  Raises HarnessError, TorchVersionError.
 
     While LD_PRELOAD is another than before, it is another server: a library is loaded only at a start.
     """
+    require_torch()
     libraries = _other_libraries()
     with _lock:
         for _ in range(3):
@@ -189,7 +191,8 @@ def server(preload: tuple[str, ...] = ()) -> ForkServer:
 
 
 def warm_up() -> None:
-    """Start the server without waiting for it: it imports torch while the caller goes on."""
+    """Start the server without waiting for it: it imports torch while the caller goes on.  Raises TorchVersionError."""
+    require_torch()
     libraries = _other_libraries()
     with _lock:
         if libraries not in _servers or not _servers[libraries].alive():

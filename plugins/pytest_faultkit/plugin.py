@@ -180,7 +180,20 @@ def _register_profiles(chosen: str | None) -> None:
         profiles.register_missing(chosen)
 
 
+def _torch_refusal() -> str | None:
+    """Why no rank can be started with the installed torch, where none can."""
+    from faultkit.torch_versions import TorchVersionError, require_torch
+
+    try:
+        require_torch()
+    except TorchVersionError as error:
+        return str(error)
+    return None
+
+
 def _start_server(config: pytest.Config) -> None:
+    if _torch_refusal():
+        return  # which is told once all is collected
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return  # xdist's controller runs no test
     from faultkit.worlds import client
@@ -191,6 +204,8 @@ def _start_server(config: pytest.Config) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.config.option.collectonly and any(map(is_used_by, session.items)):
+        if refusal := _torch_refusal():
+            raise pytest.UsageError(refusal)
         _start_server(session.config)  # it imports torch while the first tests are set up
 
 

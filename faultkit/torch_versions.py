@@ -1,0 +1,42 @@
+"""Which torch faultkit works with: the versions of `pyproject.toml`, asked before any rank is started.
+
+What stands in torch's place on simulated ranks, and the hooks on the engine, rest on names that are private to torch.
+On a version that was never tried they may be gone or mean something else, and then a failure of faultkit would be told
+as one of the code under test.  So there faultkit does not start.  Nothing here imports torch.
+
+Left out: builds that were changed by others under a version that is in the range.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+
+__all__ = ["BELOW", "FROM", "TorchVersionError", "require_torch"]
+
+FROM = (2, 12)
+BELOW = (2, 15)
+
+
+class TorchVersionError(RuntimeError):
+    """The installed torch is none that faultkit works with."""
+
+
+@functools.cache
+def require_torch() -> None:
+    """Raises TorchVersionError, in one line, where there is no torch or one out of the range."""
+    try:
+        installed = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        installed = "none"
+    release = re.match(r"(\d+)\.(\d+)", installed)
+    if release is None or not FROM <= (int(release[1]), int(release[2])) < BELOW:
+        raise TorchVersionError(
+            f"torch must be {_text(FROM)} or later and older than {_text(BELOW)} (got {installed}); for example: "
+            f"pip install 'torch>={_text(FROM)},<{_text(BELOW)}'"
+        )
+
+
+def _text(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
