@@ -26,6 +26,7 @@ INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LINE = "faultkit: interrupted\n"
 AGAIN_SECONDS = 0.01
+_exit = os._exit  # which raises while a module is imported (`faultkit.importing`)
 SHOW_CURSOR = "\r\x1b[K\x1b[?25h"  # a progress bar has hidden it
 
 
@@ -131,4 +132,4 @@ def _leave() -> None:
         os.write(2, line.encode())
     except OSError:
         pass
-    os._exit(INTERRUPTED)
+    _exit(INTERRUPTED)

@@ -87,11 +87,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 def serve(socket_path: str, call: LoadCall) -> None:
     """Load what comes until the other end closes."""
-    from faultkit.worlds.channel import Channel, ChannelClosed
+    from faultkit.worlds.channel import Channel, ChannelClosed, address
 
     place = os.path.dirname(socket_path)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.connect(socket_path)
+    with address(socket_path) as name:
+        connection.connect(name)
     channel = Channel(connection)
     _prepare()
     adopt_orphans()

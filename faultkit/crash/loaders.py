@@ -134,12 +134,14 @@ class Loaders:
 
     def _start(self) -> None:
         from faultkit.worlds import World
+        from faultkit.worlds.channel import address
 
         place = self._stack.enter_context(Place())
         self.objects = Objects(place.path / "objects")
         listener = self._stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         socket_path = str(place.path / "judge")
-        listener.bind(socket_path)
+        with address(socket_path) as name:
+            listener.bind(name)
         listener.listen(self.count)
         world = World(self.count, kind="fresh", backend="", timeout=RUN_SECONDS_MAX, preload=self._preload)
         thread = threading.Thread(

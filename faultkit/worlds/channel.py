@@ -9,14 +9,17 @@ ordering between channels, and any retry.
 from __future__ import annotations
 
 import array
+import contextlib
+import os
 import pickle
 import select
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Channel", "ChannelClosed", "ChannelTimeout"]
+__all__ = ["Channel", "ChannelClosed", "ChannelTimeout", "address"]
 
 HEADER = struct.Struct("!QI")  # bytes of the body, descriptors that come with it
 DESCRIPTORS_PER_MESSAGE_MAX = 16
@@ -31,6 +34,16 @@ class ChannelClosed(ConnectionError):
 
 class ChannelTimeout(TimeoutError):
     """The deadline passed before the message was through."""
+
+
+@contextlib.contextmanager
+def address(path: str) -> Iterator[str]:
+    """A short name, for the meantime, of a socket at `path`: an address has 107 bytes, a TMPDIR may have more."""
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"
+    finally:
+        os.close(folder)
 
 
 class Channel:

@@ -281,7 +281,8 @@ def test_a_background_job_goes_on_at_the_terminals_ctrl_c(started, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)]
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGKILL, -9)],
 )
 def test_however_a_sweep_is_ended_ranks_and_directories_go_with_it(started, tmp_path, number, status):
     marks = tmp_path / "marks"
@@ -304,7 +305,8 @@ def test_however_a_sweep_is_ended_ranks_and_directories_go_with_it(started, tmp_
     ranks = [os.pidfd_open(int(mark.name)) for mark in marks.iterdir()]
     assert all(directory.is_dir() for directory in directories)
     process.send_signal(number)
-    assert process.wait(SECONDS_MAX) == status
+    out, err = process.communicate(timeout=SECONDS_MAX)
+    assert (process.returncode, out, err) == (status, "", "faultkit: interrupted\n" if status == 130 else "")
     for rank in ranks:
         assert select.select([rank], [], [], SECONDS_MAX)[0], "a rank outlived its sweep"
         os.close(rank)

@@ -46,10 +46,12 @@ def faultkit(capsys):
 
 @pytest.fixture
 def answering():
-    """This process answers Ctrl-C, which a background job does not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """This process answers Ctrl-C, which a background job does not, and SIGHUP."""
+    numbers = (signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number in numbers:
+        signal.signal(number, before[number])
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ for step in range(20):
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_what_was_found_until_an_interrupt_is_told_and_written(faultkit, tmp_path, name, answering):
     script, told, kept = tmp_path / "train.py", tmp_path / "found.json", tmp_path / "found.crash"
     script.write_text(INTERRUPTING.format(signal=name))
@@ -163,6 +165,30 @@ def test_damage_that_every_load_notices_exits_with_zero(faultkit):
         "damage", "dcp-fresh,elements=8", "--world", 1, "--actions", "delete", "--jobs", 1
     )
     assert status == 0 and "noticed" in out and "WRONG" not in out
+
+
+def test_a_temporary_directory_may_have_a_long_name(faultkit, tmp_path, monkeypatch):
+    from faultkit.worlds import directories
+
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(directories, "in_memory", lambda: None)  # as where /dev/shm is full
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    arguments = (
+        "damage",
+        "dcp-fresh,elements=8",
+        "--world",
+        1,
+        "--actions",
+        "delete",
+        "--samples",
+        1,
+        "--jobs",
+        1,
+    )
+    status, _, err = faultkit(*arguments)
+    assert (status, err) == (0, "")
+    assert list(long.iterdir()) == []
 
 
 WRONG = [
