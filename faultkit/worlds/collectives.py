@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from faultkit.injection import engine
 from faultkit.worlds.memory import RankMemory
 
 __all__ = ["attach", "install"]
@@ -217,6 +216,8 @@ def _store(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _operation(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    from faultkit.injection import engine  # which imports torch, as `install` does and this module does not
+
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if _memory is None:
             return original(self, *args, **kwargs)
