@@ -26,7 +26,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 
 from faultkit.plan import FaultPlan
-from faultkit.worlds import collectives, engine_state, idleness, modules, residue, threads, transport
+from faultkit.worlds import (
+    collectives,
+    engine_state,
+    idleness,
+    modules,
+    residue,
+    subgroups,
+    threads,
+    transport,
+)
 from faultkit.worlds.channel import Channel, ChannelClosed
 from faultkit.worlds.memory import IDLE, RUNNING, STARTING, RankMemory
 
@@ -160,7 +169,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     from faultkit.injection import arm
     from faultkit.injection.errors import describe
 
-    _destroy_subgroups()
+    subgroups.end_unkept()
     engine_state.put_back()
     threads_before = set(threads.of_python())
     leave: int | None = None
@@ -276,16 +285,6 @@ def _group_is_whole(spec: RankSpec) -> bool:
     if not dist.is_initialized():
         return False
     return dist.get_rank() == spec.rank and dist.get_world_size() == spec.size
-
-
-def _destroy_subgroups() -> None:
-    """End the groups that the last run made; at its end, that would have woken ranks which wait in them."""
-    import torch.distributed as dist
-
-    for group in list(dist.distributed_c10d._world.pg_map):
-        if group is not dist.group.WORLD:
-            with contextlib.suppress(Exception):
-                dist.destroy_process_group(group)
 
 
 @contextlib.contextmanager

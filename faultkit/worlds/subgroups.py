@@ -1,0 +1,40 @@
+"""Process groups that a run made beside the default one: they end before the next run, unless somebody keeps them.
+
+They do not end with the run that made them, since that would wake ranks which still wait in them.  A group that code
+under test keeps, in a module or by a device mesh, is one that a job has for its whole life: it stays, and so does who
+uses it from run to run.  Whether it is kept is seen by its references: those of torch's own tables are known.
+
+Left out: who keeps only the name of a group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+from typing import Any
+
+__all__ = ["end_unkept"]
+
+TABLES = ("pg_map", "pg_names", "pg_group_ranks", "pg_backend_config", "pg_to_tag", "pg_coalesce_state")
+OWN_REFERENCES = 2  # by the list here and by the call that counts
+
+
+def end_unkept() -> None:
+    """End the groups of earlier runs to which nothing outside of torch refers."""
+    import torch.distributed as dist
+
+    world: Any = dist.distributed_c10d._world
+    groups = [group for group in world.pg_map if group is not dist.group.WORLD]
+    if any(_is_kept(world, groups, place) for place in range(len(groups))):
+        gc.collect()  # a cycle of dead objects keeps nothing
+    ended = [place for place in range(len(groups)) if not _is_kept(world, groups, place)]
+    for place in ended:
+        with contextlib.suppress(Exception):
+            dist.destroy_process_group(groups[place])
+
+
+def _is_kept(world: Any, groups: list[Any], place: int) -> bool:
+    in_tables = sum(groups[place] in getattr(world, name, ()) for name in TABLES)
+    in_tables += sum(one is groups[place] for tagged in world.tags_to_pg.values() for one in tagged)
+    return sys.getrefcount(groups[place]) > in_tables + OWN_REFERENCES
