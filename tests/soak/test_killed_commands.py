@@ -156,7 +156,9 @@ def soak(tmp_path, names, endings, moments, seed):
                 found, was_over, _ = mistakes(root, name, ENDINGS[ending], seconds, gap_seconds)
                 over += was_over
                 if found:
-                    wrong[f"{name}, {ending} after {seconds:.3f} s, gap {gap_seconds:g}"] = found
+                    what = f"{name}, {ending} after {seconds:.3f} s, gap {gap_seconds:g}"
+                    wrong[what] = found
+                    print(f"{what}: {found}", flush=True)
     until = time.monotonic() + PATIENT_SECONDS
     while (left := temporary() - before) and time.monotonic() < until:
         time.sleep(0.1)  # those of others, too
