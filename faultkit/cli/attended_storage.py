@@ -134,7 +134,7 @@ def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
         scenario = kept.to_scenario()
         with crash.Judge(scenario, workers=1, timeout_seconds=kept.timeout_seconds) as judging:
             judging.expect(kept.new, kept.old)
-            return judging.judge(state)
+            return judging.judge(state).held_to(state.witness)
 
     with endings.in_order():
         judgement = _carried_out(judge)

@@ -83,6 +83,7 @@ class Answer(msgspec.Struct, frozen=True):
     wrote: bool = False
     values: bytes = b""
     sides: tuple[str, ...] = ()
+    step: int = -1
 
 
 def serve(socket_path: str, call: LoadCall) -> None:
@@ -264,6 +265,7 @@ def _answer(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -> A
     sys.stdout.flush()
     questions = trace.finish() if trace is not None else None
     told: dict[str, Any] = {
+        "step": getattr(result[1], "step", -1),
         "questions": questions,
         "opaque": trace is not None and trace.opaque,
         "wrote": trace is not None and trace.wrote,

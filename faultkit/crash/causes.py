@@ -152,7 +152,7 @@ class Causes:
                 smaller = self._state(witness.model, done, less, grown & less, witness.phase)
                 if smaller is None:
                     continue
-                judgement = judge.judge(smaller)
+                judgement = judge.judge(smaller).held_to(smaller.witness)
                 if judgement.verdict == sort.judgement.verdict:
                     lost, grown, sort.state, sort.judgement = less, grown & less, smaller, judgement
         sort.roles = roles(self.space, lost)

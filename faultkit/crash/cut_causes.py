@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from faultkit.crash.state import Judgement, Witness
+from faultkit.crash.state import LOST_WORK, Judgement, Witness
 from faultkit.crash.telling import without_numbers
 
 __all__ = ["Cut", "Levels", "cut_of", "leaves_of", "split"]
@@ -89,4 +89,5 @@ def leaves_of(judgement: Judgement) -> tuple[str, ...]:
         sides.setdefault(leaf, set()).add(side)
     wrong = tuple(leaf for leaf, of_leaf in sides.items() if "wrong" in of_leaf)
     both = tuple(leaf for leaf, of_leaf in sides.items() if len(of_leaf) > 1)
-    return wrong or both or judgement.sides
+    lost = (LOST_WORK,) if judgement.type_name == LOST_WORK else ()
+    return wrong or both or lost or judgement.sides

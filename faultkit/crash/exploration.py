@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,7 @@ def explore(
     on_progress: Callable[[str, int, int], object] | None = None,
     on_interrupt: Callable[[Exploration], object] | None = None,
     judging: Any = None,
+    acknowledged: Sequence[tuple[int, tuple[int, ...], int]] = (),
 ) -> Exploration:
     """Explore the crashes of a save.
 
@@ -66,6 +67,8 @@ def explore(
     timeout_seconds, memory_bytes: of each load.
     on_progress(model, explored, judged) is called now and then.  on_interrupt(exploration) is called with what was
     found until a KeyboardInterrupt, which then goes on.  judging: another judge, used as `Judge` is.
+    acknowledged: steps with the operations that each took and the one by which it was acknowledged: a load that says
+    that it resumed from an older step has lost work.
 
     Raises ScenarioError where the save, or the load of the finished save, does not go through without a crash,
     and where a state audited loads as something else than pruning said; ValueError for a model or number out of
@@ -85,7 +88,7 @@ def explore(
     if recording is None:
         recording = record_save(scenario, world, plan, backend)
     begun = time.monotonic()
-    space = Space(recording, bound)
+    space = Space(recording, bound, acknowledged)
     causes = Causes(space, scenario)
     counts: list[ModelCounts] = []
     if judging is not None:
@@ -196,14 +199,17 @@ def _explore_model(
     loaded_before = judge.loaded
     sample = Sample(seed)
     judged: dict[str, str] = {}
+    loads: dict[str, str] = {}  # without what is held against them for what had been acknowledged
     pairs = judge.judge_many(enumeration)
     over, interrupted, audited = False, False, 0
     try:
         for number, (state, judgement) in enumerate(_until(pairs, started + budget_seconds)):
-            judged[state.key] = judgement.verdict
+            loads[state.key] = judgement.verdict
+            held = judgement.held_to(state.witness)
+            judged[state.key] = held.verdict
             if not judgement.loaded and not isinstance(judge, WorldJudge):
                 sample.add(state, judgement, judge.not_asked(state, judgement))
-            causes.add(state, judgement)
+            causes.add(state, held)
             if on_progress is not None and number % 100 == 0:
                 on_progress(model, enumeration.explored, len(judged))
         over = time.monotonic() > started + budget_seconds and len(judged) < enumeration.distinct
@@ -214,7 +220,7 @@ def _explore_model(
     loaded = judge.loaded - loaded_before
     if not isinstance(judge, WorldJudge) and judge.pruning and not interrupted:
         try:
-            audited = audit(judge, sample.chosen(), judged, started + budget_seconds)
+            audited = audit(judge, sample.chosen(), loads, started + budget_seconds)
         except KeyboardInterrupt:
             interrupted = True
     counts = ModelCounts(

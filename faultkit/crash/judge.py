@@ -198,6 +198,7 @@ class Judge:
             detail=answer.detail,
             stack=answer.stack,
             sides=answer.sides,
+            step=answer.step,
         )
         if answer.wrote:
             self.wrote += 1

@@ -70,6 +70,8 @@ Row = tuple[
 class Enumeration:
     """The distinct states of one model, fewest losses first.  Iterate once; the counts are right afterwards.
 
+    A tree comes again where its phase is stricter, or more had been acknowledged.
+
     explored: states enumerated.  distinct: different trees.  complete: whether all within the bound came.
     words: the bound, with what it came to on this recording.
     """
@@ -93,7 +95,7 @@ class Enumeration:
         self._returned_done = space.done(space.returned)
 
     def __iter__(self) -> Iterator[State]:
-        phases: dict[tuple[int | str, ...], str] = {}
+        known: dict[tuple[int | str, ...], tuple[str, int]] = {}
         seen_masks: set[tuple[int, int]] = set()
         forest = self.space.forest
         for done, lost, grown, loss_count in self._all():
@@ -110,10 +112,11 @@ class Enumeration:
             parts = forest.parts(applied, grown)
             identity = forest.identity(parts)
             phase = "returned" if not self._required & ~applied else "during"
-            before = phases.get(identity)
-            if before == "returned" or before == phase:
+            acknowledged = self.space.acknowledged(done, lost)
+            before = known.get(identity)
+            if before is not None and before[0] in ("returned", phase) and before[1] >= acknowledged:
                 continue
-            phases[identity] = phase
+            known[identity] = (phase, acknowledged)
             if before is None:
                 self.distinct += 1
             yield forest.state(parts, self.witness(done, lost, grown, phase, loss_count))

@@ -5,6 +5,7 @@ The rules by which a sync persists something are those of `faultkit.crash.models
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from faultkit.crash.bounds import Bound
@@ -22,7 +23,12 @@ __all__ = ["Space"]
 class Space:
     """A recording made ready: its units, order, cuts and trees, shared by all models."""
 
-    def __init__(self, recording: Recording, bound: Bound | None = None) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        bound: Bound | None = None,
+        acknowledged: Sequence[tuple[int, tuple[int, ...], int]] = (),
+    ) -> None:
         self.recording = recording
         self.bound = bound or Bound()
         self.history: History = read_history(recording, self.bound.pieces)
@@ -36,6 +42,21 @@ class Space:
             for number, step in enumerate(chain)
         }
         self._persisted: dict[tuple[str, int], int] = {}
+        self._acknowledged = [
+            (step, self.history.mask(made), self.history.mask((self._changing_from(by),)))
+            for step, made, by in acknowledged
+        ]
+
+    def _changing_from(self, index: int) -> int:
+        """The first operation from `index` on that changed something; -1 where there is none."""
+        return min((one for one in self.history.of_operation if one >= index), default=-1)
+
+    def acknowledged(self, done: int, lost: int) -> int:
+        """The newest step that was acknowledged by what was `done`, of which all is there that it took; 0 for none."""
+        applied = done & ~lost
+        return max(
+            (step for step, made, by in self._acknowledged if not made & ~applied and by & done), default=0
+        )
 
     def done(self, cut: Clock) -> int:
         """Mask of the units that had been issued at `cut`."""

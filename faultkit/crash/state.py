@@ -24,6 +24,9 @@ HUNG = "HUNG"  # the load did not return in time
 DIED = "DIED"  # the process that loads died: a signal, an exit, out of memory
 
 
+LOST_WORK = "LostWork"  # the type of such an error
+
+
 class Witness(msgspec.Struct, frozen=True):
     """How a state came about, enough to build it again from its recording (`crash.rebuild`).
 
@@ -34,6 +37,7 @@ class Witness(msgspec.Struct, frozen=True):
     phase: "during" the save, or "returned" where save had returned on every rank.
     loss_count: how many operations are lost, each un-synced stretch of a file counted once.
     pieces: into how many pieces a stretch of writes was cut.
+    acknowledged: the newest step that the job had acknowledged by then and that no crash took; 0 where that is none.
     """
 
     model: str
@@ -43,6 +47,7 @@ class Witness(msgspec.Struct, frozen=True):
     phase: str = "during"
     loss_count: int = 0
     pieces: int = 3
+    acknowledged: int = 0
 
 
 class State(msgspec.Struct, frozen=True):
@@ -69,7 +74,8 @@ class Judgement(msgspec.Struct, frozen=True):
     verdict: one of the words above.  type_name, message: of the error, if one was raised.  detail: which leaf,
     how many elements of which kind.  stack: where it hung.  loaded: False where an earlier load that read the
     same answered for this state.  sides: which leaves are new, old or wrong, their names without numbers
-    ("new weight of rank *"); () where nothing was loaded.
+    ("new weight of rank *"); () where nothing was loaded.  step: from which step the load says that it resumed, -1
+    where that is not asked.
     """
 
     verdict: str
@@ -79,6 +85,19 @@ class Judgement(msgspec.Struct, frozen=True):
     stack: str = ""
     loaded: bool = True
     sides: tuple[str, ...] = ()
+    step: int = -1
+
+    def held_to(self, witness: Witness) -> Judgement:
+        """The same, or an ERROR where it resumed from an older step than had been acknowledged."""
+        if self.verdict not in (NEW, OLD, ABSENT) or not 0 <= self.step < witness.acknowledged:
+            return self
+        return Judgement(
+            ERROR,
+            LOST_WORK,
+            f"resumed from step {self.step}, although the job had completed the checkpoint of step "
+            f"{witness.acknowledged} and gone on, and no crash took it",
+            step=self.step,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in msgspec.structs.asdict(self).items() if value != ""}

@@ -24,6 +24,7 @@ def make_witness(space: Space, model: str, done: int, lost: int, grown: int, pha
         phase=phase,
         loss_count=len({(unit.kind, unit.stretch if unit.kind == DATA else unit.number) for unit in gone}),
         pieces=space.bound.pieces,
+        acknowledged=space.acknowledged(done, lost),
     )
 
 

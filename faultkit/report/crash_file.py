@@ -41,11 +41,13 @@ class KeptFinding(msgspec.Struct, frozen=True):
     allowed: tuple[str, ...]
     key: str
     tree: dict[str, Any]
+    acknowledged: int = 0
 
     def state(self) -> State:
         from faultkit.crash import State, Witness
 
-        return State(key=self.key, witness=Witness(model="kept", done=()), tree=_tree(self.tree))
+        witness = Witness(model="kept", done=(), acknowledged=self.acknowledged)
+        return State(key=self.key, witness=witness, tree=_tree(self.tree))
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +145,12 @@ def keep(found: Exploration, *, scenario: str = "", job: Job | None = None) -> b
     kept = Kept(
         findings=tuple(
             KeptFinding(
-                finding.text(), finding.verdict, finding.allowed, finding.state.key, _told(finding.state.tree)
+                text=finding.text(),
+                verdict=finding.verdict,
+                allowed=finding.allowed,
+                key=finding.state.key,
+                tree=_told(finding.state.tree),
+                acknowledged=finding.state.witness.acknowledged,
             )
             for finding in found.findings
         ),

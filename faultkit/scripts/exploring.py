@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from faultkit.scripts.acknowledging import acknowledged_by
 from faultkit.scripts.resuming import Resumption, contents_of, digest_of, step_of, with_directory
 from faultkit.scripts.running import imports_of
 
@@ -180,8 +181,7 @@ def _complete(job: Job, directory: Path) -> tuple[tuple[str, int, dict[str, byte
             found.append((name, step, content))
     if not found:
         raise ScenarioError(
-            f"no checkpoint with a number in its name matches {job.checkpoints!r} after the run without a crash "
-            "(those that the run removes itself cannot be followed)"
+            f"no checkpoint with a number in its name matches {job.checkpoints!r} after the run without a crash"
         )
     return tuple(found)
 
@@ -255,6 +255,9 @@ def explore(
         recording, resumption = record_job(job, timeout_seconds=10 * timeout_seconds)
         options: dict[str, Any] = {"on_progress": on_progress} if on_progress is not None else {}
         scenario = scenario_of(job, resumption)
+        if job.checkpoints:
+            found = acknowledged_by(recording, job.checkpoints, DIRECTORY)
+            options["acknowledged"] = [(one.step, one.made, one.by) for one in found]
         if not needs_torch:
             options["judging"] = ScriptJudge(
                 scenario, workers=pool, pruning=pruning, timeout_seconds=timeout_seconds

@@ -125,14 +125,14 @@ class ScriptJudge:
 
     def _remember(self, state: State, answer: Any) -> Judgement:
         self.loaded += 1
-        verdict, type_name, message, detail, values, questions = answer
+        verdict, type_name, message, detail, values, questions, step = answer
         sides: tuple[str, ...] = ()
         if verdict == "VALUES":
             wrong = _differences(values, self._expected)
             verdict = "GARBAGE" if wrong else "NEW"
             detail = f"another {', another '.join(wrong)} than without a crash" if wrong else ""
             sides = tuple(f"wrong {name}" for name in wrong)
-        judgement = Judgement(verdict, type_name, message, detail, sides=sides)
+        judgement = Judgement(verdict, type_name, message, detail, sides=sides, step=step)
         answered = self._by_key[state.key] = msgspec.structs.replace(judgement, loaded=False)
         if self.pruning and questions is not None:
             self._knowledge.learn(state, questions, answered)

@@ -44,6 +44,12 @@ class LostWork(RuntimeError):
     """The command started from an older step than the newest complete checkpoint."""
 
 
+class Resumed(dict[str, Any]):
+    """The values, and the `step` that was resumed from, -1 where nothing is asked of it."""
+
+    step = -1
+
+
 class Resumption(msgspec.Struct, frozen=True):
     """Everything that one run of the command needs; called with the directory, it returns the values.
 
@@ -66,9 +72,7 @@ class Resumption(msgspec.Struct, frozen=True):
     def __call__(self, directory: Path) -> dict[str, Any]:
         return self.resumed(directory)
 
-    def resumed(
-        self, directory: Path, asked: Asked | None = None, limit: Limit | None = None
-    ) -> dict[str, Any]:
+    def resumed(self, directory: Path, asked: Asked | None = None, limit: Limit | None = None) -> Resumed:
         """The values; `asked` tells afterwards what they follow from, whether they came or an exception did.
 
         Raises ResumeFailed and LostWork, and TimeoutError where `limit` is reached.
@@ -93,15 +97,16 @@ class Resumption(msgspec.Struct, frozen=True):
         )
         if asked is not None and asked.questions is not None and not status:
             asked.questions += self._questions_after(directory, asked)
+        found = Resumed()
         if status:
             raise ResumeFailed(_how(status, output).replace(str(directory), "."))
         if self.step:
             step = self._step_of(outputs)
-            if step < newest:
+            found.step = step if newest is not None else -1
+            if step < (newest or 0):
                 raise LostWork(
                     f"resumed from step {step}, although the checkpoint of step {newest} is complete"
                 )
-        found: dict[str, Any] = {}
         for path in with_directory(self.results, directory):
             name = os.path.relpath(path, directory)
             try:
@@ -112,7 +117,9 @@ class Resumption(msgspec.Struct, frozen=True):
             for rank, text in enumerate(outputs):
                 name = "values" if rank == 0 else f"values of rank {rank}"
                 found[name] = [list(match) for match in _groups(self.values, text)]
-        return found or {"status": 0}
+        if not found:
+            found["status"] = 0
+        return found
 
     def refusal(self, values: dict[str, Any]) -> str | None:
         """Why nothing could be compared with these values of a finished training, None where something can."""
@@ -154,18 +161,19 @@ class Resumption(msgspec.Struct, frozen=True):
         return questions
 
     def newest_in(self, tree: dict[str, bytes | str | None], directory: str) -> int:
-        """As `newest_complete`, of a tree that is not on any disk; `directory` is the name of the directory there."""
+        """As `newest_complete`, of a tree that is not on any disk, and -1 for None; `directory` is its name there."""
         if digest_of_tree(tree, directory) == self.finished:
-            return 0
+            return -1
         steps = [
             step for name, step, content in self.complete if _lies_in(tree, f"{directory}/{name}", content)
         ]
         return max(steps, default=0)
 
-    def newest_complete(self, directory: Path) -> int:
-        """The step of the newest checkpoint that lies in `directory` as the run without a crash left it; else 0."""
-        if not self.complete or digest_of(directory) == self.finished:
-            return 0
+    def newest_complete(self, directory: Path) -> int | None:
+        """The step of the newest checkpoint that lies in `directory` as the run without a crash left it; 0 for none,
+        None where nothing is asked of it."""
+        if not self.checkpoints or digest_of(directory) == self.finished:
+            return None
         present = contents_of(self.checkpoints, directory)
         steps = [step for name, step, content in self.complete if present.get(name) == content]
         return max(steps, default=0)

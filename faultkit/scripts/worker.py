@@ -92,17 +92,17 @@ def _is_gone(descriptor: int) -> bool:
 
 
 def _resumed(load: Any, directory: Path, timeout_seconds: float, incoming: int) -> tuple[Any, ...]:
-    """(verdict, type of the error, its message, detail, values, what was asked of the tree or None)."""
+    """(verdict, type of the error, its message, detail, values, what was asked of the tree or None, step)."""
     asked = Asked(str(directory.parent))
     limit = Limit(Patience(timeout_seconds), incoming)
     try:
         values = load.resumed(directory, asked, limit)
-        return "VALUES", "", "", "", values, asked.questions
+        return "VALUES", "", "", "", dict(values), asked.questions, values.step
     except TimeoutError:
-        return "HUNG", "", "", f"no result within {timeout_seconds:g} s", None, None
+        return "HUNG", "", "", f"no result within {timeout_seconds:g} s", None, None, -1
     except Exception as error:
         message = str(error).replace(f"{directory}/", "").replace(str(directory), ".")
-        return "ERROR", type(error).__name__, message, "", None, asked.questions
+        return "ERROR", type(error).__name__, message, "", None, asked.questions, -1
     finally:
         end_all()  # before the directory goes, so that nothing writes to it any more
 
