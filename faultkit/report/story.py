@@ -9,7 +9,7 @@ a rank's output the end is shown.  Left out: colour, and any judgement of its ow
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from faultkit.checks import Account, Violation, account_of, examine, meaning_of, verdict_of
@@ -32,6 +32,9 @@ FAULTS_SHOWN = 40
 OUTPUT_LINES = 20
 OUTPUT_RANKS = 16
 STACK_LINES = 40
+MAY_STAY = (
+    "what a library keeps for its process may stay by name: allow_residue=['thread NAME'], or --allow-residue"
+)
 
 
 def tell(run: Any) -> str:
@@ -275,9 +278,11 @@ def _known(run: Any) -> Iterator[str]:
         yield f"  {text}  {name_ranks(ranks)}"
 
 
-def _broken(violations: Iterable[Violation]) -> Iterator[str]:
+def _broken(violations: Collection[Violation]) -> Iterator[str]:
     for violation in violations:
         yield _wrapped(f"{violation.verdict} ({violation.check}): {violation.evidence}")
+    if any(violation.check == "leaks" for violation in violations):
+        yield _wrapped(MAY_STAY, "    ")
 
 
 def _unreferenced(run: Any) -> Iterator[str]:

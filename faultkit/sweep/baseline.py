@@ -12,7 +12,6 @@ plan under which it fails.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +30,7 @@ from faultkit.worlds import Event, Run, World
 __all__ = ["Broken", "Sound", "establish"]
 
 RUN_COUNT = 5
+SLOW_RUN_COUNT = 2  # where a run takes all the time it has
 WATCHED_COUNT = 5  # watched runs that all fail before watching is said to be the cause
 NEW_COUNT = 2  # runs on new ranks before they are said to hold there
 
@@ -83,7 +83,6 @@ def establish(stage: Stage, world: World, places: tuple[Place, ...]) -> Sound | 
     """What the scenario comes to by itself.  Raises ScenarioError where it is not fit to be swept."""
     trials: list[_Trial] = []
     written: list[int] = []
-    deadline = time.monotonic() + world.timeout
 
     def attempt(watches: bool) -> None:
         is_new = not trials or not world.pids()
@@ -97,11 +96,11 @@ def establish(stage: Stage, world: World, places: tuple[Place, ...]) -> Sound | 
     last = trials[-1]
     if not last.failed:
         return Sound(reach_of(last.run, places), written[0])
-    while len(trials) < RUN_COUNT and time.monotonic() < deadline:
+    while len(trials) < (RUN_COUNT if _ends_in_time(trials, world) else SLOW_RUN_COUNT):
         # plainly and watched in turn, where it is the watched run that failed
         attempt(last.is_watched and len(trials) % 2 == 1)
     _require_fit_for_used_ranks(stage, world, trials)
-    while _fails_only_watched(trials) and time.monotonic() < deadline:
+    while _fails_only_watched(trials) and _ends_in_time(trials, world):
         if sum(one.is_watched for one in trials) == WATCHED_COUNT:
             _refuse_watching(stage, last)
         attempt(True)
@@ -147,6 +146,11 @@ def _require_fit_for_used_ranks(stage: Stage, world: World, trials: list[_Trial]
         f"({used[0].run.verdict}): it keeps something, such as a process group, that ends with a run; {advice}",
         story_of(used[0].run, str(stage.scenario)),
     )
+
+
+def _ends_in_time(trials: list[_Trial], world: World) -> bool:
+    """Whether every run ended before its time was over: else one more costs all of it again."""
+    return all(one.run.seconds < world.timeout for one in trials)
 
 
 def _fails_only_watched(trials: list[_Trial]) -> bool:

@@ -277,3 +277,4 @@ def test_the_thread_in_which_a_planned_delay_lasts_is_excused_and_no_other(tmp_p
     assert left_on(run)["threads"] == ["delayed", "forgotten"]
     (violation,) = run.violations
     assert violation.evidence == "rank 0 had after the run, and not before: thread forgotten"
+    assert "may stay by name: allow_residue=['thread NAME']" in run.story()
