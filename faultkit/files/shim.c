@@ -312,6 +312,7 @@ static int64_t place_of(int fd, int64_t offset, int flags, ssize_t written);
 static int flags_of(const char *mode);
 static void dispatch_on(void), dispatch_off(void);
 #include "shim_faults.h"
+#include "shim_struck.h"
 
 /* -- opening ---------------------------------------------------------------------------------------- */
 

@@ -31,7 +31,9 @@ FLAGS = ("-shared", "-fPIC", "-O2", "-w", "-fvisibility=hidden", "-U_FORTIFY_SOU
 LIBRARIES = ("-ldl", "-lpthread")
 BUILD_SECONDS_MAX = 120.0
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
-_SOURCES = tuple(os.path.join(_FOLDER, name) for name in ("shim.c", "shim_faults.h"))
+_SOURCES = tuple(
+    os.path.join(_FOLDER, name) for name in ("shim.c", "shim_globs.h", "shim_faults.h", "shim_struck.h")
+)
 
 
 def compiler() -> list[str] | None:

@@ -55,6 +55,7 @@ def install(session: Session, patches: Patches) -> None:
     else:
         engine = _Engine(session, objects)
         _install_hooks(engine, patches)
+    objects.watch_storage(engine.is_in_attempt)
     for name in session.planned("comm"):
         hooked = engine.collective(name, vars(utils._DistWrapper)[name])
         patches.set_attribute(utils._DistWrapper, name, hooked)
@@ -136,6 +137,10 @@ class _Engine:
     def take_up(self, session: Session, objects: Objects) -> None:
         """Serve another session, from the beginning."""
         self.__init__(session, objects)  # type: ignore[misc]
+
+    def is_in_attempt(self) -> bool:
+        """Whether the calling thread is inside a save or a load of the stock engine."""
+        return any(getattr(self.thread, name, None) is not None for name in ("attempt", "beginning"))
 
     def storage_setup(self, original: Callable[..., Any]) -> Callable[..., Any]:
         arguments = Arguments(original)

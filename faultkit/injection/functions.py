@@ -31,7 +31,11 @@ from faultkit.wording import PlanError
 
 __all__ = ["install"]
 
-_IN_NATIVE_CODE = frozenset({"torch.save", "safetensors.save_file", "safetensors.load_file"})
+_IN_NATIVE_CODE = {  # where native code works on the file, and which argument is its path
+    "torch.save": (1, "f"),
+    "safetensors.save_file": (1, "filename"),
+    "safetensors.load_file": (0, "filename"),
+}
 
 
 def install(session: Session, patches: Patches) -> None:
@@ -70,10 +74,9 @@ def _hook(session: Session, patches: Patches, point: str, module: ModuleType, na
     hooked = _hooked(original)
     hooked.__faultkit_points__.add(point)
     if isinstance(owner, ModuleType):
-        for holder in list(sys.modules.values()):
-            for held_as, value in list(getattr(holder, "__dict__", {}).items()):
-                if value is original and isinstance(holder, ModuleType):
-                    patches.set_attribute(holder, held_as, hooked)
+        for holder, held_as in _holders(original):
+            if vars(holder).get(held_as) is original:
+                patches.set_attribute(holder, held_as, hooked)
     elif hooked is not original:
         kind = type(found) if isinstance(found, staticmethod | classmethod) else None
         patches.set_attribute(owner, last, hooked if kind is None else kind(hooked))
@@ -81,6 +84,23 @@ def _hook(session: Session, patches: Patches, point: str, module: ModuleType, na
         session.record("hooked", point=point)
 
 
+def _holders(original: Any) -> list[tuple[ModuleType, str]]:
+    """Every module that holds the function, and under which name; looked for again when modules were loaded since."""
+    modules = list(sys.modules.values())
+    count, found = _held.get(id(original), (0, []))
+    if count != len(modules):
+        found = [
+            (holder, name)
+            for holder in modules
+            if isinstance(holder, ModuleType)
+            for name, value in list(vars(holder).items())
+            if value is original
+        ]
+        _held[id(original)] = len(modules), found
+    return found
+
+
+_held: dict[int, tuple[int, list[tuple[ModuleType, str]]]] = {}
 _known: dict[int, Any] = {}  # by the number of the original, which the hook keeps alive
 
 
@@ -97,17 +117,16 @@ def _hooked(original: Any) -> Any:
 
 def _tell_of_file(session: Session, points: set[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Record of each fault that means the file of the call, and cannot reach it, that it was come by."""
-    given = [*args, *kwargs.values()]
-    path = next(
-        (os.path.abspath(os.fsdecode(one)) for one in given if isinstance(one, str | os.PathLike)), ""
-    )
+    name = min(_IN_NATIVE_CODE.keys() & points)
+    place, keyword = _IN_NATIVE_CODE[name]
+    given = args[place] if len(args) > place else kwargs.get(keyword)
+    path = os.path.abspath(os.fsdecode(given)) if isinstance(given, str | os.PathLike) else ""
     for index in session.of_files if path else ():
         fault = session.plan.faults[index]
         if index in session.told or not fault.hits_path(path):
             continue
         session.told.add(index)
         where, other = _why_not_reached(session)
-        name = min(points.intersection(_IN_NATIVE_CODE))
         why = (
             f"a native writer made that file, which faults of files do not reach {where}; {other}, and "
             f"'{name}' is a point everywhere"
@@ -134,7 +153,12 @@ def _plain_hook(original: Callable[..., Any]) -> Any:
 
     def entered(*args: Any, **kwargs: Any) -> Any:
         session, planned = _planned(points)
-        if session is not None and session.of_files and session.native is None and points & _IN_NATIVE_CODE:
+        if (
+            session is not None
+            and session.of_files
+            and session.native is None
+            and points & _IN_NATIVE_CODE.keys()
+        ):
             _tell_of_file(session, points, args, kwargs)
         if session is None or not planned:
             return original(*args, **kwargs)

@@ -4,9 +4,10 @@ For each planned point the class attribute at the innermost implementation (see 
 replaced while armed by a function that passes every call through, except for objects that the engine was
 handed: for those it counts the call and lets the session act.  So faults come from beneath your override,
 whose own ``try`` around ``super().write_data(...)`` meets them, and nothing is added to the object: it
-pickles, copies and compares as before, and its methods keep their signatures.  Only where the method is found
-on the instance and on no class (a duck-typed proxy, a replaced attribute) is the instance attribute wrapped,
-by a callable that pickles as the plain method.
+pickles, copies and compares as before, and its methods keep their signatures.  Objects of a watched interface
+(`Interposer.watch`) are met at their first call as well, where nobody hands them over: other engines drive writers
+and readers by themselves.  Only where the method is found on the instance and on no class (a duck-typed proxy, a
+replaced attribute) is the instance attribute wrapped, by a callable that pickles as the plain method.
 
 Calls of file systems, whose streams are faulted as well, are made in `faultkit.injection.files_streams`.  Left
 out: slots, properties, and methods that are looked up past the instance by C code.
@@ -46,7 +47,8 @@ def call_with_faults(
         return call(*args, **kwargs)
     _act(session, calls, "before")
     try:
-        result = call(*args, **kwargs)
+        with session.inside(points[0]):
+            result = call(*args, **kwargs)
     except BaseException:
         session.came_back(calls, False)
         raise
@@ -107,6 +109,9 @@ class _Known:
 
     def __init__(self, reference: Any) -> None:
         self.reference = reference
+        self.is_handed_over = (
+            True  # by the engine; else it was met by chance, and counts where no other call does
+        )
         self.layers: set[str] = set()
         self.entries: dict[str, tuple[type, tuple[str, ...]]] = {}
 
@@ -123,8 +128,48 @@ class Interposer:
         self._patched: set[tuple[type, str]] = set()
         self._innermost: Callable[[Any, str], type | None] = functools.cache(innermost)
         self._thread = threading.local()
+        self._watched: dict[type, Callable[[Any], None]] = {}
+        self._is_busy: Callable[[], bool] = bool
 
-    def attach(self, instance: Any, layers: Iterable[str]) -> None:
+    def watch(
+        self,
+        interface: type,
+        layers: tuple[str, ...],
+        adopt: Callable[[Any], None],
+        is_busy: Callable[[], bool],
+    ) -> None:
+        """Attach every instance of a class of `interface` at its first call, by `adopt`.
+
+        Save while `is_busy`, and within a call of the same point: there the objects count that are handed over.
+        Classes that are defined from now on are met, too.
+        """
+        names = sorted({name for layer in layers for name in self._session.methods(layer)})
+        if not names or self._session.closed:
+            return
+        self._watched[interface], self._is_busy = adopt, is_busy
+        waiting = [interface]
+        while waiting:
+            cls = waiting.pop()
+            waiting += cls.__subclasses__()
+            self._meet_class(cls, names)
+        meet = functools.partial(self._meet_class, names=names)
+
+        def met(cls: type, **kwargs: Any) -> None:
+            super(interface, cls).__init_subclass__(**kwargs)  # type: ignore[arg-type]
+            meet(cls)
+
+        self._patches.set_attribute(interface, "__init_subclass__", classmethod(met))
+
+    def _meet_class(self, cls: type, names: list[str]) -> None:
+        if getattr(cls, "__faultkit_own__", False):
+            return  # it carries out plans by itself
+        with self._lock:
+            for name in names:
+                owner = self._innermost(cls, name)
+                if owner is not None and not getattr(vars(owner)[name], "__isabstractmethod__", False):
+                    self._patch(owner, name)
+
+    def attach(self, instance: Any, layers: Iterable[str], *, is_handed_over: bool = True) -> None:
         """From now on faults of `layers` enter the methods of `instance`.  May be repeated."""
         with self._lock:
             if self._session.closed:
@@ -132,6 +177,8 @@ class Interposer:
             known = self._known.get(id(instance))
             if known is None or known.reference() is not instance:
                 known = self._known[id(instance)] = _Known(self._reference(instance))
+                known.is_handed_over = is_handed_over
+            known.is_handed_over = known.is_handed_over or is_handed_over
             for layer in layers:
                 if layer not in known.layers:
                     known.layers.add(layer)
@@ -225,12 +272,20 @@ class Interposer:
             known = self._adopted(instance)
             if known is None:
                 return ()
+        if not known.is_handed_over and self._is_busy():
+            return ()
         entry = known.entries.get(name)
+        if not known.is_handed_over and entry is not None and any(map(self._session.is_inside, entry[1])):
+            return ()
         return entry[1] if entry is not None and entry[0] is owner else ()
 
     def _adopted(self, instance: Any) -> _Known | None:
         for classes, adopt in reversed(getattr(self._thread, "adopting", ())):
             if type(instance) in classes:
+                adopt(instance)
+                return self._known.get(id(instance))
+        for interface, adopt in self._watched.items():
+            if isinstance(instance, interface) and not self._is_busy():
                 adopt(instance)
                 return self._known.get(id(instance))
         return None

@@ -80,6 +80,16 @@ class Objects:
         self._files = bool(session.planned("fs"))
         self.storage = self._files or any(map(session.planned, ("writer", "reader", "storage")))
 
+    def watch_storage(self, is_busy: Callable[[], bool]) -> None:
+        """Meet writers and readers that nobody hands over, as those of engines that drive them by themselves.
+
+        Nothing is met while `is_busy`: within an attempt those count that the engine was given.
+        """
+        for role, interface in (("writer", dcp.StorageWriter), ("reader", dcp.StorageReader)):
+            if any(map(self._session.planned, _LAYERS_OF[role])):
+                meet = functools.partial(self._see_storage, role, is_handed_over=False)
+                self._interposer.watch(interface, _LAYERS_OF[role], meet, is_busy)
+
     def show(
         self, op: str, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -158,10 +168,10 @@ class Objects:
                 if isinstance(element, Stateful):
                     self._interposer.attach(element, ("app",))
 
-    def _see_storage(self, role: str, storage: Any) -> None:
+    def _see_storage(self, role: str, storage: Any, *, is_handed_over: bool = True) -> None:
         own = carried(storage)
         if own is None:
-            self._interposer.attach(storage, _LAYERS_OF[role])
+            self._interposer.attach(storage, _LAYERS_OF[role], is_handed_over=is_handed_over)
         elif own.plan != self._session.plan and own.inner is not None:
             self._interposer.attach(own.inner, _LAYERS_OF[role])
         if self._files:

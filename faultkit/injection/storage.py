@@ -149,6 +149,7 @@ class Faulty:
     """
 
     _layer: ClassVar[str] = ""
+    __faultkit_own__ = True
 
     def __init_subclass__(
         cls, *, interface: type | None = None, layer: str | None = None, **kwargs: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
@@ -249,8 +250,14 @@ def test_a_simulated_rank_says_that_a_native_writer_made_the_file(tmp_path):
             assert found.verdict == "INERT"
             assert "a native writer made that file" in found.evidence
             assert f"'{name}' is a point everywhere" in found.evidence
+        run = world.run(save_a_text_to_a_stream, plan='fs.write("*.pt")=raise(OSError, EIO)')
+        assert "native" not in run.violations[0].evidence
         other = world.run(save_and_load, tmp_path, plan='fs.open("*.other")=raise(OSError, EIO)')
         assert "native" not in other.violations[0].evidence
+
+
+def save_a_text_to_a_stream():
+    torch.save("a.pt", io.BytesIO())
 
 
 def test_ranks_without_a_compiler_say_so(tmp_path):

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from faultkit import FaultPlan, PlanError, Verdict
+from faultkit.files import shim
 from faultkit.scenarios import ScenarioError, of_function
 from faultkit.sweep import sweep
 
@@ -215,3 +216,26 @@ def test_an_allowed_exception_is_allowed_in_the_command_that_replays_it():
     journal = sweep("dcp-save", world=2, plans=[plan])
     assert journal.results[0].outcomes[1].type == "DiskGone"
     assert journal.replay_command(journal.results[0]).endswith(f"--world 2 --allow {name}")
+
+
+def save_to_a_path(directory):
+    import torch
+    import torch.distributed as dist
+
+    torch.save(torch.ones(3), os.path.join(directory, f"rank{dist.get_rank()}.pt"))
+
+
+@pytest.mark.skipif(shim.compiler() is None, reason="needs a C compiler")
+def test_calls_of_native_writers_are_places_like_any_other():
+    journal = sweep(
+        of_function(save_to_a_path, "by a path"),
+        world=2,
+        points=('fs.open("*.pt")', 'fs.write("*.pt")'),
+        actions=("raise(OSError, ENOSPC)",),
+    )
+    assert list(verdicts(journal)) == [
+        f'{point}("*.pt")@{rank}=raise(OSError, ENOSPC)'
+        for point in ("fs.open", "fs.write")
+        for rank in (0, 1)
+    ]
+    assert all(result.fired for result in journal.results)
