@@ -71,6 +71,9 @@ def test_the_crashes_of_a_scenario_are_told_written_and_made_again(faultkit, tmp
     assert status == 1 and "MIX (allowed: OLD or NEW) killed after" in err
     assert found["complete"] and found["scenario"].startswith("dcp-overwrite")
     assert "MIX" in page.read_text() and "src=" not in page.read_text()
+    summary = next(line for line in err.splitlines() if "states of 1 model judged: " in line)
+    assert re.match(r"\d+ violations; \d+ states", summary) and summary in page.read_text()
+    assert found["totals"] == found["models"][0]["verdicts"]
     look = tmp_path / "look"
     status, out, err = faultkit("crash", "--replay", kept, "--into", look)
     assert (status, err) == (1, "")
@@ -96,12 +99,9 @@ def test_a_script_is_crashed_and_resumed_as_it_is(faultkit, train, tmp_path):
     assert status == 1 and "loaded again: ERROR" in out
 
 
-@pytest.mark.parametrize("code", [TRAIN, "import torch\n" + TRAIN], ids=["plain", "torch"])
-def test_a_pattern_that_finds_nothing_is_no_pass(faultkit, tmp_path, code):
-    script = tmp_path / "train.py"
-    script.write_text(code)
+def test_a_pattern_that_finds_nothing_is_no_pass(faultkit, train):
     asked = ("crash", "--models", "killed", "--jobs", 1, "--value")
-    status, out, err = faultkit(*asked, r"los (\S+)", "--", "python", script, "{out}")
+    status, out, err = faultkit(*asked, r"los (\S+)", "--", "python", train, "{out}")
     assert (status, out) == (2, "") and err.count("\n") == 1
     assert r"the pattern of values 'los (\\S+)' finds nothing in what the command prints" in err
 

@@ -173,3 +173,8 @@ def load_with_words_of_its_own(directory: Path) -> dict[str, object]:
 
 def is_a_key_error(error: BaseException) -> bool:
     return isinstance(error, KeyError)
+
+
+def say_no_to_twos(values: dict[str, torch.Tensor]) -> str | None:
+    numbers = values["target"].tolist()
+    return f"all of {numbers} are 2" if set(numbers) == {2.0} else None

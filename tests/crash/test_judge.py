@@ -14,6 +14,7 @@ from loads import (
     load_with_a_library,
     load_with_an_extension,
     load_with_words_of_its_own,
+    say_no_to_twos,
     scenario,
     state,
     tree,
@@ -95,6 +96,13 @@ def test_what_a_load_raises_where_nothing_is_is_absent_in_any_words():
         "no value": "ABSENT",
         "no other": "ERROR",
     }
+
+
+def test_values_of_a_finished_save_from_which_nothing_follows_are_refused():
+    with Judge(scenario(refuse=say_no_to_twos), workers=1) as judge:
+        with pytest.raises(ScenarioError, match=r"^scenario 'written': all of \[2.0, 2.0, 2.0, 2.0\] are 2$"):
+            judge.expect(NEW, OLD)
+        judge.expect(OLD, NEW)
 
 
 def test_a_rule_of_ones_own_for_what_is_absent_counts_alone():
