@@ -5,12 +5,14 @@ line and status 130.  Within `in_order` the first one is raised as KeyboardInter
 it fell into a destructor, which would lose it: ranks are ended and what was found is told.  The next one ends the
 process at once; the fork server ends the ranks and removes directories of a client that is gone.  Files that were
 begun (`beginning`) are removed.  A signal that is ignored, as SIGHUP is under nohup, stays so.
-Left out: the milliseconds in which the interpreter itself starts and ends; then a signal does what it does to any
-Python program.  Imports nothing but os, signal and sys, and no part of faultkit.
+While the interpreter itself ends, nothing is left to be ended, and the status stays what it is.
+Left out: the milliseconds in which it starts; then a signal does what it does to any Python program.  Imports nothing
+but atexit, os, signal and sys, and no part of faultkit.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -43,7 +45,8 @@ _state.begun = set()
 
 
 def install() -> None:
-    """Let signals end this process at once, from now on."""
+    """Let signals end this process at once, from now on until its last function has run; then they change nothing."""
+    atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, SIGNALS)  # registered first, and so called last
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)

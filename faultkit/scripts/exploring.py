@@ -9,7 +9,9 @@ compared then say so.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -157,7 +159,8 @@ def _own_directory() -> Iterator[Path]:
     """A directory for the length of a block; another process removes it should this one be killed."""
     from faultkit.worlds.directories import in_memory
 
-    directory = tempfile.mkdtemp(prefix="faultkit-", dir=in_memory())
+    # the remover is there before the directory is
+    directory = os.path.join(in_memory() or tempfile.gettempdir(), f"faultkit-{secrets.token_hex(8)}")
     remover = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", REMOVE, directory],
         stdin=subprocess.PIPE,
@@ -165,6 +168,7 @@ def _own_directory() -> Iterator[Path]:
         start_new_session=True,
     )
     try:
+        os.mkdir(directory, 0o700)
         yield Path(directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -128,6 +128,35 @@ def test_a_fault_that_does_not_fire_is_a_broken_promise(faultkit):
 
 
 @pytest.mark.parametrize(
+    ("command", "kind", "name", "expected"),
+    [
+        ("sweep", "warm", "wrong", 1),
+        ("sweep", "warm", "right", 0),
+        ("sweep", "simulated", "wrong", 1),
+        ("sweep", "auto", "wrong", 1),
+        ("replay", "fresh", "wrong", 1),
+        ("replay", "spawn", "wrong", 1),
+        ("replay", "simulated", "right", 0),
+    ],
+)
+def test_the_plan_that_breaks_nothing_finds_what_is_broken_by_itself(
+    faultkit, tmp_path, monkeypatch, command, kind, name, expected
+):
+    (tmp_path / "broken_scenario.py").write_text(
+        "from faultkit.scenarios import WrongContent\n"
+        "def wrong(): raise WrongContent('half of it')\n"
+        "def right(): pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    scenario = f"broken_scenario:{name}"
+    arguments = (scenario, "--plan", "") if command == "sweep" else ("", "--scenario", scenario)
+    status, out, err = faultkit(command, *arguments, "--world", 1, "--kind", kind)
+    assert (status, err) == (expected, "")
+    assert ("SILENT_WRONG" in out) == (expected == 1)
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["swep"], "did you mean 'sweep'?"),

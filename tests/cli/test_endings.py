@@ -117,6 +117,17 @@ def test_a_file_that_is_being_written_stays_what_it_was(name, tmp_path):
     assert os.listdir(tmp_path) == ["report"] and path.read_text() == "old"
 
 
+@pytest.mark.parametrize("name", SIGNALS)
+def test_while_the_interpreter_ends_the_status_stays_what_it_is(name):
+    code = (
+        "class Last:\n"
+        f"    def __del__(self, kill=os.kill, pid=os.getpid()): kill(pid, signal.{name})\n"
+        "last = Last()\nlast.itself = last\nsys.exit(7)"
+    )
+    assert ended(ALWAYS + code) == (7, "", "")
+    assert ended(code.join(["import os, signal, sys\n", ""]))[0] != 7  # any other program
+
+
 def test_the_handlers_of_the_caller_are_back_after_the_work():
     code = (
         "mine = {name: signal.signal(name, lambda *_: print('mine', flush=True)) for name in endings.SIGNALS}\n"
