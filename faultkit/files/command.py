@@ -22,9 +22,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from faultkit.files import commanded, guardian
-from faultkit.files.operations import Operation, Recording, RecordingError
+from faultkit.files.operations import Operation, Recording, RecordingError, UnseenWriter
 from faultkit.files.recording import (
     BACKENDS,
+    NEEDS_COMPILER,
     Spools,
     names_of_root,
     require_block_size,
@@ -109,7 +110,12 @@ def record_command(
     require_operations(recording, what_ran, failed=returncode != 0)
     if verify:
         died = () if returncode == 0 else tuple(range(recording.world_size))
-        recording = verified(recording, died, is_told)
+        try:
+            recording = verified(recording, died, is_told)
+        except UnseenWriter as error:
+            if backend is not None or library:
+                raise
+            raise UnseenWriter(f"{error}; {NEEDS_COMPILER}") from None
     return CommandRecorded(returncode, output, recording)
 
 

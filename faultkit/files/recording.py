@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "Recorded", "record"]
 
 BACKENDS = ("python", "preload")
+NEEDS_COMPILER = "'preload' would see it, and needs a C compiler: install one, or name it in CC"
 SHARED_MEMORY = "/dev/shm"
 SHARED_MEMORY_BYTES_MIN = 1 << 30
 TRIAL_BYTES, TRIAL_COUNT = 4 << 20, 3
@@ -104,9 +105,7 @@ def record(
         if (after.entries, after.links) == (before.entries, before.links):
             raise  # nobody was at work
         if shim.compiler() is None:
-            raise UnseenWriter(
-                f"{error}; 'preload' would see it, and needs a C compiler: install one, or name it in CC"
-            ) from None
+            raise UnseenWriter(f"{error}; {NEEDS_COMPILER}") from None
     put_back(roots[0], before)
     return recorded("preload")
 

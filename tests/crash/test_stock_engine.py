@@ -201,6 +201,14 @@ def test_a_load_that_needs_its_ranks_is_judged_on_them(two_ranks):
     assert mix.detail in ("rank 0 NEW, rank 1 OLD", "rank 0 OLD, rank 1 NEW")
 
 
+def test_ranks_that_find_nothing_say_so_in_their_own_words_and_one_rank_alone_does_not(two_ranks):
+    scenario = crash.Scenario(name="halves", save=save_new_half, load=load_on_ranks, load_ranks=2)
+    exploration = crash.explore(scenario, ("killed",), world=two_ranks)
+    (count,) = exploration.counts
+    assert set(count.verdicts) == {"ABSENT", "NEW", "ERROR"}
+    assert all("open(half-" in finding.at for finding in exploration.findings)
+
+
 def test_a_save_that_raises_without_any_crash_is_an_error(two_ranks):
     from faultkit.crash.scenario import ScenarioError
 

@@ -206,3 +206,19 @@ def test_a_script_that_has_a_sitecustomize_keeps_it(root, tmp_path):
         environment={"PYTHONPATH": str(tmp_path)},
     )
     assert (root / "x").read_text() == f"True{tmp_path}/sitecustomize.py"
+
+
+def test_without_a_compiler_a_command_that_writes_below_python_says_what_would_see_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", "/no/compiler")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import ctypes, os, sys\n"
+        "with open(sys.argv[1] + '/seen', 'w') as file: file.write('x')\n"
+        "ctypes.CDLL(None).open(os.fsencode(sys.argv[1] + '/unseen'), os.O_CREAT | os.O_WRONLY, 0o600)\n"
+    )
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, str(script), str(tmp_path / "out")]
+    with pytest.raises(
+        RecordingError, match=r"unseen \(on disk, .*'preload' would see it, and needs a C compiler"
+    ):
+        record_command(command, root=tmp_path / "out")
