@@ -16,7 +16,9 @@ __all__ = ["PlanError", "listed", "nearest", "printable", "seen", "shortened"]
 SEEN_LENGTH_MAX = 48
 WORDS_LISTED_MAX = 24
 WORD_LENGTH_MAX = 80
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
 
 
 class PlanError(ValueError):

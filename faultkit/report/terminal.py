@@ -138,7 +138,7 @@ def as_svg(journal: Journal, *, title: str = "") -> str:
     # rich points at fonts on a server of others; any monospaced font does
     without_fonts = re.sub(r"@font-face\s*\{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     return console.export_svg(
-        title=title or f"faultkit sweep {journal.scenario} --world {journal.world_size}",
+        title=printable(title or f"faultkit sweep {journal.scenario} --world {journal.world_size}"),
         code_format=without_fonts,
         unique_id="faultkit",
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 import pytest
 from sweep_journals import HUNG, journal, result, small_journal
 
 from faultkit import FaultPlan
+from faultkit.report import growth_page
 from faultkit.report.page import as_html, write_report
+from faultkit.report.terminal import as_svg
+from faultkit.scale import Cost, Growth, Point
 from faultkit.sweep.journal import Baseline
 
 
@@ -60,6 +64,44 @@ def test_what_an_engine_says_stays_text():
     page = Page(as_html(journal(result("writer.reset@0=hang", HUNG, evil), scenario=f"m:{evil}")))
     assert page.tags.count("script") == 1
     assert "alert(1)" in page.text
+
+
+CRAFTED = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</style><style>@import url(//evil)</style>",
+    "</pre></details></body></html><h1>HELD</h1>",
+    "<!-- --> --><b>",
+    "<![CDATA[<b>]]>",
+    "&lt;b&gt;&amp;",
+    "{{ 7 * 7 }}{% raw %}",
+    "javascript:alert(1)",
+    "\x00\x1b]0;title\x07\x9b2J\ufffe",
+    "[link=//evil]text[/link]",
+]
+
+
+def tags_of(text):
+    return sorted(Page(text).tags)
+
+
+@pytest.mark.parametrize("crafted", CRAFTED)
+def test_no_page_has_a_tag_or_an_attribute_that_came_from_a_rank_or_a_file(crafted):
+    def page(words):
+        return as_html(journal(result("writer.reset@0=hang", HUNG, words), scenario=f"m:{words}"))
+
+    def growth(words):
+        points = (Point(ranks=2, verdict=words, seconds=0.5, costs=(Cost(collective=words, messages=2),)),)
+        return growth_page.as_html(Growth(scenario=words, plan=words, torch=words, points=points))
+
+    for make in (page, growth):
+        assert tags_of(make(crafted)) == tags_of(make("harmless"))
+        assert "onerror" not in make(crafted) or "<img" not in make(crafted)
+    picture = as_svg(journal(result("writer.reset@0=hang", HUNG, crafted), scenario=f"m:{crafted}"))
+    names = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(picture).iter()}
+    assert names <= {"svg", "style", "defs", "clipPath", "rect", "text", "g", "circle"}
 
 
 def test_several_actions_and_plans_that_fit_no_row():
