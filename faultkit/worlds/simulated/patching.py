@@ -119,9 +119,9 @@ def _spawn(thread: threading.Thread | None, body: Callable[[], None]) -> int:
     rank.is_threaded = True
 
     def run() -> None:
-        from faultkit.worlds.simulated.torch_state import register_groups
+        from faultkit.worlds.simulated import names
 
-        register_groups(rank)
+        names.inherit(rank)
         body()
 
     task = parent.scheduler.spawn(rank, run, thread.name if thread is not None else "thread")

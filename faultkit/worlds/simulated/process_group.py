@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from faultkit.worlds.simulated import data_parallel
+from faultkit.worlds.simulated import data_parallel, names
 from faultkit.worlds.simulated.calls import GroupCalls
 from faultkit.worlds.simulated.groups import Group
 from faultkit.worlds.simulated.network import Network
@@ -83,6 +83,7 @@ class SimulatedGroup(GroupCalls):
 
     @property
     def group_name(self) -> str:
+        names.ask_for(self, self._name)
         return self._name
 
     def name(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.distributed import distributed_c10d
 
-from faultkit.worlds.simulated import data_parallel
+from faultkit.worlds.simulated import data_parallel, names
 from faultkit.worlds.simulated.opened_stores import (
     SimulatedFileStore,
     SimulatedHashStore,
@@ -23,7 +23,7 @@ from faultkit.worlds.simulated.ranks import Rank
 from faultkit.worlds.simulated.replacing import replace
 from faultkit.worlds.simulated.store import SimulatedPrefixStore, SimulatedStore, Values
 
-__all__ = ["RankWorld", "form_default_group", "install", "register_groups"]
+__all__ = ["RankWorld", "form_default_group", "install"]
 
 BACKEND_CONFIG = "cpu:gloo,cuda:gloo"
 DEFAULT_TAG = "ptd:0"
@@ -60,6 +60,7 @@ def install() -> None:
     _refuse_saves_by_process()
     data_parallel.install()
     torch._C._distributed_c10d._set_thread_isolation_mode(True)  # groups by name are looked up by thread
+    names.install()
 
 
 def _refuse_saves_by_process() -> None:
@@ -98,10 +99,3 @@ def form_default_group(
     world.pg_to_tag[group] = DEFAULT_TAG
     for tag in ("", DEFAULT_TAG):
         world.tags_to_pg.setdefault(tag, []).append(group)
-    distributed_c10d._register_process_group("0", group)
-
-
-def register_groups(rank: Rank) -> None:
-    """Make the rank's groups known by name to the calling thread, which is a new one of the rank."""
-    for group, name in rank.world.pg_names.items():
-        distributed_c10d._register_process_group(name, group)

@@ -38,8 +38,8 @@ def _view(rank: Rank) -> RankView:
     state = "finished" if rank.state == "paused" else rank.state
     if rank.state == "running" and main is not None and main.state is BLOCKED:
         blocked = _call(main)
-    groups = tuple(GroupState(group.group_name[:40], group.entered, 0, 0, 0) for group in rank.groups)
-    members = {group.group_name[:40]: group._shared.ranks for group in rank.groups}
+    groups = tuple(GroupState(group._name[:40], group.entered, 0, 0, 0) for group in rank.groups)
+    members = {group._name[:40]: group._shared.ranks for group in rank.groups}
     others = [_call(task) for task in rank.live_tasks() if rank.state == "running" and task.state is BLOCKED]
     return RankView(
         rank.number,
