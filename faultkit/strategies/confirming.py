@@ -28,7 +28,8 @@ def confirm(world: World, run: Run, fn: Callable[..., Any], *args: Any, **kwargs
         return run
     kind = "fresh" if world.kind == "warm" else world.kind  # no other kind keeps anything from run to run
     with world.like(kind=kind, timeout=run.timeout_seconds) as fresh:
-        again = fresh.run(fn, *args, plan=run.plan, may_not_fire=run.may_not_fire, **kwargs)
+        how = {"may_not_fire": run.may_not_fire, **run.chosen.options, **kwargs}
+        again = fresh.run(fn, *args, plan=run.plan, **how)
     if again.verdict == run.verdict:
         raise AssertionError(again.story())
     raise AssertionError(disagreement(run, again))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import hypothesis
 import pytest
@@ -52,6 +53,17 @@ def test_an_example_that_kills_ranks_replaces_them_for_the_next_one(two_ranks):
 
     examples()
     assert seen == ["HELD"] * 6
+
+
+def leaks_and_raises():
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    raise LookupError("nothing there")
+
+
+def test_a_run_is_confirmed_by_the_checks_that_were_chosen_for_it(two_ranks):
+    run = two_ranks.run(leaks_and_raises, no_check="leaks")
+    with pytest.raises(AssertionError, match=r"\AUNUSABLE: [\s\S]* not checked is leaks"):
+        strategies.confirm(two_ranks, run, leaks_and_raises)
 
 
 def test_a_run_that_held_is_given_back_unconfirmed(two_ranks):
