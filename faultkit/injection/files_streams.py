@@ -188,9 +188,18 @@ class _Opening:
         return getattr(self._inner, name)
 
     def _view(self, match: Match, stream: Any) -> bytes | None:
-        action, session = match[1].action, self._session
-        content = stream.read()
-        stream.seek(0)
+        index, fault, _, _ = match
+        action, session = fault.action, self._session
+        try:
+            content = stream.read()
+            stream.seek(0)
+        except Exception as error:
+            why = (
+                f"the stream cannot be read as a whole ({type(error).__name__}: {error}); "
+                "cut(bytes) needs no more of it than is asked for"
+            )
+            session.record("refused", fault=index, point=fault.point, path=self._path, why=why)
+            return None
         if isinstance(content, str):
             return None
         if action.name != "stale":

@@ -273,15 +273,11 @@ def test_the_hugging_face_writer_meets_them_too(armed, tmp_path):
 
 
 class Ranges(io.BytesIO):
-    """A reader as some stores have them: it gives only the ranges that were agreed on, never a whole."""
+    """A reader as some stores have them: it gives the ranges that are asked for, never a whole."""
 
     def read(self, size=-1, /):
-        assert 0 <= size <= 100, "this reader gives ranges alone"
+        assert size >= 0, "this reader gives ranges alone"
         return super().read(size)
-
-    def readinto(self, buffer, /):
-        assert len(buffer) <= 100, "this reader gives ranges alone"
-        return super().readinto(buffer)
 
 
 @pytest.mark.parametrize(
@@ -315,10 +311,12 @@ def test_what_is_cut_is_read_by_the_ranges_that_were_asked_for(action, kept):
 class RangedFiles(dcp.filesystem.FileSystem):
     """Local files, opened as `Ranges` where they are read."""
 
+    kind = Ranges
+
     @contextlib.contextmanager
     def create_stream(self, path, mode):
-        with super().create_stream(path, mode) as stream:
-            yield Ranges(stream.read()) if mode == "rb" and str(path).endswith(".distcp") else stream
+        with open(path, mode) as stream:
+            yield self.kind(stream.read()) if str(path).endswith(".distcp") else stream
 
 
 def test_a_reader_of_ranges_alone_meets_the_end_of_a_file_that_is_cut(armed, tmp_path):
@@ -329,3 +327,29 @@ def test_a_reader_of_ranges_alone_meets_the_end_of_a_file_that_is_cut(armed, tmp
     armed.run('fs.create_stream("*.distcp")=cut(2)', lambda: dcp.load(found, storage_reader=reader))
     assert len(armed.fired) == 1
     assert "ranges alone" not in str(armed.error) and armed.error is not None
+
+
+class Unsized(Ranges):
+    """One that does not know its size, either."""
+
+    def seek(self, offset, whence=io.SEEK_SET, /):
+        if whence == io.SEEK_END:
+            raise ValueError("whence must be SEEK_CUR or SEEK_SET")
+        return super().seek(offset, whence)
+
+
+class UnsizedFiles(RangedFiles):
+    kind = Unsized
+
+
+@pytest.mark.parametrize(("action", "fired"), [("cut(2)", 1), ("cut", 0), ("flip", 0)])
+def test_what_cannot_be_read_as_a_whole_is_left_as_it_is_and_told(armed, tmp_path, action, fired):
+    dcp.save(state(1.0), checkpoint_id=tmp_path)
+    reader = dcp.FileSystemReader(tmp_path)
+    reader.fs = UnsizedFiles()
+    found = {"bias": torch.zeros(3)}
+    armed.run(f'fs.create_stream("*.distcp")={action}', lambda: dcp.load(found, storage_reader=reader))
+    assert (len(armed.fired), len(armed.of("refused"))) == (fired, 1 - fired)
+    if not fired:
+        assert armed.error is None and found["bias"].tolist() == [1.0] * 3
+        assert "cannot be read as a whole" in armed.of("refused")[0]["why"]
