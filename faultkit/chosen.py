@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from faultkit.wording import shown
+
 __all__ = ["ALL", "Chosen"]
 
 
@@ -38,7 +40,7 @@ class Chosen(msgspec.Struct, frozen=True):
             if not isinstance(glob, str) or not glob:
                 raise ValueError(
                     "allow_residue must be globs over what the check leaks tells, such as 'thread fsspecIO' "
-                    f"(got {glob!r})"
+                    f"(got {shown(glob)})"
                 )
         for check in (*self.checks, *self.no_check):
             if not isinstance(check, Check):
@@ -54,7 +56,8 @@ class Chosen(msgspec.Struct, frozen=True):
         allow_residue: Iterable[str] | str | None = None,
     ) -> Chosen:
         """From what people write: a text for one of them, None for nothing."""
-        return cls(*(_several(one) for one in (checks, no_check, allow_residue)))
+        given = {"checks": checks, "no_check": no_check, "allow_residue": allow_residue}
+        return cls(*(_several(name, one) for name, one in given.items()))
 
     def names(self, default: tuple[Any, ...]) -> tuple[Any, ...]:
         """The checks to examine by, of `default` where none were named."""
@@ -115,11 +118,13 @@ class Chosen(msgspec.Struct, frozen=True):
 ALL = Chosen()
 
 
-def _several(value: Any) -> tuple[Any, ...]:
+def _several(name: str, value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
-    if isinstance(value, str) or hasattr(value, "find"):  # one name, or one check
+    if isinstance(value, str | bytes) or hasattr(value, "find"):  # one name, or one check
         return (value,)
+    if isinstance(value, type) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be one name or several, or None (got {shown(value)})")
     return tuple(value)
 
 

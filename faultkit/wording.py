@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["PlanError", "listed", "nearest", "printable", "seen", "shortened"]
+__all__ = ["PlanError", "listed", "nearest", "printable", "seen", "shortened", "shown"]
 
 SEEN_LENGTH_MAX = 48
 WORDS_LISTED_MAX = 24
@@ -56,6 +56,17 @@ def seen(value: object) -> str:
     if isinstance(value, int):
         return str(value) if value.bit_length() <= 128 else f"an int of {value.bit_length()} bits"
     return f"a value of type {type(value).__name__[:SEEN_LENGTH_MAX]}"
+
+
+def shown(value: object) -> str:
+    """The `repr` of any value where that is a short printable line, else what `seen` says of it; never raises."""
+    if value is None or isinstance(value, str | int | float):
+        return seen(value)
+    try:
+        text = repr(value)
+    except Exception:
+        return seen(value)
+    return text if len(text) <= WORD_LENGTH_MAX and text.isprintable() else seen(value)
 
 
 def nearest(word: object, words: Iterable[str]) -> str:

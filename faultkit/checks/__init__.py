@@ -31,6 +31,7 @@ from faultkit.checks.account import account_of
 from faultkit.checks.expected import Account
 from faultkit.checks.verdict import Verdict, meaning_of, verdict_of
 from faultkit.checks.violation import Violation
+from faultkit.wording import WORD_LENGTH_MAX, shown
 
 __all__ = [
     "CATALOGUE",
@@ -144,9 +145,9 @@ def named(one: str | Check) -> Check:
     """The check of that name, or the check itself.  Raises ValueError, which tells the nearest name there is."""
     if isinstance(one, Check):
         return one
-    if one not in CATALOGUE:
-        near = difflib.get_close_matches(str(one), CATALOGUE, n=1, cutoff=0.0)
+    if not isinstance(one, str) or one not in CATALOGUE:
+        near = difflib.get_close_matches(str(one)[:WORD_LENGTH_MAX], CATALOGUE, n=1, cutoff=0.0)
         raise ValueError(
-            f"check must be one of {', '.join(CATALOGUE)} (got {one!r}); did you mean {near[0]!r}?"
+            f"check must be one of {', '.join(CATALOGUE)} (got {shown(one)}); did you mean {near[0]!r}?"
         )
     return CATALOGUE[one]

@@ -21,13 +21,14 @@ from faultkit.crash.causes import Cause, Causes
 from faultkit.crash.found import Exploration, Finding, ModelCounts
 from faultkit.crash.judge import Judge
 from faultkit.crash.materialise import Place
-from faultkit.crash.models import MODELS, Enumeration
+from faultkit.crash.models import Enumeration
+from faultkit.crash.options import require
 from faultkit.crash.scenario import Scenario, ScenarioError, get
 from faultkit.crash.space import Space
 from faultkit.crash.state import Judgement, State
 from faultkit.crash.telling import at_words, lost_words, where_lines
 from faultkit.crash.world_judge import WorldJudge
-from faultkit.wording import listed, nearest, seen
+from faultkit.wording import shown
 
 if TYPE_CHECKING:
     from faultkit.files import Recording
@@ -76,15 +77,24 @@ def explore(
     """
     started = time.monotonic()
     scenario = get(scenario) if isinstance(scenario, str) else scenario
-    for model in models:
-        if model not in MODELS:
-            raise ValueError(
-                f"explore: a model must be one of {listed(MODELS)} (got {seen(model)}){nearest(model, MODELS)}"
-            )
-    if isinstance(budget_seconds, bool) or not budget_seconds > 0:
-        raise ValueError(
-            f"explore: budget_seconds must be a number of seconds above 0 (got {seen(budget_seconds)})"
+    require(
+        models=models,
+        backend=backend,
+        bound=bound,
+        seed=seed,
+        budget_seconds=budget_seconds,
+        workers=workers,
+        pruning=pruning,
+        timeout_seconds=timeout_seconds,
+        memory_bytes=memory_bytes,
+        on_progress=on_progress,
+        on_interrupt=on_interrupt,
+    )
+    if not isinstance(scenario, Scenario):
+        raise ScenarioError(
+            f"explore: the scenario must be a faultkit.crash.Scenario or a name (got {shown(scenario)})"
         )
+    _require_fitting(plan, world)
     if recording is None:
         recording = record_save(scenario, world, plan, backend)
     begun = time.monotonic()
@@ -131,6 +141,17 @@ def explore(
             on_interrupt(found)
         raise KeyboardInterrupt
     return found
+
+
+def _require_fitting(plan: Any, world: Any) -> None:
+    from faultkit.worlds import World
+    from faultkit.worlds.arguments import require_plan
+
+    try:
+        made = world if isinstance(world, World) else World(world)  # starts nothing, and says what is wrong
+    except ValueError as error:
+        raise ValueError(f"explore: world must be a World or how many ranks it has; {error}") from None
+    require_plan(plan).validate_for(made.size)
 
 
 def record_save(

@@ -26,6 +26,7 @@ import msgspec
 from faultkit.scripts.acknowledging import acknowledged_by
 from faultkit.scripts.resuming import Resumption, contents_of, digest_of, step_of, with_directory
 from faultkit.scripts.running import imports_of
+from faultkit.wording import shown
 
 if TYPE_CHECKING:
     from faultkit.crash import Bound, Exploration, Scenario
@@ -245,8 +246,23 @@ def explore(
     RecordingError where it wrote nothing.
     """
     from faultkit import crash
+    from faultkit.crash.options import require
     from faultkit.worlds import client
 
+    if not isinstance(job, Job):
+        raise TypeError(f"explore: job must be a faultkit.scripts.Job (got {shown(job)})")
+    require(
+        models=models,
+        bound=bound,
+        seed=seed,
+        budget_seconds=budget_seconds,
+        workers=workers,
+        pruning=pruning,
+        timeout_seconds=timeout_seconds,
+        memory_bytes=memory_bytes,
+        on_progress=on_progress,
+        on_interrupt=on_interrupt,
+    )
     needs_torch = _mentions_torch(job.resume or job.train)
     if needs_torch:
         client.warm_up()  # it imports torch while the job is recorded

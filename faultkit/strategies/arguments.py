@@ -5,18 +5,26 @@ Left out: what the arguments mean.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
 from hypothesis.errors import InvalidArgument
 
-from faultkit.plan import PlanError
-from faultkit.wording import listed, nearest, seen
+from faultkit.wording import listed, nearest, shown
 
-__all__ = ["checked_choices", "checked_range", "checked_size", "described", "rejecting"]
+__all__ = [
+    "about",
+    "checked_choices",
+    "checked_flag",
+    "checked_range",
+    "checked_size",
+    "described",
+    "rejecting",
+]
 
 WORLD_SIZE_MAX = 100_000
 
@@ -53,7 +61,7 @@ def checked_size(name: str, value: object, minimum: int = 1, maximum: int = WORL
     if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
         hint = "; a world has ranks from 0 to world_size - 1" if name == "world_size" else ""
         raise InvalidArgument(
-            f"{name} must be an integer from {minimum} to {maximum} (got {_shown(value)}){hint}"
+            f"{name} must be an integer from {minimum} to {maximum} (got {shown(value)}){hint}"
         )
     return value
 
@@ -78,27 +86,39 @@ def checked_choices(name: str, given: object, known: Iterable[str]) -> tuple[str
         return every
     words = (given,) if isinstance(given, str) else given
     if not isinstance(words, Iterable):
-        raise InvalidArgument(f"{name} must be words of {listed(every)} (got {_shown(given)})")
+        raise InvalidArgument(f"{name} must be words of {listed(every)} (got {shown(given)})")
     words = tuple(words)
     for word in words:
         if word not in every:
             hint = nearest(word, every)
-            raise InvalidArgument(f"{name} must be words of {listed(every)} (got {_shown(word)}){hint}")
+            raise InvalidArgument(f"{name} must be words of {listed(every)} (got {shown(word)}){hint}")
     if not words:
         raise InvalidArgument(f"{name} must name at least one of {listed(every)} (got none)")
     return tuple(word for word in every if word in words)
 
 
+@contextlib.contextmanager
+def about(name: str, of: str) -> Iterator[None]:
+    """Meanwhile, a refusal that speaks of the argument `of` speaks of `name`, by which the caller knows it."""
+    try:
+        yield
+    except InvalidArgument as error:
+        text = str(error)
+        if name == of or not text.startswith(of):
+            raise
+        raise InvalidArgument(f"{name}{text.removeprefix(of)}") from None
+
+
+def checked_flag(name: str, value: object) -> bool:
+    """`value` if it is True or False, else InvalidArgument."""
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"{name} must be True or False (got {shown(value)})")
+    return value
+
+
 def rejecting(name: str, read: Callable[[], Any]) -> Any:
-    """What `read` gives; an error of the plan grammar becomes InvalidArgument about the argument `name`."""
+    """What `read` gives; a refusal of it becomes InvalidArgument about the argument `name`."""
     try:
         return read()
-    except (PlanError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise InvalidArgument(f"{name}: {error}") from None
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, str | int | float | None | bool):
-        return seen(value)
-    text = repr(value)
-    return text if len(text) <= 80 else seen(value)

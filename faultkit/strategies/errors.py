@@ -32,6 +32,7 @@ from faultkit.actions import OWN_EXCEPTIONS, Action
 from faultkit.grammar import read_action
 from faultkit.strategies.arguments import checked_choices, described, rejecting
 from faultkit.strategies.swarm import Choices
+from faultkit.wording import shown
 
 __all__ = ["ACTION_FAMILIES", "ERROR_FAMILIES", "ONE_ERROR", "actions", "drawn_action", "exceptions"]
 
@@ -95,7 +96,7 @@ def drawn_action(given: object) -> st.SearchStrategy[Action] | Action:
         return given.map(_as_action)
     listed = [given] if isinstance(given, str | Action) else given
     if not isinstance(listed, Iterable):
-        raise InvalidArgument(f"actions must be a strategy, or actions or their texts (got {given!r})")
+        raise InvalidArgument(f"actions must be a strategy, or actions or their texts (got {shown(given)})")
     known = tuple(rejecting("actions", functools.partial(_as_action, one)) for one in listed)
     if not known:
         raise InvalidArgument("actions must hold at least one action (got none)")
@@ -109,7 +110,9 @@ def _as_action(one: object) -> Action:
         return read_action(one)
     if isinstance(one, type) and issubclass(one, BaseException):
         return Action("raise", (("exception", one),))  # type: ignore[arg-type]
-    raise InvalidArgument(f"actions must be Action values or texts such as 'raise(ValueError)' (got {one!r})")
+    raise InvalidArgument(
+        f"actions must be Action values or texts such as 'raise(ValueError)' (got {shown(one)})"
+    )
 
 
 @functools.cache

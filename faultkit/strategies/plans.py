@@ -22,6 +22,7 @@ from faultkit.points import Point, default_error
 from faultkit.spans import CALL_MAX
 from faultkit.strategies.arguments import (
     WORLD_SIZE_MAX,
+    about,
     checked_choices,
     checked_range,
     checked_size,
@@ -133,7 +134,8 @@ def rank_failures(
     `max_points` points fail, each on at most `max_ranks` ranks.  `exceptions` may be other raise actions, or
     a strategy of them.
     """
-    drawn = _Drawn(world_size, op, points, ("before", "future"), exceptions, max_ranks, None, coordinator)
+    with about("exceptions", of="actions"):
+        drawn = _Drawn(world_size, op, points, ("before", "future"), exceptions, max_ranks, None, coordinator)
     return drawn.plans(1, checked_size("max_points", max_points, 1, FAULTS_MAX))
 
 

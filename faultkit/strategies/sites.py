@@ -24,6 +24,7 @@ from faultkit.named_points import CALL
 from faultkit.plan import PlanError
 from faultkit.points import MOMENTS, Point, catalogue, find, require_moment
 from faultkit.strategies.arguments import checked_choices, rejecting
+from faultkit.wording import shown
 
 __all__ = ["COORDINATOR_ONLY", "LOAD_ORDER", "OPERATIONS", "SAVE_ORDER", "Site", "promised_sites", "sites_of"]
 
@@ -113,12 +114,12 @@ def sites_of(points: object, moments: object, op: str) -> tuple[Site, ...]:
         found = [site for site in promised_sites(op) if moments is None or site.moment in chosen]
         if not found:
             raise InvalidArgument(
-                f"moments must leave at least one of the points of a {op} (got {moments!r})"
+                f"moments must leave at least one of the points of a {op} (got {shown(moments)})"
             )
         return tuple(found)
     given = [points] if isinstance(points, str | Point) else points
     if not isinstance(given, Iterable):
-        raise InvalidArgument(f"points must be a collection of points or patterns (got {points!r})")
+        raise InvalidArgument(f"points must be a collection of points or patterns (got {shown(points)})")
     found = [site for point in given for site in _sites_of_one(point, chosen)]
     if not found:
         raise InvalidArgument("points must name at least one point (got none)")
@@ -127,14 +128,14 @@ def sites_of(points: object, moments: object, op: str) -> tuple[Site, ...]:
 
 def _sites_of_one(point: object, moments: tuple[str, ...]) -> list[Site]:
     if not isinstance(point, str | Point):
-        raise InvalidArgument(f"points must hold texts such as 'writer.write_data' (got {point!r})")
+        raise InvalidArgument(f"points must hold texts such as 'writer.write_data' (got {shown(point)})")
     text, files, moment = _PARTS.fullmatch(str(point)).groups(default="")  # type: ignore[union-attr]
     if text.startswith(f"{CALL}."):
         name, _, moment = moment.partition(":")
         text = f"{text}:{name}"
     chosen = _files_of(files) if files else ()
     if files and not text.startswith("fs."):
-        raise InvalidArgument(f"points: only points of layer 'fs' are of files (got {point!r})")
+        raise InvalidArgument(f"points: only points of layer 'fs' are of files (got {shown(point)})")
     if any(mark in text for mark in "*?["):
         # A point in time is no call of anything, so no pattern means it; it can be named.
         known = [p for p in catalogue() if fnmatch.fnmatchcase(str(p), text) and p.layer != "clock"]

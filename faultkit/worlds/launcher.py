@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from faultkit.wording import WORD_LENGTH_MAX, shown
 from faultkit.worlds.outcomes import Died, Outcome
 
 __all__ = [
@@ -39,10 +40,10 @@ TERMINATION_SECONDS = 1.0  # between SIGTERM and SIGKILL
 
 def require_launcher(launcher: Any) -> str:
     """`launcher` itself.  Raises ValueError, with the nearest one."""
-    if launcher not in LAUNCHERS:
-        near = difflib.get_close_matches(str(launcher), LAUNCHERS, n=1, cutoff=0.0)[0]
+    if not isinstance(launcher, str) or launcher not in LAUNCHERS:
+        near = difflib.get_close_matches(str(launcher)[:WORD_LENGTH_MAX], LAUNCHERS, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f"World: launcher must be one of {', '.join(LAUNCHERS)} (got {launcher!r}); nearest is {near!r}"
+            f"World: launcher must be one of {', '.join(LAUNCHERS)} (got {shown(launcher)}); nearest is {near!r}"
         )
     return str(launcher)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pathlib
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -22,7 +21,14 @@ from faultkit.worlds import client, interrupted, modules, slots, witness
 from faultkit.worlds import launcher as launchers
 from faultkit.worlds.arguments import (
     require_attempts,
+    require_backend,
+    require_flag,
+    require_function,
+    require_gpus,
     require_kind,
+    require_place,
+    require_plan,
+    require_preload,
     require_schedule,
     require_seconds,
     require_seed,
@@ -85,13 +91,12 @@ class World:
         self.timeout = require_seconds("timeout", timeout)
         self.seed = require_seed(seed)
         slot_count()  # says what is wrong with FAULTKIT_SLOTS
-        self._backend = backend
+        self._backend = require_backend(backend)
         self._group_timeout = (
             None if group_timeout is None else require_seconds("group_timeout", group_timeout)
         )
-        self._preload = tuple(preload)
-        if isinstance(gpus_per_rank, bool) or not isinstance(gpus_per_rank, int) or gpus_per_rank < 0:
-            raise ValueError(f"World: gpus_per_rank must be a number of GPUs from 0 (got {gpus_per_rank!r})")
+        self._preload = require_preload(preload)
+        self.gpus_per_rank = require_gpus(gpus_per_rank)
         if kind == "simulated" and (backend not in ("gloo", "") or gpus_per_rank):
             what = (
                 f"backend={backend!r}" if backend not in ("gloo", "") else f"gpus_per_rank={gpus_per_rank!r}"
@@ -100,7 +105,6 @@ class World:
                 f"World: simulated ranks talk as gloo does, or not at all, and have no GPUs (got {what}); "
                 "nearest is kind='fresh'"
             )
-        self.gpus_per_rank = gpus_per_rank
         self._lock = threading.Lock()
         self._crew: Crew | None = None
         self._worlds: dict[str, World] = {}  # of kind "auto": by kind, those that do its work
@@ -164,10 +168,15 @@ class World:
         PlanError, where the function does what simulated ranks cannot (`faultkit.worlds.simulated.refusals`).
         Whatever else the function does is an outcome, never an exception here.
         """
-        plan = FaultPlan.parse(plan) if isinstance(plan, str) else FaultPlan() if plan is None else plan
-        if not isinstance(plan, FaultPlan):
-            raise TypeError(f"World.run: plan must be a FaultPlan or its text (got {plan!r})")
+        plan = require_plan(plan)
         plan.validate_for(self.size)
+        require_function("the function", fn)
+        require_flag("may_not_fire", may_not_fire)
+        timeout_seconds = self.timeout if timeout is None else require_seconds("timeout", timeout)
+        schedule = require_schedule(schedule)
+        seed = None if seed is None else require_seed(seed)
+        require_attempts(attempts_after, then)
+        place = require_place(checkpoint_at, read_with)
         chosen = Chosen.of(checks, no_check, allow_residue)
         if self.kind == "auto":
             if schedule is not None:
@@ -193,13 +202,10 @@ class World:
             plans.require_carried(plan)
         elif schedule is not None:
             raise ValueError(f"{self!r}: only simulated ranks follow a schedule (got {schedule!r})")
-        schedule = require_schedule(schedule)
-        timeout_seconds = self.timeout if timeout is None else require_seconds("timeout", timeout)
-        require_attempts(attempts_after, then)
         call = Call(
             body=dump_call(fn, args, kwargs),
             plan=plan,
-            seed=self.seed if seed is None else require_seed(seed),
+            seed=self.seed if seed is None else seed,
             environment=dict(os.environ),
             directory=_directory(),
             path=list(sys.path),
@@ -207,9 +213,8 @@ class World:
             attempts_after=attempts_after,
             then=dump_call(then, args, kwargs) if then is not None else None,
             is_content_wanted=checkpoint_at is not None,
-            place=os.path.abspath(os.fsdecode(checkpoint_at)) if checkpoint_at is not None else "",
+            place=os.path.abspath(place) if place is not None else "",
         )
-        place = pathlib.Path(checkpoint_at).absolute() if checkpoint_at is not None else None
         before = self._reader.before(place, read_with) if place is not None else {}
         with self._lock:
             if self._closed:

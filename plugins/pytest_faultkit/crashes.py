@@ -45,6 +45,14 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
                 f"{listed(OPTIONS)}{nearest(name, OPTIONS)}",
                 pytrace=False,
             )
+    if marker.kwargs:
+        from faultkit.crash.options import require
+
+        try:
+            require(**marker.kwargs)
+        except ValueError as error:
+            told = str(error).replace("explore: ", "the marker crash: ", 1)
+            raise pytest.fail.Exception(f"{metafunc.definition.name}: {told}", pytrace=False) from None
     if "crash_states" not in metafunc.fixturenames:
         raise pytest.fail.Exception(
             f"{metafunc.definition.name}: the marker crash says what the fixture crash_states explores, and the "

@@ -18,7 +18,7 @@ import pytest
 
 from faultkit.chosen import ALL, Chosen
 from faultkit.plan import FaultPlan
-from faultkit.wording import listed, nearest, seen
+from faultkit.wording import listed, nearest, shown
 from faultkit.worlds import World
 from faultkit.worlds.launcher import NONE
 from pytest_faultkit import options
@@ -186,6 +186,10 @@ def _plans(node: pytest.Item, marker: pytest.Mark | None) -> list[Any]:
     _raises(marker)
     _chosen(marker)
     allow = given.get("allow", ())
+    if not isinstance(given.get("may_not_fire", False), bool):
+        raise TypeError(
+            f"the marker faults: may_not_fire must be True or False (got {shown(given['may_not_fire'])})"
+        )
     replayed = options.replay_plan(node.config, allow)
     if replayed is not None:
         return [pytest.param(replayed, id=_id(replayed))]
@@ -235,7 +239,7 @@ def _raises(marker: pytest.Mark | None) -> tuple[type[BaseException], ...]:
             name = one if isinstance(one, str) else type(one).__name__
             near = f"; nearest is raises={name}" if _names_an_exception(name) else ""
             raise TypeError(
-                f"the marker faults: raises must be a type of exception or a tuple of such (got {_shown(one)}){near}"
+                f"the marker faults: raises must be a type of exception or a tuple of such (got {shown(one)}){near}"
             )
         if issubclass(one, AssertionError):
             raise TypeError(
@@ -248,10 +252,6 @@ def _raises(marker: pytest.Mark | None) -> tuple[type[BaseException], ...]:
 def _names_an_exception(name: str) -> bool:
     found = getattr(builtins, name, None)
     return isinstance(found, type) and issubclass(found, BaseException)
-
-
-def _shown(value: Any) -> str:
-    return "()" if value == () else seen(value)
 
 
 def _id(plan: FaultPlan) -> str:

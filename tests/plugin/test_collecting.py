@@ -33,7 +33,7 @@ WRONG = {
     ),
     "raises_an_instance": (
         "@pytest.mark.faults('', raises=(OSError, KeyError('x')))\ndef test_it(): pass",
-        "test_it: *raises must be a type of *(got a value of type KeyError); nearest is raises=KeyError",
+        "test_it: *raises must be a type of *(got KeyError('x')); nearest is raises=KeyError",
     ),
     "raises_nothing": (
         "@pytest.mark.faults('', raises=())\ndef test_it(): pass",
@@ -46,6 +46,26 @@ WRONG = {
     "plan_of_two_values": (
         "@pytest.mark.faults(pytest.param('', ''))\ndef test_it(): pass",
         "test_it: the marker faults takes one plan in each pytest.param (got 2 values)",
+    ),
+    "may_not_fire": (
+        "@pytest.mark.faults('', may_not_fire='yes')\ndef test_it(): pass",
+        "test_it: the marker faults: may_not_fire must be True or False (got 'yes')",
+    ),
+    "allow": (
+        "@pytest.mark.faults('', allow=5)\ndef test_it(): pass",
+        "test_it: *allow*5*",
+    ),
+    "backend": (
+        "@pytest.mark.world(2, backend=5)\ndef test_it(): pass",
+        "test_it: World: backend must be the name of a backend *(got 5); nearest is 'gloo'",
+    ),
+    "crash_bound": (
+        "@pytest.mark.crash(bound=5)\ndef test_it(crash_states): pass",
+        "test_it: the marker crash: bound must be a faultkit.crash.Bound, or None (got 5); nearest is Bound(lost=5)",
+    ),
+    "crash_models": (
+        "@pytest.mark.crash(models='kiled')\ndef test_it(crash_states): pass",
+        "test_it: the marker crash: models must be some of the models *(got 'kiled'); did you mean 'killed'?",
     ),
     "rank": (
         '@pytest.mark.world(2)\n@pytest.mark.faults("writer.finish@2=raise(OSError)")\ndef test_it(): pass',

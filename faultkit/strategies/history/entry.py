@@ -15,7 +15,14 @@ from typing import Any
 from hypothesis.errors import InvalidArgument
 from hypothesis.stateful import RuleBasedStateMachine
 
-from faultkit.strategies.arguments import checked_choices, checked_range, checked_size
+from faultkit.strategies.arguments import (
+    about,
+    checked_choices,
+    checked_flag,
+    checked_range,
+    checked_size,
+    rejecting,
+)
 from faultkit.strategies.errors import ONE_ERROR
 from faultkit.strategies.history.draw import HISTORY_RULES, Drawn
 from faultkit.strategies.history.life import Rules
@@ -27,6 +34,7 @@ from faultkit.strategies.history.story import tell
 from faultkit.strategies.history.worlds import GivenWorlds, Grounds
 from faultkit.strategies.plans import fault_plans
 from faultkit.strategies.sites import sites_of
+from faultkit.wording import shown
 
 __all__ = ["LOAD_POINTS", "SAVE_POINTS", "checkpoint_history", "replay_history"]
 
@@ -75,7 +83,7 @@ def checkpoint_history(
     Raises InvalidArgument, or where a history breaks a promise AssertionError with the story of it.
     """
     if not isinstance(manager, Manager):
-        raise InvalidArgument(f"manager must be a Manager of functions (got {manager!r:.80})")
+        raise InvalidArgument(f"manager must be a Manager of functions (got {shown(manager)})")
     _require_functions(manager)
     chosen = checked_choices("rules", rules, HISTORY_RULES)
     if manager.prune is None:
@@ -97,9 +105,14 @@ def checkpoint_history(
         ),
     }
     plans: dict[str, Any] = {word: functools.cache(make) for word, make in made_plans.items()}
-    for make in plans.values():
-        make(high)  # so that a wrong argument is refused now
-    made = Grounds(timeout=timeout, worlds=worlds)
+    for word, make in plans.items():  # so that a wrong argument is refused now
+        with (
+            about("kills" if word == "kill" else "actions", of="actions"),
+            about("load_points" if word == "fail_restart" else "points", of="points"),
+        ):
+            make(high)
+    checked_flag("may_not_fire", may_not_fire)
+    made = rejecting("checkpoint_history", lambda: Grounds(timeout=timeout, worlds=worlds))
     saving, loading = sites_of(points, None, "save"), sites_of(load_points, None, "load")
     places = {
         word: tuple((site.point, site.moment) for site in sites)
@@ -127,8 +140,9 @@ def replay_history(
     Raises AssertionError with the story where a promise is broken, ValueError for a history that cannot be run.
     """
     if not isinstance(manager, Manager):
-        raise InvalidArgument(f"manager must be a Manager of functions (got {manager!r:.80})")
+        raise InvalidArgument(f"manager must be a Manager of functions (got {shown(manager)})")
     [refusal] = checked_choices("may_refuse", [may_refuse], [str(one) for one in Refusal])
+    checked_flag("may_not_fire", may_not_fire)
     steps = read_history(history)
     kept = None
     if folder is not None:
@@ -151,4 +165,4 @@ def _require_functions(manager: Manager) -> None:
     for name in ("save", "load_latest", "list", "prune"):
         function = getattr(manager, name)
         if not callable(function) and not (name in OPTIONAL and function is None):
-            raise InvalidArgument(f"manager: {name} must be a function (got {function!r:.80})")
+            raise InvalidArgument(f"manager: {name} must be a function (got {shown(function)})")

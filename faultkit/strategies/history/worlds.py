@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from faultkit.wording import shown
 from faultkit.worlds import World
+from faultkit.worlds.arguments import require_seconds
 from faultkit.worlds.directories import OwnedDirectory, in_memory
 
 __all__ = ["GivenWorlds", "Grounds"]
@@ -32,10 +34,22 @@ PRELOADED = (
 
 
 class Grounds:
-    """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed."""
+    """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed.
+
+    Raises ValueError for a timeout or worlds that are none.
+    """
 
     def __init__(self, *, timeout: float, worlds: GivenWorlds = None, kind: str = "warm") -> None:
-        self.timeout, self.kind, self.given = timeout, kind, worlds
+        is_given = worlds is not None
+        if is_given and (isinstance(worlds, type) or not (callable(worlds) or isinstance(worlds, Mapping))):
+            raise ValueError(
+                "worlds must be a mapping or a function from a number of ranks to a World, or None "
+                f"(got {shown(worlds)})"
+            )
+        for size, world in worlds.items() if isinstance(worlds, Mapping) else ():
+            if not isinstance(world, World):
+                raise ValueError(f"worlds must hold Worlds (got {shown(world)} for {shown(size)} ranks)")
+        self.timeout, self.kind, self.given = require_seconds("timeout", timeout), kind, worlds
         self._made: dict[int, World] = {}
         self._numbers = itertools.count(1)
         self._root: OwnedDirectory | None = None
