@@ -172,7 +172,12 @@ CALLED = {
     "scripts.explore": (scripts.explore, {"job": JOB}),
     **{name: (getattr(strategies, name), {"world_size": 4}) for name in STRATEGIES},
 }
-LEFT_OUT = {"recording", "judging", "folder"}  # values of our own making, and a place that is made
+LEFT_OUT = {
+    "recording",
+    "judging",
+    "acknowledged",
+    "folder",
+}  # values of our own making, and a place that is made
 
 
 def parameters_of(called):

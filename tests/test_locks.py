@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from tests.stock import TESTED
+from tests.stuck import SECONDS_MAX
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -85,7 +86,7 @@ def told(*arguments):
     if shutil.which("make") is None:
         pytest.skip("there is no make here")
     command = ["make", "-n", "--no-print-directory", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS_MAX, check=False)
 
 
 @pytest.mark.parametrize("torch", TESTED)
@@ -106,7 +107,12 @@ def test_each_torch_has_an_environment_of_its_own(tmp_path):
 
 def test_a_torch_without_a_lock_is_refused_with_those_that_have_one():
     refused = subprocess.run(
-        ["make", "test", "TORCH=9.9"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        ["make", "test", "TORCH=9.9"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
     )
     assert refused.returncode == 2
     assert f"torch 9.9 is not one of {' '.join(sorted(TESTED))}" in refused.stderr

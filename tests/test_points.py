@@ -19,6 +19,7 @@ from faultkit.points import (
     require_moment,
     torch_checkpoint_folder,
 )
+from tests.stuck import SECONDS_MAX
 
 
 def _methods_by_inspection(*classes):
@@ -204,7 +205,9 @@ def test_the_values_import_neither_torch_nor_pytest_nor_hypothesis():
         "assert faultkit.plan.FaultPlan.from_json(plan.to_json()) == plan\n"
         "print(sorted({'torch', 'numpy', 'pytest', '_pytest', 'hypothesis'} & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS_MAX
+    )
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 

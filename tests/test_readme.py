@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from faultkit import FaultPlan, cli
+from tests.stuck import SECONDS_MAX
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -32,13 +33,12 @@ def finish(folder, *command, status=0):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=100,
+        timeout=SECONDS_MAX,
     )
     assert done.returncode == status, done.stdout
     return done.stdout
 
 
-@pytest.mark.timeout(200)
 def test_the_tests_shown_pass_and_the_writer_that_swallows_fails_with_the_lines_shown(tmp_path):
     options = "--strict-markers -rA -p no:randomly -p no:cacheprovider"
     (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = {options}\n")

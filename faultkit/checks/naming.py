@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from faultkit.worlds.outcomes import ErrorRecord, Fired
 
-__all__ = ["Frame", "clip", "name_error", "name_fired", "name_ranks", "plural", "spans", "top_frames"]
+__all__ = [
+    "Frame",
+    "clip",
+    "name_error",
+    "name_fired",
+    "name_ranks",
+    "plural",
+    "spans",
+    "top_frames",
+    "user_frames",
+    "without_own_frames",
+]
 
 MESSAGE_CHARACTERS = 240
 FAILURES_NAMED = 4
@@ -97,9 +109,59 @@ _PY_SPY_FRAME = re.compile(r"^\s+(?P<function>[^\s(][^(]*?) \((?P<file>[^():]+):
 _THREAD = re.compile(r"^(Current thread|Thread) ")
 _MACHINERY = re.compile(
     r"(^|/)(threading|runpy|selectors|queue|contextlib|functools)\.py$|<frozen|<string>"
-    r"|(^|/)(multiprocessing|concurrent/futures|faultkit/worlds|faultkit/injection|cloudpickle)/"
+    r"|(^|/)(multiprocessing|concurrent/futures|faultkit/worlds|faultkit/injection|cloudpickle|pytest_faultkit)/"
+    r"|(^|/)site-packages/(hypothesis|_pytest|pluggy)/"
     r"|(^|/)torch/(utils/_contextlib|distributed/(c10d_logger|checkpoint/logger|checkpoint/api))\.py$"
 )
+
+
+_RUNNER = re.compile(r"(^|/)(pytest_faultkit|site-packages/(hypothesis|_pytest|pluggy))/")
+_OWN = str(Path(__file__).parents[1]) + "/"
+_INSTALLED = (str(Path(re.__file__).parents[1]) + "/", "<")  # the standard library, and code without a file
+
+
+def _is_machinery(file: str) -> bool:
+    return file.startswith(_OWN) or bool(_MACHINERY.search(file))
+
+
+def user_frames(frames: Iterable[tuple[str, int, str]], limit: int = 8) -> tuple[Frame, ...]:
+    """Of the frames of an error, outermost first, those of the user's own code, innermost first, at most `limit`:
+    of a longer row both ends.  What is installed (packages, the standard library) is not the user's."""
+    found = [
+        Frame(function, file, line)
+        for file, line, function in frames
+        if file not in ("", "...")
+        and not file.startswith(_INSTALLED)
+        and not _is_machinery(file)
+        and not any(part in file for part in ("/site-packages/", "/dist-packages/"))
+    ][::-1]
+    return tuple(found if len(found) <= limit else [*found[: limit // 2], *found[-(limit - limit // 2) :]])
+
+
+_FRAME_LINE = re.compile(r'\s*File "([^"]*)", line \d+, in ')
+
+
+def without_own_frames(text: str) -> str:
+    """A traceback as the interpreter prints it, or what holds one, without the frames of faultkit and what runs tests.
+
+    The engine writes the tracebacks of other ranks into its messages; a ``|`` or ``E`` before a line is kept.
+    """
+    kept: list[str] = []
+    depth_left_out: int | None = None  # of the frame that is left out, until a line stands no deeper
+    for line in text.splitlines():
+        body = line.lstrip("E |")
+        depth = len(line) - len(body)
+        if depth_left_out is not None and depth > depth_left_out and not body.startswith('File "'):
+            continue
+        frame = _FRAME_LINE.match(body)
+        depth_left_out = depth if frame and _is_runner(frame[1]) else None
+        if depth_left_out is None:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _is_runner(file: str) -> bool:
+    return file.startswith(_OWN) or bool(_RUNNER.search(file))
 
 
 def top_frames(stack: str, limit: int = 12) -> tuple[Frame, ...]:
@@ -115,7 +177,7 @@ def top_frames(stack: str, limit: int = 12) -> tuple[Frame, ...]:
             threads.append([])
         elif match := _PYTHON_FRAME.match(line) or _PY_SPY_FRAME.match(line):
             threads[-1].append(Frame(match["function"], match["file"], int(match["line"])))
-    shown = [[frame for frame in frames if not _MACHINERY.search(frame.file)] for frames in threads]
+    shown = [[frame for frame in frames if not _is_machinery(frame.file)] for frames in threads]
     if innermost_last:
         shown = [frames[::-1] for frames in shown]
     inside = [frames for frames in shown if any("torch/distributed/" in frame.file for frame in frames)]

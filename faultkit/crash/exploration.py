@@ -29,6 +29,7 @@ from faultkit.crash.state import Judgement, State
 from faultkit.crash.telling import at_words, lost_words, where_lines
 from faultkit.crash.world_judge import WorldJudge
 from faultkit.wording import shown
+from faultkit.worlds import witness
 
 if TYPE_CHECKING:
     from faultkit.files import Recording
@@ -136,6 +137,8 @@ def explore(
         seconds=time.monotonic() - started,
         interrupted=interrupted,
     )
+    for verdict, number in found.totals.items():
+        witness.count(witness.CRASH_STATES, verdict, number)
     if interrupted:
         if on_interrupt is not None:
             on_interrupt(found)

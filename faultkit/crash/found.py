@@ -181,6 +181,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
 
     def raise_for_findings(self) -> None:
         """Raises AssertionError that tells the whole story, where anything was found."""
+        __tracebackhide__ = True  # pytest then shows the line that asked
         if self.findings:
             raise AssertionError(f"{self.summary}\n{self.text()}")
 

@@ -17,7 +17,7 @@ from faultkit.checks.cause import lost_chains
 from faultkit.checks.expected import Attempt, Observation, Strike
 from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
-from faultkit.checks.naming import clip, name_error, name_ranks, top_frames
+from faultkit.checks.naming import clip, name_error, name_ranks, top_frames, user_frames
 from faultkit.chosen import ALL
 from faultkit.replay_line import replay_line
 from faultkit.wording import printable
@@ -32,6 +32,7 @@ FAULTS_SHOWN = 40
 OUTPUT_LINES = 20
 OUTPUT_RANKS = 16
 STACK_LINES = 40
+FRAMES_READ = 1_000
 MAY_STAY = (
     "what a library keeps for its process may stay by name: allow_residue=['thread NAME'], or --allow-residue"
 )
@@ -53,6 +54,7 @@ def tell(run: Any) -> str:
         _section("How long each rank took to know", _known(run)),
         _section("What should have held, and did not", _broken(violations)),
         _section("What nobody refers to", _unreferenced(run)),
+        _section("Where it was raised", _raised(account)),
         _section("Where ranks hung", _stacks(account)),
         _section("What the ranks printed", _output(run)),
         f"replay: {replay_command(run)}",
@@ -308,10 +310,28 @@ def _stacks(account: Account) -> Iterator[str]:
 
 
 def _trimmed(stack: str) -> str:
-    frames = top_frames(stack, STACK_LINES)
+    """Both ends of a long stack: where it stands, and the user's code that it was called by."""
+    frames = top_frames(stack, FRAMES_READ)
     lines = [str(frame) for frame in frames] if frames else stack.strip().splitlines()
-    kept = [clip(line, 2 * WIDTH) for line in lines[:STACK_LINES]]
+    kept = [clip(line, 2 * WIDTH) for line in lines]
+    if len(kept) > STACK_LINES:
+        left_out = len(kept) - STACK_LINES + 1
+        half = STACK_LINES // 2
+        kept = [*kept[:half], f"... {left_out} more ...", *kept[half + left_out :]]
     return "\n".join(kept)
+
+
+def _raised(account: Account) -> Iterator[str]:
+    """The user's own code in the errors that ended the function, for each place the ranks that raised there."""
+    places: dict[str, list[int]] = {}
+    for rank, outcome in sorted(account.outcomes.items()):
+        error = getattr(outcome, "error", None)
+        frames = user_frames(getattr(error, "frames", ()))
+        if frames:
+            places.setdefault("\n".join(clip(frame, 2 * WIDTH) for frame in frames), []).append(rank)
+    for place, ranks in list(places.items())[:OUTPUT_RANKS]:
+        yield f"  {name_ranks(ranks)}, innermost call first"
+        yield textwrap.indent(place, "    ")
 
 
 def _output(run: Any) -> Iterator[str]:

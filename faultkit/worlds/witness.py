@@ -1,7 +1,8 @@
 """Who looks on: `witnessed` hands every run of every world of this process to a function when it is over.
 
-For tools around a test, which must know the runs of worlds that they did not make.  Left out: runs of other
-processes, and runs that could not be made at all.
+For tools around a test, which must know the runs of worlds that they did not make.  What is no run is only counted:
+`counted` hears of each history that was lived and of the states of each exploration, with their verdicts.  Left out:
+runs of other processes, and runs that could not be made at all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from faultkit.worlds.run import Run
     from faultkit.worlds.world import World
 
-__all__ = ["Witnessed", "tell", "witnessed"]
+__all__ = ["CRASH_STATES", "HISTORIES", "Witnessed", "count", "counted", "tell", "witnessed"]
+
+HISTORIES, CRASH_STATES = "histories", "crash states"
 
 
 class Witnessed(NamedTuple):
@@ -48,3 +51,22 @@ def tell(
         return
     for see in tuple(_witnesses):
         see(Witnessed(world, run, function, args, kwargs))
+
+
+_counters: list[Callable[[str, str, int], None]] = []
+
+
+@contextlib.contextmanager
+def counted(hear: Callable[[str, str, int], None]) -> Iterator[None]:
+    """Meanwhile, call `hear` with what was judged (`HISTORIES`, `CRASH_STATES`), its verdict, and how many."""
+    _counters.append(hear)
+    try:
+        yield
+    finally:
+        _counters.remove(hear)
+
+
+def count(what: str, verdict: str, number: int = 1) -> None:
+    """So many of these have come to `verdict`."""
+    for hear in tuple(_counters):
+        hear(what, verdict, number)

@@ -24,6 +24,7 @@ from pytest_faultkit.markers import Settings, WorldSettings, settings_of
 
 if TYPE_CHECKING:
     from faultkit.worlds.witness import Witnessed
+    from pytest_faultkit.crashes import CrashStates
 
 __all__ = ["Case", "RankWorld", "begin", "of", "require_of_fixtures"]
 
@@ -145,6 +146,7 @@ class Case:
         self.runs: deque[Witnessed] = deque(maxlen=RUNS_HELD_MAX)
         self.property: properties.Property | None = None
         self.sections: list[str] = []  # to stand below the failure
+        self.crash_states: CrashStates | None = None
         self.is_passed = False  # so far: its fixtures may still run something
         if isinstance(item, pytest.Function) and properties.is_property(item):
             marker = item.get_closest_marker("faults")
@@ -232,7 +234,8 @@ class Case:
 
     def require_that_somebody_looked(self) -> None:
         """Fail a test that passes although ranks ended badly in a run at which nobody looked."""
-        if unseen := self.endings.unseen():
+        unseen = self.endings.unseen() or (self.crash_states.unseen() if self.crash_states else "")
+        if unseen:
             pytest.fail(unseen, pytrace=False)
 
     def _require_that_faults_fired(self) -> None:

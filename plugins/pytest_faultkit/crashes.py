@@ -1,8 +1,8 @@
 """The marker ``crash`` and the fixture ``crash_states``: every state that a crash could leave, in a test.
 
 Promises.  The marker's scenarios make one test each.  What was found is kept in a file beside the test's other
-files, and a test that fails says how to make a violation's state again.  Left out: judging a test that looks at
-nothing; the marker alone explores nothing.
+files, and a test that fails says how to make a violation's state again.  A test that passes has explored what its
+marker names, and has looked at what was found (`CrashStates.unseen`).  Left out: whether it judged that rightly.
 """
 
 from __future__ import annotations
@@ -88,6 +88,19 @@ class CrashStates:
         if self._scenario is None and marker is not None and len(marker.args) == 1:
             self._scenario = marker.args[0]  # of a unittest.TestCase, which has no parameters
         self._directory = directory
+        self._must_explore = marker is not None
+        self._unseen: dict[int, Exploration] = {}
+
+    def unseen(self) -> str:
+        """Why the test must not pass; empty where it may."""
+        if self._must_explore and not self.explored:
+            return "the test proves nothing: it has the marker crash, and called crash_states for nothing"
+        for found in self._unseen.values():
+            return (
+                f"nobody looked at what a crash leaves: {found.summary}\n"
+                "(ask what crash_states gave by raise_for_findings(), findings, totals, summary or text())"
+            )
+        return ""
 
     def __call__(self, work: Any = None, load: Any = None, **options: Any) -> Exploration:
         from faultkit import crash, scripts
@@ -117,9 +130,12 @@ class CrashStates:
                 work = crash.Scenario(name=name, save=work, load=load or crashing.load_whole, **fields)
             chosen.setdefault("world", self._size)
             found = crash.explore(work, **chosen)
-        self.explored.append(found)
         if found.findings:
             self._keep(found, source)
+            found = _looked_at(found, lambda: self._unseen.pop(id(given), None))
+            given = found
+            self._unseen[id(given)] = given
+        self.explored.append(found)
         return found
 
     def _keep(self, found: Exploration, source: dict[str, Any]) -> None:
@@ -131,6 +147,23 @@ class CrashStates:
         self._item.add_report_section(
             "call", "crash states", f"replay: {crash_file.replay_command(str(path), **source)}\n"
         )
+
+
+TELLING = ("findings", "raise_for_findings", "summary", "text", "to_json", "totals")
+
+
+def _looked_at(found: Exploration, looked: Callable[[], object]) -> Exploration:
+    """The same, which calls `looked` when somebody asks for what was found."""
+    from faultkit.crash.found import Exploration
+
+    class Given(Exploration, frozen=True, kw_only=True):
+        def __getattribute__(self, name: str) -> Any:
+            if name in TELLING:
+                looked()
+            return super().__getattribute__(name)
+
+    Given.__name__ = Given.__qualname__ = Exploration.__name__
+    return Given(**{name: getattr(found, name) for name in Exploration.__struct_fields__})
 
 
 def _checked(scenario: Any, test: str) -> None:

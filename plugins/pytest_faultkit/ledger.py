@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from faultkit.worlds import Run
 
-__all__ = ["Ledger", "summary"]
+__all__ = ["TALLIED", "Ledger", "summary", "tally"]
 
 RUNS_HELD_MAX = 32
 RUNS_LISTED_MAX = 20
+TALLIED = {"histories": "history", "crash_states": "crash state"}
 
 
 class Ledger:
@@ -85,7 +86,11 @@ class Ledger:
 
 
 def summary(reports: Iterable[pytest.TestReport]) -> str:
-    """One line: "faultkit: 12 plans, 11 HELD, 1 HUNG, 14 faults fired"."""
+    """One line: "faultkit: 12 plans, 11 HELD, 1 HUNG, 14 faults fired; 30 histories, 30 HELD; 9 crash states, 9 NEW".
+
+    Only what there was is told.
+    """
+    reports = list(reports)
     verdicts: Counter[str] = Counter()
     fired = 0
     for report in reports:
@@ -100,8 +105,30 @@ def summary(reports: Iterable[pytest.TestReport]) -> str:
                     fired += int(count)
                 else:
                     verdicts[word] += int(count)
+    parts = [_counted(what, singular, tally(reports, what)) for what, singular in TALLIED.items()]
     plans = sum(verdicts.values())
+    if not plans:
+        return "faultkit: " + "; ".join(filter(None, parts))
     words = [f"{plans} plan{'s' * (plans != 1)}"]
     words += [f"{number} {verdict}" for verdict, number in verdicts.most_common()]
     words.append(f"{fired} fault{'s' * (fired != 1)} fired")
-    return "faultkit: " + ", ".join(words)
+    return "faultkit: " + "; ".join(filter(None, [", ".join(words), *parts]))
+
+
+def tally(reports: Iterable[pytest.TestReport], what: str) -> Counter[str]:
+    """How many of `what`, a key of `TALLIED`, came to each verdict."""
+    found: Counter[str] = Counter()
+    for report in reports:
+        for name, value in report.user_properties:
+            if name == f"faultkit_{what}":
+                verdict, _, number = str(value).rpartition(" ")
+                found[verdict] += int(number)
+    return found
+
+
+def _counted(what: str, singular: str, found: Counter[str]) -> str:
+    number = sum(found.values())
+    if not number:
+        return ""
+    words = [f"{number} {singular if number == 1 else what.replace('_', ' ')}"]
+    return ", ".join([*words, *(f"{count} {verdict}" for verdict, count in found.most_common())])

@@ -34,8 +34,9 @@ Loading this module imports nothing but pytest: the rest comes with the first te
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ MARKERS = (
     ),
 )
 MARKER_NAMES = ("world", "faults", "spmd", "crash")
+COUNTED = ("faultkit_verdict", "faultkit_histories", "faultkit_crash_states")
 PROFILE_NAMES = ("dev", "ci", "nightly")  # of faultkit.strategies.profiles
 FIXTURE_NAMES = ("world", "plan", "faulty_writer", "faulty_reader", "checkpoint_dir", "crash_states")
 
@@ -247,9 +249,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before Hypothesis looks at the settings of the test
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    if not is_used_by(item):
-        yield
-        return
+    with _tallied(item):
+        if is_used_by(item):
+            yield from _called(item)
+        else:
+            yield
+
+
+def _called(item: pytest.Item) -> Generator[None, None, None]:
     from pytest_faultkit import cases, failures
 
     case = cases.of(item)
@@ -287,6 +294,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None and "faultkit" in sys.modules:
+        _hide_own_frames(call.excinfo.value)
     report = yield
     if call.when == "call" and is_used_by(item):
         from pytest_faultkit import cases
@@ -301,6 +310,45 @@ def pytest_runtest_makereport(
     return report
 
 
+@contextlib.contextmanager
+def _tallied(item: pytest.Item) -> Iterator[None]:
+    """Meanwhile, count the histories and crash states that are judged, of any test; as properties of the test."""
+    witness = sys.modules.get("faultkit.worlds.witness")
+    if witness is None:
+        yield
+        return
+    tally: dict[tuple[str, str], int] = {}
+
+    def hear(what: str, verdict: str, number: int) -> None:
+        key = (f"faultkit_{what.replace(' ', '_')}", str(verdict))
+        tally[key] = tally.get(key, 0) + number
+
+    try:
+        with witness.counted(hear):
+            yield
+    finally:
+        item.user_properties += [(name, f"{verdict} {number}") for (name, verdict), number in tally.items()]
+
+
+def _hide_own_frames(error: BaseException | None) -> None:
+    """Let pytest leave out the frames of faultkit, of any test; --full-trace and FAULTKIT_TRACEBACK=1 show them."""
+    if os.environ.get("FAULTKIT_TRACEBACK") or not getattr(error, "pytrace", True):  # pytest shows none then
+        return
+    waiting, seen = [error], set()
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        traceback = error.__traceback__
+        while traceback is not None:
+            module = traceback.tb_frame.f_globals
+            if str(module.get("__name__", "")).partition(".")[0] in ("faultkit", "pytest_faultkit"):
+                module.setdefault("__tracebackhide__", True)  # where pytest looks for it
+            traceback = traceback.tb_next
+        waiting += [error.__cause__, error.__context__, *getattr(error, "exceptions", ())]
+
+
 # -- telling -------------------------------------------------------------------------------------
 
 
@@ -312,7 +360,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for report in found
         if getattr(report, "when", None) == "call"
     ]
-    if any(name == "faultkit_verdict" for report in reports for name, _ in report.user_properties):
+    if any(name in COUNTED for report in reports for name, _ in report.user_properties):
         from pytest_faultkit import ledger
 
         terminalreporter.write_line(ledger.summary(reports))
@@ -374,8 +422,10 @@ def crash_states(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     """
     from pytest_faultkit import cases, crashes
 
-    size = cases.of(request.node).settings.world.size if request.node.get_closest_marker("world") else None
-    return crashes.CrashStates(request.node, size, lambda: tmp_path_factory.mktemp("crash"))
+    case = cases.of(request.node)
+    size = case.settings.world.size if request.node.get_closest_marker("world") else None
+    case.crash_states = crashes.CrashStates(request.node, size, lambda: tmp_path_factory.mktemp("crash"))
+    return case.crash_states
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from faultkit.report.output import write_whole
+from pytest_faultkit.ledger import TALLIED, tally
 
 __all__ = ["ReportFile", "write"]
 
@@ -32,6 +33,9 @@ font-weight: 600; font-size: 12px; padding: .1rem .5rem; background: #b3261e } .
 <p>{% for verdict, count in totals.items() %}
 <span class="v {{ verdict }}">{{ verdict }}</span> {{ count }} &ensp;
 {% endfor %}</p>
+{% for what, found in tallies.items() if found %}<p>{{ found.values() | sum }} {{ what | replace("_", " ") }}:
+{% for verdict, count in found.items() %}<span class="v {{ verdict }}">{{ verdict }}</span> {{ count }} &ensp;
+{% endfor %}</p>{% endfor %}
 <table><tr><th>verdict<th>test, plan<th>ranks<th>seconds</tr>
 {% for run in runs %}<tr><td><span class="v {{ run.verdict }}">{{ run.verdict }}</span><td>{{ run.test }}<br>
 <code>{{ run.plan or "no fault" }}</code>{% for v in run.violations %}
@@ -47,15 +51,19 @@ class ReportFile:
     def __init__(self, config: pytest.Config) -> None:
         self.path = str(config.getoption("faultkit_report"))
         self.runs: list[dict[str, Any]] = []
+        self.tallies: dict[str, Counter[str]] = {what: Counter() for what in TALLIED}
         self.told = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.runs += getattr(report, "faultkit_runs", ())
+        if report.when == "call":
+            for what, found in self.tallies.items():
+                found += tally([report], what)
 
     @pytest.hookimpl(tryfirst=True)  # before the terminal tells what there is to tell
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         try:
-            write(Path(self.path), self.runs)
+            write(Path(self.path), self.runs, self.tallies)
         except OSError as error:
             self.told = f"faultkit: the report could not be written to {self.path}: {error.strerror or error}"
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
@@ -68,14 +76,14 @@ class ReportFile:
         terminalreporter.write_line(self.told)
 
 
-def write(path: Path, runs: list[dict[str, Any]]) -> None:
-    """Write `runs` to `path`, making its folder where that is missing.  Raises OSError."""
+def write(path: Path, runs: list[dict[str, Any]], tallies: dict[str, Counter[str]]) -> None:
+    """Write `runs` and `tallies` to `path`, making its folder where that is missing.  Raises OSError."""
     totals = dict(Counter(str(run["verdict"]) for run in runs).most_common())
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
-        write_whole(path, json.dumps({"plans": runs, "totals": totals}, indent=1) + "\n")
+        write_whole(path, json.dumps({"plans": runs, "totals": totals, **tallies}, indent=1) + "\n")
         return
     import jinja2
 
     page = jinja2.Environment(autoescape=True).from_string(PAGE)
-    write_whole(path, page.render(runs=runs, totals=totals))
+    write_whole(path, page.render(runs=runs, totals=totals, tallies=tallies))

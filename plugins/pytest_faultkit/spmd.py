@@ -19,7 +19,7 @@ import _pytest.outcomes
 import pytest
 
 import faultkit
-from faultkit.checks.naming import name_error
+from faultkit.checks.naming import name_error, without_own_frames
 from faultkit.worlds import Died, Hung, Raised, Returned, Run, World, transport
 from pytest_faultkit import cases
 from pytest_faultkit.bodies import Body
@@ -38,7 +38,6 @@ OWN_CODE = (
     _pytest.outcomes.__file__,
 )
 HEADLINE_CHARACTERS = 100
-FRAME = re.compile(r'\s+File "([^"]*)", line \d+, in ')
 ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
@@ -232,29 +231,13 @@ def _told(item: pytest.Function, outcome: Raised) -> tuple[str, str]:
             return _headline(str(exception)), found.exconly(tryshort=True)
     try:
         shown = found.getrepr(style="long" if style == "auto" else style, abspath=False, funcargs=False)
-        return _headline(_told_in_a_line(outcome, found)), _without_own_frames(str(shown).rstrip())
+        return _headline(_told_in_a_line(outcome, found)), without_own_frames(str(shown).rstrip())
     except Exception:
         return _headline(f"{outcome.type_name}: {outcome.message}"), outcome.traceback_text.rstrip()
 
 
 def _told_in_a_line(outcome: Raised, found: pytest.ExceptionInfo[BaseException]) -> str:
     return name_error(outcome.error) if outcome.error.failures else found.exconly(tryshort=True)
-
-
-def _without_own_frames(text: str) -> str:
-    """`text` without our frames in the tracebacks of other ranks, which the engine writes into its message."""
-    kept: list[str] = []
-    indent = None  # of the frame that is left out, until a line stands no deeper
-    for line in text.splitlines():
-        body = line[1:] if line.startswith("E ") else line
-        depth = len(body) - len(body.lstrip())
-        if indent is not None and depth > indent:
-            continue
-        frame = FRAME.match(body)
-        indent = depth if frame and frame[1].startswith(OWN_CODE) else None
-        if indent is None:
-            kept.append(line)
-    return "\n".join(kept)
 
 
 def _headline(text: str) -> str:

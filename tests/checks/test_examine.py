@@ -12,6 +12,7 @@ from faultkit.plan import FaultPlan
 from faultkit.report.story import tell
 from faultkit.worlds.outcomes import Died, ErrorRecord, Event, Fired, Hung, Raised, Returned
 from tests.checks.runs import FinishedRun, checkpoint_error, reported_save, successful
+from tests.stuck import SECONDS_MAX
 
 PLAN = "writer.write_data@2=raise(ValueError)"
 
@@ -61,7 +62,7 @@ def test_violations_come_worst_first():
 
 def test_importing_the_checks_imports_no_torch():
     code = "import faultkit.checks, faultkit.report.story, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=SECONDS_MAX).returncode == 0
 
 
 # Odd runs: anything a damaged rank may leave behind, or leave out.

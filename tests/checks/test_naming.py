@@ -1,6 +1,17 @@
+from pathlib import Path
+
 import pytest
 
-from faultkit.checks.naming import clip, name_error, name_ranks, top_frames
+import faultkit
+from faultkit.checks.naming import (
+    Frame,
+    clip,
+    name_error,
+    name_ranks,
+    top_frames,
+    user_frames,
+    without_own_frames,
+)
 from faultkit.worlds.outcomes import ErrorRecord
 from tests.checks.runs import checkpoint_error
 
@@ -59,3 +70,41 @@ def test_stacks_of_each_form_are_read_innermost_first(stack):
 def test_an_unknown_form_gives_no_frames():
     assert top_frames("what is this") == ()
     assert top_frames("") == ()
+
+
+OWN = str(Path(faultkit.__file__).parent / "worlds" / "rank.py")
+PLUGIN = "/v/plugins/pytest_faultkit/bodies.py"
+HYPOTHESIS = "/v/lib/python3.11/site-packages/hypothesis/core.py"
+ENGINE = "/v/lib/python3.11/site-packages/torch/distributed/checkpoint/utils.py"
+USER = "/me/faultkit/tests/train.py"  # a folder of that name is no reason
+
+
+def test_of_an_error_the_users_own_frames_are_told_and_no_others():
+    files = (OWN, PLUGIN, HYPOTHESIS, Path(pytest.__file__), USER, ENGINE, USER, "<string>")
+    frames = [(str(file), line, "call") for line, file in enumerate(files)]
+    assert user_frames(frames) == (Frame("call", USER, 6), Frame("call", USER, 4))
+    deep = [(USER, line, "again") for line in range(1000)]
+    assert [frame.line for frame in user_frames(deep, 4)] == [999, 998, 1, 0]
+
+
+def test_a_traceback_of_another_rank_keeps_all_but_our_frames():
+    def frame(file, text="call()"):
+        return [f'  File "{file}", line 7, in save', f"    {text}", "    ^^^^^^"]
+
+    told = [frame(OWN), frame(USER, "mine()"), frame(HYPOTHESIS), frame(ENGINE, "its()"), frame(PLUGIN)]
+    lines = [
+        "Traceback (most recent call last):",
+        *(line for lines in told for line in lines),
+        "EOFError: End of file",
+        "    indented",
+    ]
+    for prefix in ("", "E   ", "  | "):
+        text = without_own_frames("\n".join(prefix + line for line in lines))
+        kept = [lines[0], *told[1], *told[3], *lines[-2:]]
+        assert text == "\n".join(prefix + line for line in kept)
+
+
+def test_a_stack_of_a_rank_has_no_frame_of_what_runs_the_test():
+    files = (ENGINE, USER, PLUGIN, OWN, HYPOTHESIS)
+    stack = "".join(f'  File "{file}", line 3 in call\n' for file in files)
+    assert [frame.file for frame in top_frames(stack)] == [ENGINE, USER]

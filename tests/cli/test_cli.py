@@ -16,8 +16,8 @@ import pytest
 
 from faultkit.cli import main
 from tests.interruptible import ignoring_interrupts, interruptible
+from tests.stuck import SECONDS_MAX
 
-SECONDS_MAX = 60.0
 HANG = "writer.reset@1=raise(ValueError)"
 HOLD = "writer.write_data@1=raise(ValueError)"
 

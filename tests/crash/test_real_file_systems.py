@@ -18,6 +18,7 @@ import pytest
 from tapes import Tape
 
 from faultkit import crash
+from tests.stuck import SECONDS_MAX
 
 SCRIPT = Path(__file__).with_name("on_a_real_file_system.py")
 
@@ -82,7 +83,7 @@ def test_what_a_cut_leaves_is_in_the_enumerated_set(kind, model, tape):
             ["unshare", "-m", sys.executable, str(SCRIPT), kind, f"{place}/recording", place],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=SECONDS_MAX,
             check=False,
             env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
         )

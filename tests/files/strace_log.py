@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 
+from tests.stuck import SECONDS_MAX
+
 CALLS = (
     "open,openat,creat,close,write,pwrite64,writev,pwritev,pwritev2,sendfile,copy_file_range,ftruncate,truncate,"
     "fallocate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,"
@@ -33,7 +35,9 @@ def why_strace_cannot_run(folder):
     if shutil.which("strace") is None:
         return "strace is not installed"
     log = folder / "trial"
-    tried = subprocess.run([*strace_command(log), "true"], capture_output=True, text=True, timeout=30)
+    tried = subprocess.run(
+        [*strace_command(log), "true"], capture_output=True, text=True, timeout=SECONDS_MAX
+    )
     return "" if tried.returncode == 0 else f"strace may not trace here: {tried.stderr.strip()}"
 
 

@@ -14,6 +14,7 @@ from faultkit.files import shim
 from faultkit.files.merging import merge, with_ranks
 from faultkit.files.spool import read_frames
 from faultkit.files.tree import Tree
+from tests.stuck import SECONDS_MAX
 
 HERE = Path(__file__).parent
 NOTHING = Tree({}, {}, {})
@@ -33,7 +34,7 @@ def traced(tmp_path_factory):
 
     def run(argv, log, **also):
         prefix = [] if why_not else strace_command(log)
-        done = subprocess.run([*prefix, *argv], capture_output=True, text=True, timeout=100, **also)
+        done = subprocess.run([*prefix, *argv], capture_output=True, text=True, timeout=SECONDS_MAX, **also)
         assert done.returncode == 0, done.stderr
         return why_not
 
@@ -137,7 +138,7 @@ def test_strace_sees_what_the_library_sees_of_a_program_in_c(library, traced, tm
     subprocess.run(
         [*shim.compiler(), "-w", "-o", program, HERE / "every_primitive.c", "-lpthread"],
         check=True,
-        timeout=60,
+        timeout=SECONDS_MAX,
     )
     told = {
         "LD_PRELOAD": library,

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from faultkit.files import shim
-
-SECONDS_MAX = 60.0
+from tests.stuck import SECONDS_MAX
 
 
 def build(command, path):

@@ -18,6 +18,7 @@ from faultkit.injection import arm
 from faultkit.plan import Fault, PlanError
 from faultkit.strategies.sites import sites_of
 from faultkit.sweep.choice import choose_places
+from tests.stuck import SECONDS_MAX
 
 HERE = __name__
 
@@ -283,6 +284,6 @@ def test_ranks_without_a_compiler_say_so(tmp_path):
         env={**os.environ, "CC": "/no/compiler", "FAULTKIT_SLOTS": "0"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=SECONDS_MAX,
     )
     assert "do not reach without a C compiler; install one, or name it in CC" in done.stdout, done.stderr

@@ -19,10 +19,10 @@ import filelock
 import psutil
 
 from tests.interruptible import interruptible
+from tests.stuck import SECONDS_MAX
 
 __all__ = ["Case", "PytestRun", "once", "run_pytest"]
 
-SECONDS_MAX = 100.0
 CI_NAMES = ("CI", "BUILD_NUMBER")  # where they are set, pytest shortens nothing
 MARK = "TESTS_OF_PLUGIN_MARK"
 INI = """[pytest]

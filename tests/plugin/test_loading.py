@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.stuck import SECONDS_MAX
+
 HEAVY = ("torch", "numpy", "hypothesis", "msgspec", "cloudpickle", "faultkit", "rich", "jinja2")
 
 
@@ -43,7 +45,9 @@ def test_the_module_alone_imports_only_pytest_and_the_standard_library():
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}; "
         "print(sorted(new - sys.stdlib_module_names))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS_MAX
+    )
     assert done.stdout == "['pytest_faultkit']\n", done.stderr
 
 

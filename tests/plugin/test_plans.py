@@ -139,6 +139,19 @@ def test_an_assertion_of_the_test_itself_fails_with_plan_story_and_replay(case):
     assert "in pytest   pytest test_plans.py::test_an_assertion_of_its_own_fails_without_a_plan\n" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("test_a_wrong_argument", "did you mean 'writer.finish'?"),
+        ("test_no_value", "this rank has no value, since the function did not return: it is Raised("),
+    ],
+)
+def test_a_mistake_is_told_at_the_line_that_made_it(case, name, told):
+    text = case(name).text.partition("- faultkit -")[0]
+    assert told in text and ">       world.run(save, " in text
+    assert "faultkit/" not in text
+
+
 def test_the_summary_counts_plans_verdicts_and_fired_faults(all_kinds):
     verdicts, fired, count = Counter(), 0, 0
     for case in all_kinds.cases.values():

@@ -287,7 +287,12 @@ def test_never():
     assert "KeyboardInterrupt" in run.output and "test_never" not in run.cases
     assert "2 of 2 ranks had not finished" in run.output and "test_interrupted" in run.output
     assert not run.left and "INTERNALERROR" not in run.output
-    assert json.loads((tmp_path / "runs.json").read_text()) == {"plans": [], "totals": {}}
+    assert json.loads((tmp_path / "runs.json").read_text()) == {
+        "plans": [],
+        "totals": {},
+        "histories": {},
+        "crash_states": {},
+    }
 
 
 def test_pytest_exit_in_a_body_ends_the_session_with_its_status_and_leaves_no_process(tmp_path):

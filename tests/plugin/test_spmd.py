@@ -184,7 +184,7 @@ def test_a_body_that_returns_where_a_promise_broke_fails_with_the_story(case):
     failed = case(f"test_writer_swallows[{plan}]")
     assert failed.outcome == "failed"
     for line in (
-        "PARTIAL: some ranks never learned of the failure",
+        "PARTIAL: no rank learned of the failure",
         "  rank 1: raise(OSError, ENOSPC) before call 1 of writer.write_data, in step 'write' of save 1",
         "    | about to save",
         f"replay: pytest test_plans.py::test_writer_swallows --faultkit-replay '{plan}'",

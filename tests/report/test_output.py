@@ -13,8 +13,8 @@ import pytest
 
 from faultkit.report.output import refusal, write_whole
 from tests.interruptible import interruptible
+from tests.stuck import SECONDS_MAX
 
-SECONDS_MAX = 60.0
 # `spoil` is carried out in a process of its own before the file is written there
 WRITER = """
 import os, resource, signal, sys

@@ -17,6 +17,7 @@ from faultkit.report.script import ScriptError, plain_script
 from faultkit.report.script_work import work_of
 from faultkit.scenarios import Stage
 from faultkit.worlds import Run, witness
+from tests.stuck import SECONDS_MAX
 
 RAISE = "writer.write_data@1=raise(ValueError)"
 
@@ -84,7 +85,11 @@ def scripts(two_ranks, tmp_path_factory):
         runs.append((run, text))
         arguments += [str(folder / f"{number}.py"), "1.5" if run.verdict is Verdict.HUNG else "20"]
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, *arguments], capture_output=True, text=True, timeout=100, cwd=folder
+        [sys.executable, "-c", DRIVER, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        cwd=folder,
     )
     statuses = [int(line) for line in done.stdout.split()]
     assert len(statuses) == len(RUNS), done.stderr

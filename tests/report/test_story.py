@@ -52,6 +52,18 @@ def test_a_fired_fault_is_told_with_rank_call_step_and_time():
     assert "0.016 s into the run" in told
 
 
+def test_the_users_code_stands_in_the_story_of_an_error_and_of_a_deep_stack():
+    frames = (("/venv/site-packages/torch/nn.py", 3, "forward"), ("/home/me/train.py", 12, "save"))
+    error = ErrorRecord(type_name="KeyError", message="'x'", frames=frames)
+    told = tell(successful().raised([1, 2], error).run()).partition("Where it was raised\n")[2]
+    assert told.startswith("  ranks 1, 2, innermost call first\n    save (me/train.py:12)\n\nreplay: ")
+    deep = "".join(f'  File "/venv/torch/distributed/deep.py", line {n} in call\n' for n in range(100))
+    stack = f'Thread 0x1 (most recent call first):\n{deep}  File "/home/me/train.py", line 12 in save\n'
+    told = tell(Recording().begin(range(4)).hung([1], stack).run()).partition("Where ranks hung\n")[2]
+    assert "call (distributed/deep.py:0)\n" in told and "    save (me/train.py:12)\n" in told
+    assert "... 62 more ...\n" in told and len(told.splitlines()) < 50
+
+
 def test_a_plan_that_fired_nothing_says_so():
     assert "nothing fired" in tell(successful(PLAN).run())
 

@@ -9,6 +9,7 @@ import pytest
 
 from faultkit import FaultPlan, scenarios
 from faultkit.scenarios import BUILT_IN, Scenario, ScenarioError, of_function
+from tests.stuck import SECONDS_MAX
 
 
 def write_nothing(directory):
@@ -122,4 +123,4 @@ def test_a_plan_that_needs_a_save_and_a_load_has_none():
 
 def test_finding_a_scenario_imports_no_torch():
     code = "import sys, faultkit; faultkit.scenarios.get('dcp-load'); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=SECONDS_MAX).returncode == 0

@@ -15,6 +15,7 @@ from hypothesis.errors import InvalidArgument
 from faultkit import FaultPlan, strategies
 from faultkit.points import catalogue
 from faultkit.strategies.sites import LOAD_ORDER, SAVE_ORDER, sites_of
+from tests.stuck import SECONDS_MAX
 
 SETTINGS = hypothesis.settings(
     max_examples=1_000,
@@ -232,7 +233,7 @@ def test_importing_the_strategies_imports_neither_torch_nor_hypothesis():
         "[getattr(s, name) for name in s.__all__]\n"
         "assert 'hypothesis' in sys.modules and 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS_MAX)
 
 
 def test_a_name_that_there_is_not_is_an_attribute_error():

@@ -13,10 +13,10 @@ import pytest
 from faultkit import FaultPlan, PlanError
 from faultkit.chosen import Chosen
 from faultkit.sweep.recipe import read_recipe
+from tests.stuck import SECONDS_MAX
 
 TEXT = "writer.write_data@1=raise(OSError, ENOSPC); writer.finish:after=delay(0.5)"
 PLAN = FaultPlan.parse(TEXT)
-SECONDS_MAX = 60.0
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import re
 import psutil
 import pytest
 
+from tests.stuck import GONE_SECONDS_MAX
+
 pytest.importorskip("pytest_timeout")
 
-GONE_SECONDS_MAX = 15.0
 WORK = """
 import os, time
 import pytest

@@ -15,11 +15,10 @@ import uuid
 import psutil
 
 from tests.interruptible import interruptible
+from tests.stuck import GONE_SECONDS_MAX, SECONDS_MAX
 
 __all__ = ["Script", "processes_marked"]
 
-SECONDS_MAX = 60.0
-GONE_SECONDS_MAX = 15.0
 MARK = "TESTS_OF_WORLDS_MARK"
 
 

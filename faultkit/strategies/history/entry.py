@@ -35,6 +35,7 @@ from faultkit.strategies.history.worlds import GivenWorlds, Grounds
 from faultkit.strategies.plans import fault_plans
 from faultkit.strategies.sites import sites_of
 from faultkit.wording import shown
+from faultkit.worlds import witness
 
 __all__ = ["LOAD_POINTS", "SAVE_POINTS", "checkpoint_history", "replay_history"]
 
@@ -155,6 +156,7 @@ def replay_history(
         life = relive(manager, grounds, Rules(Refusal(refusal), may_not_fire), steps, kept)
     finally:
         grounds.close()
+    witness.count(witness.HISTORIES, life.verdict)
     story = tell(life)
     if life.finding is not None:
         raise AssertionError(story)

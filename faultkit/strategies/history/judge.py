@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from faultkit.checks import Verdict
-from faultkit.checks.naming import name_ranks, plural
+from faultkit.checks.naming import name_ranks, plural, top_frames, without_own_frames
 from faultkit.strategies.history.model import Model, Refusal, Version, allowed, may_refuse
 from faultkit.strategies.history.ranks import Came
 from faultkit.strategies.history.state import BLANK, LEAVES, STEP, Leaf, Part, content, spans
@@ -251,6 +251,9 @@ def _steps(listed: object) -> str:
 
 
 def _traceback(outcome: Outcome, rank: int) -> tuple[str, ...]:
-    text = outcome.traceback_text if isinstance(outcome, Raised) else getattr(outcome, "stack", "")
+    if isinstance(outcome, Raised):
+        text = without_own_frames(outcome.traceback_text)
+    else:
+        text = "\n".join(map(str, top_frames(getattr(outcome, "stack", ""), TRACEBACK_LINES)))
     lines = [line for line in text.splitlines() if line.strip()]
     return (f"rank {rank}:", *(f"  {line}" for line in lines[-TRACEBACK_LINES:])) if lines else ()

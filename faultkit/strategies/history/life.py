@@ -65,6 +65,11 @@ class Life:
         were pruned since the last restart."""
         return self.model.is_disturbed or self._is_pruned
 
+    @property
+    def verdict(self) -> Verdict:
+        """The word for the history so far."""
+        return self.finding.verdict if self.finding is not None else Verdict.HELD
+
     def close(self) -> None:
         if self._is_own:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -25,6 +25,7 @@ from faultkit.strategies.history.shrink import Points, smallest
 from faultkit.strategies.history.steps import Step
 from faultkit.strategies.history.story import tell
 from faultkit.strategies.history.worlds import Grounds
+from faultkit.worlds import witness
 
 __all__ = ["machine_of", "relive"]
 
@@ -165,6 +166,8 @@ class _Lived(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
+        if isinstance(self.life, Life) and self.life.told:
+            witness.count(witness.HISTORIES, self.life.verdict)
         self.life.close()
 
     @classmethod

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from faultkit.scripts import Job
+from faultkit.strategies import dcp_manager, replay_history
 
 SCRIPT = """
 import json, os, sys
@@ -74,6 +75,30 @@ def test_an_error_that_a_helper_thread_swallows(checkpoint_dir):
 
     state = {f"weight {number}": torch.ones(3) for number in range(4)}
     dcp.save(state, storage_writer=dcp.FileSystemWriter(checkpoint_dir, thread_count=2))
+
+
+@pytest.mark.crash("dcp-fresh", models=("killed",))
+def test_nobody_explores(crash_states):
+    pass
+
+
+def explore_what_is_written_in_place(crash_states):
+    return crash_states(save, load, prepare=save_before, models=("killed",))
+
+
+@pytest.mark.world(1)
+def test_nobody_looks_at_what_was_found(crash_states):
+    assert explore_what_is_written_in_place(crash_states).complete
+
+
+@pytest.mark.world(1)
+def test_somebody_looks_at_what_was_found(crash_states):
+    assert explore_what_is_written_in_place(crash_states).totals["GARBAGE"]
+
+
+@pytest.mark.world(1)
+def test_a_life_of_two_steps(world):
+    replay_history(dcp_manager, [("start", 1), ("save",)], worlds={1: world})
 
 
 def test_it_says_what_it_needs(crash_states):

@@ -141,6 +141,14 @@ def test_an_assertion_of_its_own_fails_without_a_plan(world):
     assert world.run(int).outcomes[1].value == 7
 
 
+def test_a_wrong_argument(world):
+    world.run(save, 3, plan="writer.finsh=raise(OSError)")
+
+
+def test_no_value(world, checkpoint_dir):
+    world.run(save, checkpoint_dir, plan=FULL_DISK).outcomes[0].value  # noqa: B018
+
+
 def save_swallowing(directory):
     dcp.save({"weight": torch.ones(8)}, storage_writer=Swallowing(directory))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.stuck import SECONDS_MAX
+
 SCRIPT = """
 from os import _exit, getpid, kill
 import torch.distributed as dist
@@ -27,7 +29,7 @@ if __name__ == "__main__":
 def test_a_plain_script_ends_one_rank_only(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=SECONDS_MAX)
     lines = done.stdout.splitlines()
     assert lines[0] == "Returned(value='here')", done.stderr
     assert "7" in lines[1] and "SIGTERM" in lines[2] and len(lines) == 3
