@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["INTERRUPTED", "beginning", "in_order", "install", "tell"]
+__all__ = ["INTERRUPTED", "beginning", "in_order", "install", "is_in_order", "tell"]
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -50,6 +50,11 @@ def install() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)
+
+
+def is_in_order() -> bool:
+    """Whether a command is at work that ends in one line."""
+    return _state.is_in_order
 
 
 def tell() -> int:

@@ -4,7 +4,8 @@ Promises.  `watched` knows the runs of this process that go on; where one is lef
 its own (``KeyboardInterrupt``, the ``Failed`` that a time limit of pytest raises, ``SystemExit``), the stacks
 of its unfinished ranks are written to stderr before they are ended.  `tell` does the same from any thread,
 for who is about to end the process.  Both take half a second at most for a run, and never raise.
-Left out: ranks that do not write their own stack, being stopped or dead.
+Left out: a command of faultkit, which ends in one line (`faultkit.endings`); and ranks that do not write their own
+stack, being stopped or dead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
+from faultkit import endings
 from faultkit.worlds.stacks import shorten
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ def watched(supervision: Supervision) -> Iterator[None]:
     except Exception:
         raise
     except BaseException as error:
-        _tell_of([supervision], f"a run was ended from outside ({type(error).__name__})", sys.stderr)
+        if not endings.is_in_order():
+            _tell_of([supervision], f"a run was ended from outside ({type(error).__name__})", sys.stderr)
         raise
     finally:
         _running.pop(id(supervision), None)
