@@ -55,7 +55,7 @@ class Chosen(msgspec.Struct, frozen=True):
         no_check: Iterable[str] | str | None = None,
         allow_residue: Iterable[str] | str | None = None,
     ) -> Chosen:
-        """From what people write: a text for one of them, None for nothing."""
+        """From what people write: a text for one of them, None for nothing.  Raises ValueError."""
         given = {"checks": checks, "no_check": no_check, "allow_residue": allow_residue}
         return cls(*(_several(name, one) for name, one in given.items()))
 
