@@ -8,6 +8,9 @@ import pytest
 
 from faultkit.crash.patience import FACTOR_MAX, LOOK_SECONDS_MAX, Patience, Turns, _waits_below
 
+# from Python 3.12 on: what is forked here starts no thread and takes no lock of another one
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 
 class Machine:
     """A clock and the waits of threads, which go on as a test says."""
