@@ -1,7 +1,7 @@
 import pytest
 
 from faultkit.checks import Verdict, account_of, examine
-from faultkit.worlds.outcomes import ErrorRecord
+from faultkit.worlds.outcomes import Died, ErrorRecord
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2=raise(ValueError)"
@@ -184,6 +184,13 @@ def test_a_rank_lost_in_the_last_collective_is_missed_too(moment):
     recording = Recording(f"comm.broadcast_object{moment}@2=kill").begin(range(4)).enter(range(4), "write")
     [violation] = attributed(recording.fire(2, step="write").end([0, 1, 3]).died([2]).run())
     assert violation.verdict is Verdict.PARTIAL and violation.ranks == (0, 1, 3)
+
+
+def test_that_the_launcher_ended_one_who_waited_excuses_none_that_took_it_for_a_success():
+    recording = Recording("comm.broadcast_object@2=kill").begin(range(4)).enter(range(4), "write")
+    recording.fire(2, step="write").died([2]).end([1, 3])
+    [violation] = attributed(recording.outcome([0], Died("SIGTERM", by="launcher")).run())
+    assert violation.verdict is Verdict.PARTIAL and violation.ranks == (1, 3)
 
 
 def test_a_rank_lost_after_the_step_need_not_be_missed():

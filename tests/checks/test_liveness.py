@@ -79,6 +79,11 @@ def test_the_death_of_a_bystander_is_told_with_its_stack():
     assert "rank 1 exited with code 70" in told[(1,)]
 
 
+def test_whom_the_launcher_ended_has_not_died_by_itself_and_who_died_first_has():
+    recording = Recording().outcome([0], Died(signal="SIGTERM", by="launcher")).died([1])
+    assert [violation.ranks for violation in living(recording.run())] == [(1,)]
+
+
 GLOO = ErrorRecord(
     type_name="RuntimeError", message="[unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation"
 )
