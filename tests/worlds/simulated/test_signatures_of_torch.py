@@ -211,6 +211,11 @@ HOOKED = [
     (state_dict_saver, "save_state_dict", f"{OF_AN_ATTEMPT} storage_writer coordinator_rank"),
     (state_dict_saver, "_save_state_dict", f"{OF_AN_ATTEMPT} storage_writer coordinator_rank"),
     (state_dict_saver, "async_save", f"{OF_AN_ATTEMPT} storage_writer async_stager"),
+    *(
+        (state_dict_saver, name, "")
+        for name in ("_stateful_to_state_dict",)
+        if hasattr(state_dict_saver, name)
+    ),
     (state_dict_loader, "load", f"{OF_AN_ATTEMPT} storage_reader"),
     (state_dict_loader, "load_state_dict", f"{OF_AN_ATTEMPT} storage_reader coordinator_rank"),
     (state_dict_loader, "_load_state_dict", f"{OF_AN_ATTEMPT} storage_reader coordinator_rank"),
