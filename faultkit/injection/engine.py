@@ -232,8 +232,12 @@ class _Engine:
         with self.lock:
             self.attempt_count += 1
             attempt = _Attempt(op, self.attempt_count)
-        coordinator = self.see_coordinator(arguments, args, kwargs)
-        ranks = self.part_of_the_world(arguments, args, kwargs)
+        try:
+            coordinator = self.see_coordinator(arguments, args, kwargs)
+            ranks = self.part_of_the_world(arguments, args, kwargs)
+        except Exception as error:
+            self.session.suspect(error)
+            raise
         group = {} if ranks is None else {"ranks": ranks}
         self.session.record("attempt_begin", op=op, coordinator=coordinator, attempt=attempt.number, **group)
         return attempt
@@ -265,6 +269,7 @@ class _Engine:
         if error is not None and not self.session.closed:
             record = describe(error, tracebacks=False, message_length_max=EVENT_MESSAGE_LENGTH_MAX)
             data["error"] = msgspec.to_builtins(record)
+            self.session.suspect(error)
         self.session.record("attempt_end", **data)
 
     def see_coordinator(self, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:

@@ -28,6 +28,7 @@ from faultkit.injection.futures import fault_future
 from faultkit.injection.patches import Patches
 from faultkit.injection.reach import innermost
 from faultkit.injection.session import Calls, Session
+from faultkit.worlds import failing
 
 __all__ = ["Interposer", "call_with_faults", "coroutine_with_faults"]
 
@@ -82,6 +83,9 @@ def _act(session: Session, calls: Calls, moment: str) -> None:
     try:
         session.act(calls, moment)
     except BaseException as injected:
+        if failing.is_slip(injected):
+            session.suspect(injected)
+            raise
         # without the frames of the injection: the engine formats every frame of an error, several times over
         raise injected.with_traceback(None)  # noqa: B904
 

@@ -17,12 +17,15 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from faultkit.filters import ANY, matches
 from faultkit.injection.files_data import Budget, Versions
 from faultkit.injection.perform import perform, unlimit
 from faultkit.injection.remedies import remedy
 from faultkit.plan import Fault, FaultPlan
 from faultkit.points import NATIVE_POINTS, STREAM_POINTS
+from faultkit.worlds import failing
 
 if TYPE_CHECKING:
     from faultkit.injection.native import Native
@@ -34,6 +37,7 @@ Match = tuple[int, Fault, str, int]  # (index in the plan, fault, site, call)
 Record = Callable[[str, dict[str, Any]], Any]
 
 
+SUSPECT_LENGTH_MAX = 2_000
 _IMPORTLIB = "<frozen importlib._bootstrap>"
 
 
@@ -192,6 +196,15 @@ class Session:
         """Hand one event to the world, unless the run is over."""
         if self._record is not None and not self.closed:
             self._record(kind, data)
+
+    def suspect(self, error: BaseException) -> None:
+        """Record an error that may be faultkit's own, since the code under test may swallow it; see `failing`."""
+        if failing.is_suspect(error):
+            from faultkit.injection.errors import describe
+
+            self.record(
+                "suspect", error=msgspec.to_builtins(describe(error, message_length_max=SUSPECT_LENGTH_MAX))
+            )
 
     def enter(
         self,

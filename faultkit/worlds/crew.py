@@ -181,7 +181,8 @@ class Crew:
                     self.poll_server()
                     continue
                 try:
-                    waiting[descriptor].ready = bool(waiting[descriptor].channel.receive_ready())
+                    told = waiting[descriptor].channel.receive_ready()
+                    waiting[descriptor].ready = any(message[0] == "ready" for message in told)
                 except ChannelClosed:
                     if waiting[descriptor].exitcode is None:  # else the server has said already how it ended
                         _readable([self.channel.fileno()], END_SECONDS_MAX)

@@ -213,6 +213,7 @@ class Event(msgspec.Struct, frozen=True):
                        its group in their order, where it is not of the whole world
     ``attempt_end``    op, attempt, ok, error (an ErrorRecord as a dict without tracebacks, when not ok)
     ``step_begin``     step ("plan", "write", "read", ...), op (the engine's collective step kind), number
+    ``suspect``        error (an ErrorRecord as a dict): what an attempt raised, where it may be faultkit's own
     ``ended``          ok (false): the function raised on this rank
     ``step_end``       step, number, ok, failures (ranks reported, when the step reported a failure)
     ``waited``         seconds: for so long the rank had only waited when the function ended, where that is long

@@ -50,6 +50,7 @@ __all__ = ["STACK_SIGNAL", "Call", "RankSpec", "main"]
 
 STACK_SIGNAL = signal.SIGRTMIN + 3  # faulthandler writes the stacks of all threads to the rank's stack file
 PR_SET_PDEATHSIG = 1
+FAREWELL_SECONDS_MAX = 10.0
 LINE_BUFFERED = 1  # _IOLBF of stdio.h
 LIBRARY_DEFAULTS = {
     "OMP_NUM_THREADS": "1",
@@ -121,10 +122,13 @@ def main(
         status = _serve(spec, channel, memory, store_fd)
     except (ChannelClosed, TimeoutError):
         status = 0
-    except BaseException:
+    except BaseException as error:
         import traceback
 
         traceback.print_exc()
+        if isinstance(error, Exception):  # of faultkit: what the function raises is a result
+            with contextlib.suppress(BaseException):
+                channel.send(("failed", traceback.format_exc()), timeout_seconds=FAREWELL_SECONDS_MAX)
     finally:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()

@@ -20,6 +20,7 @@ import msgspec
 from faultkit.plan import Fault
 from faultkit.worlds import launcher, transport
 from faultkit.worlds.channel import ChannelClosed
+from faultkit.worlds.client import HarnessError
 from faultkit.worlds.crew import Crew, RankHandle, exit_words
 from faultkit.worlds.memory import records
 from faultkit.worlds.outcomes import Died, Hung, Outcome, Raised, Returned
@@ -186,6 +187,9 @@ class Supervision:
                 self._forget(handle, poller)  # the server will say how it ended
             return
         for message in messages:
+            if message[0] == "failed":
+                last = message[1].strip().splitlines()[-1]
+                raise HarnessError(f"faultkit failed on rank {handle.rank}: {last}\n{message[1]}")
             if message[0] == "pause":
                 self.paused[handle.rank] = transport.decode_outcome(message[1])
                 continue

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from faultkit.chosen import Chosen
 from faultkit.plan import FaultPlan
 from faultkit.worlds import client, interrupted, modules, slots, witness
@@ -35,6 +37,8 @@ from faultkit.worlds.arguments import (
     require_size,
 )
 from faultkit.worlds.crew import Crew
+from faultkit.worlds.failing import own_failure
+from faultkit.worlds.outcomes import ErrorRecord, Raised
 from faultkit.worlds.rank import Call
 from faultkit.worlds.readback import Reader
 from faultkit.worlds.run import Run
@@ -164,9 +168,9 @@ class World:
 
         Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot
         travel, both before any rank starts; ValueError for a number out of range or an unknown check; HarnessError
-        where ranks cannot be started; ScheduleError for a schedule that is one of another run; NotSimulatedError, a
-        PlanError, where the function does what simulated ranks cannot (`faultkit.worlds.simulated.refusals`).
-        Whatever else the function does is an outcome, never an exception here.
+        where ranks cannot be started, or faultkit itself failed on one; ScheduleError for a schedule that is one of
+        another run; NotSimulatedError, a PlanError, where the function does what simulated ranks cannot
+        (`faultkit.worlds.simulated.refusals`).  Whatever else the function does is an outcome, never an exception here.
         """
         plan = require_plan(plan)
         plan.validate_for(self.size)
@@ -225,6 +229,7 @@ class World:
                 supervision = self._supervision(crew, call, timeout_seconds, schedule)
                 with interrupted.watched(supervision):
                     run = supervision.run(may_not_fire=may_not_fire)
+                _require_whole(run)
             except BaseException:
                 self._end_crew()
                 raise
@@ -372,3 +377,18 @@ def _directory() -> str:
         return os.getcwd()
     except OSError:
         return "/"
+
+
+def _require_whole(run: Run) -> None:
+    """Raises HarnessError where faultkit itself failed on a rank: what became of the others says nothing then."""
+    for rank, outcome in run.outcomes.items():
+        ends = [outcome, *run.attempts_after.get(rank, ())]
+        errors = [end.error for end in ends if isinstance(end, Raised)]
+        errors += [
+            msgspec.convert(event.data["error"], ErrorRecord)
+            for event in run.events
+            if event.rank == rank and event.kind == "suspect"
+        ]
+        for error in errors:
+            if why := own_failure(error):
+                raise client.HarnessError(f"faultkit failed on rank {rank}: {why}")
