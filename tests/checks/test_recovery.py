@@ -133,7 +133,7 @@ MISSED = ErrorRecord(type_name="Failed", module="builtins", message="DID NOT RAI
 
 @pytest.mark.parametrize("error", [WRONG, MISSED], ids=["assert", "pytest.raises"])
 def test_an_assertion_is_news_also_beside_a_save_that_is_not_over_and_after_a_death(error):
-    plan = "writer.write_data@2=delay(0.1)"
+    plan = "writer.write_data@2=raise(OSError)"
     recording = Recording(plan).begin(range(4)).enter(range(4), "write").fire(2, step="write")
     assert [violation.ranks for violation in recovered(recording.raised([1], error).run())] == [(1,)]
     recording = Recording("writer.write_data@2=kill").begin(range(4)).enter(range(4), "write")
