@@ -1,4 +1,4 @@
-"""Tests that are left by an exception, or look away from one: what the outcome is, `test_endings` says."""
+"""Tests that are left by an exception, or look away from one: what the outcome is, `test_dead_assertions` says."""
 
 from __future__ import annotations
 
