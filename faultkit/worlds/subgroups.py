@@ -17,7 +17,10 @@ from typing import Any
 __all__ = ["end_unkept"]
 
 TABLES = ("pg_map", "pg_names", "pg_group_ranks", "pg_backend_config", "pg_to_tag", "pg_coalesce_state")
+GROUP_COUNT_MAX = 1 << 20  # of one run; a name that was used before would be found in the store
 OWN_REFERENCES = 2  # by the list here and by the call that counts
+
+_first_number: int | None = None  # of the groups of this run
 
 
 def end_unkept() -> None:
@@ -32,6 +35,14 @@ def end_unkept() -> None:
     for place in ended:
         with contextlib.suppress(Exception):
             dist.destroy_process_group(groups[place])
+    _count_alike(world)
+
+
+def _count_alike(world: Any) -> None:
+    """torch names groups by their number, since 2.14 also those that one rank made alone: all ranks go on from one."""
+    global _first_number
+    _first_number = world.group_count if _first_number is None else _first_number + GROUP_COUNT_MAX
+    world.group_count = _first_number
 
 
 def _is_kept(world: Any, groups: list[Any], place: int) -> bool:
