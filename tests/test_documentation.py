@@ -1,0 +1,39 @@
+"""The documentation can be walked: every link leads somewhere, every page is in the index, every file it names is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_the_index_has_every_page():
+    told = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "README.md").read_text()))
+    assert told == {page.name for page in PAGES} - {"README.md"}
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_a_signpost_names_files_that_are_there(name):
+    named = set(
+        re.findall(r"`((?:[\w-]+/)*[\w-]+\.py|(?:faultkit|tests)/[\w/]+)`", (ROOT / name).read_text())
+    )
+    assert len(named) >= 10
+    below = [
+        ROOT,
+        *(ROOT / "faultkit" / part for part in ("", "checks", "crash", "injection", "files", "worlds")),
+    ]
+    below += [ROOT / "tests" / "crash", ROOT / "faultkit" / "worlds" / "simulated"]
+    assert not {one for one in named if not any((place / one).exists() for place in below)}
