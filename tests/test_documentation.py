@@ -1,4 +1,4 @@
-"""The documentation can be walked: every link leads somewhere, every page is in the index, every file it names is there."""
+"""Every link of the documentation leads somewhere, every page is in the index, every file it names is there."""
 
 from __future__ import annotations
 

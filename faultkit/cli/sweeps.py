@@ -209,6 +209,9 @@ def sweep(
     help="What to break.  [default: as in the file, else by the plan's points]",
 )
 @click.option(
+    "--trust", is_flag=True, help="Run the scenario that FILE names, also one that is not faultkit's own."
+)
+@click.option(
     "--script",
     "script_path",
     metavar="FILE",
@@ -223,6 +226,7 @@ def sweep(
 def replay(
     plan_or_file: str,
     scenario: str | None,
+    trust: bool,
     script_path: str | None,
     world_size: int | None,
     kind: str | None,
@@ -241,19 +245,26 @@ def replay(
 
     PLAN_OR_FILE is the text of a plan, a file with a plan as text or JSON, one entry of the "plans" of
     a sweep's --json output, or that output as a whole; - reads standard input. The scenario, the world and
-    its kind come from the options, else from the file. Else a plan that breaks a point of a load (reader.*,
-    planner.load_bytes and the like) is run on dcp-load, any other on dcp-save, on 4 ranks.
+    its kind come from the options, else from the file, where module:attribute needs --trust. Else a plan
+    that breaks a point of a load (reader.*, planner.load_bytes and the like) is run on dcp-load, any other
+    on dcp-save, on 4 ranks.
 
     --script writes the run as a script that any Python with torch runs, for a report to who maintains the engine.
     """
     from faultkit.report.output import refusal_of
     from faultkit.scenarios import scenario_for_plan
+    from faultkit.scenarios.lookup import is_named
     from faultkit.sweep.recipe import read_recipe
     from faultkit.worlds import witness
 
     require_types(allow)
     recipe = read_recipe(plan_or_file, allow)
     name = recipe.scenario if scenario is None else scenario
+    if scenario is None and name is not None and is_named(name) and not trust:
+        raise Mistake(
+            f"{plan_or_file} would run the scenario {name!r}, which is none of faultkit's own: "
+            "say --trust if you trust who wrote it, or name it with --scenario"
+        )
     if name is None:
         joined = sum(recipe.plans, start=type(recipe.plans[0])())
         name = scenario_for_plan(joined).name

@@ -16,7 +16,7 @@ from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_OVERWRITE, DCP_SAVE
 from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
 from faultkit.wording import listed, nearest, seen
 
-__all__ = ["BUILT_IN", "get", "options_of", "scenario_for_plan"]
+__all__ = ["BUILT_IN", "get", "is_named", "options_of", "scenario_for_plan"]
 
 BUILT_IN: dict[str, Scenario] = {scenario.name: scenario for scenario in (DCP_SAVE, DCP_LOAD, DCP_OVERWRITE)}
 
@@ -40,7 +40,7 @@ LOAD_POINTS = frozenset(
 def get(text: str) -> Scenario:
     """The scenario that `text` names.  Raises ScenarioError, which tells the nearest name there is."""
     name, options = options_of(text)
-    if ":" in name:
+    if is_named(text):
         scenario = _imported(name)
     elif name in BUILT_IN:
         scenario = BUILT_IN[name]
@@ -50,6 +50,11 @@ def get(text: str) -> Scenario:
             f"{nearest(name, BUILT_IN)}"
         )
     return scenario.with_options(**options)
+
+
+def is_named(text: str) -> bool:
+    """Whether `text` means something of a user's own, ``module:attribute``, rather than a built-in scenario."""
+    return ":" in text.partition(",")[0]
 
 
 def options_of(text: str) -> tuple[str, dict[str, Any]]:

@@ -270,6 +270,8 @@ SOUND = [
     ["sweep", "sound:save", "--plan", ""],
     ["replay", ""],
     ["replay", "sound.json"],
+    ["replay", "named.json", "--trust"],
+    ["replay", "named.json", "--scenario", "sound:save"],
     ["replay", "writer.reset=hang", "--world", "1", "--timeout", "86400", "--seed", str(2**64 - 1)],
     ["crash", "dcp-fresh,elements=1,threads=256", "--budget", "0.1", "--lost", "-1"],
     ["crash", "sound:save"],

@@ -53,6 +53,7 @@ FILES = {
     "unknown_kind.json": b'{"plans": [{"plan": ""}], "kind": ""}',
     "no_scenario.json": b'{"plans": [{"plan": ""}], "scenario": ""}',
     "long.txt": b"writer.reset=hang;" * 60_000,
+    "named.json": b'{"plans": [{"plan": ""}], "scenario": "sound:save", "world": 2, "kind": "warm"}',
     "sound.json": b'{"plans": [{"plan": ""}], "scenario": "dcp-save", "world": 2, "kind": "warm"}',
 }  # fmt: skip
 

@@ -247,6 +247,14 @@ def test_a_scenario_that_breaks_a_promise_by_itself_is_a_violation_with_json(fau
     assert "does not hold with nothing broken (LOST_WORK in 5 of 5 runs)" in " ".join(out.split())
     assert json.loads((tmp_path / "out.json").read_text())["totals"] == {"LOST_WORK": 1}
 
+    # whoever wrote the file may name any code with it, so that is run only where somebody says so
+    monkeypatch.delitem(sys.modules, "lossy_scenario", raising=False)
+    status, out, err = faultkit("replay", tmp_path / "out.json")
+    assert (status, out) == (2, "") and "--trust" in err and "'lossy_scenario:save'" in err
+    assert "lossy_scenario" not in sys.modules
+    status, out, _ = faultkit("replay", tmp_path / "out.json", "--trust")
+    assert status == 1 and "LOST_WORK" in out
+
 
 def test_a_failure_of_the_harness_is_status_three(faultkit, monkeypatch):
     from faultkit import sweep
