@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import os
 import pickle
 import zlib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 
 from faultkit import crash
 from faultkit.cli import main
@@ -228,8 +230,48 @@ def test_a_load_of_the_engine_unpickles_its_own_classes_alone(replayed, tmp_path
         assert status == 0 and "loaded again: NEW" in out
 
 
+class _Script(torch.nn.Module):
+    """Writes a file when it is loaded, as TorchScript and not as Python."""
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path: str = path
+
+    @torch.jit.export
+    def __getstate__(self):
+        return self.path, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]):
+        self.path, self.training = state
+        torch.save(torch.ones(1), state[0])
+
+    def forward(self, given):
+        return given
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_load_of_the_engine_runs_no_torchscript(replayed, tmp_path, stock_file):
+    witness, program = tmp_path / WITNESS, io.BytesIO()
+    torch.jit.save(torch.jit.script(_Script(str(witness))), program)
+    told = msgspec.msgpack.decode(zlib.decompress(stock_file[len(crash_file.MARK) :]))
+    tree = dict(told["new_tree"])
+    metadata = pickle.loads(tree["checkpoint/.metadata"][1])
+    (place,) = (found for index, found in metadata.storage_data.items() if index.fqn == "step")
+    place.offset, place.length = 0, len(program.getvalue())
+    place.relative_path = "of-a-stranger"
+    tree["checkpoint/.metadata"] = ["file", pickle.dumps(metadata)]
+    tree["checkpoint/of-a-stranger"] = ["file", program.getvalue()]
+    told["findings"][0]["tree"] = tree
+    status, out, err = replayed(packed(told))
+    assert not witness.exists() and (status, err) == (1, "")
+    assert "(got a TorchScript archive, which is a program)" in out
+    with pytest.warns(UserWarning, match="TorchScript"):
+        torch.load(io.BytesIO(program.getvalue()), weights_only=False)
+    assert witness.exists()  # so it would have
+
+
 def test_all_that_the_engine_writes_is_known(tmp_path):
-    import torch
     import torch.distributed.checkpoint as dcp
 
     dtypes = (torch.float32, torch.bfloat16, torch.int8, torch.bool, torch.complex64)
