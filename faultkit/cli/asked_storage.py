@@ -73,14 +73,30 @@ def crash_work(work: tuple[str, ...], options: dict[str, Any]) -> CrashWork:
     }
     if options["timeout"] is not None:
         chosen["timeout_seconds"] = options["timeout"]
-    if is_scenario:
-        return _of_scenario(work[0], tuple(models), options, chosen)
-    return _of_command(work, tuple(models), options, chosen)
+    of = _of_scenario if is_scenario else _of_command
+    found = of(work, tuple(models), options, chosen)
+    if options["keep"]:
+        _require_text(found.source)
+    return found
 
 
-def _of_scenario(name: str, models: tuple[str, ...], options: dict[str, Any], chosen: Any) -> CrashWork:
+def _require_text(source: dict[str, Any]) -> None:
+    """Raises Mistake where a file cannot say how to load: a word that is no text."""
+    for word in source["job"].words if "job" in source else (source["scenario"],):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise Mistake(
+                f"--keep must have what it keeps in UTF-8 (got {seen(word)}); leave it out, or rename that"
+            ) from None
+
+
+def _of_scenario(
+    work: tuple[str, ...], models: tuple[str, ...], options: dict[str, Any], chosen: Any
+) -> CrashWork:
     from faultkit import crash
 
+    name = work[0]
     for option, spelt in OF_A_COMMAND.items():
         if options[option]:
             raise Mistake(f"{spelt} is for a command, after -- (got the scenario {name!r})")

@@ -145,7 +145,7 @@ def keep(found: Exploration, *, scenario: str = "", job: Job | None = None) -> b
     kept = Kept(
         findings=tuple(
             KeptFinding(
-                text=finding.text(),
+                text=printable(finding.text()),
                 verdict=finding.verdict,
                 allowed=finding.allowed,
                 key=finding.state.key,

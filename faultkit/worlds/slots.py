@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from faultkit.wording import printable
 from faultkit.worlds.client import HarnessError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Claim:
         self.name = name
         self.gpus: tuple[str, ...] = ()
         self._directory = directory or _directory()
-        self._command = " ".join(sys.argv)[:200]
+        self._command = printable(" ".join(sys.argv)[:200])[:200]  # others print it, and names may be no text
         self._path = ""
         self._descriptor: int | None = None
         self._gate = -1

@@ -240,6 +240,8 @@ WHOLE = [
     *[["damage"], ["points", "x"], ["points", "--jsn"], ["sweep", "a", "b"], ["replay", "a", "b"], ["scale", "a", "b"]],
     *[["crash", "--"], ["crash", "--", ""], ["crash", "--", "python"], ["crash", "--", "python", "x.py"]],
     *[["crash", "--", LONG, "{out}"], ["crash", "--", "/", "{out}"], ["crash", "--", "no-such-program", "{out}"]],
+    *[["crash", "--keep", "x.crash", *more, *COMMAND, last]
+      for more, last in (((), "\udcff"), (("--value", "\udcff"), "x"), (("--resume", "python {out} \udcff"), "x"))],
     *[["crash", "dcp-fresh", *COMMAND], ["crash", "--replay", "x", "dcp-fresh", "--into", "x"]],
     *[["crash", "--replay", one, "--into", "x"] for one in ("x", "", LONG, "/", "binary.plan", "/dev/null")],
     *[["sweep", "dcp-save", "--json", "x.html", "--report", "x.html"], ["scale", "--from", "8", "--to", "4"]],

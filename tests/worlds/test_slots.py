@@ -201,6 +201,17 @@ def test_a_wait_that_fails_or_is_interrupted_leaves_the_line(pool):
     third.take(2, timeout_seconds=WAIT_SECONDS)
 
 
+def test_a_command_line_that_is_no_text_is_told_all_the_same(pool, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["faultkit", "--json", "\udcff\x1b" + 200 * "\udcff"])
+    one, other = pool(), pool()
+    for count in (4, 1, 3):
+        one.take(count)
+        with pytest.raises(HarnessError) as late:
+            other.take(4, timeout_seconds=0.0)
+        assert f"holds {count} slots" in str(late.value) and r"--json \udcff\x1b" in str(late.value)
+        one.give()
+
+
 def test_nothing_is_shared_where_that_is_switched_off_or_impossible(tmp_path, monkeypatch):
     monkeypatch.setenv("FAULTKIT_SLOTS", "0")
     one, other = slots.Claim(directory=str(tmp_path / "x")), slots.Claim(directory=str(tmp_path / "x"))
