@@ -4,7 +4,7 @@ Promises.  Each load runs in a process that has loaded no state before, with a d
 in a tree of its own that is removed after it.  The deadline is one of its own time, and who misses it is tried once
 more, alone (`faultkit.crash.patience`).  Whatever the load does (hang, crash, exit, print, leave threads),
 the answer is one message, and the process is gone before it is sent, with all that it started: orphans come to this
-process.
+process.  Where this side itself fails, the answer is `FAILED`, and no verdict.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import signal
 import socket
 import struct
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +34,11 @@ import msgspec
 from faultkit.crash.materialise import Listing, link_tree
 from faultkit.crash.patience import LOOK_SECONDS_MAX, Patience, Turns
 from faultkit.files.guardian import adopt_orphans, end_all
+from faultkit.worlds.client import HarnessError
 
-__all__ = ["Answer", "Job", "LoadCall", "serve"]
+__all__ = ["FAILED", "Answer", "Job", "LoadCall", "serve"]
+
+FAILED = "FAILED"  # in the place of a verdict: `detail` says what faultkit could not do
 
 PR_SET_PDEATHSIG = 1
 FILL = 77.0
@@ -226,7 +230,12 @@ def _be_the_load(
             os.dup2(nothing, descriptor)
         _limit_memory(call.memory_bytes)
         faulthandler.dump_traceback_later(call.timeout_seconds * 0.9, file=stacks, exit=False)
-        answer = _answer(job, call, expected, tree)
+        try:
+            answer = _answer(job, call, expected, tree)
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise
+            answer = Answer(job.number, FAILED, detail=_told(error))
         body = pickle.dumps(answer, protocol=5)
         view = memoryview(SIZE.pack(len(body)) + body)
         while view:
@@ -234,6 +243,15 @@ def _be_the_load(
     except BaseException:
         os._exit(70)
     os._exit(0)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)  # as torch says it
+
+
+def _told(error: Exception) -> str:
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({os.path.basename(last.filename)}:{last.lineno} in {last.name})"
 
 
 def _limit_memory(more_bytes: int) -> None:
@@ -260,6 +278,8 @@ def _answer(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -> A
         warnings.simplefilter("ignore")
         try:
             result = ("values", call.load(directory, **keywords))
+        except HarnessError:
+            raise
         except BaseException as error:
             result = ("error", error)
     sys.stdout.flush()
@@ -275,7 +295,11 @@ def _answer(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -> A
     if result[1] is None:
         return Answer(job.number, "ABSENT", detail="load returned None", **told)
     if job.want == "values":
-        return Answer(job.number, "VALUES", values=pickle.dumps(portable(result[1])), **told)
+        values = portable(result[1])
+        try:
+            return Answer(job.number, "VALUES", values=pickle.dumps(values), **told)
+        except Exception as error:  # they must pickle, to be compared in other processes
+            return _of_error(job, call, error, directory, told)
     from faultkit.crash.values import compare
 
     verdict, detail, sides = compare(result[1], expected[0], expected[1], job.fill)

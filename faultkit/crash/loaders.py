@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from faultkit.crash.attendant import Answer, Job, LoadCall, serve
+from faultkit.crash.attendant import FAILED, Answer, Job, LoadCall, serve
 from faultkit.crash.materialise import Objects, Place
 from faultkit.crash.patience import FACTOR_MAX
 
@@ -126,6 +126,8 @@ class Loaders:
                 self._busy[worker].remove(answer.number)
                 if answer.number in self._abandoned:
                     self._abandoned.remove(answer.number)
+                elif answer.verdict == FAILED:
+                    raise HarnessError(f"faultkit failed where a state was loaded: {answer.detail}")
                 else:
                     found.append(answer)
         return found

@@ -25,6 +25,7 @@ from faultkit.crash.materialise import Objects, Place, link_tree
 from faultkit.crash.scenario import Scenario, ScenarioError
 from faultkit.crash.state import MIX, NEW, OLD, Judgement, State
 from faultkit.signatures import parameters_of
+from faultkit.worlds.client import HarnessError
 
 __all__ = ["WorldJudge"]
 
@@ -178,6 +179,10 @@ class WorldJudge:
                 stack = str(getattr(outcome, "stack", ""))
                 detail = f"no result within {seconds:g} s"
                 answers.append(Answer(job.number, "HUNG", detail=detail, stack=stack))
+            elif outcome.kind == "raised":  # what a load raises is an answer
+                raise HarnessError(
+                    f"faultkit failed where a state was loaded: {outcome.type_name}: {outcome.message}"
+                )
             else:
                 answers.append(Answer(job.number, "DIED", detail=str(outcome)))
         return answers

@@ -23,7 +23,9 @@ from typing import IO, Any
 from faultkit.crash.state import State
 from faultkit.worlds.client import HarnessError
 
-__all__ = ["Tree", "Workers", "receive", "send"]
+__all__ = ["FAILED", "Tree", "Workers", "receive", "send"]
+
+FAILED = "FAILED"  # in the place of a verdict: faultkit could not resume, and says why
 
 SIZE = struct.Struct("!Q")
 END_SECONDS_MAX = 10.0
@@ -128,6 +130,8 @@ class Workers:
             except EOFError:
                 raise HarnessError("a process that resumes scripts is gone") from None
             self._idle.append(worker)
+            if answer[0] == FAILED:
+                raise HarnessError(f"faultkit failed where a state was resumed from: {answer[2]}")
             if number in self._abandoned:
                 self._abandoned.remove(number)
             else:

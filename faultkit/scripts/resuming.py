@@ -12,6 +12,7 @@ import glob
 import hashlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ import msgspec
 
 from faultkit.scripts.running import Asked, Limit, run_ranks
 from faultkit.wording import seen
+from faultkit.worlds.client import HarnessError
 
 __all__ = [
     "LostWork",
@@ -75,8 +77,17 @@ class Resumption(msgspec.Struct, frozen=True):
     def resumed(self, directory: Path, asked: Asked | None = None, limit: Limit | None = None) -> Resumed:
         """The values; `asked` tells afterwards what they follow from, whether they came or an exception did.
 
-        Raises ResumeFailed and LostWork, and TimeoutError where `limit` is reached.
+        Raises ResumeFailed and LostWork, and TimeoutError where `limit` is reached; HarnessError where the command
+        could not be resumed.
         """
+        try:
+            return self._resumed(directory, asked, limit)
+        except (ResumeFailed, LostWork, TimeoutError):
+            raise
+        except Exception as error:
+            raise HarnessError(f"{type(error).__name__}: {error}") from error
+
+    def _resumed(self, directory: Path, asked: Asked | None, limit: Limit | None) -> Resumed:
         newest = self.newest_complete(directory)
         _detach(directory)
         environment = {}
@@ -239,7 +250,9 @@ def _detach(directory: Path) -> None:
     """Give every file a content of its own: they are links to what other states have, too."""
     for path in list(directory.rglob("*")):
         if path.is_file() and not path.is_symlink() and path.stat().st_nlink > 1:
-            copy = path.with_name(f"{path.name}.faultkit-copy")
+            copy = path.with_name(
+                f".faultkit-{secrets.token_hex(8)}"
+            )  # its own name may have all that one can have
             shutil.copyfile(path, copy)
             os.replace(copy, path)
 

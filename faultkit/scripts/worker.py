@@ -21,8 +21,9 @@ from typing import Any
 from faultkit.crash.materialise import write_tree
 from faultkit.crash.patience import Patience, Turns
 from faultkit.files.guardian import adopt_orphans, end_all
-from faultkit.scripts.pool import receive, send
+from faultkit.scripts.pool import FAILED, receive, send
 from faultkit.scripts.running import Asked, Limit, imports_of
+from faultkit.worlds.client import HarnessError
 from faultkit.worlds.directories import in_memory
 
 __all__ = ["main"]
@@ -100,6 +101,8 @@ def _resumed(load: Any, directory: Path, timeout_seconds: float, incoming: int) 
         return "VALUES", "", "", "", dict(values), asked.questions, values.step
     except TimeoutError:
         return "HUNG", "", "", f"no result within {timeout_seconds:g} s", None, None, -1
+    except HarnessError as error:
+        return FAILED, "", str(error), "", None, None, -1
     except Exception as error:
         message = str(error).replace(f"{directory}/", "").replace(str(directory), ".")
         return "ERROR", type(error).__name__, message, "", None, asked.questions, -1

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from faultkit import crash
+from faultkit.crash import values
 
 SIZE = 4
 
@@ -44,6 +45,13 @@ def load(directory: Path, fill: float) -> dict[str, object] | None:
             sys.exit(3)
         case ["eat"]:
             return {"target": torch.empty(1 << 29)}
+        case ["break-faultkit"]:
+            values.compare = None
+            target.fill_(2)
+        case ["raise-the-same"]:
+            raise TypeError("'NoneType' object is not callable")
+        case ["unpicklable"]:
+            return {"target": lambda: 2}
         case ["raise"]:
             raise RuntimeError("the file says so")
         case ["leave", told, *numbers]:

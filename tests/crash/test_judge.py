@@ -24,6 +24,8 @@ from tapes import Tape
 from faultkit import crash
 from faultkit.crash import Judge
 from faultkit.crash.scenario import ScenarioError
+from faultkit.crash.world_judge import WorldJudge
+from faultkit.worlds import HarnessError
 
 NEW, OLD = tree(value=b"2 2 2 2", other=b"other"), tree(value=b"1 1 1 1", other=b"other")
 
@@ -76,6 +78,43 @@ def test_a_load_that_was_only_slow_is_tried_once_more(judge, tmp_path):
     slow = f"slow {tmp_path / 'tried'} 2 2 2 2".encode()
     assert verdicts(judge, slow)[slow].verdict == "NEW"
     assert (tmp_path / "tried").exists()
+
+
+JUDGES = {"processes": Judge, "ranks": WorldJudge}
+
+
+@pytest.fixture(params=JUDGES)
+def own_judge(request):
+    """One that the test may break."""
+    more = {"workers": 1} if request.param == "processes" else {}
+    with JUDGES[request.param](scenario(), timeout_seconds=2.0, **more) as judge:
+        judge.expect(NEW, OLD)
+        yield judge
+
+
+def test_a_failure_of_faultkit_where_it_loads_is_no_verdict(own_judge):
+    assert own_judge.judge(state("theirs", tree(value=b"raise-the-same"))).verdict == "ERROR"
+    with pytest.raises(
+        HarnessError, match=r"^faultkit failed where a state was loaded: .*TypeError: 'NoneType'"
+    ):
+        own_judge.judge(state("ours", tree(value=b"break-faultkit")))
+
+
+def test_ranks_that_were_only_slow_are_tried_once_more(tmp_path):
+    with WorldJudge(scenario(), timeout_seconds=2.0) as judge:
+        judge.expect(NEW, OLD)
+        slow = tree(value=f"slow {tmp_path / 'tried'} 1 1 1 1".encode())
+        assert judge.judge(state("slow", slow)).verdict == "OLD" and (tmp_path / "tried").exists()
+        assert judge.judge(state("hang", tree(value=b"hang"))).verdict == "HUNG"
+        assert judge.judge(state("after", NEW)).verdict == "NEW"
+
+
+def test_values_that_cannot_be_compared_elsewhere_are_refused():
+    with (
+        Judge(scenario(), workers=1) as judge,
+        pytest.raises(ScenarioError, match=r"must load .*got ERROR: .*ickle"),
+    ):
+        judge.expect(tree(value=b"unpicklable"), OLD)
 
 
 def test_what_a_load_raises_where_nothing_is_is_absent_in_any_words():

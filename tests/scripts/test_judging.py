@@ -15,6 +15,7 @@ from faultkit.crash.scenario import ScenarioError
 from faultkit.scripts import Job, exploring
 from faultkit.scripts.judging import ScriptJudge
 from faultkit.scripts.resuming import Resumption
+from faultkit.worlds import HarnessError
 
 CODE = """
 import os, sys, signal, time
@@ -48,6 +49,19 @@ def test_each_state_is_resumed_and_told_apart():
         assert told[id(states[3])].type_name == "ResumeFailed"
         assert "ValueError" in told[id(states[3])].message
         assert told[id(states[2])].detail == "another number than without a crash"
+
+
+def test_what_faultkit_cannot_resume_is_no_verdict():
+    command = ("python", "-c", CODE, "{out}")
+    job = Job(command, results=("{out}/number",))
+    cannot = Resumption(command, results=job.results, temporary="out/number")  # which is a file
+    with (
+        ScriptJudge(exploring.scenario_of(job, cannot), workers=1, timeout_seconds=20) as judge,
+        pytest.raises(
+            HarnessError, match=r"^faultkit failed where a state was resumed from: FileExistsError"
+        ),
+    ):
+        judge.judge(state("3"))
 
 
 def test_what_does_not_end_is_hung_and_gone():

@@ -32,6 +32,13 @@ def test_results_and_printed_values_are_what_is_compared(out):
     assert resumption()(out) == {"status": 0}
 
 
+def test_a_file_with_the_longest_name_that_there_is_is_given_a_content_of_its_own(out):
+    name = "x" * 255
+    os.link(out / "used", out / name)
+    write = f"import sys; open(f'{{sys.argv[1]}}/{name}', 'a').write('!')"
+    assert resumption(write, results=(f"{{out}}/{name}", "{out}/used"))(out) == {name: b"10!", "used": b"10"}
+
+
 def test_a_status_that_is_not_0_is_an_error_that_tells_the_last_line(out):
     with pytest.raises(ResumeFailed, match=r"exit status 1: FileNotFoundError: .*'\./none'"):
         resumption("import sys; open(sys.argv[1] + '/none')")(out)
