@@ -2,12 +2,14 @@
 
 HUNG: a rank did not come back, and no fault had stopped it.  That another rank was hung on purpose is no
 excuse for the ranks that wait for it.  DIED: a process ended that no fault had ended.  LATE: a rank came back
-only because the process group gave up waiting; or every rank that came back had waited for `LATE_SECONDS` or more
-after the first fault, with nothing to do and beyond what the faults themselves take.  Where a launcher keeps the job
-(`faultkit.worlds.launcher`), it ends the ranks that wait for one whose process has failed: that is neither.
+only because the process group gave up waiting; or in an attempt every rank that came back had waited for `LATE_SECONDS`
+or more after the first fault, with nothing to do and beyond what the faults themselves take.  Where a launcher keeps
+the job (`faultkit.worlds.launcher`), it ends the ranks that wait for one whose process has failed: that is neither.
 
-Not verified: a shorter wait, or one of some ranks while others work; waits on a machine that is so busy that they
-cannot be told from waits for a processor (`faultkit.worlds.idleness`); a deadline below the run's own.
+Not verified: a shorter wait, or one of some ranks while others work; the waits of a function that goes on after an
+attempt, which are its own affair (where no attempt is recorded, all that it waits counts); waits on a machine that is
+so busy that they cannot be told from waits for a processor (`faultkit.worlds.idleness`); a deadline below the run's
+own.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import re
 from collections.abc import Iterator
 
 from faultkit.checks.effects import ERROR, TIME, Injected, duration_seconds
-from faultkit.checks.expected import Account
+from faultkit.checks.expected import Account, Attempt, Strike
 from faultkit.checks.naming import clip, name_error, name_fired, name_ranks, plural, top_frames
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
@@ -146,23 +148,47 @@ def _has_not_come_back(outcome: object) -> bool:
 
 
 def _slow(account: Account) -> Iterator[Violation]:
-    """Everybody waited for nothing; counted from the first fault, as if all the time before it had been waited, too."""
+    """Everybody waited for nothing from the first fault of an attempt to its end, or to that of the function which
+    passes its error on; counted as if all the time outside of that had been waited, too."""
     back = [rank for rank, outcome in account.outcomes.items() if isinstance(outcome, Returned | Raised)]
-    if not account.strikes or not back or any(map(_has_not_come_back, account.outcomes.values())):
+    if any(map(_has_not_come_back, account.outcomes.values())):
         return
-    waited: dict[int, float] = {}
+    waits: dict[int, tuple[float, float]] = {}
     for event in getattr(account.run, "events", ()):
         if event.kind == "waited" and isinstance(event.data, dict):
-            waited.setdefault(event.rank, float(event.data.get("seconds") or 0.0))
-    planned = sum(duration_seconds(one.fired.fault) or 0.0 for one in account.strikes if one.effect == TIME)
-    first = account.strikes[0].fired
-    seconds = min(waited.get(rank, 0.0) for rank in back) - first.seconds - planned
-    if seconds >= LATE_SECONDS:
-        yield Violation(
-            "liveness",
-            Verdict.LATE,
-            f"{name_ranks(back)} came back after {plural(back, 'it had', 'each had')} waited {seconds:.0f} s with "
-            f"nothing to do, since {name_fired(first)}",
-            tuple(sorted(back)),
-            "everybody waited longer than was needed",
-        )
+            waits.setdefault(event.rank, (float(event.data.get("seconds") or 0.0), event.seconds))
+    planned = sum(_planned_seconds(one) for one in account.strikes)
+    for attempt in account.everything:
+        struck = [one for one in attempt.strikes if one.effect != TIME or _planned_seconds(one)]
+        ranks = [rank for rank in back if not attempt.number or rank in attempt.observations]
+        if not struck or not ranks:
+            continue
+        first = min(struck, key=lambda one: one.fired.seconds).fired
+        seconds = min(_waited(account, attempt, rank, waits, first.seconds) for rank in ranks) - planned
+        if seconds >= LATE_SECONDS:
+            yield Violation(
+                "liveness",
+                Verdict.LATE,
+                f"{name_ranks(ranks)} came back after {plural(ranks, 'it had', 'each had')} waited {seconds:.0f} s "
+                f"with nothing to do, since {name_fired(first)}",
+                tuple(sorted(ranks)),
+                "everybody waited longer than was needed",
+            )
+            return
+
+
+def _planned_seconds(strike: Strike) -> float:
+    return (duration_seconds(strike.fired.fault) or 0.0) if strike.effect == TIME else 0.0
+
+
+def _waited(
+    account: Account, attempt: Attempt, rank: int, waits: dict[int, tuple[float, float]], since: float
+) -> float:
+    """For how long at least the rank only waited in `attempt`, of what it did in all."""
+    waited, end = waits.get(rank, (0.0, 0.0))
+    own = [one for one in account.attempts if rank in one.observations]
+    ended = attempt.observations[rank].seconds if attempt.number else None
+    if ended is None or (attempt is own[-1] and isinstance(account.outcomes[rank], Raised)):
+        ended = end
+    return waited - since - max(0.0, end - ended)
+

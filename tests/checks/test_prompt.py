@@ -37,6 +37,33 @@ def save(directory, seconds, before=0.0):
     dcp.save({"weight": torch.ones(8)}, storage_writer=writer)
 
 
+def go_on(directory, times=1):
+    """Saves, and waits after each save, whatever became of it."""
+    for step in range(times):
+        try:
+            dcp.save({"weight": torch.ones(8)}, checkpoint_id=directory / str(step))
+        except dcp.CheckpointException:
+            pass
+        time.sleep(12.0)
+
+
+def wait_and_pass_on(directory):
+    try:
+        dcp.save({"weight": torch.ones(8)}, checkpoint_id=directory)
+    except dcp.CheckpointException:
+        time.sleep(12.0)
+        raise
+
+
+def retry_by_itself(directory):
+    """An engine of its own, which waits before it says that it gave up."""
+    try:
+        (directory / "shard").write_bytes(b"x")
+    except OSError:
+        time.sleep(12.0)
+        raise
+
+
 FAIL = "writer.write_data@2=raise(OSError, ENOSPC)"
 
 
@@ -60,6 +87,28 @@ def test_a_failure_that_everybody_waits_for_is_late(four, tmp_path):
 def test_what_is_needed_or_planned_is_not_late(four, tmp_path, arguments, plan):
     run = four.run(save, tmp_path, *arguments, plan=plan)
     assert run.verdict == "HELD", run.story()
+
+
+@pytest.mark.parametrize("plan", [FAIL, "writer.write_data@*#1=delay(0)", "writer.write_data@2=delay(0.1)"])
+def test_what_a_function_that_goes_on_waits_for_is_not_late(four, tmp_path, plan):
+    run = four.run(go_on, tmp_path, 2, plan=plan)
+    assert len(run.fired) >= 1 and run.verdict == "HELD", run.story()
+
+
+@pytest.mark.parametrize(
+    ("function", "plan"), [(wait_and_pass_on, FAIL), (retry_by_itself, "fs.open@*=raise(OSError, EIO)")]
+)
+def test_an_error_that_is_passed_on_late_is_late(four, tmp_path, function, plan):
+    run = four.run(function, tmp_path, plan=plan)
+    assert run.verdict == "LATE", run.story()
+
+
+def test_a_point_that_is_only_watched_makes_nobody_late(four, tmp_path):
+    def write_and_wait(directory):
+        (directory / "shard").write_bytes(b"x")
+        time.sleep(12.0)
+
+    assert four.run(write_and_wait, tmp_path, plan="fs.open@*=delay(0)").verdict == "HELD"
 
 
 def test_work_and_queues_are_no_idle_time():
