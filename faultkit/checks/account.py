@@ -210,15 +210,20 @@ class _Builder:
         for rank, outcome in self.outcomes.items():
             if not isinstance(outcome, Raised) or self.explained_by_attempt(rank, outcome):
                 continue
-            struck = [fired for fired, _, _ in self.timelines[rank].fired]
-            if outcome.error.type_name != "AssertionError" and any(
-                one.native or effect_of_fired(one) == LIMIT for one in struck
+            struck = self.timelines[rank].fired
+            if not _claims(outcome.error) and any(
+                (one.native and not handled) or effect_of_fired(one) == LIMIT for one, _, handled in struck
             ):
                 continue  # who meets a limit says so in words of its own: a native writer knows no errno
-            fired = [one for one in struck if effect_of_fired(one) == ERROR]
+            fired = [one for one, _, _ in struck if effect_of_fired(one) == ERROR]
             links = outcome.error.chain()
             if is_assertion(outcome.error):
                 links = links[:1] + (outcome.error.cause.chain() if outcome.error.cause else ())
             if not any(Injected.of(one).same_as(link) for one in fired for link in links):
                 found[rank] = outcome.error
         return found
+
+
+def _claims(error: ErrorRecord) -> bool:
+    """Whether the function itself looked and found something that must not be, which no fault excuses."""
+    return is_assertion(error) or error.type_name == "WrongContent"

@@ -15,9 +15,10 @@ same point in the same step that came back well is taken for a retry, even if it
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
-from faultkit.checks.effects import ERROR, Injected
+from faultkit.checks.effects import LIMIT, Injected
 from faultkit.checks.expected import Account, Attempt
 from faultkit.checks.naming import name_error, name_fired, name_ranks, plural, spans
 from faultkit.checks.verdict import Verdict
@@ -34,6 +35,7 @@ def find(account: Account) -> Iterator[Violation]:
             yield from _wrong_names(attempt)
         else:
             yield from _of_another_rank(attempt)
+        yield from _limit_of_another_rank(account, attempt)
 
 
 def _all_returned(account: Account, attempt: Attempt) -> tuple[int, ...]:
@@ -66,7 +68,7 @@ def _lost_in_silence(account: Account, attempt: Attempt) -> Iterator[Violation]:
     for strike in attempt.strikes:
         down = account.downed.get(strike.rank)
         is_cause = down is not None and down.fired == strike.fired  # a delay before it has not lost the rank
-        if unaware and is_cause and strike.effect != ERROR and strike.step is not None:
+        if unaware and is_cause and strike.step is not None:
             yield Violation(
                 "attribution",
                 Verdict.PARTIAL,
@@ -111,11 +113,22 @@ def _wrong_names(attempt: Attempt) -> Iterator[Violation]:
 
 def _of_another_rank(attempt: Attempt) -> Iterator[Violation]:
     """An injected error that is told as that of a rank on which it was not injected."""
+    struck = [(strike.rank, Injected.by(strike.fired.fault)) for strike in attempt.errors]
+    yield from _misplaced(attempt, struck)
+
+
+def _limit_of_another_rank(account: Account, attempt: Attempt) -> Iterator[Violation]:
+    """The same of a limit, which lasts from attempt to attempt, and of which its error number is told at least."""
+    limit = Injected((), (), errno.EFBIG, native=True)
+    yield from _misplaced(attempt, [(one.rank, limit) for one in account.strikes if one.effect == LIMIT])
+
+
+def _misplaced(attempt: Attempt, struck: list[tuple[int, Injected]]) -> Iterator[Violation]:
     wrong: dict[tuple[int, tuple[int, ...], str], list[int]] = {}
     for seen in attempt.seen("raised"):
         for place, failure in ((seen.error and seen.error.failures) or {}).items():
             named = attempt.members[place] if place < len(attempt.members) else place
-            of = {s.rank for s in attempt.errors if Injected.by(s.fired.fault).same_as(failure)}
+            of = {rank for rank, injected in struck if injected.same_as(failure)}
             if of and named not in of:
                 key = (named, tuple(sorted(of)), name_error(seen.error))
                 wrong.setdefault(key, []).append(seen.rank)

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.checks.effects import DAMAGE
+from faultkit.checks.effects import DAMAGE, HARMLESS, TIME
 from faultkit.checks.expected import Account
 from faultkit.checks.naming import clip, name_ranks, plural
 from faultkit.checks.verdict import Verdict
@@ -98,5 +98,6 @@ def named(leaves: Any) -> str:
 
 
 def only_damaged(account: Account) -> bool:
-    """Whether faults fired, and all of them did nothing but damage data."""
-    return bool(account.strikes) and all(strike.effect == DAMAGE for strike in account.strikes)
+    """Whether faults broke anything, and all of those did nothing but damage data."""
+    broke = [one for one in account.strikes if one.effect not in (TIME, HARMLESS) and not one.handled]
+    return bool(broke) and all(strike.effect == DAMAGE for strike in broke)

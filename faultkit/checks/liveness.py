@@ -191,4 +191,3 @@ def _waited(
     if ended is None or (attempt is own[-1] and isinstance(account.outcomes[rank], Raised)):
         ended = end
     return waited - since - max(0.0, end - ended)
-

@@ -17,6 +17,7 @@ limit of the system was set, whether it was that which failed the work.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from faultkit.checks.effects import DAMAGE, HIDDEN, LIMIT, Injected
@@ -65,14 +66,19 @@ def _failed_unprovoked(account: Account, attempt: Attempt) -> Iterator[Violation
 def _may_refuse(account: Account, attempt: Attempt) -> bool:
     """Whether a fault that makes no error by itself explains that the attempt failed.
 
-    A limit lasts, so that it can strike any attempt.  Damage is met by a load whenever it happened; by a save only
-    where it happened in it or outside of every attempt, as what a rank does not see is by both.
+    Only what happened before the attempt was over explains it.  A limit lasts, so that it can strike any attempt.
+    Damage is met by a load whenever it happened; by a save only where it happened in it or outside of every attempt,
+    as what a rank does not see is by both.
     """
-    if any(strike.effect == LIMIT for strike in account.strikes):
+    ends = [seen.seconds for seen in attempt.seen("raised") if seen.seconds is not None]
+    end = max(ends, default=math.inf)
+    strikes = [strike for strike in account.strikes if strike.fired.seconds <= end]
+    if any(strike.effect == LIMIT for strike in strikes):
         return True
-    if any(strike.effect in (DAMAGE, HIDDEN) for strike in (*attempt.strikes, *account.rest.strikes)):
+    here = [strike for strike in strikes if strike in attempt.strikes or strike in account.rest.strikes]
+    if any(strike.effect in (DAMAGE, HIDDEN) for strike in here):
         return True
-    return attempt.op == "load" and _is_damaged(account)
+    return attempt.op == "load" and any(strike.effect == DAMAGE for strike in strikes)
 
 
 def _is_damaged(account: Account) -> bool:

@@ -186,6 +186,35 @@ def test_a_rank_lost_in_the_last_collective_is_missed_too(moment):
     assert violation.verdict is Verdict.PARTIAL and violation.ranks == (0, 1, 3)
 
 
+@pytest.mark.parametrize(("died", "verdicts"), [([0], [Verdict.PARTIAL]), ([], [])])
+def test_an_error_that_ended_its_rank_inside_a_step_is_missed_like_a_death(died, verdicts):
+    plan = "comm.broadcast_object:after@0=raise(SystemExit)"
+    recording = Recording(plan).begin(range(4)).enter(range(4), "write").fire(0, step="write")
+    recording.end([0], injected(plan)).end([1, 2, 3] if died else [], None)
+    if not died:  # everybody learned of it
+        recording.end([1, 2, 3], injected(plan)).raised([1, 2, 3], injected(plan))
+    run = recording.died([0], None, 1).run()
+    assert [violation.verdict for violation in attributed(run)] == verdicts
+
+
+TOO_LARGE = ErrorRecord(type_name="OSError", message="[Errno 27] File too large", errno=27)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdicts"),
+    [
+        (TOO_LARGE, {1: [], 0: [Verdict.MISATTRIBUTED]}),
+        (ErrorRecord(type_name="OSError", message="no such shard"), {1: [], 0: []}),  # a consequence
+    ],
+)
+def test_a_limit_must_not_be_told_as_met_by_a_rank_that_has_none(error, verdicts):
+    for named, expected in verdicts.items():
+        recording = Recording("fs.mkdir@1=limit(100)", 2).fire(1).begin(range(2)).enter(range(2), "write")
+        told = checkpoint_error("write", {named: error})
+        run = recording.end(range(2), told).raised(range(2), told).run()
+        assert [violation.verdict for violation in attributed(run)] == expected
+
+
 def test_that_the_launcher_ended_one_who_waited_excuses_none_that_took_it_for_a_success():
     recording = Recording("comm.broadcast_object@2=kill").begin(range(4)).enter(range(4), "write")
     recording.fire(2, step="write").died([2]).end([1, 3])

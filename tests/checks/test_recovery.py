@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from faultkit.checks import Verdict, examine
@@ -46,6 +47,32 @@ def test_a_limit_explains_what_its_rank_raises_but_no_assertion():
     assert recovered(recording.raised([1], TOO_LARGE).run()) == ()
     assert [violation.verdict for violation in examine(recording.run())] == [Verdict.PARTIAL]
     assert [violation.ranks for violation in recovered(recording.raised([1], WRONG).run())] == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "violation"),
+    [("Failed", ("recovery", Verdict.UNUSABLE)), ("WrongContent", ("durable", Verdict.SILENT_WRONG))],
+)
+@pytest.mark.parametrize("native", [False, True])
+def test_no_limit_and_no_native_error_excuses_what_the_function_found_out(type_name, violation, native):
+    plan = 'fs.write("x")@1=raise(OSError, ENOSPC)' if native else "fs.mkdir@1=limit(100)"
+    found = ErrorRecord(type_name=type_name, module="builtins", message="weight is not what was saved")
+    recording = Recording(plan, 2).fire(1).raised([1], found)
+    recording.fired[0] = msgspec.structs.replace(recording.fired[0], native=native)
+    assert violation in {(one.check, one.verdict) for one in examine(recording.run())}
+
+
+def test_what_comes_after_an_attempt_does_not_explain_that_it_failed():
+    for op, plan in (("save", "fs.mkdir@1=limit(100)"), ("load", "fs.rename@0=lie")):
+        for is_before in (True, False):
+            recording = Recording(plan, 2)
+            if is_before:
+                recording.fire(1 if op == "save" else 0)
+            recording.begin(range(2), op).end(range(2), FULL, op)
+            if not is_before:
+                recording.fire(1 if op == "save" else 0)
+            found = recovered(recording.raised(range(2), FULL).run())
+            assert [violation.verdict for violation in found] == [Verdict.UNUSABLE] * (not is_before)
 
 
 def test_without_a_limit_the_same_error_is_news():

@@ -170,8 +170,10 @@ def test_who_knows_what_to_publish_is_not_misled_by_a_listing(pair, place):
     assert run.fired and run.verdict == "HELD", run.story()
 
 
-def test_a_disk_that_lied_is_no_lost_work(pair, place):
-    run = pair.run(engines.save, place, plan='fs.rename(".metadata*")@0=lie', checkpoint_at=place)
+@pytest.mark.parametrize("beside", ["", "; fs.open@1#1=delay(0)"])
+def test_a_disk_that_lied_is_no_lost_work(pair, place, beside):
+    plan = 'fs.rename(".metadata*")@0=lie' + beside
+    run = pair.run(engines.save, place, plan=plan, checkpoint_at=place)
     assert run.fired and only(run).kind == "raised" and run.verdict == "HELD", run.story()
 
 
