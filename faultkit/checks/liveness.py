@@ -3,7 +3,7 @@
 HUNG: a rank did not come back, and no fault had stopped it.  That another rank was hung on purpose is no
 excuse for the ranks that wait for it.  DIED: a process ended that no fault had ended.  LATE: a rank came back
 only because the process group gave up waiting; or in an attempt every rank that came back had waited for `LATE_SECONDS`
-or more after the first fault, with nothing to do and beyond what the faults themselves take.  Where a launcher keeps
+or more after the last fault, with nothing to do and beyond what the faults themselves take.  Where a launcher keeps
 the job (`faultkit.worlds.launcher`), it ends the ranks that wait for one whose process has failed: that is neither.
 
 Not verified: a shorter wait, or one of some ranks while others work; the waits of a function that goes on after an
@@ -148,7 +148,7 @@ def _has_not_come_back(outcome: object) -> bool:
 
 
 def _slow(account: Account) -> Iterator[Violation]:
-    """Everybody waited for nothing from the first fault of an attempt to its end, or to that of the function which
+    """Everybody waited for nothing from the last fault of an attempt to its end, or to that of the function which
     passes its error on; counted as if all the time outside of that had been waited, too."""
     back = [rank for rank, outcome in account.outcomes.items() if isinstance(outcome, Returned | Raised)]
     if any(map(_has_not_come_back, account.outcomes.values())):
@@ -163,14 +163,14 @@ def _slow(account: Account) -> Iterator[Violation]:
         ranks = [rank for rank in back if not attempt.number or rank in attempt.observations]
         if not struck or not ranks:
             continue
-        first = min(struck, key=lambda one: one.fired.seconds).fired
-        seconds = min(_waited(account, attempt, rank, waits, first.seconds) for rank in ranks) - planned
+        last = max(struck, key=lambda one: one.fired.seconds).fired  # who tries again may wait before that
+        seconds = min(_waited(account, attempt, rank, waits, last.seconds) for rank in ranks) - planned
         if seconds >= LATE_SECONDS:
             yield Violation(
                 "liveness",
                 Verdict.LATE,
                 f"{name_ranks(ranks)} came back after {plural(ranks, 'it had', 'each had')} waited {seconds:.0f} s "
-                f"with nothing to do, since {name_fired(first)}",
+                f"with nothing to do, since {name_fired(last)}",
                 tuple(sorted(ranks)),
                 "everybody waited longer than was needed",
             )

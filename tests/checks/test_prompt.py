@@ -64,6 +64,17 @@ def retry_by_itself(directory):
         raise
 
 
+def try_again(directory):
+    for wait_seconds in (1.0, 2.0, 4.0, 8.0, None):
+        try:
+            (directory / "shard").write_bytes(b"x")
+            return
+        except OSError:
+            if wait_seconds is None:
+                raise
+            time.sleep(wait_seconds)
+
+
 FAIL = "writer.write_data@2=raise(OSError, ENOSPC)"
 
 
@@ -101,6 +112,12 @@ def test_what_a_function_that_goes_on_waits_for_is_not_late(four, tmp_path, plan
 def test_an_error_that_is_passed_on_late_is_late(four, tmp_path, function, plan):
     run = four.run(function, tmp_path, plan=plan)
     assert run.verdict == "LATE", run.story()
+
+
+@pytest.mark.parametrize("calls", ["", "#1", "#1-4"])
+def test_who_tries_again_later_and_later_is_not_late(four, tmp_path, calls):
+    run = four.run(try_again, tmp_path, plan=f"fs.open@*{calls}=raise(OSError, EIO)")
+    assert run.verdict == "HELD" and len(run.fired) >= 1, run.story()
 
 
 def test_a_point_that_is_only_watched_makes_nobody_late(four, tmp_path):
