@@ -19,6 +19,7 @@ from faultkit.checks.effects import (
     DEATH,
     ERROR,
     FREEZE,
+    HARMLESS,
     LIMIT,
     TIME,
     Injected,
@@ -212,7 +213,8 @@ class _Builder:
                 continue
             struck = self.timelines[rank].fired
             if not _claims(outcome.error) and any(
-                (one.native and not handled) or effect_of_fired(one) == LIMIT for one, _, handled in struck
+                (one.native and _is_felt(one) and not handled) or effect_of_fired(one) == LIMIT
+                for one, _, handled in struck
             ):
                 continue  # who meets a limit says so in words of its own: a native writer knows no errno
             fired = [one for one, _, _ in struck if effect_of_fired(one) == ERROR]
@@ -227,3 +229,8 @@ class _Builder:
 def _claims(error: ErrorRecord) -> bool:
     """Whether the function itself looked and found something that must not be, which no fault excuses."""
     return is_assertion(error) or error.type_name == "WrongContent"
+
+
+def _is_felt(fired: Fired) -> bool:
+    """Whether who meets it may fail of it: not of a pause, nor of a write that said how little it wrote."""
+    return effect_of_fired(fired) not in (HARMLESS, TIME)

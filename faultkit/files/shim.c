@@ -200,9 +200,14 @@ static void begin(void) {
 
 /* -- names and descriptors -------------------------------------------------------------------------- */
 
+/* Headers say of paths that they are never null, by which a compiler leaves a question for it out; but Rust asks whether
+ * `statx` is there by a null one. */
+#define MAYBE_NULL(path) __asm__("" : "+r"(path))
+
 /* `path` as an absolute name without "." and ".."; 0 where it cannot be told. */
 static int absolute(int directory, const char *path, char *out) {
     char joined[2 * PATH_MAX];
+    MAYBE_NULL(path);
     if (!path || strlen(path) >= PATH_MAX) return 0;
     if (path[0] == '/') {
         strcpy(joined, path);

@@ -252,7 +252,7 @@ static int hits(const struct faulty_fault *f, int number_of_site, int64_t call) 
 }
 
 static int act(struct doing *d, int is_after) {
-    int over = 0, error = 0;
+    int over = 0, error = 0, before = errno;
     if (__atomic_load_n(&faulty->spent, __ATOMIC_RELAXED)) return 0;
     for (int i = 0; i < faulty->fault_count && !over; i++) {
         struct faulty_fault *f = &faulty->faults[i];
@@ -276,7 +276,7 @@ static int act(struct doing *d, int is_after) {
             }
         }
     }
-    errno = error;
+    errno = over ? error : before; /* who goes on finds what stood there, as in a `close` while an error is passed on */
     return over;
 }
 

@@ -38,8 +38,9 @@ static int is_file(struct doing *d, enum place place, int fd, char *path) {
 /* A call on names that gives 0, or -1. */
 #define FAULTY_NAMES(place, from_directory, from, to_directory, to, call) ({ \
     char a_path[PATH_MAX], b_path[PATH_MAX]; \
-    const char *b_given = (to); \
-    int known = *(from) && absolute(from_directory, from, a_path) && (!b_given || absolute(to_directory, b_given, b_path)); \
+    const char *a_given = (from), *b_given = (to); \
+    MAYBE_NULL(a_given); \
+    int known = a_given && *a_given && absolute(from_directory, a_given, a_path) && (!b_given || absolute(to_directory, b_given, b_path)); \
     struct doing doing_it = {place, a_path, b_given ? b_path : "", FOR_WRITE, 0, -1}; \
     int answer = 0; \
     if (known && comes(&doing_it)) { \

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 __all__ = [
+    "STACK_SIGNAL",
     "Poll",
     "Task",
     "clock_of",
@@ -34,6 +35,15 @@ POLLING = "gloo_tcp_loop"  # looks every hundredth of a second
 LIBRARY = (POLLING, "pt_gloo_runloop")  # act on what other ranks send
 POLLING_TICKS = 5  # CPU time of a thread that polls, before that counts as work
 INTERRUPTING = (signal.SIGALRM, signal.SIGCHLD, signal.SIGIO, signal.SIGPROF, signal.SIGVTALRM)
+OF_ITS_OWN_DOING = (
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGSEGV,
+    signal.SIGSYS,
+)
+STACK_SIGNAL = signal.SIGRTMIN + 3  # faultkit's own: faulthandler writes the stacks of all threads to a file
 
 
 class Task(NamedTuple):
@@ -103,7 +113,8 @@ def is_still(pid: int, tasks: Collection[Task], calls: Collection[int]) -> bool:
 def waits_for_itself(pid: int) -> bool:
     """Whether the main thread waits, without a timeout, for what another thread of its process must do.
 
-    False, too, where the process has a handler of a signal that a timer or a child sends, since that may do it.
+    False, too, where the process has a handler of a signal that a timer or a child sends, since that may do it: of a
+    signal that only other processes send, where it has children.
     """
     if not _waits(pid, pid, FUTEX_PRIVATE):
         return False
@@ -112,7 +123,11 @@ def waits_for_itself(pid: int) -> bool:
             caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
     except (OSError, ValueError, StopIteration):
         return False
-    return not any(caught >> (number - 1) & 1 for number in INTERRUPTING)
+    handled = {number for number in signal.valid_signals() if caught >> (number - 1) & 1}
+    if handled.intersection(INTERRUPTING) or any(n >= signal.SIGRTMIN and n != STACK_SIGNAL for n in handled):
+        return False
+    handled -= {STACK_SIGNAL, signal.SIGINT, *OF_ITS_OWN_DOING}  # Python itself handles SIGINT
+    return not (handled and _has_children(pid))
 
 
 def sleeps_in_c(number: int) -> bool:
@@ -133,11 +148,11 @@ def is_stopped(pid: int) -> bool:
 
 
 def waits_for_ever(pid: int) -> bool:
-    """Whether the main thread waits for a lock without a timeout; True where that cannot be read.
+    """Whether the main thread waits for a lock of its process without a timeout; True where that cannot be read.
 
-    In its own code it would run, or wait for a time or a file.
+    In its own code it would run, or wait for a time, a file or another process.
     """
-    return _waits(pid, pid, where_unknown=True)
+    return _waits(pid, pid, FUTEX_PRIVATE, where_unknown=True)
 
 
 def _waits(pid: int, number: int, flag: int = 0, *, where_unknown: bool = False) -> bool:
@@ -150,6 +165,18 @@ def _waits(pid: int, number: int, flag: int = 0, *, where_unknown: bool = False)
         return where_unknown and FUTEX is None
     # the second argument is what is done to the lock, the fourth the timeout
     return call == FUTEX and int(arguments[1], 16) & flag == flag and int(arguments[3], 16) == 0
+
+
+def _has_children(pid: int) -> bool:
+    """Whether it has child processes; True where that cannot be read."""
+    try:
+        for number in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{number}/children") as file:
+                if file.read().strip():
+                    return True
+    except OSError:
+        return True
+    return False
 
 
 def _polls(task: Task, polling: Collection[int]) -> bool:

@@ -38,6 +38,7 @@ from faultkit.worlds import (
 )
 from faultkit.worlds.channel import Channel, ChannelClosed
 from faultkit.worlds.memory import IDLE, RUNNING, STARTING, RankMemory
+from faultkit.worlds.processes import STACK_SIGNAL
 
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
@@ -48,7 +49,6 @@ Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 __all__ = ["STACK_SIGNAL", "Call", "RankSpec", "main"]
 
-STACK_SIGNAL = signal.SIGRTMIN + 3  # faulthandler writes the stacks of all threads to the rank's stack file
 PR_SET_PDEATHSIG = 1
 FAREWELL_SECONDS_MAX = 10.0
 LINE_BUFFERED = 1  # _IOLBF of stdio.h

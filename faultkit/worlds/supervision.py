@@ -267,7 +267,7 @@ class Supervision:
         for time_ns, kind, data in records(handle.memory.log()):
             if kind == "group":
                 self.members.setdefault(handle.rank, {})[data["name"][:40]] = tuple(data["ranks"])
-            elif kind == "fired":
+            elif kind == "fired" and not data.get("child"):  # what holds a child holds no thread of the rank
                 fired.append((time_ns, self.call.plan.faults[data["fault"]]))
         self.fired[handle.rank] = fired
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 import torch
@@ -272,6 +276,106 @@ def test_faults_reach_the_children_that_a_rank_forks(two_ranks, tmp_path, plan):
     assert (run.verdict, {outcome.kind for outcome in run.outcomes.values()}) == ("HELD", {"raised"})
     ignored = two_ranks.run(in_a_child, tmp_path, True, plan=plan)
     assert [(found.check, found.verdict) for found in ignored.violations] == [("attribution", "PARTIAL")]
+
+
+def give_up_on_a_child(directory, by_a_thread):
+    """On one rank a child stands still for ever; its parent, or a thread of it, looks for a while, and ends it."""
+    if dist.get_rank() == 0:
+        dist.barrier()
+        return
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with open(own(directory, "child"), "wb") as stream:
+                stream.write(b"x")
+        finally:
+            os._exit(0)
+    done = threading.Event()
+
+    def look_after():
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < ends:
+            time.sleep(0.05)  # as a job does that looks now and then
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        done.set()
+
+    if by_a_thread:
+        threading.Thread(target=look_after).start()
+    else:
+        look_after()
+    done.wait()
+    dist.barrier()
+
+
+@pytest.mark.parametrize("by_a_thread", [False, True])
+@pytest.mark.parametrize("action", ["hang", "hang(native)"])
+def test_a_child_that_stands_still_stops_not_its_rank(two_ranks, tmp_path, action, by_a_thread):
+    run = two_ranks.run(give_up_on_a_child, tmp_path, by_a_thread, plan=f'fs.write("child*")@1={action}')
+    assert [(fired.rank, fired.child) for fired in run.fired] == [(1, True)]
+    assert {outcome.kind for outcome in run.outcomes.values()} == {"returned"}
+
+
+def wait_for_a_child(directory):
+    """On one rank a thread stands still for ever, and the function waits for a child, and not for it."""
+    if dist.get_rank() == 1:
+        done = multiprocessing.get_context("fork").Event()
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(PATIENCE_SECONDS)
+            done.set()
+            os._exit(0)
+        threading.Thread(target=open, args=(own(directory, "rank"), "wb"), daemon=True).start()
+        done.wait()
+        os.waitpid(pid, 0)
+    dist.barrier()
+
+
+def test_a_thread_that_stands_still_stops_not_who_waits_for_another_process(two_ranks, tmp_path):
+    run = two_ranks.run(wait_for_a_child, tmp_path, plan='fs.open("rank*")@1=hang')
+    assert len(run.fired) == 1
+    assert {outcome.kind for outcome in run.outcomes.values()} == {"returned"}
+
+
+PATIENCE_SECONDS = 0.6  # longer than it takes to call a hang
+
+
+def fail_of_its_own(directory):
+    save(directory)
+    raise KeyError("a defect")
+
+
+@pytest.mark.parametrize("action", ["delay(0)", "short(10)"])
+def test_a_fault_in_native_code_that_takes_nothing_excuses_nothing(two_ranks, tmp_path, action):
+    run = two_ranks.run(fail_of_its_own, tmp_path, plan=f'fs.write("*.pt")={action}')
+    assert {fired.native for fired in run.fired} == {True}
+    assert [(found.check, found.verdict) for found in run.violations] == [("recovery", "UNUSABLE")]
+
+
+def ask_whether_statx_is_there(directory):
+    """As Rust does, by paths that are null."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.statx(0, None, 0, 0, None), ctypes.get_errno(), libc.stat(None, None)
+
+
+def test_a_path_that_is_null_is_the_systems_business(two_ranks, tmp_path):
+    plan = 'fs.stat("nothing")=raise(OSError, EIO)'
+    run = two_ranks.run(ask_whether_statx_is_there, tmp_path, plan=plan, may_not_fire=True)
+    assert [outcome.value for outcome in run.outcomes.values()] == [(-1, errno.EFAULT, -1)] * 2
+
+
+def close_with_an_error_at_hand(directory):
+    """What native code does that closes a file while it passes an error on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(own(directory, "rank") + ".pt", os.O_CREAT | os.O_WRONLY)
+    ctypes.set_errno(errno.ENOSPC)
+    return libc.close(descriptor), ctypes.get_errno()
+
+
+def test_a_fault_that_is_no_error_leaves_errno_alone(two_ranks, tmp_path):
+    run = two_ranks.run(close_with_an_error_at_hand, tmp_path, plan='fs.close("*.pt")=delay(0.001)')
+    assert len(run.fired) == 2
+    assert [outcome.value for outcome in run.outcomes.values()] == [(0, errno.ENOSPC)] * 2
 
 
 def test_what_was_armed_is_gone_in_the_next_run(two_ranks, tmp_path):

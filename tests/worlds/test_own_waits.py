@@ -75,6 +75,11 @@ def keep_a_thread_for_later():
     threading.Thread(target=queue.Queue().get, daemon=True).start()
 
 
+def handle_a_signal_that_nobody_sends():
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    threading.Event().wait()
+
+
 def wait_beside_an_idle_thread():
     keep_a_thread_for_later()
     if dist.get_rank() == 1:
@@ -96,6 +101,7 @@ HANGS = {
     join_a_thread: "in Thread.join",
     acquire_a_semaphore: "in Semaphore.acquire",
     wait_for_a_condition: "in Condition.wait",
+    handle_a_signal_that_nobody_sends: "in Event.wait",
     save_asynchronously: "in Future.result, for its thread in gather_object of step 'plan', for rank 1, which raised "
     "ValueError before it",
     wait_beside_an_idle_thread: "in barrier, for rank 1, which raised ValueError before it",
@@ -154,6 +160,14 @@ def a_child_process():
     done.wait()
 
 
+def a_signal_of_a_child():
+    done = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: done.set())
+    child = subprocess.Popen(["/bin/sh", "-c", f"sleep {SLOW_SECONDS}; kill -USR1 {os.getpid()}"])
+    done.wait()
+    child.wait()
+
+
 def a_thread_of_c():
     done = threading.Event()
     library = ctypes.CDLL(None)
@@ -182,6 +196,7 @@ SLOW = (
     a_wait_with_a_timeout,
     a_handler_of_a_signal,
     a_child_process,
+    a_signal_of_a_child,
     a_thread_of_c,
 )
 
@@ -192,6 +207,19 @@ def test_who_is_only_slow_does_not_hang(pair, slow):
 
     assert run.outcomes == {0: Returned(None), 1: Returned(None)}
     assert run.seconds >= SLOW_SECONDS
+
+
+def beside_a_peer_in_a_barrier(slow):
+    if dist.get_rank() == 0:
+        slow()
+    dist.barrier()
+
+
+@pytest.mark.parametrize("slow", SLOW, ids=lambda function: function.__name__)
+def test_nor_does_who_waits_for_it_in_a_barrier(pair, slow):
+    run = pair.run(beside_a_peer_in_a_barrier, slow, timeout=DEADLINE_SECONDS)
+
+    assert run.outcomes == {0: Returned(None), 1: Returned(None)}
 
 
 def test_an_asynchronous_save_that_one_comes_to_late_is_no_hang(pair, tmp_path):
