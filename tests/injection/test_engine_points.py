@@ -51,6 +51,8 @@ def _points(reached, role):
 
 # Beneath FileSystemBase one call of the engine is many: see test_files_of_the_engine and test_files_on_disk.
 FILES = {f"fs.{name}" for name in FILE_POINTS}
+# Functions that no save or load of the engine calls: see test_function_points.
+FUNCTIONS = {"torch.save", "torch.load", "safetensors.save_file", "safetensors.load_file"}
 SAVED, LOADED = list(_points(SAVE, "writer")), list(_points(LOAD, "reader"))
 # A time is no call: see test_faults_at_a_time.
 MOMENTS = {str(point): point.moments for point in catalogue() if point.layer != "clock"}
@@ -58,7 +60,7 @@ MOMENTS = {str(point): point.moments for point in catalogue() if point.layer != 
 
 def test_no_point_of_the_catalogue_is_forgotten():
     reached = {*SAVED, *LOADED, *CREATED, "storage.validate_checkpoint_id"}
-    assert reached | UNREACHED | FILES == set(MOMENTS)
+    assert reached | UNREACHED | FILES | FUNCTIONS == set(MOMENTS)
 
 
 def _text(error):

@@ -245,18 +245,18 @@ def test_a_world_whose_ranks_cannot_start_says_why_and_leaves_nothing():
         world.run(dist.get_rank)
     before = held()
 
-    with World(2, backend="no such backend") as world, pytest.raises(HarnessError) as refusal:
+    with World(2, backend="unheard_of") as world, pytest.raises(HarnessError) as refusal:
         world.run(dist.get_rank)
 
     text = str(refusal.value)
-    assert "before it had joined the process group" in text and "no such backend" in text
+    assert "before it had joined the process group" in text and "unheard_of" in text
     assert held() == before
 
 
 @pytest.mark.timeout(400)  # less than the wait that must not be
 def test_ranks_that_have_ended_are_not_waited_for_again(monkeypatch):
     monkeypatch.setattr(crew, "END_SECONDS_MAX", 1000.0)
-    ranks = crew.Crew(client.server(), 2, how="fork", backend="no such backend")
+    ranks = crew.Crew(client.server(), 2, how="fork", backend="unheard_of")
     try:
         while any(handle.exitcode is None for handle in ranks.ranks):
             ranks.poll_server()
