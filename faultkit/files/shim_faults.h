@@ -113,16 +113,37 @@ static const char *role(void) {
     return in_step || thread == (child_main ? child_main : faulty->main_thread) ? "main" : "helper";
 }
 
+/* How many bytes the character in UTF-8 at `p` has; 0 where there is none. */
+static int character_size(const unsigned char *p) {
+    int size = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
+    for (int i = 1; i < size; i++)
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    if (size == 3 && ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f))) return 0;
+    if (size == 4 && ((*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))) return 0;
+    return size;
+}
+
+/* A record is text: what is none in a name is shown by "?". */
+static void make_text(char *p) {
+    while (*p) {
+        int size = character_size((unsigned char *)p);
+        if (!size) *p = '?';
+        p += size ? size : 1;
+    }
+}
+
 /* A record of the rank's memory: its length last, so that one that is cut short is none. */
 static void put_record(uint32_t template, uint32_t template_size, int64_t call, const char *path, int opened) {
-    char body[TEMPLATE_MAX + PATH_MAX + 256], *p = body;
+    char body[TEMPLATE_MAX + PATH_MAX + 256], shown[PATH_MAX], *p = body;
     size_t length = strlen(path);
     if (template_size > TEMPLATE_MAX || length >= PATH_MAX) return;
     memcpy(p, pooled(template), template_size);
     p = put_text(p + template_size, "call");
     p = put_int(p, call);
     p = put_text(p, "path");
-    p = put_text(p, path);
+    memcpy(shown, path, length + 1);
+    make_text(shown);
+    p = put_text(p, shown);
     p = put_text(p, "thread");
     p = put_text(p, role());
     p = put_text(p, "opened");

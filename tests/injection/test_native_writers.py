@@ -364,6 +364,25 @@ def test_a_path_that_is_null_is_the_systems_business(two_ranks, tmp_path):
     assert [outcome.value for outcome in run.outcomes.values()] == [(-1, errno.EFAULT, -1)] * 2
 
 
+def make_a_file(directory, name):
+    return ctypes.CDLL(None).open(os.fsencode(directory) + b"/" + name, os.O_CREAT | os.O_WRONLY, 0o600)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"\xff\xfe.bin", "??.bin"),
+        ("\u00fc\u20ac\U0001f600.bin".encode(), "\u00fc\u20ac\U0001f600.bin"),
+        (b"\xc0\xaf\xed\xa0\x80\xf5\xe2\x82.bin", "????????.bin"),
+        (b"\xe2\x82", "??"),
+    ],
+)
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(two_ranks, tmp_path, name, shown):
+    run = two_ranks.run(make_a_file, tmp_path, name, plan="fs.open@1=raise(OSError, EIO)")
+    assert [os.path.basename(fired.path) for fired in run.fired] == [shown]
+    assert run.outcomes[1].value == -1
+
+
 def close_with_an_error_at_hand(directory):
     """What native code does that closes a file while it passes an error on."""
     libc = ctypes.CDLL(None, use_errno=True)
