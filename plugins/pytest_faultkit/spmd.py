@@ -3,7 +3,7 @@
 Promises.  What travels to the ranks is the test function, by the name of its module, and the values of
 its fixtures; a value that cannot travel is an error that names it (how the body runs there:
 `pytest_faultkit.bodies`).  The first rank to fail is told first, ranks that failed alike together.  A skip or
-xfail on the ranks counts unless a rank failed for another reason.  Left out: warnings; the filters of the
+xfail on the ranks counts unless a rank failed for another reason, or died.  Left out: warnings; the filters of the
 suite do not reach the ranks.
 """
 
@@ -19,6 +19,7 @@ import _pytest.outcomes
 import pytest
 
 import faultkit
+from faultkit.checks import Verdict
 from faultkit.checks.naming import name_error, without_own_frames
 from faultkit.worlds import Died, Hung, Raised, Returned, Run, World, transport
 from pytest_faultkit import cases
@@ -112,7 +113,8 @@ def _conclude(item: pytest.Function, run: Run) -> None:
     else:
         failed = [rank for rank in _by_time(run) if rank not in wishes]
         broken = bool(failed) and not wishes
-    if wishes and not any(isinstance(run.outcomes[rank], Raised) for rank in failed):
+    raises = any(isinstance(run.outcomes[rank], Raised) for rank in failed)
+    if wishes and not raises and not _has_crashed(run):
         first = next(rank for rank in _by_time(run) if rank in wishes)
         wish = _wish(wishes[first])(wishes[first].message)
         wish._use_item_location = True  # as if the body had raised it here
@@ -127,6 +129,12 @@ def _conclude(item: pytest.Function, run: Run) -> None:
         remarks = [lack, "" if broken else _how_to_say_it(run, failed, settings.raises)]
         raise pytest.fail.Exception(_text(item, run, failed, *filter(None, remarks)), pytrace=False)
     _print(run)
+
+
+def _has_crashed(run: Run) -> bool:
+    """Whether a rank died of no fault and by no launcher, which no skip of another rank explains."""
+    has_died = any(isinstance(outcome, Died) for outcome in run.outcomes.values())
+    return has_died and any(found.verdict is Verdict.DIED for found in run.violations)
 
 
 def _expected(item: pytest.Function, run: Run, failed: list[int]) -> BaseException | None:

@@ -137,6 +137,12 @@ def test_a_failure_counts_more_than_a_skip_on_another_rank(case):
     assert failed.outcome == "failed" and "rank 0 of 2 failed: assert 2 == 3" in failed.text
 
 
+@pytest.mark.parametrize("plan", ["no fault", "writer.reset=delay(0)"])
+def test_so_does_a_death(case, plan):
+    failed = case(f"test_skip_where_another_rank_dies[{plan}]")
+    assert failed.outcome == "failed" and "rank 0: exited with code 3" in failed.text
+
+
 def test_pytest_fail_is_told_without_the_inside_of_pytest(case):
     failed = case("test_fail")
     assert "E   Failed: on purpose" in failed.text and "outcomes.py" not in failed.text

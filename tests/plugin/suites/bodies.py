@@ -137,6 +137,13 @@ def test_xfail():
     pytest.xfail("known")
 
 
+@pytest.mark.faults("", "writer.reset=delay(0)", may_not_fire=True)
+def test_skip_where_another_rank_dies():
+    if dist.get_rank() == 1:
+        pytest.skip("not on rank 1")
+    os._exit(3)
+
+
 def test_importorskip():
     pytest.importorskip("a_module_that_nobody_has")
 
