@@ -20,6 +20,7 @@ from faultkit.checks.expected import Account, Strike
 from faultkit.checks.naming import clip, name_fired, name_ranks, plural
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
+from faultkit.filters import ANY
 from faultkit.plan import Fault
 
 __all__ = ["find", "prevented"]
@@ -32,7 +33,8 @@ def find(account: Account) -> Iterator[Violation]:
             continue
         others = "" if _by_number(fault) else " any of"
         why = _refusal(account, fault, idle) or (
-            f"the run came by no call of {fault.site} that it applies to, and nothing else that fired explains it"
+            f"the run came by no call of {fault.site} that it applies to{_meant(fault)}, and nothing else that fired "
+            "explains it"
         )
         yield Violation(
             "fired",
@@ -67,6 +69,12 @@ def _refusal(account: Account, fault: Fault, ranks: tuple[int, ...]) -> str:
     if fault.layer in ("call", "torch", "safetensors") and not is_hooked:
         return f"no rank imported the module of {fault.point}"
     return ""
+
+
+def _meant(fault: Fault) -> str:
+    if fault.layer != "fs" or fault.path != ANY:
+        return ""
+    return " (without a path it means the files beneath the place of the checkpoint, where that is known)"
 
 
 def _by_number(fault: Fault) -> bool:

@@ -16,6 +16,12 @@ def test_a_fault_that_never_fired_is_inert():
     assert "'writer.write_data@2=raise(ValueError)' never fired on rank 2" in violation.evidence
 
 
+@pytest.mark.parametrize(("files", "is_said"), [("", True), ('("latest")', False), ("(helper)", True)])
+def test_of_a_fault_on_files_without_a_path_it_is_said_which_it_means(files, is_said):
+    [violation] = inert(successful(f"fs.rename{files}@1=raise(OSError, EIO)").run())
+    assert ("files beneath the place of the checkpoint" in violation.evidence) is is_said
+
+
 def test_an_empty_plan_has_nothing_to_fire():
     assert inert(successful().run()) == []
 
