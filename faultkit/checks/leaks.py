@@ -36,6 +36,7 @@ KINDS = {
     "files": ("temporary file", "temporary files"),
 }
 NAMED_COUNT = 5
+_PLACE_OF_A_RUN = re.compile(r"/faultkit-[0-9a-f]+/run-\d+(?=/|$)")
 
 
 def find(account: Account) -> Iterator[Violation]:
@@ -68,17 +69,18 @@ def find(account: Account) -> Iterator[Violation]:
 
 
 def form_of(kind: str, name: str) -> str:
-    """The name without what differs from process to process: ``descriptors 17 -> /a`` is ``open descriptor /a``."""
+    """The name without what differs from process to process, and from the directory of one run to that of another:
+    ``descriptors 17 -> /a`` is ``open descriptor /a``."""
     if kind == "threads":
         name = re.sub(r"\d+", "#", name)
     elif kind == "descriptors":
-        name = re.sub(r"\[\d+\]", "", name.partition(" -> ")[2] or name)
+        name = re.sub(r"\[\d+\]", "", name.partition(" -> ")[2] or name).removesuffix(" (deleted)")
     elif kind == "children":
         name = re.sub(r"\d+", "#", name.partition(" ")[2] or name)
     else:
         folder, slash, base = name.rpartition("/")
         name = folder + slash + re.sub(r"[a-z0-9_]{8,}|\d+", "#", base)
-    return f"{KINDS[kind][0]} {name}"
+    return f"{KINDS[kind][0]} {_PLACE_OF_A_RUN.sub('/faultkit-#/run-#', name)}"
 
 
 def forms_left(run: Any) -> dict[int, Counter[str]]:

@@ -64,6 +64,17 @@ def save_and_forget_a_descriptor_on_failure(directory):
         raise
 
 
+def save_with_a_descriptor_of_the_first_directory(directory):
+    save(directory)
+    if not OPEN:
+        OPEN.append(open(directory / ".metadata"))  # noqa: SIM115
+
+
+def save_and_forget_a_descriptor_there(directory):
+    save(directory)
+    OPEN.append(open(directory / ".metadata"))  # noqa: SIM115
+
+
 def sweep_of(function, *texts, **options):
     plans = [FaultPlan.parse(text) for text in texts]
     return sweep(
@@ -99,6 +110,15 @@ def test_what_a_fault_makes_it_forget_is_a_leak_where_the_process_has_its_own_al
     assert [result.verdict for result in journal.results] == [Verdict.HELD, Verdict.LEAKED]
     assert journal.kept_residue == ("open descriptor /etc/hostname",)
     assert sweep_of(save_with_a_descriptor, "", FAULT, "").totals == {"HELD": 3}
+
+
+def test_a_descriptor_is_known_though_each_run_has_a_directory_of_its_own():
+    journal = sweep_of(save_with_a_descriptor_of_the_first_directory, "", FAULT, "")
+    assert journal.totals == {"HELD": 3}
+    [kept] = journal.kept_residue
+    assert kept.startswith("open descriptor ") and kept.endswith("/faultkit-#/run-#/.metadata")
+    journal = sweep_of(save_and_forget_a_descriptor_there, "")
+    assert journal.totals == {"LEAKED": 1} and journal.kept_residue == ()
 
 
 def test_a_replay_comes_to_the_same():
