@@ -101,13 +101,15 @@ def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
     What the file names is run only where it is `trusted`.
     """
     from faultkit import crash
-    from faultkit.report.crash_file import Kept, read
+    from faultkit.report.crash_file import Kept, read_file
     from faultkit.wording import printable
 
     try:
-        kept: Kept = read(Path(path).read_bytes())
+        kept: Kept = read_file(path)
     except OSError as error:
         raise Mistake(f"{path} cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise Mistake(f"{path} holds more than this machine has memory for") from None
     except ValueError as error:
         raise Mistake(f"{path} holds no kept violations: {error}") from None
     if not 1 <= number <= len(kept.findings):
@@ -127,7 +129,7 @@ def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
         raise Mistake(f"{error.filename or into} cannot be written: {error.strerror}") from None
     print(printable(finding.text))
     print(f"\nthe state is in {directory}")
-    if kept.scenario and ":" in kept.scenario:
+    if kept.would_run and ":" in kept.scenario:
         sys.path.insert(0, os.getcwd())
 
     def judge() -> Any:

@@ -272,7 +272,9 @@ def replay(
         raise Mistake(f"--script is of one plan (got {len(recipe.plans)})")
     orders = _orders(recipe, seed, schedule)
     chosen = _first(kind, recipe.kind, "warm")
-    if script_path is not None and (why := refusal_of({"--script": script_path})):
+    if script_path is not None and (
+        why := refusal_of({"--script": script_path, "--json": json_path, "--report": report_path})
+    ):
         raise Mistake(why)
     if any(order.schedule is not None for order in orders) and chosen not in ("simulated", "auto"):
         raise Mistake(f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})")

@@ -8,6 +8,7 @@ only.
 
 from __future__ import annotations
 
+import os
 import shlex
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from faultkit.wording import printable, seen
 if TYPE_CHECKING:
     from faultkit.crash import Exploration, Scenario, State
 
-__all__ = ["Kept", "KeptFinding", "keep", "read", "replay_command"]
+__all__ = ["Kept", "KeptFinding", "keep", "read", "read_file", "replay_command"]
 
 MARK = b"faultkit crash 1\n"
 CONTENT_BYTES_MAX = (
@@ -191,6 +192,16 @@ def read(content: bytes) -> Kept:
         raise ValueError(str(error)) from None
     _require_sound(kept)
     return kept
+
+
+def read_file(path: str | os.PathLike[str]) -> Kept:
+    """What the file at `path` holds; one that begins otherwise is read no further.  Raises OSError, and as `read`."""
+    with open(path, "rb") as stream:
+        head = stream.read(len(MARK))
+        rest = stream.read(CONTENT_BYTES_MAX + 1) if head == MARK else b""
+    if len(rest) > CONTENT_BYTES_MAX:
+        raise ValueError(f"it must hold at most {CONTENT_BYTES_MAX >> 30} GiB")
+    return read(head + rest)
 
 
 def _require_sound(kept: Kept) -> None:

@@ -81,9 +81,12 @@ class Job(msgspec.Struct, frozen=True):
                     f"{what} must hold {{out}} where it takes its directory (got {shlex.join(command)!r})"
                 )
         for result in self.results:
-            if not result.startswith(("{out}", "{dir}")):
+            first, *names = result.split("/")
+            if first not in ("{out}", "{dir}") or ".." in names or not any(names):
+                inside = os.path.basename(result.replace("{out}", "").replace("{dir}", "")).lstrip(".")
                 raise ValueError(
-                    f"a result must lie in {{out}} (got {result!r}); did you mean {'{out}/' + result.lstrip('/')!r}?"
+                    f"a result must lie in {{out}} (got {result!r}); "
+                    f"did you mean {'{out}/' + (inside or 'final.pt')!r}?"
                 )
         if isinstance(self.ranks, bool) or not 1 <= self.ranks <= 64:
             raise ValueError(f"ranks must be a number from 1 to 64 (got {self.ranks!r})")
