@@ -46,7 +46,11 @@ def find(account: Account) -> Iterator[Violation]:
             if found.had_old and not (only_damaged(account) and found.kind == "raised"):
                 evidence = f"{save}, and the checkpoint that was there before is lost: a load {described_load(found)}"
                 yield Violation(
-                    "intact", Verdict.LOST_WORK, evidence, ranks, "a good checkpoint was destroyed"
+                    "intact",
+                    Verdict.LOST_WORK,
+                    evidence,
+                    ranks,
+                    "what was there before a failed save can no longer be loaded",
                 )
         elif found.changed or (found.changed is None and found.wrong):
             gloss = "what a failed save left loads without an error"

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from faultkit.checks import Verdict, Violation
+from faultkit.checks import Verdict, Violation, meaning_of
 from faultkit.checks.naming import name_ranks
 from faultkit.plan import FaultPlan
 from faultkit.sweep.journal import Journal, PlanResult
 
-__all__ = ["Group", "Matrix", "Row", "groups_of", "matrix_of"]
+__all__ = ["Group", "Matrix", "Row", "groups_of", "matrix_of", "meaning_in"]
 
 
 RANK_COUNT_MAX = 64
@@ -98,6 +98,12 @@ def matrix_of(journal: Journal) -> Matrix:
         tuple(sorted(reached)) if journal.world_size > RANK_COUNT_MAX else tuple(range(journal.world_size)),
         tuple(others),
     )
+
+
+def meaning_in(journal: Journal, verdict: Verdict) -> str:
+    """What the verdict means in all of the results that have it; where that is not one thing, in general."""
+    said = {meaning_of(verdict, one.violations) for one in journal.results if one.verdict is verdict}
+    return said.pop() if len(said) == 1 else verdict.meaning
 
 
 def groups_of(journal: Journal) -> tuple[Group, ...]:

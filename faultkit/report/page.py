@@ -11,7 +11,7 @@ from pathlib import Path
 
 from faultkit.checks import Verdict
 from faultkit.report.frame import render
-from faultkit.report.matrix import groups_of, matrix_of
+from faultkit.report.matrix import groups_of, matrix_of, meaning_in
 from faultkit.report.output import write_whole
 from faultkit.report.terminal import as_svg
 from faultkit.sweep.journal import Journal
@@ -45,7 +45,7 @@ def as_html(journal: Journal) -> str:
         groups=groups_of(journal),
         number_of=lambda result: numbers[id(result)],
         colours={str(verdict): colour for verdict, colour in COLOURS.items()},
-        verdicts=[Verdict(name) for name in journal.totals],
+        verdicts={verdict: meaning_in(journal, verdict) for verdict in map(Verdict, journal.totals)},
         seconds_max=max((result.seconds for result in journal.results), default=0.0) or 1.0,
         fired_count=sum(len(result.fired) for result in journal.results),
     )

@@ -17,8 +17,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from faultkit.checks import Verdict, meaning_of
-from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of
+from faultkit.checks import Verdict
+from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of, meaning_in
 from faultkit.sweep.journal import Journal, PlanResult
 from faultkit.wording import printable, shortened
 from faultkit.worlds.launcher import NONE
@@ -304,15 +304,9 @@ def _totals(journal: Journal) -> Table:
     for name, count in journal.totals.items():
         style = STYLES[Verdict(name)]
         table.add_row(
-            Text(name, style), Text(str(count), style), Text(_meaning(journal, Verdict(name)), "dim")
+            Text(name, style), Text(str(count), style), Text(meaning_in(journal, Verdict(name)), "dim")
         )
     return table
-
-
-def _meaning(journal: Journal, verdict: Verdict) -> str:
-    """What the verdict means in all of the results that have it; where that is not one thing, in general."""
-    said = {meaning_of(verdict, one.violations) for one in journal.results if one.verdict is verdict}
-    return said.pop() if len(said) == 1 else verdict.meaning
 
 
 def _plans(count: int) -> str:

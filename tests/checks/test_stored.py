@@ -339,5 +339,5 @@ def test_what_is_lost_is_told_in_the_words_of_the_violation(pair, place):
     run = pair.run(
         engines.save, place, 2.0, plan="fs.rename@0=raise(OSError, EIO)", checkpoint_at=place, under="old"
     )
-    assert run.story().startswith("LOST_WORK: a good checkpoint was destroyed\n")
+    assert run.story().startswith("LOST_WORK: what was there before a failed save can no longer be loaded\n")
     assert checks.meaning_of(checks.Verdict.LOST_WORK, ()) == "work that was saved is lost"

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import pytest
 from sweep_journals import HUNG, journal, result, small_journal
 
-from faultkit import FaultPlan
+from faultkit import FaultPlan, Verdict
+from faultkit.checks import Violation
 from faultkit.report import growth_page
 from faultkit.report.page import as_html, write_report
 from faultkit.report.terminal import as_svg
@@ -120,6 +121,15 @@ def test_what_was_not_run_and_what_breaks_by_itself_are_on_the_page():
     assert "The function wrote 2 files" in text
     told = "does not hold with nothing broken"
     assert told in Page(as_html(journal(result("", HUNG), baseline=Baseline(5, 5, told)))).text
+
+
+def test_what_a_verdict_means_follows_the_violation_where_there_is_one_meaning():
+    lost = [
+        Violation("durable", Verdict.LOST_WORK, "lost", (0,), gloss) for gloss in ("cannot be loaded", "")
+    ]
+    first, second = (result("writer.finish@0=raise(ValueError)", one) for one in lost)
+    assert "LOST_WORK 1 cannot be loaded" in Page(as_html(journal(first))).text
+    assert "LOST_WORK 2 work that was saved is lost" in Page(as_html(journal(first, second))).text
 
 
 def test_an_empty_sweep_has_a_page():
