@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 from sweep_journals import HUNG, journal, result, small_journal
 
@@ -124,12 +125,11 @@ def test_what_was_not_run_and_what_breaks_by_itself_are_on_the_page():
 
 
 def test_what_a_verdict_means_follows_the_violation_where_there_is_one_meaning():
-    lost = [
-        Violation("durable", Verdict.LOST_WORK, "lost", (0,), gloss) for gloss in ("cannot be loaded", "")
-    ]
-    first, second = (result("writer.finish@0=raise(ValueError)", one) for one in lost)
-    assert "LOST_WORK 1 cannot be loaded" in Page(as_html(journal(first))).text
-    assert "LOST_WORK 2 work that was saved is lost" in Page(as_html(journal(first, second))).text
+    made = result("writer.finish@0=raise(ValueError)", Verdict.LOST_WORK, check="durable")
+    lost = Violation("durable", Verdict.LOST_WORK, "lost", (0,), "cannot be loaded")
+    told = msgspec.structs.replace(made, violations=(lost,))
+    assert "LOST_WORK 1 cannot be loaded" in Page(as_html(journal(told))).text
+    assert "LOST_WORK 2 work that was saved is lost" in Page(as_html(journal(told, made))).text
 
 
 def test_an_empty_sweep_has_a_page():
