@@ -14,7 +14,11 @@ def main() -> NoReturn:
     endings.install()
     from faultkit.cli import main as run
 
-    run()
+    try:
+        run()
+    except SystemExit as ended:
+        endings.keep(ended.code if isinstance(ended.code, int) else 0)
+        raise
 
 
 if __name__ == "__main__":

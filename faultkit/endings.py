@@ -5,7 +5,8 @@ line and status 130.  Within `in_order` the first one is raised as KeyboardInter
 it fell into a destructor, which would lose it: ranks are ended and what was found is told.  The next one ends the
 process at once; the fork server ends the ranks and removes directories of a client that is gone.  Files that were
 begun (`beginning`) are removed.  A signal that is ignored, as SIGHUP is under nohup, stays so.
-While the interpreter itself ends, nothing is left to be ended, and the status stays what it is.
+While the interpreter itself ends, nothing is left to be ended, and the status stays what it is, also where a function
+of a user's module that runs then calls ``os._exit`` (`keep`).
 Left out: the milliseconds in which it starts; then a signal does what it does to any Python program.  Imports nothing
 but atexit, os, signal and sys, and no part of faultkit.
 """
@@ -22,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["INTERRUPTED", "beginning", "in_order", "install", "is_in_order", "tell"]
+__all__ = ["INTERRUPTED", "beginning", "in_order", "install", "is_in_order", "keep", "tell"]
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -50,6 +51,12 @@ def install() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)
+
+
+def keep(status: int) -> None:
+    """From now on this process ends with `status`, whoever calls ``os._exit``."""
+    process = os.getpid()
+    os._exit = lambda other: _exit(status if os.getpid() == process else other)
 
 
 def is_in_order() -> bool:

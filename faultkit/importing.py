@@ -92,6 +92,8 @@ def _going_on() -> Iterator[None]:
     process, leave = os.getpid(), os._exit
 
     def refuse(status: int) -> NoReturn:
+        if os._exit is not refuse:  # the import is over, and the module has kept what stood there
+            os._exit(status)
         if os.getpid() != process:
             leave(status)
         raise _Ended(status)

@@ -98,7 +98,7 @@ def _of_scenario(
 
     name = work[0]
     for option, spelt in OF_A_COMMAND.items():
-        if options[option]:
+        if options[option] not in (None, (), False):
             raise Mistake(f"{spelt} is for a command, after -- (got the scenario {name!r})")
     text = scenario_text(name)
     scenario = scenario_of(text)
@@ -116,6 +116,11 @@ def _of_command(
     from faultkit import scripts
 
     resume = _resume(options["resume"])
+    for option in ("values", "step", "checkpoints"):
+        if options[option] == "":
+            raise Mistake(
+                f"{OF_A_COMMAND[option]} must say something (got ''); leave it out to ask for nothing"
+            )
     for program, *rest in filter(None, (command, resume)):
         if program in ("python", "python3") or shutil.which(program) is not None:
             continue
@@ -130,9 +135,9 @@ def _of_command(
             resume=resume,
             ranks=world_of(options["world_size"], 1),
             results=tuple(options["results"]),
-            values=options["values"],
-            step=options["step"],
-            checkpoints=options["checkpoints"],
+            values=options["values"] or "",
+            step=options["step"] or "",
+            checkpoints=options["checkpoints"] or "",
             in_process=not options["programs"],
         )
     except ValueError as error:

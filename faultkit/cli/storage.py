@@ -66,13 +66,9 @@ def _load_options(function: Any) -> Any:
     metavar="PATH",
     help="A file that must be the same in the end. Repeatable.",
 )
-@click.option(
-    "--value", "values", default="", metavar="REGEX", help="What it finds in the output must be the same."
-)
-@click.option("--step", default="", metavar="REGEX", help="Its group is the step that was resumed from.")
-@click.option(
-    "--checkpoints", default="", metavar="GLOB", help="The newest complete one must be used; needs --step."
-)
+@click.option("--value", "values", metavar="REGEX", help="What it finds in the output must be the same.")
+@click.option("--step", metavar="REGEX", help="Its group is the step that was resumed from.")
+@click.option("--checkpoints", metavar="GLOB", help="The newest complete one must be used; needs --step.")
 @click.option("--programs", is_flag=True, help="Start an interpreter for every resumption.")
 @click.option("--keep", metavar="FILE", help="Write the violations, to be replayed.")
 @click.option("--replay", "replayed", metavar="FILE", help="Make a kept violation again, and load it.")

@@ -99,11 +99,11 @@ def serve(socket_path: str, call: LoadCall) -> None:
     with address(socket_path) as name:
         connection.connect(name)
     channel = Channel(connection)
-    _prepare()
-    adopt_orphans()
-    expected: tuple[Any, ...] = (None, None)
     own = os.path.join(place, f"attendant-{os.getpid()}")
     os.mkdir(own)
+    _prepare(own)
+    adopt_orphans()
+    expected: tuple[Any, ...] = (None, None)
     turns = Turns(os.open(os.path.join(place, "turns"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     try:
         while True:
@@ -126,7 +126,7 @@ def serve(socket_path: str, call: LoadCall) -> None:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _prepare() -> None:
+def _prepare(own: str) -> None:
     import torch.distributed.checkpoint
 
     from faultkit.crash import absence, reading, values
@@ -134,7 +134,7 @@ def _prepare() -> None:
     from faultkit.worlds.server import warm_up_engine
 
     assert torch and absence and reading and values and errors  # imported once, not in every process
-    warm_up_engine()
+    warm_up_engine(own)
     logging.disable(
         logging.CRITICAL
     )  # here, as it touches every logger, which in a new process copies its page

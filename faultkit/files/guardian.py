@@ -2,7 +2,8 @@
 
 Promised.  Every process that the command started is ended, also those in sessions of their own, since orphans come
 to this process; then its status is written.  The caller's end of a pipe tells that it lives: where that closes
-without a word, the caller is gone, and its spools are removed, too.  Run by its path under ``python -I -S``, so it
+without a word, the caller is gone.  The directory of the spools is made here, and removed here at the end, so that it
+goes whenever the caller is killed.  Run by its path under ``python -I -S``, so it
 imports nothing but the interpreter's own modules.
 
 `adopt_orphans` and `end_all` are also for other processes that run what they do not know, one after the other.
@@ -30,6 +31,7 @@ def main(life: int, status: int, spools: str, argv: list[str]) -> None:
         os.set_inheritable(descriptor, False)
     word = END
     try:
+        os.mkdir(spools, 0o700)
         command = start(argv)
     except OSError as error:
         told = f"error {error.errno}"
@@ -44,10 +46,9 @@ def main(life: int, status: int, spools: str, argv: list[str]) -> None:
         os.close(status)  # which says the same where the caller ended the command
         while word == END:
             word = os.read(life, 1)
-    if word != QUIT:
-        import shutil
+    import shutil
 
-        shutil.rmtree(spools, ignore_errors=True)
+    shutil.rmtree(spools, ignore_errors=True)
 
 
 def start(argv: list[str]) -> int:

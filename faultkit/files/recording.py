@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +185,7 @@ def _on_rank(
 class Spools:
     """A directory of spools for the length of a block, where writing costs least, and a scratch file for each rank.
 
-    The fork server removes it should this process be killed; without ranks that is the guardian's business.
+    The fork server removes it should this process be killed; without ranks the guardian makes and removes it.
     """
 
     def __init__(self, roots: tuple[str, ...], rank_count: int = 0) -> None:
@@ -204,9 +205,7 @@ class Spools:
             self._owned = OwnedDirectory("faultkit-recording-", place)
             self.directory = str(self._owned.path)
         else:
-            import tempfile
-
-            self.directory = tempfile.mkdtemp(prefix="faultkit-recording-", dir=place)
+            self.directory = os.path.join(place, f"faultkit-recording-{secrets.token_hex(8)}")
         self._scratches = scratch.borrow(self._rank_count)
         return self
 

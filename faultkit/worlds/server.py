@@ -258,11 +258,12 @@ def hear_again(control_fd: int) -> None:
     fcntl.fcntl(control_fd, fcntl.F_SETFL, fcntl.fcntl(control_fd, fcntl.F_GETFL) & ~os.O_ASYNC)
 
 
-def warm_up_engine() -> None:
+def warm_up_engine(place: str | None = None) -> None:
     """What the first save and load of a process import, and fill with what all of them use: here, not on every rank.
 
     In a forked process each page that is written to for the first time is copied; a third of those of a save are
-    written to by its first run alone.
+    written to by its first run alone.  It takes a directory in `place`, by default the system's for temporary files,
+    which goes with the client of a server; whoever else calls it gives one that goes with itself.
     """
     import torch
     import torch.distributed.checkpoint as dcp
@@ -277,7 +278,7 @@ def warm_up_engine() -> None:
     state = {"tensor": torch.ones(2), "object": [1]}
     with contextlib.suppress(Exception, dcp.CheckpointException), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with tempfile.TemporaryDirectory() as directory, _removed_with_this_process(directory):
+        with tempfile.TemporaryDirectory(dir=place) as directory, _removed_with_this_process(directory):
             dcp.save(state, checkpoint_id=directory, no_dist=True)
             dcp.load(state, checkpoint_id=directory, no_dist=True)
 

@@ -227,8 +227,9 @@ OPTIONS = {
 }  # fmt: skip
 OF_A_COMMAND = {
     "--resume": ["", " ", "'", '"', "python 'x", "no-such-program {out}"],
-    "--value": ["(", "[", "*"],
-    "--step": ["(", "["],
+    "--value": ["", "(", "[", "*"],
+    "--step": ["", "(", "["],
+    "--checkpoints": [""],
     "--result": ["", "x", "/etc/passwd", "{out}", "{out}/", "{out}x", "{out}/../x", "{dir}/a/..", "{out}//"],
     "--timeout": NO_SECONDS,
     "--budget": NO_SECONDS,

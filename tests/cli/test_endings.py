@@ -128,6 +128,18 @@ def test_while_the_interpreter_ends_the_status_stays_what_it_is(name):
     assert ended(code.join(["import os, signal, sys\n", ""]))[0] != 7  # any other program
 
 
+def test_the_status_is_what_was_found_whatever_a_module_does_at_the_end(tmp_path):
+    (tmp_path / "leaves.py").write_text(
+        "import atexit, os\natexit.register(os._exit, 0)\natexit.register(lambda: os._exit(0))\nsave = 3\n"
+    )
+    for run in (["-m", "faultkit"], ["-c", "from faultkit.__main__ import main; main()"]):
+        done = subprocess.run(
+            [sys.executable, *run, "sweep", "leaves:save"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS_MAX, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2 and "must be a function" in done.stderr
+
+
 def test_the_handlers_of_the_caller_are_back_after_the_work():
     code = (
         "mine = {name: signal.signal(name, lambda *_: print('mine', flush=True)) for name in endings.SIGNALS}\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -26,6 +28,7 @@ from faultkit.crash import Judge
 from faultkit.crash.scenario import ScenarioError
 from faultkit.crash.world_judge import WorldJudge
 from faultkit.worlds import HarnessError
+from tests.stuck import SECONDS_MAX
 
 NEW, OLD = tree(value=b"2 2 2 2", other=b"other"), tree(value=b"1 1 1 1", other=b"other")
 
@@ -78,6 +81,24 @@ def test_a_load_that_was_only_slow_is_tried_once_more(judge, tmp_path):
     slow = f"slow {tmp_path / 'tried'} 2 2 2 2".encode()
     assert verdicts(judge, slow)[slow].verdict == "NEW"
     assert (tmp_path / "tried").exists()
+
+
+PREPARING = """
+import os, sys
+from faultkit.crash import attendant
+made = []
+sys.addaudithook(lambda event, given: made.append(given[0]) if event == "tempfile.mkdtemp" else None)
+attendant._prepare(sys.argv[1])
+print(*made, sep="\\n")
+"""
+
+
+def test_a_process_that_loads_prepares_in_a_place_that_goes_with_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARING, str(tmp_path)], capture_output=True, text=True, timeout=SECONDS_MAX
+    )
+    assert done.returncode == 0, done.stderr
+    assert [str(Path(made).parent) for made in done.stdout.split()] == [str(tmp_path)]
 
 
 JUDGES = {"processes": Judge, "ranks": WorldJudge}

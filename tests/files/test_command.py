@@ -11,6 +11,7 @@ import time
 import pytest
 
 from faultkit.files import RecordingError, record_command, shim
+from tests.stuck import SECONDS_MAX
 
 BACKENDS = ["python", "preload"]
 FAMILY = """
@@ -161,6 +162,38 @@ def test_a_command_ends_with_the_caller_that_is_killed(root, tmp_path):
         caller.kill()
         caller.wait()
     wait_until(lambda: gone(pid) and not os.path.exists(spools))
+
+
+DYING = """
+import os, signal, subprocess, sys
+from faultkit.files import command, recording, record_command
+recording._places = lambda: (os.environ["TMPDIR"],)
+die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "before":
+    subprocess.Popen = die
+elif sys.argv[2] == "after":
+    command._Guarded._close = die
+write = ["sh", "-c", "echo > $0/file", sys.argv[1]]
+print(len(record_command(write, root=sys.argv[1], backend="preload").recording.operations) > 1)
+"""
+
+
+@pytest.mark.skipif(shim.compiler() is None, reason="needs a C compiler")
+@pytest.mark.parametrize("when", ["before", "after", "never"])
+def test_a_caller_that_is_killed_beside_its_command_leaves_no_directory(root, tmp_path, when):
+    place = tmp_path / "place"
+    place.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, str(root), when],
+        env={**os.environ, "TMPDIR": str(place)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS_MAX,
+    )
+    expected = (0, "True\n", "") if when == "never" else (-signal.SIGKILL, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == expected
+    assert os.listdir(place) == []
 
 
 def test_a_command_that_writes_nothing_there_or_cannot_start_is_refused(root, tmp_path):
