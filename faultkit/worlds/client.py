@@ -134,9 +134,7 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server and everything it started; returns when they are gone."""
-        if self._pid == os.getpid() and self._report is None:
-            self._process.kill()  # it may still import torch, and has started nothing
-        self._control.close()
+        self._control.close()  # which ends it at once also while it still imports torch
         if self._pid != os.getpid():
             return
         try:

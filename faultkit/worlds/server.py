@@ -21,6 +21,7 @@ import contextlib
 import fcntl
 import importlib
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -278,14 +279,15 @@ def warm_up_engine(place: str | None = None) -> None:
     state = {"tensor": torch.ones(2), "object": [1]}
     with contextlib.suppress(Exception, dcp.CheckpointException), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with tempfile.TemporaryDirectory(dir=place) as directory, _removed_with_this_process(directory):
+        with _own_directory(place or tempfile.gettempdir()) as directory:
             dcp.save(state, checkpoint_id=directory, no_dist=True)
             dcp.load(state, checkpoint_id=directory, no_dist=True)
 
 
 @contextlib.contextmanager
-def _removed_with_this_process(directory: str) -> Iterator[None]:
-    """Remove the directory should the client end meanwhile."""
+def _own_directory(place: str) -> Iterator[str]:
+    """A directory in `place`, which goes also should the client end meanwhile."""
+    directory = os.path.join(place, f"faultkit-{secrets.token_hex(8)}")
 
     def end(*_: object) -> None:
         shutil.rmtree(directory, ignore_errors=True)
@@ -293,8 +295,10 @@ def _removed_with_this_process(directory: str) -> Iterator[None]:
 
     signal.signal(signal.SIGIO, end)
     try:
-        yield
+        os.mkdir(directory, 0o700)
+        yield directory
     finally:
+        shutil.rmtree(directory, ignore_errors=True)
         signal.signal(signal.SIGIO, signal.SIG_DFL)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import psutil
@@ -12,6 +14,7 @@ import torch.distributed as dist
 
 from faultkit import Returned, World
 from faultkit.worlds import HarnessError, client, crew
+from tests.stuck import SECONDS_MAX
 
 RUNNING = """
     import os, subprocess, sys, threading, time
@@ -140,6 +143,33 @@ def test_a_program_that_is_killed_while_its_server_starts_leaves_nothing(script)
 
     assert started.finish()[0] == -signal.SIGKILL
     assert started.survivors() == []
+
+
+def test_a_server_whose_client_ends_while_it_warms_up_removes_what_it_has_made(tmp_path):
+    code = """
+import os, signal, sys
+from faultkit.worlds import server
+with server._own_directory(sys.argv[1]) as directory:
+    open(os.path.join(directory, "of-a-save"), "w").close()
+    print(os.listdir(sys.argv[1]) == [os.path.basename(directory)], flush=True)
+    os.kill(os.getpid(), signal.SIGIO)
+print("it went on")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS_MAX,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_closed_before_it_is_ready_is_let_to_end():
+    server = client.ForkServer()
+    server.close()
+    assert server._process.returncode in (0, -signal.SIGIO)  # and not by SIGKILL, in the middle of anything
 
 
 def test_a_server_that_is_killed_in_the_middle_of_a_run_is_told_and_the_next_run_is_whole(in_the_middle):
