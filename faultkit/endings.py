@@ -21,7 +21,7 @@ from types import FrameType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 __all__ = ["INTERRUPTED", "beginning", "in_order", "install", "is_in_order", "keep", "tell"]
 
@@ -53,10 +53,14 @@ def install() -> None:
             signal.signal(number, _on_signal)
 
 
-def keep(status: int) -> None:
-    """From now on this process ends with `status`, whoever calls ``os._exit``."""
+def keep(kept: int) -> None:
+    """From now on this process ends with the status `kept`, whoever calls ``os._exit``."""
     process = os.getpid()
-    os._exit = lambda other: _exit(status if os.getpid() == process else other)
+
+    def leave(status: int) -> NoReturn:
+        _exit(kept if os.getpid() == process else status)
+
+    os._exit = leave
 
 
 def is_in_order() -> bool:
