@@ -62,7 +62,10 @@ def _refusal(account: Account, fault: Fault, ranks: tuple[int, ...]) -> str:
     """Why a fault that a rank came by could not happen there, as the rank recorded it; empty where none did."""
     plan: Any = getattr(account.run, "plan", None) or ()
     for event in getattr(account.run, "events", ()):
-        if event.kind == "refused" and event.rank in ranks and tuple(plan)[event.data["fault"]] == fault:
+        if event.kind != "refused" or event.rank not in ranks:
+            continue
+        index = event.data["fault"]  # None: a word on all faults of files
+        if fault.layer == "fs" if index is None else tuple(plan)[index] == fault:
             path, why = event.data["path"], event.data["why"]
             return f"rank {event.rank} came by it at {clip(path)}, but {why}" if path else why
     is_hooked = any(e.kind == "hooked" and e.data["point"] == fault.point for e in account.run.events)

@@ -83,6 +83,7 @@ def _native(session: Session, memory: memoryview) -> Native | None:
     try:
         return native.Native(session, memory, _SYSTEM, _names_of(session.place))
     except native.NoRoom:
+        session.record("refused", fault=None, path="", why=native.NO_ROOM)
         return None
 
 

@@ -29,7 +29,7 @@ from faultkit.points import NATIVE_POINTS
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
 
-__all__ = ["Native", "NoRoom", "loaded", "why_refused"]
+__all__ = ["NO_ROOM", "Native", "NoRoom", "loaded", "why_refused"]
 
 _ACTIONS = (
     "raise", "delay", "hang", "hang(native)", "stop", "exit", "kill", "segfault", "limit", "full", "short", "torn",
@@ -38,6 +38,10 @@ _ACTIONS = (
 _ROLES = {ANY: 0, "main": 1, "helper": 2}
 _FOR_ALL_CALLS = -1
 _OPENED = {1: "r", 2: "w", 3: "rw"}
+NO_ROOM = (
+    "Python came by no call of it, and a plan of more than 256 different files or 1024 faults of files does not reach "
+    "native code and forked children"
+)
 _encode = msgspec.msgpack.Encoder().encode
 _library: Any = None
 

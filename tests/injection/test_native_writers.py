@@ -235,6 +235,14 @@ def test_an_error_without_a_number_is_refused_with_the_reason(two_ranks, tmp_pat
     assert "native code can be given an error number, not ValueError" in found.evidence
 
 
+def test_a_huge_plan_that_does_not_reach_native_code_says_so(two_ranks, tmp_path):
+    many = "; ".join(f'fs.open("none{number}")@0=delay(0)' for number in range(256))
+    plan = f'fs.open("*.pt")@1=raise(OSError, EIO); {many}'
+    run = two_ranks.run(save, tmp_path, plan=plan)
+    assert {found.verdict for found in run.violations} == {"INERT"}
+    assert "more than 256 different files" in next(f.evidence for f in run.violations if ".pt" in f.evidence)
+
+
 def in_a_child(directory, ignores=False):
     """What engines do that write in a process of their own."""
     name = own(directory, "child")
