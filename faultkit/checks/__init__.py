@@ -107,7 +107,7 @@ CATALOGUE: dict[str, Check] = {
         Check(
             "recovery",
             "work in which no fault made an error succeeds, also the attempts after a failed one",
-            (Verdict.UNUSABLE,),
+            (Verdict.SILENT_WRONG, Verdict.LOST_WORK, Verdict.UNUSABLE),
             recovery.find,
         ),
         Check(

@@ -6,7 +6,7 @@ of its own.  After a planned death or stop the ranks may fail in any way, except
 function itself.  The attempts that follow on the same ranks without a fault (``World.run(...,
 attempts_after=3)``) must all return: one that raises, hangs or ends a rank is UNUSABLE, too, and of those the
 first is told.  Where a launcher ended the job and new ranks then started over what was left, that start must break
-no promise either (but for leaks).
+no promise either (but for leaks); SILENT_WRONG and LOST_WORK of that start stay what they are.
 
 An error that the function says it expects (`assertRaises`, `pytest.raises`) is no failure.
 
@@ -141,7 +141,9 @@ def _failed_next_start(account: Account) -> Iterator[Violation]:
         if violation.check != "leaks" and not is_refusal:
             start = "the next start, of new ranks over what was left and without a fault, failed"
             evidence = f"{start} ({violation.verdict}): {violation.evidence}"
-            yield Violation("recovery", Verdict.UNUSABLE, evidence, violation.ranks)
+            is_of_data = violation.verdict in (Verdict.SILENT_WRONG, Verdict.LOST_WORK)
+            verdict = violation.verdict if is_of_data else Verdict.UNUSABLE
+            yield Violation("recovery", verdict, evidence, violation.ranks, violation.gloss * is_of_data)
             return
 
 

@@ -12,7 +12,7 @@ import torch.distributed.checkpoint as dcp
 
 from faultkit import FaultPlan, Verdict
 from faultkit.report.matrix import groups_of
-from faultkit.scenarios import Scenario
+from faultkit.scenarios import Scenario, WrongContent
 from faultkit.sweep import sweep
 
 KILL = "writer.reset@1=kill(SIGKILL)"
@@ -42,6 +42,16 @@ def save_once(directory):
     _save(directory / "checkpoint")
 
 
+def go_on_from_parts(directory):
+    """Each rank goes on from its own part, of whichever save that is."""
+    dist.barrier()
+    parts = sorted(directory.glob("part-*"))
+    if len(parts) == 1:
+        raise WrongContent("the parts are of two saves")
+    dist.barrier()
+    (directory / f"part-{dist.get_rank()}").write_text("x")
+
+
 def swept(function, kind, *texts, **options):
     name = f"{__name__}:{function.__name__}" if callable(function) else function
     plans = [FaultPlan.parse(text) for text in texts]
@@ -65,6 +75,14 @@ def test_a_job_that_recovers_holds(kind):
 
     assert journal.held and journal.starts_again is True
     assert "ranks 0-1 returned" in journal.results[0].story.replace("0, 1", "0-1")
+
+
+def test_a_start_that_goes_on_from_wrong_content_is_told_as_that():
+    kill = 'fs.open("part-1")@1=kill(SIGKILL)'
+    (result,) = swept(go_on_from_parts, "warm", kill).results
+    (violation,) = [one for one in result.violations if one.check == "recovery"]
+    assert violation.verdict is result.verdict is Verdict.SILENT_WRONG
+    assert "the parts are of two saves" in violation.evidence
 
 
 def test_of_work_that_can_be_done_only_once_no_next_start_is_asked():
