@@ -10,7 +10,7 @@
  * A fault that native code cannot be given (an exception without an error number, old versions that were remembered
  * in Python) is written down as refused, once, and does not fire.
  *
- * Left out: reading directories, memory maps, io_uring, system calls past the C library of threads that were there
+ * Left out: reading directories, mkstemp, memory maps, io_uring, system calls past the C library of threads that were there
  * before (see shim.c), and of stdio all but fopen, fwrite and fclose: each fwrite counts as one write.
  */
 #define SITES_MAX 256
