@@ -154,11 +154,9 @@ class Reader:
         old: Content | None,
         of_rank: int | None = None,
     ) -> tuple[Readback, Content | None]:
-        from faultkit.worlds import reading
-
         if self._world is None:
             self._world = self._make_world()
-        run = self._world.run(reading.load_and_compare, str(path), read, new, old, of_rank)
+        run = self._world.run(load_and_compare, str(path), read, new, old, of_rank)
         outcome = run.outcomes[0]
         result = Readback(path=str(path), kind="loaded", seconds=run.seconds)
         holes = {str(leaf[0]) for e in run.events if e.kind == "unfilled" for leaf in e.data["leaves"]}
@@ -177,6 +175,13 @@ class Reader:
         if isinstance(outcome, Died):
             return change(result, kind="died", error=outcome.signal or f"exit({outcome.exitcode})"), None
         return change(result, kind="raised", error="what was loaded could not be told"), None
+
+
+def load_and_compare(*arguments: Any) -> dict[str, Any]:
+    """`faultkit.worlds.reading.load_and_compare`, which who sends it to a rank need not import: torch takes seconds."""
+    from faultkit.worlds import reading
+
+    return reading.load_and_compare(*arguments)
 
 
 class Old(msgspec.Struct, frozen=True):

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["World"]
 
 KEPT_KINDS = ("warm", "simulated")  # ranks, or their host, serve run after run while they are healthy
-READING = ("faultkit.worlds.reading",)
+READING = ("faultkit.worlds.readback", "faultkit.worlds.reading")
 
 
 class World:

@@ -99,17 +99,24 @@ def test_a_program_that_ends_leaves_nothing_and_a_world_that_is_left_leaves_no_r
 def test_a_world_that_nobody_closed_ends_with_its_program(script):
     started = script("""
         from faultkit import World
-        import sys
+        import sys, tempfile
+        def save(place):
+            import torch.distributed.checkpoint as dcp
+            dcp.save({"step": 1}, checkpoint_id=place)
+            return 1
         world = World(2)
-        run = world.run(lambda: 1)
-        print(run.outcomes[0].value, run.verdict)
+        with tempfile.TemporaryDirectory() as place:
+            run = world.run(save, place, checkpoint_at=place)
+        print(run.outcomes[0].value, run.verdict, [one.kind for one in run.readbacks])
         print("torch" in sys.modules)  # the ranks have it; here it would cost seconds for nothing
         raise ValueError("not caught")
     """)
 
     status, output, errors = started.finish()
 
-    assert (status, output) == (1, "1 HELD\nFalse\n") and errors.rstrip().endswith("ValueError: not caught")
+    assert (status, output) == (1, "1 HELD ['loaded']\nFalse\n") and errors.rstrip().endswith(
+        "ValueError: not caught"
+    )
     assert started.survivors() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -38,6 +39,7 @@ def test_values_output_surroundings_and_an_injected_error(world, tmp_path):
             dist.get_backend(),
             os.getcwd(),
             torch.get_num_threads(),
+            gc.isenabled(),
         )
         try:
             dcp.save({"w": torch.ones(2)}, checkpoint_id=tmp_path)
@@ -50,7 +52,9 @@ def test_values_output_surroundings_and_an_injected_error(world, tmp_path):
         assert (outcome.type_name, type(outcome.exception)) == ("Local", Local)
         assert list(outcome.error.cause.failures) == [1] and outcome.error.cause.failures[1].errno == 28
     values = [outcome.exception.args for outcome in run.outcomes.values()]
-    assert [seen for seen, _ in values] == [(rank + offset, 2.0, "gloo", os.getcwd(), 1) for rank in (0, 1)]
+    assert [seen for seen, _ in values] == [
+        (rank + offset, 2.0, "gloo", os.getcwd(), 1, True) for rank in (0, 1)
+    ]
     # a warm world keeps its ranks, the others end theirs
     kept = world.kind == "warm"
     assert [pid for _, pid in values if psutil.pid_exists(pid)] == list(world.pids().values())
