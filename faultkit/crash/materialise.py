@@ -21,6 +21,7 @@ from faultkit.wording import seen
 
 __all__ = ["Objects", "Place", "link_tree", "require_inside", "write_tree"]
 
+NAME_LENGTH_MAX = 4096  # no system has longer ones
 Listing = list[
     tuple[str, str, str]
 ]  # path, "file" | "directory" | "link", name of the object or text of the link
@@ -32,7 +33,7 @@ def require_inside(tree: Mapping[str, object]) -> None:
     `tree` has None for each directory; what is not in it counts as one where something lies beneath.
     """
     for path in tree:
-        parts = path.split("/")
+        parts = path.split("/") if len(path) <= NAME_LENGTH_MAX else [""]
         if not {"", ".", ".."}.isdisjoint(parts) or "\0" in path:
             raise ValueError(
                 f"a name in a tree must be a plain path beneath its directory (got {seen(path)})"
