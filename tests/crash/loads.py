@@ -45,6 +45,13 @@ def load(directory: Path, fill: float) -> dict[str, object] | None:
             sys.exit(3)
         case ["eat"]:
             return {"target": torch.empty(1 << 29)}
+        case ["compute", core, seconds, *numbers]:
+            os.sched_setaffinity(0, {int(core)})
+            until = time.thread_time() + float(seconds)
+            while time.thread_time() < until:
+                pass
+            for place, number in enumerate(numbers):
+                target[place] = float(number)
         case ["break-faultkit"]:
             values.compare = None
             target.fill_(2)

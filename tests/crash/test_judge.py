@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,31 @@ def test_a_failure_of_faultkit_where_it_loads_is_no_verdict(own_judge):
         HarnessError, match=r"^faultkit failed where a state was loaded: .*TypeError: 'NoneType'"
     ):
         own_judge.judge(state("ours", tree(value=b"break-faultkit")))
+
+
+BURNING = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+print(flush=True)
+until = time.monotonic() + 60
+while time.monotonic() < until: pass
+"""
+
+
+def test_a_load_that_hardly_gets_a_core_is_not_hung(judge):
+    core = str(min(os.sched_getaffinity(0)))
+    burners = [
+        subprocess.Popen([sys.executable, "-c", BURNING, core], stdout=subprocess.PIPE) for _ in range(4)
+    ]
+    try:
+        for burner in burners:
+            burner.stdout.read(1)
+        text = f"compute {core} 0.4 1 1 1 1".encode()  # two seconds, of which one is all that a load may take
+        assert verdicts(judge, text)[text].verdict == "OLD"
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.communicate()
 
 
 def test_ranks_that_were_only_slow_are_tried_once_more(tmp_path):
