@@ -38,6 +38,8 @@ def refusal_of(paths: Mapping[str, str | None]) -> str:
     """Why these, by option, cannot be written, or not all of them; ``-`` is standard output."""
     files: dict[str, str] = {}
     for option, path in paths.items():
+        if path == "-" and option != "--json":
+            return f"{option} must name a file (got '-'); only --json may be standard output"
         if path is None or path == "-":
             continue
         try:

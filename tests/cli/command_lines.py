@@ -241,6 +241,7 @@ WHOLE = [
     *[["damage"], ["points", "x"], ["points", "--jsn"], ["sweep", "a", "b"], ["replay", "a", "b"], ["scale", "a", "b"]],
     *[["crash", "--"], ["crash", "--", ""], ["crash", "--", "python"], ["crash", "--", "python", "x.py"]],
     *[["crash", "--", LONG, "{out}"], ["crash", "--", "/", "{out}"], ["crash", "--", "no-such-program", "{out}"]],
+    *[["replay", "", "--script", "-"], ["crash", "dcp-fresh", "--keep", "-"]],
     *[["replay", "", "--script", "x.html", option, "./x.html"] for option in ("--json", "--report")],
     *[["crash", "--keep", "x.crash", *more, *COMMAND, last]
       for more, last in (((), "\udcff"), (("--value", "\udcff"), "x"), (("--resume", "python {out} \udcff"), "x"))],
