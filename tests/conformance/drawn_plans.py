@@ -6,7 +6,9 @@ left out: texts, and the values of the loaded state, which the scenario itself c
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Iterable
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from faultkit import FaultPlan, World, strategies
 from faultkit.scenarios import Stage
 
-__all__ = ["ACTIONS", "drawn", "told"]
+__all__ = ["brought", "drawn", "representative", "told"]
 
 ENDS = ("hang", "exit(3)", "kill(SIGKILL)", "kill(SIGTERM)")
 ACTIONS = ("delay(0.01)", *ENDS)
@@ -63,6 +65,25 @@ def drawn(operation: str, size: int, count: int, number: int, *, ends: bool) -> 
     with warnings.catch_warnings():
         collect()
     return tuple(plans.values())
+
+
+def brought(plan: FaultPlan) -> set[str]:
+    """The points, the actions and the errors of `plan`."""
+    found = set()
+    for fault in plan:
+        point, _, action = re.sub(r"[@#][^=]*", "", str(fault), count=1).partition("=")
+        found |= {point, re.sub(r"^(raise\([\w.:]+).*", r"\1)", action)}
+    return found
+
+
+def representative(plans: Iterable[FaultPlan], seen: set[str]) -> tuple[FaultPlan, ...]:
+    """Those that bring a point, an action or an error that none before them had; `seen` are had, and grow."""
+    found = []
+    for plan in plans:
+        if not brought(plan) <= seen:
+            seen |= brought(plan)
+            found.append(plan)
+    return tuple(found)
 
 
 def told(stage: Stage, world: World, plan: FaultPlan) -> tuple[str, ...]:
