@@ -27,10 +27,10 @@ from typing import NamedTuple
 import pytest
 
 import faultkit
+from tests.stuck import SECONDS_MAX
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DEADLINE_SECONDS = 100
 
 
 def finish(*command: object, folder: Path, status: int = 0) -> str:
@@ -46,7 +46,7 @@ def finish(*command: object, folder: Path, status: int = 0) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=SECONDS_MAX,
     )
     assert done.returncode == status, done.stdout
     return done.stdout
