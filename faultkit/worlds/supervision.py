@@ -296,7 +296,7 @@ class Supervision:
             blocked = next((call for call in calls if call.native_id == handle.pid), None)
             hanging = sum(fault.action.name == "hang" for _, fault in self.fired.get(rank, ()))
             frozen = self.frozen(handle)
-            if frozen and (blocked is None or self.holds_interpreter(rank)):
+            if frozen and (blocked is None or self.holds_interpreter(rank) or is_stopped(handle.pid)):
                 state, ending, blocked = "frozen", frozen, None
                 busy = 0 < hanging < active and not self.holds_interpreter(rank)
                 busy = busy and not is_still(
@@ -334,19 +334,19 @@ class Supervision:
 
     def frozen(self, handle: RankHandle) -> str:
         """Why the rank will never go on by itself, if a planned fault holds it; resumes it when that is due."""
-        for time_ns, fault in self.fired.get(handle.rank, ()):
+        fired = self.fired.get(handle.rank, [])
+        for time_ns, fault in fired:
             if fault.action.name == "hang" and (
                 self.holds_interpreter(handle.rank) or waits_for_ever(handle.pid)
             ):
                 return f"hangs by plan at {fault.point}"
-            if fault.action.name == "kill" and fault.action["signal"] == "SIGSTOP" and is_stopped(handle.pid):
-                return f"is stopped by plan at {fault.point}"
-            if fault.action.name == "stop":
-                resume = fault.action.get("resume_seconds")
-                if resume is None:
-                    return f"is stopped by plan at {fault.point}" if is_stopped(handle.pid) else ""
-                due = time.monotonic_ns() - time_ns >= float(resume) * 1e9
-                if due and (handle.rank, time_ns) not in self.resumed:
+            if _stops_for_good(fault):
+                if is_stopped(handle.pid):
+                    return f"is stopped by plan at {fault.point}"
+            elif fault.action.name == "stop" and (handle.rank, time_ns) not in self.resumed:
+                due = time.monotonic_ns() - time_ns >= float(fault.action["resume_seconds"]) * 1e9
+                # on a busy machine the rank may only be about to stop: nothing would resume it after that
+                if due and is_stopped(handle.pid) and not any(_stops_for_good(other) for _, other in fired):
                     self.crew.signal(handle.rank, signal.SIGCONT)
                     self.resumed.add((handle.rank, time_ns))
         return ""
@@ -383,6 +383,13 @@ class Supervision:
         )
         crowded = any(len(h.memory.groups()) > GROUP_COUNT_MAX for h in self.crew.ranks)
         return len(counts) == 1 and not pending and not crowded
+
+
+def _stops_for_good(fault: Fault) -> bool:
+    action = fault.action
+    if action.name == "stop":
+        return action.get("resume_seconds") is None
+    return action.name == "kill" and action["signal"] == "SIGSTOP"
 
 
 def _ending(outcome: Outcome) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
 import threading
 import time
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -134,6 +136,42 @@ def test_a_planned_stop_is_told_at_once(pair):
 
     assert "rank 1, which is stopped by plan at writer.write_data" in outcomes[0].waiting
     assert "in save" in outcomes[1].stack and "stopped" in outcomes[1].waiting
+
+
+def stop_late():
+    """The rank is kept from its work just before it stops, as on a busy machine, for longer than it is to stand."""
+    kill, ready = os.kill, time.monotonic() + 0.5
+
+    def busy(pid, number):
+        while number == signal.SIGSTOP and time.monotonic() < ready:
+            pass
+        kill(pid, number)
+
+    os.kill = busy
+    try:
+        return save()
+    finally:
+        os.kill = kill
+
+
+def test_a_rank_that_stops_later_than_it_was_to_go_on_goes_on(pair):
+    run = pair.run(stop_late, plan="writer.reset@1=stop(0.05)")
+    assert run.outcomes == WHOLE and len(run.fired) == 1
+
+
+def meet_a_rank_that_comes_late(pids):
+    came = time.monotonic()
+    while dist.get_rank() == 0 and time.monotonic() < came + DEADLINE_SECONDS / 2:
+        if psutil.Process(pids[1]).status() == psutil.STATUS_STOPPED:
+            break
+    dist.barrier()
+
+
+@pytest.mark.parametrize("action", ["stop", "kill(SIGSTOP)"])
+def test_a_rank_that_is_stopped_within_a_collective_holds_the_others_for_good(pair, action):
+    plan = f"clock.millisecond@1#200={action}"
+    outcomes = hung(pair, functools.partial(meet_a_rank_that_comes_late, pair.pids()), plan=plan)
+    assert outcomes[1].kind == "hung" and "barrier" in outcomes[0].waiting
 
 
 def test_a_planned_signal_that_stops_is_told_like_a_stop(pair):
