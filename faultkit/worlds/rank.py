@@ -299,6 +299,7 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
     import torch
 
     path, dtype, streams = list(sys.path), torch.get_default_dtype(), (sys.stdout, sys.stderr)
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     sys.path[:] = call.path
     _set_environment(call.environment, spec)
     with contextlib.suppress(OSError):
@@ -319,6 +320,17 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
             sys.stdout, sys.stderr = streams
             if sys.stdout.closed or sys.stderr.closed:
                 _open_streams()
+            _restore_signals(handlers)
+
+
+def _restore_signals(handlers: dict[int, Any]) -> None:
+    """Signals mean again what they meant before, and no timer of the run sends another one."""
+    if signal.getitimer(signal.ITIMER_REAL)[0]:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in handlers.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, handler)
 
 
 _environment_set: tuple[dict[str, str], dict[bytes, bytes]] | None = None  # as asked for, as it then was

@@ -54,6 +54,8 @@ def started(tmp_path):
     def start(*arguments, preexec_fn=interruptible, **options):
         command = [sys.executable, "-m", "faultkit.cli", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        # another session on this machine may hold every slot, and the wait is told
+        options.setdefault("env", {**os.environ, "FAULTKIT_SLOTS": "0"})
         process = subprocess.Popen(command, cwd=tmp_path, preexec_fn=preexec_fn, **pipes, **options)
         processes.append(process)
         return process

@@ -263,14 +263,14 @@ def test_the_page_tells_every_option(name):
 
 
 def test_a_function_of_a_sweep_is_a_scenario_too(faultkit, tmp_path, monkeypatch):
-    (tmp_path / "of_a_user.py").write_text(
+    (tmp_path / "of_a_sweep.py").write_text(
         "import torch\nimport torch.distributed.checkpoint as dcp\n\n\n"
         "def save(directory):\n    dcp.save({'weight': torch.ones(8)}, checkpoint_id=directory)\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    status, out, err = faultkit("crash", "of_a_user:save", "--models", "weak", "--world", 1, "--jobs", 1)
+    status, out, err = faultkit("crash", "of_a_sweep:save", "--models", "weak", "--world", 1, "--jobs", 1)
     assert status == 1, err
     assert "lost: rename(.metadata.tmp -> .metadata) on rank 0" in out
-    status, _, err = faultkit("crash", "of_a_user:svae")
+    status, _, err = faultkit("crash", "of_a_sweep:svae")
     assert status == 2 and "did you mean 'save'" in err

@@ -33,6 +33,7 @@ def state_of_a_rank():
         "torch": torch.rand(3).tolist(),
         "numpy": numpy.random.random(),
         "streams": (sys.stdout.fileno(), sys.stderr.fileno()),
+        "signals": (str(signal.getsignal(signal.SIGALRM)), signal.getitimer(signal.ITIMER_REAL)),
     }
 
 
@@ -46,6 +47,8 @@ def spoil(directory):
     torch.set_default_dtype(torch.float64)
     for generator in (random.random, torch.rand, numpy.random.random):
         generator(*([2] if generator is torch.rand else []))
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 1000)
     sys.stdout.close()
     sys.stderr = None
 
