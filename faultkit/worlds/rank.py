@@ -21,7 +21,7 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -323,7 +323,7 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
             _restore_signals(handlers)
 
 
-def _restore_signals(handlers: dict[int, Any]) -> None:
+def _restore_signals(handlers: Mapping[Any, Any]) -> None:
     """Signals mean again what they meant before, and no timer of the run sends another one."""
     if signal.getitimer(signal.ITIMER_REAL)[0]:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -116,7 +116,7 @@ def mistakes(root, command, numbers, seconds, gap_seconds=0.0, gone_seconds_max=
     found += [f"left after {gone_seconds_max:g} s: {one.pid} {' '.join(one.cmdline())[:120]}" for one in left]
     for one in left:
         one.kill()
-    # in its first milliseconds, which a busy machine draws out, the interpreter is not faultkit's yet, and SIGINT is told by itself
+    # in its first milliseconds, which a busy machine draws out, the interpreter is not faultkit's yet, and tells SIGINT
     is_early = used_seconds < EARLY_SECONDS and process.returncode in (*(-one for one in numbers), 1)
     documented = (0, 1, -9) if signal.SIGKILL in numbers else (0, 1, 130)
     if process.returncode not in documented and not is_early:
