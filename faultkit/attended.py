@@ -64,7 +64,7 @@ def attended_sweep(
     """Run a sweep, show it, write what is to be written; the exit status."""
     from faultkit.report import output
     from faultkit.worlds import World
-    from faultkit.worlds.launcher import require_launcher
+    from faultkit.worlds.arguments import require_launcher
     from faultkit.worlds.simulated.plans import require_carried
 
     if refusal := output.refusal(json_path, report_path):

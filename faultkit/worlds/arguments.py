@@ -15,6 +15,7 @@ from typing import Any
 
 from faultkit.plan import FaultPlan
 from faultkit.wording import WORD_LENGTH_MAX, shown
+from faultkit.worlds.launcher import LAUNCHERS
 from faultkit.worlds.simulated.orders import Schedule
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "require_function",
     "require_gpus",
     "require_kind",
+    "require_launcher",
     "require_place",
     "require_plan",
     "require_preload",
@@ -65,12 +67,21 @@ def require_size(size: Any, kind: Any) -> int:
 
 def require_kind(kind: Any) -> str:
     """`kind` itself.  Raises ValueError, with the nearest one."""
-    if not isinstance(kind, str) or kind not in KINDS:
-        near = difflib.get_close_matches(str(kind)[:WORD_LENGTH_MAX], KINDS, n=1, cutoff=0.0)[0]
+    return _one_of("kind", kind, KINDS)
+
+
+def require_launcher(launcher: Any) -> str:
+    """`launcher` itself.  Raises ValueError, with the nearest one."""
+    return _one_of("launcher", launcher, LAUNCHERS)
+
+
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        near = difflib.get_close_matches(str(value)[:WORD_LENGTH_MAX], choices, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f"World: kind must be one of {', '.join(KINDS)} (got {shown(kind)}); nearest is {near!r}"
+            f"World: {name} must be one of {', '.join(choices)} (got {shown(value)}); nearest is {near!r}"
         )
-    return str(kind)
+    return value
 
 
 def require_seconds(name: str, value: Any) -> float:

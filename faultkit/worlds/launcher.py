@@ -14,10 +14,8 @@ the half minute that torchrun gives to handlers of SIGTERM.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
-from faultkit.wording import WORD_LENGTH_MAX, shown
 from faultkit.worlds.outcomes import Died, Outcome
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "TERMINATION_SECONDS",
     "TORCHRUN",
     "has_failed",
-    "require_launcher",
     "was_ended",
 ]
 
@@ -36,16 +33,6 @@ NONE, TORCHRUN = LAUNCHERS = ("none", "torchrun")
 LAUNCHER = "launcher"  # by whom a rank was ended, in `Died.by`
 GRACE_SECONDS = 5.0
 TERMINATION_SECONDS = 1.0  # between SIGTERM and SIGKILL
-
-
-def require_launcher(launcher: Any) -> str:
-    """`launcher` itself.  Raises ValueError, with the nearest one."""
-    if not isinstance(launcher, str) or launcher not in LAUNCHERS:
-        near = difflib.get_close_matches(str(launcher)[:WORD_LENGTH_MAX], LAUNCHERS, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"World: launcher must be one of {', '.join(LAUNCHERS)} (got {shown(launcher)}); nearest is {near!r}"
-        )
-    return str(launcher)
 
 
 def was_ended(outcome: Outcome | None) -> bool:

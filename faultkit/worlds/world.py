@@ -28,6 +28,7 @@ from faultkit.worlds.arguments import (
     require_function,
     require_gpus,
     require_kind,
+    require_launcher,
     require_place,
     require_plan,
     require_preload,
@@ -89,7 +90,7 @@ class World:
         gpus_per_rank: int = 0,
         launcher: str = launchers.NONE,
     ) -> None:
-        self.launcher = launchers.require_launcher(launcher)
+        self.launcher = require_launcher(launcher)
         self.size = require_size(size, kind)
         self.kind = require_kind(kind)
         self.timeout = require_seconds("timeout", timeout)
