@@ -3,7 +3,8 @@
 Promises.  `server()` gives a live server or raises `HarnessError` within a deadline; a server that died is
 replaced for the next world; a process that was forked from the caller gets a server of its own.  Modules are
 preloaded into the server so that ranks need not import them one by one; a module that starts threads on import
-is refused from then on, and the server replaced, because a process with threads must not fork.  Where a C compiler
+is refused from then on, and the server replaced, because a process with threads must not fork; so it is when the
+caller has loaded a preloaded module again, and the ranks of the one before end with it.  Where a C compiler
 is there, the server is started with the library by which file operations of native code are faulted and recorded
 (`faultkit.files.shim`): it does nothing until a plan or a recording asks for it, and what ranks start does not get it.
 """
@@ -40,7 +41,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         libraries = [library for library in (_own_library(), os.environ.get("LD_PRELOAD", "")) if library]
-        self._preloaded: set[str] = set()
+        self._preloaded: dict[str, object] = {}  # what this process had loaded each by, if it had
         self._report: dict[str, Any] | None = None
         self._control, theirs = Channel.pair()
         environment = {
@@ -109,13 +110,25 @@ class ForkServer:
             missing = [name for name in names if name not in self._preloaded]
             if not missing:
                 return True
-            self._preloaded.update(missing)
+            self._preloaded.update({name: modules.spec_of(name) for name in missing})
             try:
                 self._control.send(("preload", modules.table_of_this_process(), sys.path, missing))
             except ChannelClosed as error:
                 raise HarnessError(f"the fork server (pid {self.pid}) is gone: {error}") from None
-            _, threads = self._answer("preloaded", PRELOAD_SECONDS_MAX, f"preloading {', '.join(missing)}")
+            what = f"preloading {', '.join(missing)}"
+            imported, threads = self._answer("preloaded", PRELOAD_SECONDS_MAX, what)
+            self._preloaded.update({name: modules.spec_of(name) for name in imported})
             return threads == 1
+
+    def is_outdated(self) -> bool:
+        """Whether this process has loaded again what was preloaded: ranks would run what the module was before."""
+        for name, spec in self._preloaded.items():
+            now = modules.spec_of(name)
+            if spec is None:
+                self._preloaded[name] = now  # it came later here
+            elif now is not None and now is not spec:
+                return True
+        return False
 
     def _answer(self, verb: str, timeout_seconds: float, what: str) -> list[Any]:
         try:
@@ -175,7 +188,7 @@ def server(preload: tuple[str, ...] = ()) -> ForkServer:
     with _lock:
         for _ in range(3):
             found = _servers.get(libraries)
-            if found is None or not found.alive():
+            if found is None or not found.alive() or found.is_outdated():
                 if found is not None and found._pid == os.getpid():
                     found.close()
                 found = _servers[libraries] = ForkServer()

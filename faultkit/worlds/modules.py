@@ -3,7 +3,10 @@
 A function travels by the name of its module, but the parent may have loaded that module from a path that is
 on no search path (pytest's importlib mode), or through pytest's assertion rewriting.  The parent sends a
 table of such modules, and this finder answers from it.  Promises: a module of the table is loaded from the
-same file, with pytest's rewritten asserts where the parent had them; every other import is untouched.
+same file, with pytest's rewritten asserts where the parent had them; every other import is untouched.  What the parent
+has loaded again since (``importlib.reload``, or another file of the same name) is noticed: `loadings` tells another
+number, and no process that has the earlier one is used.  Left out: a file that was edited and is not loaded again here;
+installed packages.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import sysconfig
 from collections.abc import Sequence
 from types import CodeType, ModuleType
 
-__all__ = ["ModuleTable", "install", "table_of_this_process"]
+__all__ = ["ModuleTable", "install", "loadings", "spec_of", "table_of_this_process"]
 
 ModuleTable = dict[str, tuple[str, bool]]  # name -> (file, asserts rewritten)
 
@@ -44,6 +47,39 @@ def table_of_this_process() -> ModuleTable:
             table[name] = (file, True)
     _remembered = (len(sys.modules), table)
     return table
+
+
+# what each module of the user's was loaded by, when last seen
+_own: dict[str, importlib.machinery.ModuleSpec] = {}
+_counts = [-1, 0]  # how many modules there were then; how often one of the user's was loaded again
+
+
+def spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
+    """What the module of this process was loaded by: another one each time that it is loaded."""
+    return getattr(sys.modules.get(name), "__spec__", None)
+
+
+def loadings() -> int:
+    """A number that is another one once a module of the user's own was loaded again."""
+    again = False
+    for name, known in _own.items():
+        now = spec_of(name)
+        if now is not None and now is not known:
+            again, _own[name] = True, now
+    if _counts[0] != len(sys.modules):
+        for name, module in list(sys.modules.items()):
+            spec = spec_of(name)
+            if name not in _own and spec and _is_of_the_user(name, getattr(module, "__file__", None)):
+                _own[name] = spec
+        _counts[0] = len(sys.modules)
+    _counts[1] += again
+    return _counts[1]
+
+
+def _is_of_the_user(name: str, file: object) -> bool:
+    if name.partition(".")[0] in ("faultkit", "pytest_faultkit", "__main__"):
+        return False
+    return isinstance(file, str) and not file.startswith(_INSTALLED_CODE)
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -389,12 +389,8 @@ def _die_with(server_pid: int) -> None:
         os._exit(0)
 
 
-def preload(names: list[str]) -> list[str]:
-    """Import modules before ranks are forked; returns those that failed (a rank will show why)."""
-    failed = []
+def preload(names: list[str]) -> None:
+    """Import modules before ranks are forked.  Where one fails, a rank will show why."""
     for name in names:
-        try:
+        with contextlib.suppress(BaseException):
             importlib.import_module(name)
-        except BaseException:
-            failed.append(name)
-    return failed

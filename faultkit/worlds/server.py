@@ -149,8 +149,9 @@ class _Server:
 
         modules.install(table)
         sys.path[:] = path
-        failed = rank.preload(names)
-        client.channel.send(("preloaded", failed, thread_count()))
+        before = set(sys.modules)
+        rank.preload(names)
+        client.channel.send(("preloaded", sorted(set(sys.modules) - before), thread_count()))
 
     def do_own(self, client: _Client, directory: str) -> None:
         client.directories.add(directory)

@@ -112,6 +112,7 @@ class World:
             )
         self._lock = threading.Lock()
         self._crew: Crew | None = None
+        self._loadings = 0
         self._worlds: dict[str, World] = {}  # of kind "auto": by kind, those that do its work
         self._reader = Reader(functools.partial(World, 1, timeout=self.timeout, backend="", preload=READING))
         self._claim = slots.Claim(repr(self))
@@ -345,8 +346,10 @@ class World:
             return self._worlds[kind]
 
     def _ready_crew(self, module: str | None) -> Crew:
-        if self._crew is not None and not self._crew.whole():
+        loadings = modules.loadings()
+        if self._crew is not None and not (self._crew.whole() and loadings == self._loadings):
             self._end_crew()
+        self._loadings = loadings
         if self._crew is None:
             preload = self._preload + ((module,) if module is not None else ())
             self._crew = Crew(
