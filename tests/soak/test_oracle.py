@@ -68,8 +68,10 @@ def planned_seconds(run):
 
 
 def soak(seeds, folder):
-    """Gives the contradictions by plan, how often each verdict was met, and the seconds of each certain hang, less those
-    for which the plan held ranks up."""
+    """Gives the contradictions by plan, how often each verdict was met, and the seconds of each certain hang.
+
+    Those for which the plan held ranks up are not counted.
+    """
     wrong, verdicts, hangs = {}, collections.Counter(), []
     with World(oracle.SIZE, timeout=DEADLINE_SECONDS) as world:
         saved = folder / "saved"
