@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.peers import ckpt_chaos
 from faultkit import scripts
-from faultkit.scripts import Job
+from faultkit.crash.scripts import Job
 
 __all__ = ["main"]
 

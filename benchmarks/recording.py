@@ -50,7 +50,7 @@ def _slowest(run: Any) -> float:
 
 
 def _measure(megabytes: float, turn_count: int) -> tuple[str, str, str, str]:
-    from faultkit.files import recording
+    from faultkit.recording import recording
 
     tensor_count = 10
     element_count = int(megabytes * 1e6 / 4 / tensor_count)

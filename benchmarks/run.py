@@ -340,7 +340,7 @@ def _save_watched() -> None:
 
 
 def _save_unwatched() -> None:
-    from faultkit.worlds import collectives
+    from faultkit.hooks import collectives
 
     collectives.attach(None)
     workload.save()

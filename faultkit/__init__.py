@@ -53,8 +53,7 @@ is first used.
 
 from __future__ import annotations
 
-import importlib
-import sys
+from faultkit._lazy import attach
 
 TYPE_CHECKING = False  # type checkers take it for true; `typing` costs more than all else here
 if TYPE_CHECKING:
@@ -62,9 +61,9 @@ if TYPE_CHECKING:
     from faultkit.checks import Verdict, Violation
     from faultkit.injection import FaultyStorageReader, FaultyStorageWriter
     from faultkit.plan import Fault, FaultPlan, PlanError
+    from faultkit.runs.outcomes import Died, Fired, Hung, Outcome, Raised, Returned
+    from faultkit.runs.run import Run
     from faultkit.worlds import World
-    from faultkit.worlds.outcomes import Died, Fired, Hung, Outcome, Raised, Returned
-    from faultkit.worlds.run import Run
 
 __all__ = [
     "Died",
@@ -90,39 +89,25 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_MODULES = frozenset({"checks", "scenarios", "strategies"})
-_HOMES = {
-    "Died": "faultkit.worlds.outcomes",
-    "Fault": "faultkit.plan",
-    "FaultPlan": "faultkit.plan",
-    "FaultyStorageReader": "faultkit.injection",
-    "FaultyStorageWriter": "faultkit.injection",
-    "Fired": "faultkit.worlds.outcomes",
-    "Hung": "faultkit.worlds.outcomes",
-    "Outcome": "faultkit.worlds.outcomes",
-    "PlanError": "faultkit.plan",
-    "Raised": "faultkit.worlds.outcomes",
-    "Returned": "faultkit.worlds.outcomes",
-    "Run": "faultkit.worlds.run",
-    "Verdict": "faultkit.checks",
-    "Violation": "faultkit.checks",
-    "World": "faultkit.worlds",
-}
-
-
 if not TYPE_CHECKING:  # else every misspelt name would type-check
-
-    def __getattr__(name: str) -> object:
-        if name in _MODULES:
-            return importlib.import_module(f"faultkit.{name}")
-        if name in _HOMES:
-            value = getattr(importlib.import_module(_HOMES[name]), name)
-            globals()[name] = value  # the next look-up does not come here
-            return value
-        raise AttributeError(
-            f"module 'faultkit' has no attribute {name!r}", name=name, obj=sys.modules[__name__]
-        )
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    _HOMES = {
+        "Died": "faultkit.runs.outcomes",
+        "Fault": "faultkit.plan",
+        "FaultPlan": "faultkit.plan",
+        "FaultyStorageReader": "faultkit.injection",
+        "FaultyStorageWriter": "faultkit.injection",
+        "Fired": "faultkit.runs.outcomes",
+        "Hung": "faultkit.runs.outcomes",
+        "Outcome": "faultkit.runs.outcomes",
+        "PlanError": "faultkit.plan",
+        "Raised": "faultkit.runs.outcomes",
+        "Returned": "faultkit.runs.outcomes",
+        "Run": "faultkit.runs.run",
+        "Verdict": "faultkit.checks",
+        "Violation": "faultkit.checks",
+        "World": "faultkit.worlds",
+        "checks": "faultkit.checks",
+        "scenarios": "faultkit.scenarios",
+        "strategies": "faultkit.strategies",
+    }
+    __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from faultkit.wording import nearest, seen
+from faultkit.messages import nearest, seen
 
 __all__ = ["ImportMistake", "has_module", "imported"]
 

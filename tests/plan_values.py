@@ -6,9 +6,9 @@ import signal
 
 from hypothesis import strategies as st
 
-from faultkit.actions import Action
 from faultkit.plan import Fault, FaultPlan, PlanError
-from faultkit.points import catalogue
+from faultkit.plan.actions import Action
+from faultkit.plan.points import catalogue
 
 LINE_LENGTH_MAX = 700
 ALLOW = ("some.package:Error", "other:Outer.Error")

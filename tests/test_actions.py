@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from faultkit.action_specs import ACTIONS
-from faultkit.actions import Action, Argument, from_arguments, require_allowed
-from faultkit.grammar import read_action
 from faultkit.plan import PlanError
+from faultkit.plan.action_catalogue import ACTIONS
+from faultkit.plan.actions import Action, Argument, from_arguments, require_allowed
+from faultkit.plan.grammar import read_action
 
 EXCEPTIONS = sorted(
     {
@@ -155,7 +155,7 @@ def test_an_action_built_by_hand_is_checked_and_canonical():
         ("exception", "ValueError"),
         ("message", "m"),
     )
-    assert Action("raise", {"exception": PlanError})["exception"] == "faultkit.wording:PlanError"
+    assert Action("raise", {"exception": PlanError})["exception"] == "faultkit.messages:PlanError"
     assert Action("delay", {"seconds": 1}) == Action("delay", {"seconds": 1.0})
     assert Action("hang", {"how": None}) == Action("hang")
 

@@ -15,9 +15,10 @@ from hypothesis.errors import InvalidArgument
 
 from faultkit import World, crash, scripts, strategies
 from faultkit.crash import exploration
-from faultkit.scripts import exploring
+from faultkit.crash.scripts import exploring
+from faultkit.processes import client
 from faultkit.strategies import dcp_manager
-from faultkit.worlds import client, world
+from faultkit.worlds import world
 
 LINE_CHARACTERS_MAX = 420
 

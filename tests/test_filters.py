@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from faultkit.actions import Action
-from faultkit.filters import matches, read_path, read_thread
 from faultkit.plan import Fault, FaultPlan, PlanError
+from faultkit.plan.actions import Action
+from faultkit.plan.file_filters import matches, read_path, read_thread
 from tests.plan_values import assert_short_line, characters
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from faultkit.actions import Action
 from faultkit.plan import Fault, FaultPlan, PlanError
+from faultkit.plan.actions import Action
 from tests.plan_values import (
     ALLOW,
     assert_reads_or_says_why,

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from faultkit import Fault, FaultPlan, PlanError
-from faultkit.limits import CHARACTERS_MAX, FAULT_COUNT_MAX, JSON_CHARACTERS_MAX
+from faultkit.plan.limits import CHARACTERS_MAX, FAULT_COUNT_MAX, JSON_CHARACTERS_MAX
 
 HANG = Fault.parse("writer.reset=hang")
 LONG = Fault.parse(f'writer.reset=raise(OSError, "{"é" * 9_900}")')

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultkit.plan import Fault, FaultPlan, PlanError
-from faultkit.points import catalogue
+from faultkit.plan.points import catalogue
 from tests.plan_values import ALLOW, assert_short_line, plans, spans, spans_text
 
 

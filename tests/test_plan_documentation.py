@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from faultkit import FaultPlan, PlanError
-from faultkit.action_specs import ACTIONS
-from faultkit.points import LAYERS
+from faultkit.plan.action_catalogue import ACTIONS
+from faultkit.plan.points import LAYERS
 from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS
-from faultkit.sweep.recipe import read_recipe
+from faultkit.sweep.replay_input import read_recipe
 
 DOCUMENTS = Path(__file__).parent.parent / "docs"
 GRAMMAR = (DOCUMENTS / "plan-grammar.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from faultkit.plan import FaultPlan, PlanError
-from faultkit.points import (
+from faultkit.plan.points import (
     FILE_POINTS,
     LAYERS,
     MOMENTS,
@@ -199,8 +199,8 @@ def test_without_torch_there_is_a_built_in_catalogue(tmp_path, monkeypatch):
 
 def test_the_values_import_neither_torch_nor_pytest_nor_hypothesis():
     program = (
-        "import sys, faultkit.actions, faultkit.plan, faultkit.points\n"
-        "faultkit.points.catalogue()\n"
+        "import sys, faultkit.plan.actions, faultkit.plan, faultkit.plan.points\n"
+        "faultkit.plan.points.catalogue()\n"
         "plan = faultkit.plan.FaultPlan.parse('writer.write_data:future@1=raise(OSError, ENOSPC)')\n"
         "assert faultkit.plan.FaultPlan.from_json(plan.to_json()) == plan\n"
         "print(sorted({'torch', 'numpy', 'pytest', '_pytest', 'hypothesis'} & set(sys.modules)))\n"

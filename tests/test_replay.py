@@ -9,7 +9,7 @@ import pytest
 
 from faultkit import Verdict, World, checks, scenarios
 from faultkit.cli import main
-from faultkit.report.replays import command_for
+from faultkit.repro.replays import command_for
 from faultkit.scenarios import Stage
 from tests.replayed_engines import CASES
 

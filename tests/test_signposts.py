@@ -33,7 +33,7 @@ def test_a_signpost_names_files_that_are_there(name):
     assert len(named) >= 10
     below = [
         ROOT,
-        *(ROOT / "faultkit" / part for part in ("", "checks", "crash", "injection", "files", "worlds")),
+        *(ROOT / "faultkit" / part for part in ("", "checks", "crash", "injection", "worlds")),
     ]
     below += [ROOT / "tests" / "crash", ROOT / "faultkit" / "worlds" / "simulated"]
     assert not {one for one in named if not any((place / one).exists() for place in below)}

@@ -27,11 +27,11 @@ from faultkit.checks import (
     liveness,
     recovery,
 )
-from faultkit.checks.account import account_of
+from faultkit.checks.analysis import account_of
 from faultkit.checks.expected import Account
 from faultkit.checks.verdict import Verdict, meaning_of, verdict_of
 from faultkit.checks.violation import Violation
-from faultkit.wording import WORD_LENGTH_MAX, shown
+from faultkit.messages import WORD_LENGTH_MAX, shown
 
 __all__ = [
     "CATALOGUE",

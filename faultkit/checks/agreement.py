@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faultkit.checks.expected import Account, Attempt, Observation
-from faultkit.checks.naming import name_error, name_ranks, plural
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
+from faultkit.checks.wording import name_error, name_ranks, plural
 
 __all__ = ["find"]
 

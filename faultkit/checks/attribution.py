@@ -20,9 +20,9 @@ from collections.abc import Iterator
 
 from faultkit.checks.effects import LIMIT, Injected
 from faultkit.checks.expected import Account, Attempt
-from faultkit.checks.naming import name_error, name_fired, name_ranks, plural, spans
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
+from faultkit.checks.wording import name_error, name_fired, name_ranks, plural, spans
 
 __all__ = ["find"]
 

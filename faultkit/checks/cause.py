@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 
 from faultkit.checks.effects import Injected, leaves
 from faultkit.checks.expected import Account, Attempt, Observation, Strike
-from faultkit.checks.naming import clip, name_error, name_fired, name_ranks
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
-from faultkit.worlds.outcomes import ErrorRecord
+from faultkit.checks.wording import clip, name_error, name_fired, name_ranks
+from faultkit.runs.outcomes import ErrorRecord
 
 __all__ = ["find", "lost_chains"]
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 from faultkit.checks.durable import named
 from faultkit.checks.expected import Account
-from faultkit.checks.naming import clip, name_ranks
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
+from faultkit.checks.wording import clip, name_ranks
 
 __all__ = ["find"]
 

@@ -23,9 +23,9 @@ from typing import Any
 
 from faultkit.checks.effects import DAMAGE, HARMLESS, TIME
 from faultkit.checks.expected import Account
-from faultkit.checks.naming import clip, name_ranks, plural
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
+from faultkit.checks.wording import clip, name_ranks, plural
 
 __all__ = ["described_load", "find", "named", "only_damaged"]
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from faultkit.actions import OWN_EXCEPTIONS, Action
 from faultkit.plan import Fault
-from faultkit.worlds.outcomes import ErrorRecord, Fired
+from faultkit.plan.actions import OWN_EXCEPTIONS, Action
+from faultkit.runs.outcomes import ErrorRecord, Fired
 
 __all__ = [
     "DAMAGE",

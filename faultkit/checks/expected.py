@@ -16,7 +16,7 @@ Whether the later call did the same work as the failed one is not known; of file
 file, for an error in a stream only once the file is opened anew to write, or to read where reading failed (or,
 interrupted, called again at once).
 
-How a run becomes such an account is told in `faultkit.checks.account`.
+How a run becomes such an account is told in `faultkit.checks.analysis`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import Any
 import msgspec
 
 from faultkit.checks.effects import ERROR
-from faultkit.worlds.launcher import was_ended
-from faultkit.worlds.outcomes import ErrorRecord, Fired, Outcome
+from faultkit.runs.launcher import was_ended
+from faultkit.runs.outcomes import ErrorRecord, Fired, Outcome
 
 __all__ = ["Account", "Attempt", "Observation", "Strike", "is_assertion", "is_own_assertion"]
 

@@ -1,7 +1,7 @@
 """Promise: no thread, descriptor, child process, shared memory or temporary file outlives the run.
 
 LEAKED: a rank had something after the function that it had not had before; the rank itself has looked, see
-`faultkit.worlds.residue` for what counts and what does not.  A rank that a fault stopped or killed is not
+`faultkit.worlds.leaks` for what counts and what does not.  A rank that a fault stopped or killed is not
 asked, nor for the thread in which a planned delay still lasted.
 
 A leak is what grows.  What a library keeps for its process (a thread for all its transfers, a cached descriptor) is
@@ -21,10 +21,10 @@ from typing import Any
 
 from faultkit.checks.effects import DEATH, FREEZE, TIME, duration_seconds
 from faultkit.checks.expected import Account, Strike
-from faultkit.checks.naming import clip, name_ranks
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
-from faultkit.chosen import ALL
+from faultkit.checks.wording import clip, name_ranks
+from faultkit.runs.selection import ALL
 
 __all__ = ["find", "form_of", "forms_left"]
 

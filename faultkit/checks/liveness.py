@@ -4,11 +4,11 @@ HUNG: a rank did not come back, and no fault had stopped it.  That another rank 
 excuse for the ranks that wait for it.  DIED: a process ended that no fault had ended.  LATE: a rank came back
 only because the process group gave up waiting; or in an attempt every rank that came back had waited for `LATE_SECONDS`
 or more after the last fault, with nothing to do and beyond what the faults themselves take.  Where a launcher keeps
-the job (`faultkit.worlds.launcher`), it ends the ranks that wait for one whose process has failed: that is neither.
+the job (`faultkit.runs.launcher`), it ends the ranks that wait for one whose process has failed: that is neither.
 
 Not verified: a shorter wait, or one of some ranks while others work; the waits of a function that goes on after an
 attempt, which are its own affair (where no attempt is recorded, all that it waits counts); waits on a machine that is
-so busy that they cannot be told from waits for a processor (`faultkit.worlds.idleness`); a deadline below the run's
+so busy that they cannot be told from waits for a processor (`faultkit.processes.idleness`); a deadline below the run's
 own.
 """
 
@@ -19,11 +19,11 @@ from collections.abc import Iterator
 
 from faultkit.checks.effects import ERROR, TIME, Injected, duration_seconds
 from faultkit.checks.expected import Account, Attempt, Strike
-from faultkit.checks.naming import clip, name_error, name_fired, name_ranks, plural, top_frames
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
-from faultkit.worlds.launcher import was_ended
-from faultkit.worlds.outcomes import Died, ErrorRecord, Hung, Raised, Returned
+from faultkit.checks.wording import clip, name_error, name_fired, name_ranks, plural, top_frames
+from faultkit.runs.launcher import was_ended
+from faultkit.runs.outcomes import Died, ErrorRecord, Hung, Raised, Returned
 
 __all__ = ["describe_death", "find", "is_group_timeout"]
 

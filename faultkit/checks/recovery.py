@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from faultkit.checks.effects import DAMAGE, HIDDEN, LIMIT, Injected
 from faultkit.checks.expected import Account, Attempt, Observation, is_assertion
 from faultkit.checks.liveness import describe_death, is_group_timeout
-from faultkit.checks.naming import clip, name_error, name_ranks
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
-from faultkit.worlds.outcomes import Died, Hung, Outcome, Raised
+from faultkit.checks.wording import clip, name_error, name_ranks
+from faultkit.runs.outcomes import Died, Hung, Outcome, Raised
 
 __all__ = ["find"]
 

@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 import click
 
 from faultkit import endings
-from faultkit.attended import HELD, USAGE, Mistake, fail, say
+from faultkit.cli.crash import crash, damage
+from faultkit.cli.run_sweep import HELD, USAGE, Mistake, fail, say
 from faultkit.cli.scale import scale
-from faultkit.cli.storage import crash, damage
-from faultkit.cli.sweeps import replay, sweep
+from faultkit.cli.sweep import replay, sweep
 
 __all__ = ["command", "main"]
 
@@ -33,7 +33,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from faultkit.wording import listed, nearest, seen
+            from faultkit.messages import listed, nearest, seen
 
             names = self.list_commands(ctx)
             raise Mistake(
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _invoke(arguments: Sequence[str] | None) -> int:
-    from faultkit.wording import PlanError
+    from faultkit.messages import PlanError
 
     try:
         status = command.main(arguments, prog_name="faultkit", standalone_mode=False)

@@ -12,10 +12,10 @@ from pathlib import Path
 import click
 
 from faultkit import endings
-from faultkit.attended import HELD, Mistake
-from faultkit.cli.asked_storage import BUDGET_SECONDS_MAX, require_seconds
-from faultkit.wording import printable
-from faultkit.wording import seen as shown
+from faultkit.cli.crash_options import BUDGET_SECONDS_MAX, require_seconds
+from faultkit.cli.run_sweep import HELD, Mistake
+from faultkit.messages import printable
+from faultkit.messages import seen as shown
 
 __all__ = ["scale"]
 
@@ -65,7 +65,7 @@ def scale(
     from faultkit.plan import FaultPlan
     from faultkit.report.output import refusal, write_whole
     from faultkit.scale import DEFAULT_PLAN, Growth, Point, doubled, measure, require_at
-    from faultkit.scale.telling import tell
+    from faultkit.scale.rendering import tell
     from faultkit.scale.work import SAVE
     from faultkit.scenarios import ScenarioError, get
     from faultkit.sweep import torch_version

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.attended import USAGE, Mistake, say
+from faultkit.cli.run_sweep import USAGE, Mistake, say
 
 __all__ = ["flushed", "ready"]
 

@@ -7,7 +7,7 @@
     found.findings[0].verdict                                       # "MIX"
     found.findings[0].lost                                          # ("rename(.metadata.tmp -> .metadata)",)
 
-A recording (`faultkit.files.record`) says what every rank and thread did to files, and in which order they
+A recording (`faultkit.recording.record`) says what every rank and thread did to files, and in which order they
 waited for each other.  A model says what of that a crash may undo:
 
 * ``killed``   processes die, the machine lives on: every consistent cut of what the threads did;
@@ -21,17 +21,17 @@ returned on every rank only NEW is allowed.  Importing this package imports no t
 
 from __future__ import annotations
 
-import importlib
+from faultkit._lazy import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from faultkit.crash.bounds import Bound
     from faultkit.crash.exploration import explore, record_save
-    from faultkit.crash.found import Exploration, Finding, ModelCounts
-    from faultkit.crash.judge import Judge
-    from faultkit.crash.models import MODELS, rebuild, states
+    from faultkit.crash.loading.judge import Judge
+    from faultkit.crash.results import Exploration, Finding, ModelCounts
     from faultkit.crash.scenario import SCENARIOS, Scenario, ScenarioError, get
-    from faultkit.crash.state import Judgement, State, Witness
+    from faultkit.crash.states.bounds import Bound
+    from faultkit.crash.states.models import MODELS, rebuild, states
+    from faultkit.crash.states.state import Judgement, State, Witness
 
 __all__ = [
     "MODELS",
@@ -53,31 +53,24 @@ __all__ = [
     "states",
 ]
 
-_HOMES = {
-    "MODELS": "models",
-    "SCENARIOS": "scenario",
-    "Bound": "bounds",
-    "Exploration": "found",
-    "Finding": "found",
-    "Judge": "judge",
-    "Judgement": "state",
-    "ModelCounts": "found",
-    "Scenario": "scenario",
-    "ScenarioError": "scenario",
-    "State": "state",
-    "Witness": "state",
-    "explore": "exploration",
-    "get": "scenario",
-    "rebuild": "models",
-    "record_save": "exploration",
-    "states": "models",
-}
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        if name not in _HOMES:
-            raise AttributeError(f"module 'faultkit.crash' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"faultkit.crash.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
+if not TYPE_CHECKING:  # else every misspelt name would type-check
+    _HOMES = {
+        "Bound": "faultkit.crash.states.bounds",
+        "Exploration": "faultkit.crash.results",
+        "Finding": "faultkit.crash.results",
+        "Judge": "faultkit.crash.loading.judge",
+        "Judgement": "faultkit.crash.states.state",
+        "MODELS": "faultkit.crash.states.models",
+        "ModelCounts": "faultkit.crash.results",
+        "SCENARIOS": "faultkit.crash.scenario",
+        "Scenario": "faultkit.crash.scenario",
+        "ScenarioError": "faultkit.crash.scenario",
+        "State": "faultkit.crash.states.state",
+        "Witness": "faultkit.crash.states.state",
+        "explore": "faultkit.crash.exploration",
+        "get": "faultkit.crash.scenario",
+        "rebuild": "faultkit.crash.states.models",
+        "record_save": "faultkit.crash.exploration",
+        "states": "faultkit.crash.states.models",
+    }
+    __getattr__, __dir__ = attach(__name__, _HOMES)

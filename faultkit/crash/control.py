@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from faultkit.crash.dcp import NEW_STEP, OLD_STEP, new_values, old_values, values
 from faultkit.crash.scenario import Scenario
-from faultkit.crash.stock import NEW_STEP, OLD_STEP, new_values, old_values, values
 
 __all__ = ["FRESH", "OVERWRITE", "load", "prepare", "save", "write_checkpoint"]
 

@@ -3,7 +3,7 @@
 Promises.  The counts say what was done: states enumerated, different trees among them, trees judged, loads that
 ran, trees left over for lack of time, and whether all within the stated bound was judged.  Every finding has an
 example that `crash.rebuild` makes again from the recording.  All processes and files are gone at the end,
-whatever happens.  Left out: showing what was found, see `faultkit.crash.found`.
+whatever happens.  Left out: showing what was found, see `faultkit.crash.results`.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faultkit.crash.audit import Sample, audit
-from faultkit.crash.bounds import Bound
-from faultkit.crash.causes import Cause, Causes
-from faultkit.crash.found import Exploration, Finding, ModelCounts
-from faultkit.crash.judge import Judge
-from faultkit.crash.materialise import Place
-from faultkit.crash.models import Enumeration
+from faultkit.crash.loading.audit import Sample, audit
+from faultkit.crash.loading.judge import Judge
+from faultkit.crash.loading.materialise import Place
+from faultkit.crash.loading.world_judge import WorldJudge
 from faultkit.crash.options import require
+from faultkit.crash.rendering import at_words, lost_words, where_lines
+from faultkit.crash.results import Exploration, Finding, ModelCounts
 from faultkit.crash.scenario import Scenario, ScenarioError, get
-from faultkit.crash.space import Space
-from faultkit.crash.state import Judgement, State
-from faultkit.crash.telling import at_words, lost_words, where_lines
-from faultkit.crash.world_judge import WorldJudge
-from faultkit.wording import shown
-from faultkit.worlds import witness
+from faultkit.crash.states.bounds import Bound
+from faultkit.crash.states.causes import Cause, Causes
+from faultkit.crash.states.models import Enumeration
+from faultkit.crash.states.replay_space import Space
+from faultkit.crash.states.state import Judgement, State
+from faultkit.messages import shown
+from faultkit.worlds import observers
 
 if TYPE_CHECKING:
-    from faultkit.files import Recording
     from faultkit.plan import FaultPlan
+    from faultkit.recording import Recording
     from faultkit.worlds import World
 
 __all__ = ["explore", "record_save"]
@@ -64,7 +64,7 @@ def explore(
     world: ranks that save (a number, or a World that the caller owns).  recording: explore this one instead of
     recording anew (then `world` does nothing but for its number).  budget_seconds: for all models together, after
     recording.  plan: faults of the save that is recorded; it must return on every rank all the same.
-    backend: of the recording, "python", "preload", or None: whichever it takes (`faultkit.files.record`).
+    backend: of the recording, "python", "preload", or None: whichever it takes (`faultkit.recording.record`).
     seed: the order in which larger losses come, and which states are audited.
     timeout_seconds, memory_bytes: of each load.
     on_progress(model, explored, judged) is called now and then.  on_interrupt(exploration) is called with what was
@@ -138,7 +138,7 @@ def explore(
         interrupted=interrupted,
     )
     for verdict, number in found.totals.items():
-        witness.count(witness.CRASH_STATES, verdict, number)
+        observers.count(observers.CRASH_STATES, verdict, number)
     if interrupted:
         if on_interrupt is not None:
             on_interrupt(found)
@@ -271,16 +271,16 @@ def _until(pairs: Iterator[tuple[State, Judgement]], deadline: float) -> Iterato
 
 
 def _finding(space: Space, scenario: Scenario, cause: Cause) -> Finding:
-    witness, judgement = cause.state.witness, cause.judgement
+    observers, judgement = cause.state.witness, cause.judgement
     error = f"{judgement.type_name}: {judgement.message}" if judgement.type_name else judgement.detail
     return Finding(
         models=cause.models,
         phase=cause.phase,
         verdict=judgement.verdict,
         allowed=scenario.allowed(cause.phase),
-        at=at_words(space, witness, scenario.directory),
-        lost=() if witness.model == "killed" else lost_words(space, witness, scenario.directory),
-        where=where_lines(space, witness),
+        at=at_words(space, observers, scenario.directory),
+        lost=() if observers.model == "killed" else lost_words(space, observers, scenario.directory),
+        where=where_lines(space, observers),
         detail=error.partition("\n")[0],
         state_count=cause.state_count,
         state=cause.state,

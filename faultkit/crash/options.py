@@ -1,7 +1,7 @@
 """The options of an exploration, checked before anything is recorded: subject, rule, what was seen, what is nearest.
 
-`require` is for all who take them: `faultkit.crash.explore`, `faultkit.scripts.explore`, the marker ``crash``.  Left
-out: whether a scenario, a world or a recording does what it should.
+`require` is for all who take them: `faultkit.crash.explore`, `faultkit.crash.scripts.explore`, the marker ``crash``.
+Left out: whether a scenario, a world or a recording does what it should.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from faultkit.crash.bounds import Bound
-from faultkit.crash.models import MODELS
-from faultkit.wording import listed, nearest, shown
+from faultkit.crash.states.bounds import Bound
+from faultkit.crash.states.models import MODELS
+from faultkit.messages import listed, nearest, shown
 
 __all__ = ["OPTIONS", "require"]
 
@@ -80,7 +80,7 @@ def _function(value: Any) -> str:
 
 
 def _backend(value: Any) -> str:
-    from faultkit.files.recording import BACKENDS
+    from faultkit.recording.recording import BACKENDS
 
     if value is None or (isinstance(value, str) and value in BACKENDS):
         return ""

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from faultkit.importing import ImportMistake, imported
-from faultkit.signatures import taken
-from faultkit.wording import listed, nearest, seen
+from faultkit.messages import listed, nearest, seen
+from faultkit.plan.signatures import taken
 
 __all__ = ["SCENARIOS", "Scenario", "ScenarioError", "get"]
 
@@ -40,7 +40,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         prepared directory).  With `new`, a finished save that loads as something else is a finding; without, it
         cannot be known.
     absent: tells whether an exception of `load` is a clean "no checkpoint here"; None: the documented rule
-        (`faultkit.crash.absence`).
+        (`faultkit.crash.loading.missing_checkpoint`).
     refuse: says of the values of a finished save why nothing follows from them, None where something does.
     options: pairs of name and value that the functions get as keywords, each of them those that it takes; `chosen`
         are the names of those that were set by `with_options`, and are told in reports.
@@ -108,8 +108,8 @@ KINDS: dict[type, str] = {bool: "true or false", float: "a number", int: "a whol
 OPTION_MAX = {"threads": 256, "elements": 1_000_000}  # of the built-in scenarios
 # name -> (module of faultkit.crash, attribute)
 SCENARIOS: dict[str, tuple[str, str]] = {
-    "dcp-fresh": ("stock", "FRESH"),
-    "dcp-overwrite": ("stock", "OVERWRITE"),
+    "dcp-fresh": ("dcp", "FRESH"),
+    "dcp-overwrite": ("dcp", "OVERWRITE"),
     "control-fresh": ("control", "FRESH"),
     "control-overwrite": ("control", "OVERWRITE"),
 }

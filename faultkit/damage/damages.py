@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from faultkit.damage.regions import KINDS, Region, regions_of
-from faultkit.wording import seen
+from faultkit.messages import seen
 
 __all__ = ["ACTIONS", "WHOLE_FILE", "Damage", "Tree", "apply", "damages_of"]
 

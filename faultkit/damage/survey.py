@@ -98,7 +98,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self, width: int | None = None) -> str:
         """The table and the silent damage, for a terminal."""
-        from faultkit.damage.telling import as_text
+        from faultkit.damage.rendering import as_text
 
         return as_text(self, width)
 
@@ -155,7 +155,7 @@ def survey(
     Raises ScenarioError where the checkpoint cannot be made or loaded, ValueError for an unknown action.
     """
     from faultkit import crash
-    from faultkit.crash.state import State, Witness
+    from faultkit.crash.states.state import State, Witness
     from faultkit.worlds import World
 
     if isinstance(scenario, str):
@@ -215,7 +215,7 @@ def trees_of(scenario: Scenario, world: World) -> tuple[Tree, Tree | None]:
 
 
 def _saved(scenario: Scenario, save: Callable[..., Any], world: World) -> Tree:
-    from faultkit.crash.materialise import Place
+    from faultkit.crash.loading.materialise import Place
     from faultkit.crash.scenario import ScenarioError
 
     with Place() as place:

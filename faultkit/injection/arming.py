@@ -11,8 +11,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from faultkit.hooks.patches import Patches
 from faultkit.injection import engine, expectations, files_raw, functions
-from faultkit.injection.patches import Patches
 from faultkit.injection.perform import prepare, unlimit
 from faultkit.injection.session import Match, Record, Session, lay_down, take_up
 from faultkit.plan import FaultPlan
@@ -32,7 +32,7 @@ def arm(
 ) -> Iterator[Session]:
     """Make this process follow `plan` as `rank` of `world_size` ranks until the block is left.
 
-    `record(kind, data)` gets every event the moment it happens (see `faultkit.worlds.outcomes.Event`); None
+    `record(kind, data)` gets every event the moment it happens (see `faultkit.runs.outcomes.Event`); None
     drops them.  `memory`, where the process is a rank, is where native code writes what fires in it
     (`faultkit.injection.native`).  `place` is the directory of the checkpoint: faults on real files that name no path
     strike beneath it alone.  Raises `PlanError` where the plan names a rank beyond the world, ValueError where an

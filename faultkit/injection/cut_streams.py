@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.actions import Action
+from faultkit.plan.actions import Action
 
 __all__ = ["cut_off"]
 

@@ -25,9 +25,9 @@ import os
 import sys
 from typing import Any
 
-from faultkit.actions import Action
-from faultkit.worlds.outcomes import ErrorRecord
-from faultkit.worlds.tracebacks import Frame, frames_of
+from faultkit.plan.actions import Action
+from faultkit.runs.outcomes import ErrorRecord
+from faultkit.runs.tracebacks import Frame, frames_of
 
 __all__ = ["build", "describe", "exception_type"]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from faultkit.hooks.patches import Patches
 from faultkit.injection.errors import describe
-from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session
 
 __all__ = ["MESSAGE_LENGTH_MAX", "install"]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from faultkit.actions import Action
+from faultkit.plan.actions import Action
 
 __all__ = ["Budget", "Versions", "Writing", "altered", "part", "writing"]
 

@@ -1,6 +1,6 @@
 """Faults of layer ``fs`` on real files: below every buffer of Python, whoever opened the file.
 
-`install` takes up one handler of file operations (`faultkit.files.primitives`), in front of a recorder, which so
+`install` takes up one handler of file operations (`faultkit.interception.chain`), in front of a recorder, which so
 sees what the file really got.  It counts each operation for the faults that mean its file and its thread, records
 what fires before it acts, and lets the rest pass.  A fault that names no path means any file beneath the place of
 the checkpoint; where nobody said which that is, any file save those of the system and of the interpreter (``/proc``,
@@ -26,15 +26,15 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from faultkit.files import handles, primitives
-from faultkit.filters import ANY, matches
+from faultkit.hooks.patches import Patches
 from faultkit.injection.errors import build
 from faultkit.injection.files_data import altered, writing
-from faultkit.injection.patches import Patches
 from faultkit.injection.perform import KILL, perform
 from faultkit.injection.session import Calls, Match, Session
+from faultkit.interception import chain, handles
 from faultkit.plan import Fault
-from faultkit.points import FILE_POINTS
+from faultkit.plan.file_filters import ANY, matches
+from faultkit.plan.points import FILE_POINTS
 
 if TYPE_CHECKING:
     from faultkit.injection.native import Native
@@ -58,7 +58,7 @@ _PYTHON = tuple(
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/memfd:", *(f"{path}/" for path in _PYTHON if path != "/usr"))
 _SYSTEM_SHARED = "/dev/shm/"
 
-Proceed = Callable[[primitives.Call], Any]
+Proceed = Callable[[chain.Call], Any]
 
 
 def install(session: Session, patches: Patches) -> None:
@@ -70,8 +70,8 @@ def install(session: Session, patches: Patches) -> None:
         session.native = _native(session, session.memory)
     if session.native is not None:
         patches.set_up(session.native.disarm)
-    primitives.take_up(handler)
-    patches.set_up(lambda: primitives.lay_down(handler))
+    chain.take_up(handler)
+    patches.set_up(lambda: chain.lay_down(handler))
 
 
 def _native(session: Session, memory: memoryview) -> Native | None:
@@ -102,7 +102,7 @@ def quietly(act: Callable[[], None]) -> None:
 
 
 class _Handler:
-    level = primitives.FAULTS
+    level = chain.FAULTS
     block_size: int | None = None
 
     def __init__(self, session: Session) -> None:
@@ -124,11 +124,11 @@ class _Handler:
     def _is_inside(self, *paths: str) -> bool:
         return any(path == place or path.startswith(place + "/") for path in paths for place in self.places)
 
-    def _is_elsewhere(self, call: primitives.Call) -> bool:
+    def _is_elsewhere(self, call: chain.Call) -> bool:
         """Whether it is no file that a fault without a path means."""
         return bool(self.places) and not self._is_inside(call.path, call.target)
 
-    def __call__(self, call: primitives.Call, proceed: Proceed) -> Any:
+    def __call__(self, call: chain.Call, proceed: Proceed) -> Any:
         session, point = self.session, _POINT_OF.get(call.kind, f"fs.{call.kind}")
         if session.closed or session.is_inside(PEEKING):
             return proceed(call)
@@ -164,11 +164,11 @@ class _Handler:
             raise
         return result
 
-    def _done(self, call: primitives.Call, result: Any, point: str) -> Any:
+    def _done(self, call: chain.Call, result: Any, point: str) -> Any:
         self.session.went_well(point, call.path, _opened(call))
         return result
 
-    def _before(self, calls: Calls, call: primitives.Call) -> list[Match]:
+    def _before(self, calls: Calls, call: chain.Call) -> list[Match]:
         """Perform what happens before the call; gives the faults that take its place, or change it."""
         session, changes = self.session, []
         for match in session.matching(calls, "before"):
@@ -179,12 +179,12 @@ class _Handler:
                 quietly(functools.partial(session.fire, match, session.step, call.path, opened, call.target))
         return changes
 
-    def _strike(self, match: Match, call: primitives.Call) -> None:
+    def _strike(self, match: Match, call: chain.Call) -> None:
         self.session.strike(match, self.session.step, call.path, _opened(call), call.target)
 
     # -- what takes the place of an operation, by its kind --------------------------------------
 
-    def _any(self, call: primitives.Call, proceed: Proceed, changes: list[Match]) -> Any:
+    def _any(self, call: chain.Call, proceed: Proceed, changes: list[Match]) -> Any:
         for match in changes:
             if match[1].action.name == "missing":
                 self._strike(match, call)
@@ -194,7 +194,7 @@ class _Handler:
                 return call.offset if call.kind == "truncate" else None
         return proceed(call)
 
-    def _open(self, call: primitives.Call, proceed: Proceed, changes: list[Match]) -> Any:
+    def _open(self, call: chain.Call, proceed: Proceed, changes: list[Match]) -> Any:
         if any(match[1].action.name == "missing" for match in changes):
             return self._any(call, proceed, changes)
         descriptor = proceed(call)
@@ -204,7 +204,7 @@ class _Handler:
             if seen is not None:
                 self._strike(match, call)
                 _show(descriptor, seen)
-                handles.register(descriptor, call.path, call.flags, *primitives.chain_of(call.path))
+                handles.register(descriptor, call.path, call.flags, *chain.chain_of(call.path))
         return descriptor
 
     def _view(self, match: Match, path: str, content: bytes) -> bytes | None:
@@ -217,7 +217,7 @@ class _Handler:
         old = _content_at(os.path.join(os.path.dirname(path), str(given)))
         return old if old != content else None
 
-    def _read(self, call: primitives.Call, proceed: Proceed, changes: list[Match]) -> Any:
+    def _read(self, call: chain.Call, proceed: Proceed, changes: list[Match]) -> Any:
         count = proceed(call)
         for match in changes:
             if not count:
@@ -238,7 +238,7 @@ class _Handler:
                     call.buffer[:count] = seen
         return count
 
-    def _write(self, call: primitives.Call, proceed: Proceed, changes: list[Match]) -> Any:
+    def _write(self, call: chain.Call, proceed: Proceed, changes: list[Match]) -> Any:
         data, reported = memoryview(call.data), None
         for match in changes:
             index, fault, _, _ = match
@@ -263,7 +263,7 @@ class _Handler:
     def _room(self, index: int, fault: Fault, wanted: int) -> int:
         return self.session.take_room(index, int(fault.action["bytes"]), wanted)
 
-    def _end(self, fault: Fault, call: primitives.Call, proceed: Proceed, data: memoryview) -> int:
+    def _end(self, fault: Fault, call: chain.Call, proceed: Proceed, data: memoryview) -> int:
         """What is left of the data is written; then the write fails, or the process dies."""
         if len(data):
             written = proceed(call.replace(data=data))
@@ -275,7 +275,7 @@ class _Handler:
             raise AssertionError(f"{fault} did not end the process")
         raise build(error, str(fault)).with_traceback(None)
 
-    def _list(self, call: primitives.Call, proceed: Proceed) -> Any:
+    def _list(self, call: chain.Call, proceed: Proceed) -> Any:
         session, names = self.session, proceed(call)
         shown = tuple(f"{call.path}/{os.fsdecode(name)}" for name in names)
         calls = session.enter(("fs.listdir",), shown, elsewhere=self._is_elsewhere(call))
@@ -287,7 +287,7 @@ class _Handler:
         quietly(lambda: session.act(calls, "after", call.path))
         return names
 
-    def _keep(self, call: primitives.Call) -> None:
+    def _keep(self, call: chain.Call) -> None:
         """Remember what is there before it is overwritten, replaced or removed, and what is read."""
         gone = call.target if call.kind == "rename" else call.path
         if call.kind in ("open", "rename", "unlink") and any(matches(glob, gone) for glob in self.globs):
@@ -299,7 +299,7 @@ def _names_of(place: str) -> tuple[str, ...]:
     return tuple({place, os.path.realpath(place)}) if place else ()
 
 
-def _reads_file(call: primitives.Call) -> bool:
+def _reads_file(call: chain.Call) -> bool:
     if call.flags & os.O_ACCMODE != os.O_RDONLY or call.flags & os.O_DIRECTORY:
         return False
     try:
@@ -308,13 +308,13 @@ def _reads_file(call: primitives.Call) -> bool:
         return False
 
 
-def _opened(call: primitives.Call) -> str:
+def _opened(call: chain.Call) -> str:
     """What the file of the call is open for, or was to be."""
     flags = call.flags if call.kind == "open" or call.handle is None else call.handle.flags
     return {os.O_RDONLY: "r", os.O_WRONLY: "w"}.get(flags & os.O_ACCMODE, "rw")
 
 
-def _place_of(call: primitives.Call) -> int:
+def _place_of(call: chain.Call) -> int:
     """Where in the file a write will lie."""
     if call.handle is not None and call.handle.flags & os.O_APPEND:
         return posix.fstat(call.descriptor).st_size

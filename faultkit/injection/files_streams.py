@@ -26,7 +26,7 @@ from faultkit.injection.files_raw import PEEKING, missing, quietly
 from faultkit.injection.perform import KILL, perform
 from faultkit.injection.session import Calls, Match, Session
 from faultkit.plan import Fault
-from faultkit.points import STREAM_POINTS
+from faultkit.plan.points import STREAM_POINTS
 
 __all__ = ["call_file_system"]
 

@@ -22,12 +22,12 @@ from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any
 
+from faultkit.hooks.patches import Patches
 from faultkit.injection import native
 from faultkit.injection.interpose import call_with_faults, coroutine_with_faults
-from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session, current
-from faultkit.named_points import CALL, FUNCTIONS, member, read_call
-from faultkit.wording import PlanError
+from faultkit.messages import PlanError
+from faultkit.plan.named_points import CALL, FUNCTIONS, member, read_call
 
 __all__ = ["install"]
 

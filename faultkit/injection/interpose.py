@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
 from typing import Any
 
+from faultkit.hooks.patches import Patches
 from faultkit.injection.files_streams import call_file_system
 from faultkit.injection.futures import fault_future
-from faultkit.injection.patches import Patches
 from faultkit.injection.reach import innermost
 from faultkit.injection.session import Calls, Session
-from faultkit.worlds import failing
+from faultkit.runs import own_failures
 
 __all__ = ["Interposer", "call_with_faults", "coroutine_with_faults"]
 
@@ -83,7 +83,7 @@ def _act(session: Session, calls: Calls, moment: str) -> None:
     try:
         session.act(calls, moment)
     except BaseException as injected:
-        if failing.is_slip(injected):
+        if own_failures.is_slip(injected):
             session.suspect(injected)
             raise
         # without the frames of the injection: the engine formats every frame of an error, several times over

@@ -1,9 +1,9 @@
 """Faults of layer ``fs`` below Python: in C++ and Rust code, and in the children that a rank forks.
 
-The library that ranks are started with (`faultkit.files.shim`, `shim_faults.h`) stands before the file functions of
-the C library.  `arm` gives it the plan's faults of files, as a table in the memory that the rank shares with its
-parent and with its children; it acts there by itself, and writes what fires where the parent reads it, so that
-nothing of Python is asked by a thread that writes a file.  What the interpreter itself calls is left to
+The library that ranks are started with (`faultkit.interception.shim`, `shim_faults.h`) stands before the file functions
+of the C library.  `arm` gives it the plan's faults of files, as a table in the memory that the rank shares with its
+parent and with its children; it acts there by itself, and writes what fires where the parent reads it, so that nothing
+of Python is asked by a thread that writes a file.  What the interpreter itself calls is left to
 `faultkit.injection.files_raw`; both count calls in the one table, so that ``#2`` is the second call, whoever makes it.
 In a forked child the library sees Python's calls, too, since no plan is armed in Python there.
 
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from faultkit.actions import Action
-from faultkit.filters import ANY
 from faultkit.plan import Fault
-from faultkit.points import NATIVE_POINTS
+from faultkit.plan.actions import Action
+from faultkit.plan.file_filters import ANY
+from faultkit.plan.points import NATIVE_POINTS
 
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
@@ -90,7 +90,7 @@ class Native:
     def __init__(
         self, session: Session, memory: memoryview, excluded: tuple[str, ...], included: tuple[str, ...] = ()
     ) -> None:
-        from faultkit.worlds import memory as layout
+        from faultkit.processes import memory as layout
 
         library = loaded()
         self._library, self._memory, self._session = library, memory, session

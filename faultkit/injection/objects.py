@@ -23,8 +23,8 @@ from torch.distributed.checkpoint import (
 )
 from torch.distributed.checkpoint.stateful import Stateful
 
+from faultkit.hooks.patches import Patches
 from faultkit.injection.interpose import Interposer
-from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session
 from faultkit.injection.storage import carried
 

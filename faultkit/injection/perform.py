@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from faultkit.actions import Action
 from faultkit.injection.errors import build
+from faultkit.plan.actions import Action
 
 __all__ = ["KILL", "perform", "prepare", "unlimit"]
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from faultkit.filters import ANY, matches
 from faultkit.injection.files_data import Budget, Versions
 from faultkit.injection.perform import perform, unlimit
 from faultkit.injection.remedies import remedy
 from faultkit.plan import Fault, FaultPlan
-from faultkit.points import NATIVE_POINTS, STREAM_POINTS
-from faultkit.worlds import failing
+from faultkit.plan.file_filters import ANY, matches
+from faultkit.plan.points import NATIVE_POINTS, STREAM_POINTS
+from faultkit.runs import own_failures
 
 if TYPE_CHECKING:
     from faultkit.injection.native import Native
@@ -199,7 +199,7 @@ class Session:
 
     def suspect(self, error: BaseException) -> None:
         """Record an error that may be faultkit's own, since the code under test may swallow it; see `failing`."""
-        if failing.is_suspect(error):
+        if own_failures.is_suspect(error):
             from faultkit.injection.errors import describe
 
             self.record(

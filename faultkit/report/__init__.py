@@ -7,6 +7,8 @@ here judges: every word comes from the journal.
 
 from __future__ import annotations
 
+from faultkit._lazy import attach
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from faultkit.report.page import write_report
@@ -15,14 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["print_journal", "tell", "write_report"]
 
-_HOMES = {"print_journal": "terminal", "tell": "story", "write_report": "page"}
-
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        if name in _HOMES:
-            import importlib
-
-            return getattr(importlib.import_module(f"faultkit.report.{_HOMES[name]}"), name)
-        raise AttributeError(f"module 'faultkit.report' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else every misspelt name would type-check
+    _HOMES = {
+        "print_journal": "faultkit.report.terminal",
+        "tell": "faultkit.report.story",
+        "write_report": "faultkit.report.page",
+    }
+    __getattr__, __dir__ = attach(__name__, _HOMES)

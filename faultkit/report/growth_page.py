@@ -13,7 +13,7 @@ from typing import Any
 from faultkit.report.frame import render
 from faultkit.report.output import write_whole
 from faultkit.scale.growth import MEASURES, WHOLE, Growth
-from faultkit.scale.telling import SHOWN, amount, conclusion, law_text, row_of
+from faultkit.scale.rendering import SHOWN, amount, conclusion, law_text, row_of
 
 __all__ = ["as_html", "write_page"]
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from faultkit.action_specs import ACTIONS
-from faultkit.filters import THREADS
-from faultkit.points import LAYERS, MOMENTS, catalogue
-from faultkit.wording import listed, shortened
+from faultkit.messages import listed, shortened
+from faultkit.plan.action_catalogue import ACTIONS
+from faultkit.plan.file_filters import THREADS
+from faultkit.plan.points import LAYERS, MOMENTS, catalogue
 
 __all__ = ["as_json", "as_text"]
 

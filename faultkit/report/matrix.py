@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import msgspec
 
 from faultkit.checks import Verdict, Violation, meaning_of
-from faultkit.checks.naming import name_ranks
+from faultkit.checks.wording import name_ranks
 from faultkit.plan import FaultPlan
-from faultkit.sweep.journal import Journal, PlanResult
+from faultkit.sweep.results import Journal, PlanResult
 
 __all__ = ["Group", "Matrix", "Row", "groups_of", "matrix_of", "meaning_in"]
 

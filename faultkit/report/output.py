@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultkit.endings import beginning
-from faultkit.wording import printable, seen
+from faultkit.messages import printable, seen
 
 if TYPE_CHECKING:
     from faultkit.sweep import Journal, PlanResult, Progress

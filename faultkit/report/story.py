@@ -17,12 +17,12 @@ from faultkit.checks.cause import lost_chains
 from faultkit.checks.expected import Attempt, Observation, Strike
 from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
-from faultkit.checks.naming import clip, name_error, name_ranks, top_frames, user_frames
-from faultkit.chosen import ALL
-from faultkit.replay_line import replay_line
-from faultkit.wording import printable
-from faultkit.worlds.launcher import NONE, has_failed, was_ended
-from faultkit.worlds.outcomes import Died, Hung
+from faultkit.checks.wording import clip, name_error, name_ranks, top_frames, user_frames
+from faultkit.messages import printable
+from faultkit.runs.launcher import NONE, has_failed, was_ended
+from faultkit.runs.outcomes import Died, Hung
+from faultkit.runs.replay_command import replay_line
+from faultkit.runs.selection import ALL
 
 __all__ = ["replay_command", "tell"]
 

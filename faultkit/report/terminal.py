@@ -18,10 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from faultkit.checks import Verdict
+from faultkit.messages import printable, shortened
 from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of, meaning_in
-from faultkit.sweep.journal import Journal, PlanResult
-from faultkit.wording import printable, shortened
-from faultkit.worlds.launcher import NONE
+from faultkit.runs.launcher import NONE
+from faultkit.sweep.results import Journal, PlanResult
 
 __all__ = ["STYLES", "as_svg", "counts_text", "print_journal"]
 

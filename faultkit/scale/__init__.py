@@ -6,15 +6,15 @@
 
 A failing save runs on simulated worlds of more and more ranks.  Each rank counts what its collectives send, and
 what they cost in CPU time; a line through the logarithms says how that grows, and what it comes to on a world
-that nobody can run here.  What is measured and what is worked out: see `faultkit.scale.meter`.
+that nobody can run here.  What is measured and what is worked out: see `faultkit.scale.traffic_counter`.
 """
 
 from __future__ import annotations
 
+from faultkit.scale.cost_models import Law, law_of
 from faultkit.scale.growth import AT_RANKS, Cost, Growth, Point
-from faultkit.scale.laws import Law, law_of
-from faultkit.scale.lines import Line, line_through
 from faultkit.scale.measuring import DEFAULT_PLAN, SIZE_MAX, doubled, measure, require_at
+from faultkit.scale.regression import Line, line_through
 
 __all__ = [
     "AT_RANKS",

@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from faultkit.scale.laws import Law, law_of, sum_of
-from faultkit.scale.lines import Line, line_through
+from faultkit.scale.cost_models import Law, law_of, sum_of
+from faultkit.scale.regression import Line, line_through
 
 __all__ = ["AT_RANKS", "FITTED_COUNT", "MEASURES", "Cost", "Growth", "Point"]
 

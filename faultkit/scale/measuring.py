@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from faultkit.messages import PlanError, seen
 from faultkit.plan import FaultPlan
-from faultkit.scale import meter
+from faultkit.scale import traffic_counter
 from faultkit.scale.growth import AT_RANKS, AT_RANKS_MAX, Cost, Growth, Point
 from faultkit.scale.work import SAVE
 from faultkit.scenarios import Scenario, ScenarioError, Stage, get
-from faultkit.wording import PlanError, seen
 from faultkit.worlds import Returned, Run, World
 
 __all__ = ["DEFAULT_PLAN", "SIZE_MAX", "doubled", "measure", "require_at"]
@@ -74,9 +74,12 @@ def measure(
     require_at(at)
     plan.validate_for(chosen[0])
     scenario.validate_for(chosen[0])
-    function = functools.partial(meter.measured, scenario.function)
+    function = functools.partial(traffic_counter.measured, scenario.function)
     on_stage = msgspec.structs.replace(
-        scenario, function=function, reads_back=False, preload=(*scenario.preload, "faultkit.scale.meter")
+        scenario,
+        function=function,
+        reads_back=False,
+        preload=(*scenario.preload, "faultkit.scale.traffic_counter"),
     )
     points: list[Point] = []
     began = time.monotonic()

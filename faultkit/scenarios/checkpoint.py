@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from faultkit.messages import seen
 from faultkit.scenarios.scenario import Scenario
-from faultkit.wording import seen
 
 __all__ = ["DCP_LOAD", "DCP_OVERWRITE", "DCP_SAVE", "load", "save", "save_older"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from faultkit.plan.signatures import taken
 from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
-from faultkit.signatures import taken
 
 if TYPE_CHECKING:
     from faultkit import crash
@@ -44,7 +44,7 @@ class _Read(msgspec.Struct, frozen=True):
 
 def load_whole(directory: Path, fill: float = 0.0) -> dict[str, Any]:
     """All that a checkpoint of the stock engine holds.  Raises what the engine raises."""
-    from faultkit.worlds.reading import load_everything
+    from faultkit.worlds.checkpoint_loader import load_everything
 
     return load_everything(directory, fill)
 

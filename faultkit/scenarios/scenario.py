@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from faultkit.chosen import Chosen
-from faultkit.wording import listed, nearest, seen
+from faultkit.messages import listed, nearest, seen
+from faultkit.runs.selection import Chosen
 
 __all__ = ["Scenario", "ScenarioError", "WrongContent", "of_function"]
 

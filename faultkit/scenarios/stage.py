@@ -24,10 +24,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faultkit.plan.signatures import taken
+from faultkit.processes.directories import OwnedDirectory, in_memory
+from faultkit.runs.launcher import NONE, has_failed
 from faultkit.scenarios.scenario import Scenario, ScenarioError
-from faultkit.signatures import taken
-from faultkit.worlds.directories import OwnedDirectory, in_memory
-from faultkit.worlds.launcher import NONE, has_failed
 
 if TYPE_CHECKING:
     from faultkit.plan import FaultPlan

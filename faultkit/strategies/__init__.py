@@ -25,15 +25,15 @@ rank that builds a drawn state needs no Hypothesis.
 
 from __future__ import annotations
 
-import importlib
+from faultkit._lazy import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from faultkit.history import checkpoint_history, replay_history
+    from faultkit.history.managers import Manager, dcp_manager, renaming_manager
     from faultkit.strategies import profiles
     from faultkit.strategies.confirming import confirm
     from faultkit.strategies.errors import ERROR_FAMILIES, actions, exceptions
-    from faultkit.strategies.history import checkpoint_history, replay_history
-    from faultkit.strategies.history.managers import Manager, dcp_manager, renaming_manager
     from faultkit.strategies.plans import fault_plans, faults, rank_failures, ranks, world_sizes
     from faultkit.strategies.recipes import SaveLoadPair, StateRecipe
     from faultkit.strategies.schedules import schedules
@@ -65,41 +65,29 @@ __all__ = [
     "world_sizes",
 ]
 
-_HOMES = {
-    "DTYPES": "recipes",
-    "ERROR_FAMILIES": "errors",
-    "Manager": "history.managers",
-    "SaveLoadPair": "recipes",
-    "StateRecipe": "recipes",
-    "actions": "errors",
-    "checkpoint_history": "history.entry",
-    "confirm": "confirming",
-    "dcp_manager": "history.managers",
-    "exceptions": "errors",
-    "fault_plans": "plans",
-    "faults": "plans",
-    "rank_failures": "plans",
-    "ranks": "plans",
-    "renaming_manager": "history.managers",
-    "replay_history": "history.entry",
-    "save_load_pairs": "states",
-    "schedules": "schedules",
-    "state_dicts": "states",
-    "steer": "steering",
-    "world_sizes": "plans",
-}
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        if name == "profiles":
-            return importlib.import_module(f"{__name__}.profiles")
-        if name in _HOMES:
-            value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-            globals()[name] = value
-            return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # else every misspelt name would type-check
+    _HOMES = {
+        "DTYPES": "faultkit.strategies.states",
+        "ERROR_FAMILIES": "faultkit.strategies.errors",
+        "Manager": "faultkit.history.managers",
+        "SaveLoadPair": "faultkit.strategies.recipes",
+        "StateRecipe": "faultkit.strategies.recipes",
+        "actions": "faultkit.strategies.errors",
+        "checkpoint_history": "faultkit.history",
+        "confirm": "faultkit.strategies.confirming",
+        "dcp_manager": "faultkit.history.managers",
+        "exceptions": "faultkit.strategies.errors",
+        "fault_plans": "faultkit.strategies.plans",
+        "faults": "faultkit.strategies.plans",
+        "profiles": "faultkit.strategies.profiles",
+        "rank_failures": "faultkit.strategies.plans",
+        "ranks": "faultkit.strategies.plans",
+        "renaming_manager": "faultkit.history.managers",
+        "replay_history": "faultkit.history",
+        "save_load_pairs": "faultkit.strategies.states",
+        "schedules": "faultkit.strategies.schedules",
+        "state_dicts": "faultkit.strategies.states",
+        "steer": "faultkit.strategies.steering",
+        "world_sizes": "faultkit.strategies.plans",
+    }
+    __getattr__, __dir__ = attach(__name__, _HOMES)

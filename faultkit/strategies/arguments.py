@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import hypothesis.strategies as st
 from hypothesis.errors import InvalidArgument
 
-from faultkit.wording import listed, nearest, shown
+from faultkit.messages import listed, nearest, shown
 
 __all__ = [
     "about",

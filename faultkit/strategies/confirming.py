@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from faultkit.runs.run import Run
 from faultkit.worlds import World
-from faultkit.worlds.run import Run
 
 __all__ = ["confirm", "disagreement"]
 

@@ -28,11 +28,11 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis.errors import InvalidArgument
 
-from faultkit.actions import OWN_EXCEPTIONS, Action
-from faultkit.grammar import read_action
+from faultkit.messages import shown
+from faultkit.plan.actions import OWN_EXCEPTIONS, Action
+from faultkit.plan.grammar import read_action
 from faultkit.strategies.arguments import checked_choices, described, rejecting
 from faultkit.strategies.swarm import Choices
-from faultkit.wording import shown
 
 __all__ = ["ACTION_FAMILIES", "ERROR_FAMILIES", "ONE_ERROR", "actions", "drawn_action", "exceptions"]
 

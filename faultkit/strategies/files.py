@@ -13,10 +13,10 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis.errors import InvalidArgument
 
-from faultkit.actions import Action, actions_at
-from faultkit.filters import ANY, read_path, read_thread
-from faultkit.grammar import read_action
-from faultkit.points import find
+from faultkit.plan.actions import Action, actions_at
+from faultkit.plan.file_filters import ANY, read_path, read_thread
+from faultkit.plan.grammar import read_action
+from faultkit.plan.points import find
 from faultkit.strategies.arguments import rejecting
 from faultkit.strategies.sites import Site
 

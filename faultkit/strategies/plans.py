@@ -14,12 +14,12 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import reject
 
-from faultkit.actions import Action
-from faultkit.filters import ANY
-from faultkit.grammar import read_action
 from faultkit.plan import Fault, FaultPlan, PlanError
-from faultkit.points import Point, default_error
-from faultkit.spans import CALL_MAX
+from faultkit.plan.actions import Action
+from faultkit.plan.file_filters import ANY
+from faultkit.plan.grammar import read_action
+from faultkit.plan.points import Point, default_error
+from faultkit.plan.spans import CALL_MAX
 from faultkit.strategies.arguments import (
     WORLD_SIZE_MAX,
     about,

@@ -18,13 +18,13 @@ from collections.abc import Iterable
 import msgspec
 from hypothesis.errors import InvalidArgument
 
-from faultkit.filters import ANY, filter_text
-from faultkit.grammar import read_fault
-from faultkit.named_points import CALL
+from faultkit.messages import shown
 from faultkit.plan import PlanError
-from faultkit.points import MOMENTS, Point, catalogue, find, require_moment
+from faultkit.plan.file_filters import ANY, filter_text
+from faultkit.plan.grammar import read_fault
+from faultkit.plan.named_points import CALL
+from faultkit.plan.points import MOMENTS, Point, catalogue, find, require_moment
 from faultkit.strategies.arguments import checked_choices, rejecting
-from faultkit.wording import shown
 
 __all__ = ["COORDINATOR_ONLY", "LOAD_ORDER", "OPERATIONS", "SAVE_ORDER", "Site", "promised_sites", "sites_of"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hypothesis
 
-from faultkit.worlds.run import Run
+from faultkit.runs.run import Run
 
 __all__ = ["steer"]
 

@@ -19,14 +19,21 @@ from typing import Any
 
 import msgspec
 
-from faultkit.actions import Action
 from faultkit.checks import Verdict
-from faultkit.chosen import Chosen
+from faultkit.messages import listed
 from faultkit.plan import FaultPlan
+from faultkit.plan.actions import Action
+from faultkit.runs.launcher import TORCHRUN
+from faultkit.runs.selection import Chosen
 from faultkit.scenarios import Scenario, ScenarioError, Stage, get
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
+from faultkit.sweep.auto_kind import AUTO, Ladder
 from faultkit.sweep.baseline import Broken, Sound, establish
-from faultkit.sweep.choice import (
+from faultkit.sweep.reachability import WIDE_SIZE_MIN, Cell, Reach, plans_for, representatives
+from faultkit.sweep.results import Baseline, Journal, PlanResult, result_of
+from faultkit.sweep.runner import run_plans
+from faultkit.sweep.schedules import Covered, Order, Schedules
+from faultkit.sweep.selection import (
     DEFAULT_ACTIONS,
     DEFAULT_MOMENTS,
     FILE_ACTIONS,
@@ -35,15 +42,8 @@ from faultkit.sweep.choice import (
     choose_actions,
     choose_places,
 )
-from faultkit.sweep.escalation import AUTO, Ladder
-from faultkit.sweep.journal import Baseline, Journal, PlanResult, result_of
-from faultkit.sweep.reach import WIDE_SIZE_MIN, Cell, Reach, plans_for, representatives
-from faultkit.sweep.runner import run_plans
-from faultkit.sweep.schedules import Covered, Order, Schedules
-from faultkit.wording import listed
 from faultkit.worlds import World
-from faultkit.worlds.launcher import TORCHRUN
-from faultkit.worlds.simulated.orders import NotSimulatedError
+from faultkit.worlds.simulated.messages import NotSimulatedError
 from faultkit.worlds.simulated.plans import can_carry, require_carried
 
 __all__ = [
@@ -105,7 +105,7 @@ def sweep(
 ) -> Journal:
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
 
-    `points`, `moments` and `actions` are globs, see `faultkit.sweep.choice`; without `points`, those that the
+    `points`, `moments` and `actions` are globs, see `faultkit.sweep.selection`; without `points`, those that the
     scenario names, and without `actions` ValueError, at points of layer ``fs`` an OSError.  What cannot happen to
     simulated ranks is left out for these, and told; where an action on a file
     turns out to have nothing to change, it is counted and left out.  Where `plans` is given, these plans are run
@@ -117,7 +117,7 @@ def sweep(
     `seed` is that of every run; `orders` gives one to each of `plans` instead.  With `schedules` simulated ranks run
     each plan several times, each time in another order, and the worst run is the result.
     With kind ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on processes, see
-    `faultkit.sweep.escalation`.  `timeout` in seconds bounds each run.  `on_progress` is called once before the
+    `faultkit.sweep.auto_kind`.  `timeout` in seconds bounds each run.  `on_progress` is called once before the
     first plan and after each; what it was called with can still give the journal after an exception, Ctrl-C
     included.
 

@@ -19,12 +19,12 @@ from typing import Any, NoReturn
 import msgspec
 
 from faultkit.checks import Verdict
-from faultkit.checks.naming import clip, name_error
+from faultkit.checks.wording import clip, name_error
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import ScenarioError, Stage
-from faultkit.sweep.choice import Place
-from faultkit.sweep.journal import story_of
-from faultkit.sweep.reach import Reach, reach_of, watching
+from faultkit.sweep.reachability import Reach, reach_of, watching
+from faultkit.sweep.results import story_of
+from faultkit.sweep.selection import Place
 from faultkit.worlds import Event, Run, World
 
 __all__ = ["Broken", "Sound", "establish"]

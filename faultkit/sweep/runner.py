@@ -3,7 +3,7 @@
 Promises.  Results come in the order of the plans, however many worlds work.  Each world is driven by a thread
 of its own, and all of them are ended when `run_plans` is left: after Ctrl-C, or where the harness failed,
 the ranks are killed first, so that no thread waits for a run's deadline.  What is done by then is kept:
-`on_result` has had it.  Left out: deciding which plans (`faultkit.sweep.reach`).
+`on_result` has had it.  Left out: deciding which plans (`faultkit.sweep.reachability`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from functools import partial
 from faultkit.checks import Verdict
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Stage
-from faultkit.sweep.escalation import Ladder
-from faultkit.sweep.journal import PlanResult, result_of
+from faultkit.sweep.auto_kind import Ladder
+from faultkit.sweep.results import PlanResult, result_of
 from faultkit.sweep.schedules import Order, Schedules, run_under
 from faultkit.worlds import World
 

@@ -16,7 +16,7 @@ import msgspec
 from faultkit.checks import Verdict
 from faultkit.scenarios import ScenarioError
 from faultkit.worlds import Run
-from faultkit.worlds.simulated.orders import ScheduleError
+from faultkit.worlds.simulated.messages import ScheduleError
 
 __all__ = ["DRAWN_MAX", "EVERY_MAX", "Covered", "Order", "Schedules", "run_under"]
 

@@ -7,10 +7,10 @@ anybody can still make progress.  `channel`, `transport` and `modules` carry thi
 
 from __future__ import annotations
 
-from faultkit.worlds.client import HarnessError
-from faultkit.worlds.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
-from faultkit.worlds.run import Run
-from faultkit.worlds.transport import TransportError
+from faultkit.processes.client import HarnessError
+from faultkit.processes.serialization import TransportError
+from faultkit.runs.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
+from faultkit.runs.run import Run
 from faultkit.worlds.world import World
 
 __all__ = [

@@ -1,6 +1,6 @@
 """What may be asked of a world: each argument checked before anything starts, with subject, rule and what was seen.
 
-Left out: plans (`faultkit.plan`), and functions that have to travel (`faultkit.worlds.transport`).
+Left out: plans (`faultkit.plan`), and functions that have to travel (`faultkit.processes.serialization`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from faultkit.messages import WORD_LENGTH_MAX, shown
 from faultkit.plan import FaultPlan
-from faultkit.wording import WORD_LENGTH_MAX, shown
-from faultkit.worlds.launcher import LAUNCHERS
-from faultkit.worlds.simulated.orders import Schedule
+from faultkit.runs.launcher import LAUNCHERS
+from faultkit.worlds.simulated.messages import Schedule
 
 __all__ = [
     "ATTEMPT_COUNT_MAX",
@@ -158,7 +158,7 @@ def require_flag(name: str, value: Any) -> bool:
 
 def require_function(name: str, function: Any) -> None:
     """Raises TypeError for what would not run when it is called.  That it can be called at all, and can travel,
-    is asked where it is sent (`faultkit.worlds.transport`)."""
+    is asked where it is sent (`faultkit.processes.serialization`)."""
     for is_other, kind, instead in (
         (inspect.iscoroutinefunction, "a coroutine", "give a function that calls asyncio.run"),
         (inspect.isgeneratorfunction, "a generator", "give a function that goes through it"),

@@ -15,13 +15,13 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from faultkit.worlds import modules
-from faultkit.worlds.channel import Channel, ChannelClosed, ChannelTimeout
-from faultkit.worlds.client import ForkServer, HarnessError
-from faultkit.worlds.memory import RankMemory, create_memory
-from faultkit.worlds.processes import is_stopped
+from faultkit.processes import module_finder
+from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout
+from faultkit.processes.client import ForkServer, HarnessError
+from faultkit.processes.memory import RankMemory, create_memory
+from faultkit.processes.procfs import is_stopped
+from faultkit.processes.py_spy import spied_stack
 from faultkit.worlds.rank import STACK_SIGNAL, RankSpec
-from faultkit.worlds.spying import spied_stack
 
 __all__ = ["Crew", "RankHandle"]
 
@@ -110,7 +110,7 @@ class Crew:
         self.channel = server.open_world()
         store_fd = os.memfd_create("faultkit-store", os.MFD_CLOEXEC)
         try:
-            table = modules.table_of_this_process()
+            table = module_finder.table_of_this_process()
             for rank in range(size):
                 handle = RankHandle(rank)
                 self.ranks.append(handle)

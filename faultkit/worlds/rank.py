@@ -26,25 +26,18 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
+from faultkit.hooks import collectives
 from faultkit.plan import FaultPlan
-from faultkit.worlds import (
-    collectives,
-    engine_state,
-    idleness,
-    modules,
-    residue,
-    subgroups,
-    threads,
-    transport,
-)
-from faultkit.worlds.channel import Channel, ChannelClosed
-from faultkit.worlds.memory import IDLE, RUNNING, STARTING, RankMemory
-from faultkit.worlds.processes import STACK_SIGNAL
+from faultkit.processes import idleness, module_finder, serialization, threads
+from faultkit.processes.channel import Channel, ChannelClosed
+from faultkit.processes.memory import IDLE, RUNNING, STARTING, RankMemory
+from faultkit.processes.procfs import STACK_SIGNAL
+from faultkit.worlds import engine_state, leaks, subgroups
 
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
 
-_origin: residue.Snapshot | None = None  # what this process had before its first run
+_origin: leaks.Snapshot | None = None  # what this process had before its first run
 
 Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -118,7 +111,7 @@ def main(
         memory = RankMemory(memory_fd)
         memory.set_phase(STARTING)
         threads.install(memory)
-        residue.install()
+        leaks.install()
         spec: RankSpec = channel.receive(timeout_seconds=60.0)
         status = _serve(spec, channel, memory, store_fd)
     except (ChannelClosed, TimeoutError):
@@ -138,7 +131,7 @@ def main(
 
 
 def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) -> int:
-    modules.install(spec.modules)
+    module_finder.install(spec.modules)
     sys.path[:] = spec.path
     _set_environment(spec.environment, spec)
     with contextlib.suppress(OSError):
@@ -181,16 +174,16 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     threads_before = set(threads.of_python())
     leave: int | None = None
     result: tuple[str, Any]
-    before: residue.Snapshot | None = None
+    before: leaks.Snapshot | None = None
     global _origin
     session: Session | None = None
     with _state_of_a_run(call, spec):
         collectives.attach(memory)
         memory.set_phase(RUNNING)
         try:
-            modules.install(call.modules)
-            work = [transport.load_call(call.body)]
-            before = residue.snapshot()
+            module_finder.install(call.modules)
+            work = [serialization.load_call(call.body)]
+            before = leaks.snapshot()
             _origin = _origin or before
             armed = arm(
                 call.plan,
@@ -208,16 +201,16 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
         except SystemExit as error:
             result, leave = _exit_of(error)
         except BaseException as error:
-            result = ("raised", transport.encode_exception(error, describe(error)))
+            result = ("raised", serialization.encode_exception(error, describe(error)))
         collectives.attach(None)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
-    left = residue.left_since(before) if before is not None else {}
+    left = leaks.left_since(before) if before is not None else {}
     if left:
         memory.append("residue", left)
         if _origin is not None and _origin is not before:  # else that is all
-            memory.append("residue_in_all", residue.in_all_since(_origin))
+            memory.append("residue_in_all", leaks.in_all_since(_origin))
     health = {
         "threads": [t.name for t in threads.of_python() if t not in threads_before and t.is_alive()],
         "group": _group_is_whole(spec),
@@ -242,7 +235,7 @@ def _attempts(
         if leave is not None:
             break
         if number == 1 and call.then is not None:
-            work[0] = transport.load_call(call.then)
+            work[0] = serialization.load_call(call.then)
         channel.send(("pause", result))
         if channel.receive(timeout_seconds=None)[0] != "go":
             break
@@ -267,13 +260,13 @@ def _attempt(
         finally:
             if (seconds := waited()) >= idleness.WAITED_SECONDS_MIN:
                 session.record("waited", seconds=seconds)
-        result = transport.encode_value(returned)
+        result = serialization.encode_value(returned)
         session.settle()
     except SystemExit as error:
         return _exit_of(error)
     except BaseException as error:
         session.record("ended", ok=False)
-        result = ("raised", transport.encode_exception(error, describe(error)))
+        result = ("raised", serialization.encode_exception(error, describe(error)))
     return result, 1 if session.leave else None
 
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from faultkit.worlds.outcomes import Died, Hung, Raised, Returned
+from faultkit.runs.outcomes import Died, Hung, Raised, Returned
 
 if TYPE_CHECKING:
-    from faultkit.worlds.run import Run
+    from faultkit.runs.run import Run
     from faultkit.worlds.world import World
 
 __all__ = ["Readback", "Reader"]
@@ -178,10 +178,12 @@ class Reader:
 
 
 def load_and_compare(*arguments: Any) -> dict[str, Any]:
-    """`faultkit.worlds.reading.load_and_compare`, which who sends it to a rank need not import: torch takes seconds."""
-    from faultkit.worlds import reading
+    """`faultkit.worlds.checkpoint_loader.load_and_compare`, which who sends it to a rank need not import: torch takes
+    seconds.
+    """
+    from faultkit.worlds import checkpoint_loader
 
-    return reading.load_and_compare(*arguments)
+    return checkpoint_loader.load_and_compare(*arguments)
 
 
 class Old(msgspec.Struct, frozen=True):

@@ -7,8 +7,9 @@ own (a lock, `queue.SimpleQueue`).
 
 from __future__ import annotations
 
-import os
 import re
+
+from faultkit import own_frames
 
 __all__ = ["shorten", "wait_in", "waited"]
 
@@ -35,14 +36,12 @@ _WAITS: dict[
 }
 _MODULE = re.compile(r"/((?:concurrent/futures/)?\w+)\.py$")
 
-_OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
-
 
 def shorten(dump: str) -> str:
     """The dump without faultkit's own frames and without what started the process; threads stay apart."""
     lines: list[str] = []
     for line in dump.splitlines():
-        if line.lstrip().startswith("File ") and _OURS in line:
+        if line.lstrip().startswith("File ") and own_frames.ROOT in line:
             if lines and lines[-1].lstrip().startswith("File ") and "/worlds/rank.py" in line:
                 # everything further out is how the rank was started
                 lines.append("")

@@ -18,13 +18,11 @@ from typing import Any
 import msgspec
 
 from faultkit.plan import Fault
-from faultkit.worlds import launcher, transport
-from faultkit.worlds.channel import ChannelClosed
-from faultkit.worlds.client import HarnessError
-from faultkit.worlds.crew import Crew, RankHandle, exit_words
-from faultkit.worlds.memory import records
-from faultkit.worlds.outcomes import Died, Hung, Outcome, Raised, Returned
-from faultkit.worlds.processes import (
+from faultkit.processes import serialization
+from faultkit.processes.channel import ChannelClosed
+from faultkit.processes.client import HarnessError
+from faultkit.processes.memory import records
+from faultkit.processes.procfs import (
     Poll,
     clock_of,
     is_still,
@@ -34,10 +32,13 @@ from faultkit.worlds.processes import (
     waits_for_ever,
     waits_for_itself,
 )
+from faultkit.runs import launcher
+from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
+from faultkit.runs.run import Run
+from faultkit.worlds.crew import Crew, RankHandle, exit_words
+from faultkit.worlds.deadlock_detector import RankView, Watcher, waiting_texts
 from faultkit.worlds.rank import Call
-from faultkit.worlds.run import Run
 from faultkit.worlds.stacks import shorten, waited
-from faultkit.worlds.watcher import RankView, Watcher, waiting_texts
 
 __all__ = ["Supervision"]
 
@@ -191,13 +192,13 @@ class Supervision:
                 last = message[1].strip().splitlines()[-1]
                 raise HarnessError(f"faultkit failed on rank {handle.rank}: {last}\n{message[1]}")
             if message[0] == "pause":
-                self.paused[handle.rank] = transport.decode_outcome(message[1])
+                self.paused[handle.rank] = serialization.decode_outcome(message[1])
                 continue
             _, result, health, leave = message
             self.health[handle.rank] = health
             if health["directory"]:
                 self.crew.own(health["directory"])
-            outcome = transport.decode_outcome(result)
+            outcome = serialization.decode_outcome(result)
             if leave is not None:
                 # it ends as planned, or by sys.exit; what it raised before is kept where the plan made it raise
                 self.crew.healthy = False

@@ -17,10 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from faultkit.chosen import Chosen
 from faultkit.plan import FaultPlan
-from faultkit.worlds import client, interrupted, modules, slots, witness
-from faultkit.worlds import launcher as launchers
+from faultkit.processes import client, module_finder, slots
+from faultkit.processes.serialization import dump_call
+from faultkit.processes.slots import slot_count
+from faultkit.runs import launcher as launchers
+from faultkit.runs.outcomes import ErrorRecord, Raised
+from faultkit.runs.own_failures import own_failure
+from faultkit.runs.run import Run
+from faultkit.runs.selection import Chosen
+from faultkit.worlds import observers, stacks_on_interrupt
 from faultkit.worlds.arguments import (
     require_attempts,
     require_backend,
@@ -38,23 +44,18 @@ from faultkit.worlds.arguments import (
     require_size,
 )
 from faultkit.worlds.crew import Crew
-from faultkit.worlds.failing import own_failure
-from faultkit.worlds.outcomes import ErrorRecord, Raised
 from faultkit.worlds.rank import Call
 from faultkit.worlds.readback import Reader
-from faultkit.worlds.run import Run
 from faultkit.worlds.simulated import plans
-from faultkit.worlds.slots import slot_count
 from faultkit.worlds.supervision import Supervision
-from faultkit.worlds.transport import dump_call
 
 if TYPE_CHECKING:
-    from faultkit.worlds.simulated.orders import Schedule
+    from faultkit.worlds.simulated.messages import Schedule
 
 __all__ = ["World"]
 
 KEPT_KINDS = ("warm", "simulated")  # ranks, or their host, serve run after run while they are healthy
-READING = ("faultkit.worlds.readback", "faultkit.worlds.reading")
+READING = ("faultkit.worlds.readback", "faultkit.worlds.checkpoint_loader")
 
 
 class World:
@@ -69,9 +70,9 @@ class World:
     `preload` names modules to import once in the fork server instead of on every rank.  With `gpus_per_rank`
     each rank has that many GPUs to itself (``CUDA_VISIBLE_DEVICES``) for as long as it lives; 0 leaves the
     variable as it is.  `launcher` says who keeps the job: with ``"none"`` nobody does, and ranks that wait for one that
-    has ended wait for ever; ``"torchrun"`` ends them, see `faultkit.worlds.launcher`.
+    has ended wait for ever; ``"torchrun"`` ends them, see `faultkit.runs.launcher`.
 
-    Worlds share the cores: each run waits until there is a slot for each rank (`faultkit.worlds.slots`).
+    Worlds share the cores: each run waits until there is a slot for each rank (`faultkit.processes.slots`).
 
     Raises ValueError for a kind, size or timeout out of range, before anything starts; HarnessError where ranks
     cannot be started.
@@ -168,11 +169,12 @@ class World:
         `checks` are the promises that count (names, or checks of one's own), `no_check` names of others that do not;
         `allow_residue` are globs over what the check ``leaks`` tells and may stay, such as ``"thread fsspecIO"``.
 
-        Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot
-        travel, both before any rank starts; ValueError for a number out of range or an unknown check; HarnessError
-        where ranks cannot be started, or faultkit itself failed on one; ScheduleError for a schedule that is one of
-        another run; NotSimulatedError, a PlanError, where the function does what simulated ranks cannot
-        (`faultkit.worlds.simulated.refusals`).  Whatever else the function does is an outcome, never an exception here.
+        Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot travel,
+        both before any rank starts; ValueError for a number out of range or an unknown check; HarnessError where ranks
+        cannot be started, or faultkit itself failed on one; ScheduleError for a schedule that is one of another run;
+        NotSimulatedError, a PlanError, where the function does what simulated ranks cannot
+        (`faultkit.worlds.simulated.core.refusals`).  Whatever else the function does is an outcome, never an exception
+        here.
         """
         plan = require_plan(plan)
         plan.validate_for(self.size)
@@ -215,7 +217,7 @@ class World:
             environment=dict(os.environ),
             directory=_directory(),
             path=list(sys.path),
-            modules=modules.table_of_this_process(),
+            modules=module_finder.table_of_this_process(),
             attempts_after=attempts_after,
             then=dump_call(then, args, kwargs) if then is not None else None,
             is_content_wanted=checkpoint_at is not None,
@@ -229,7 +231,7 @@ class World:
             try:
                 crew = self._ready_crew(_module_of(fn))
                 supervision = self._supervision(crew, call, timeout_seconds, schedule)
-                with interrupted.watched(supervision):
+                with stacks_on_interrupt.watched(supervision):
                     run = supervision.run(may_not_fire=may_not_fire)
                 _require_whole(run)
             except BaseException:
@@ -245,7 +247,7 @@ class World:
             run.simulation.require_followed(schedule, run)
         if place is not None:
             run.readbacks = self._reader.after(run, place, read_with, before)
-        witness.tell(self, run, fn, args, kwargs)
+        observers.tell(self, run, fn, args, kwargs)
         run.asked.clear()
         return run
 
@@ -346,7 +348,7 @@ class World:
             return self._worlds[kind]
 
     def _ready_crew(self, module: str | None) -> Crew:
-        loadings = modules.loadings()
+        loadings = module_finder.loadings()
         if self._crew is not None and not (self._crew.whole() and loadings == self._loadings):
             self._end_crew()
         self._loadings = loadings
@@ -373,7 +375,7 @@ def _module_of(fn: Callable[..., Any]) -> str | None:
     while isinstance(fn, functools.partial):
         fn = fn.func
     name = getattr(getattr(fn, "__func__", fn), "__module__", None)
-    return name if name in modules.table_of_this_process() else None
+    return name if name in module_finder.table_of_this_process() else None
 
 
 def _directory() -> str:

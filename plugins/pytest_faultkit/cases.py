@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faultkit.plan import FaultPlan, PlanError
-from faultkit.worlds import Run, World, witness
+from faultkit.worlds import Run, World, observers
 from pytest_faultkit import options, properties, timeouts
 from pytest_faultkit.endings import Endings
 from pytest_faultkit.ledger import Ledger
 from pytest_faultkit.markers import Settings, WorldSettings, settings_of
 
 if TYPE_CHECKING:
-    from faultkit.worlds.witness import Witnessed
+    from faultkit.worlds.observers import Witnessed
     from pytest_faultkit.crashes import CrashStates
 
 __all__ = ["Case", "RankWorld", "begin", "of", "require_of_fixtures"]
@@ -161,7 +161,7 @@ class Case:
     def looked_after(self) -> Iterator[None]:
         """Meanwhile the test's runs are seen, of whatever world, and a ``@given`` test is wired."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(witness.witnessed(self._see))
+            stack.enter_context(observers.witnessed(self._see))
             if self.property is not None:
                 stack.enter_context(self.property.wired())
             yield
@@ -263,6 +263,6 @@ def _close(worlds: dict[WorldSettings, World]) -> None:
         _, world = worlds.popitem()
         with contextlib.suppress(Exception):
             world.close()
-    from faultkit.worlds import client
+    from faultkit.processes import client
 
     client.shut_down()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faultkit.wording import listed, nearest
+from faultkit.messages import listed, nearest
 from pytest_faultkit.plugin import DEFAULT_CRASH_SIZE
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class CrashStates:
     """What the fixture ``crash_states`` is: called, it explores, and gives a `faultkit.crash.Exploration`.
 
         crash_states()                              # the scenario of the marker ``crash``
-        crash_states("dcp-overwrite")               # a name, a `faultkit.crash.Scenario`, a `faultkit.scripts.Job`
+        crash_states("dcp-overwrite")               # a name, a `faultkit.crash.Scenario`, a `scripts.Job`
         crash_states(save, load, prepare=save_old)  # functions of one's own, as the fields of a Scenario
         crash_states(save)                          # what it saves is loaded as the stock engine's format
 
@@ -139,8 +139,8 @@ class CrashStates:
         return found
 
     def _keep(self, found: Exploration, source: dict[str, Any]) -> None:
-        from faultkit.report import crash_file
         from faultkit.report.output import write_whole
+        from faultkit.repro import crash_file
 
         path = self._directory() / f"violations-{len(self.explored)}.crash"
         write_whole(path, crash_file.keep(found, **source))
@@ -154,7 +154,7 @@ TELLING = ("findings", "raise_for_findings", "summary", "text", "to_json", "tota
 
 def _looked_at(found: Exploration, looked: Callable[[], object]) -> Exploration:
     """The same, which calls `looked` when somebody asks for what was found."""
-    from faultkit.crash.found import Exploration
+    from faultkit.crash.results import Exploration
 
     class Given(Exploration, frozen=True, kw_only=True):
         def __getattribute__(self, name: str) -> Any:
@@ -175,7 +175,7 @@ def _checked(scenario: Any, test: str) -> None:
             crash.get(scenario)
         elif not isinstance(scenario, (crash.Scenario, scripts.Job)):
             raise ScenarioError(
-                "the marker crash takes names, faultkit.crash.Scenario and faultkit.scripts.Job "
+                "the marker crash takes names, faultkit.crash.Scenario and faultkit.crash.scripts.Job "
                 f"(got {scenario!r})"
             )
     except ScenarioError as error:

@@ -20,9 +20,9 @@ import _pytest.outcomes
 
 from faultkit.checks import account_of
 from faultkit.checks.liveness import describe_death
-from faultkit.checks.naming import name_error, name_ranks
+from faultkit.checks.wording import name_error, name_ranks
+from faultkit.runs.outcomes import Untransportable
 from faultkit.worlds import Died, Hung, Raised, Returned, Run
-from faultkit.worlds.outcomes import Untransportable
 
 if TYPE_CHECKING:
     from pytest_faultkit.markers import Settings

@@ -22,7 +22,7 @@ from pytest_faultkit.bodies import Body
 from pytest_faultkit.properties import Disagreement
 
 if TYPE_CHECKING:
-    from faultkit.worlds.witness import Witnessed
+    from faultkit.worlds.observers import Witnessed
     from pytest_faultkit.cases import Case
 
 __all__ = ["tell"]
@@ -65,7 +65,7 @@ def _worst_runs(case: Case, error: BaseException) -> list[Witnessed]:
 
 
 def _section(case: Case, seen: Witnessed, error: BaseException) -> str:
-    from faultkit.report.replays import ways_to_replay
+    from faultkit.repro.replays import ways_to_replay
 
     run = seen.run
     if isinstance(seen.function, Body):  # of an spmd test

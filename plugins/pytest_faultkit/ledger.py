@@ -70,7 +70,7 @@ class Ledger:
             self._more[str(run.verdict)] += 1
             self._more["fired"] += len(run.fired)
         if self._keep_rows:
-            from faultkit.sweep.journal import result_of
+            from faultkit.sweep.results import result_of
 
             row = result_of(run, "").to_builtins()
             self.rows.append({"test": self.nodeid, "world": run.world_size, "kind": run.kind, **row})

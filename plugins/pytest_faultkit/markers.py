@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from faultkit.chosen import ALL, Chosen
+from faultkit.messages import listed, nearest, shown
 from faultkit.plan import FaultPlan
-from faultkit.wording import listed, nearest, shown
+from faultkit.runs.launcher import NONE
+from faultkit.runs.selection import ALL, Chosen
 from faultkit.worlds import World
-from faultkit.worlds.launcher import NONE
 from pytest_faultkit import options
 from pytest_faultkit.plugin import DEFAULT_SIZE, is_marked
 

@@ -198,7 +198,7 @@ def _start_server(config: pytest.Config) -> None:
         return  # which is told once all is collected
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return  # xdist's controller runs no test
-    from faultkit.worlds import client
+    from faultkit.processes import client
 
     client.warm_up()
     config.__dict__.setdefault("_faultkit_closing", []).append(client.shut_down)
@@ -313,7 +313,7 @@ def pytest_runtest_makereport(
 @contextlib.contextmanager
 def _tallied(item: pytest.Item) -> Iterator[None]:
     """Meanwhile, count the histories and crash states that are judged, of any test; as properties of the test."""
-    witness = sys.modules.get("faultkit.worlds.witness")
+    witness = sys.modules.get("faultkit.worlds.observers")
     if witness is None:
         yield
         return

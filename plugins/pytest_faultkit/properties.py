@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from faultkit.plan import FaultPlan
-from faultkit.worlds import witness
+from faultkit.worlds import observers
 
 if TYPE_CHECKING:
-    from faultkit.worlds.witness import Witnessed
+    from faultkit.worlds.observers import Witnessed
 
 __all__ = ["Disagreement", "Failure", "Property", "is_property"]
 
@@ -137,7 +137,7 @@ class Property:
             kwargs = self._replayed(kwargs)
             first, drawn = _recording(kwargs)
             try:
-                with self._directory(first) as filled, witness.witnessed(seen.append):
+                with self._directory(first) as filled, observers.witnessed(seen.append):
                     result = inner(*args, **filled)
             except _not_failures():
                 for one in seen:
@@ -171,7 +171,7 @@ class Property:
         fails = False
         with _aside():
             try:
-                with self._directory(kwargs) as filled, witness.witnessed(again.append):
+                with self._directory(kwargs) as filled, observers.witnessed(again.append):
                     inner(**filled)
             except _not_failures():
                 for one in again:

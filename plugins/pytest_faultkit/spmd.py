@@ -18,10 +18,11 @@ from typing import Any
 import _pytest.outcomes
 import pytest
 
-import faultkit
+from faultkit import own_frames
 from faultkit.checks import Verdict
-from faultkit.checks.naming import name_error, without_own_frames
-from faultkit.worlds import Died, Hung, Raised, Returned, Run, World, transport
+from faultkit.checks.wording import name_error, without_own_frames
+from faultkit.processes import serialization
+from faultkit.worlds import Died, Hung, Raised, Returned, Run, World
 from pytest_faultkit import cases
 from pytest_faultkit.bodies import Body
 from pytest_faultkit.endings import is_meant, is_of_pytest, unmet
@@ -33,7 +34,7 @@ __all__ = ["call"]
 WISHES = {"Skipped": pytest.skip.Exception, "XFailed": pytest.xfail.Exception, "Exit": pytest.exit.Exception}
 OF_THIS_PROCESS = ("recwarn",)  # its value would travel, and then see nothing of what it is for
 OWN_CODE = (
-    str(Path(faultkit.__file__).parent),
+    own_frames.ROOT,
     str(Path(__file__).parent),
     str(Path(unittest.__file__).parent),
     _pytest.outcomes.__file__,
@@ -86,7 +87,7 @@ def _travelling(given: dict[str, Any], case: cases.Case, what: str) -> dict[str,
             value = case.rank_world()
         if name in OF_THIS_PROCESS:
             why = "it is about the process of pytest alone"
-        elif not transport.travels(value):
+        elif not serialization.travels(value):
             why = f"its value, a {type(value).__name__}, does not pickle"
         else:
             values[name] = value

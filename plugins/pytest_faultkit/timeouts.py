@@ -45,7 +45,7 @@ def armed(item: pytest.Item, settings: Any) -> None:
 
 def _await_server(item: pytest.Item) -> None:
     """Wait for a server that is being started, where `item` will need it."""
-    client = sys.modules.get("faultkit.worlds.client")
+    client = sys.modules.get("faultkit.processes.client")
     names = getattr(getattr(item, "module", None), "__dict__", {})
     if client is not None and (is_used_by(item) or "World" in names or "faultkit" in names):
         client.await_started()
@@ -87,6 +87,6 @@ def _is_debugged(settings: Any) -> bool:
 
 
 def _tell(settings: Any) -> None:
-    interrupted = sys.modules.get("faultkit.worlds.interrupted")
+    interrupted = sys.modules.get("faultkit.worlds.stacks_on_interrupt")
     if interrupted is not None and not _is_debugged(settings):
         interrupted.tell(f"pytest-timeout ends this process after {settings.timeout:g} s")

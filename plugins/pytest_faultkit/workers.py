@@ -2,7 +2,7 @@
 
 How large the worlds of a suite are is not known before it is collected, so the suite says it: with the ini
 option ``faultkit_world_size``.  Without it the number is xdist's own; worlds share the cores all the same,
-since each run waits for its slots (`faultkit.worlds.slots`), and workers without a slot only wait.
+since each run waits for its slots (`faultkit.processes.slots`), and workers without a slot only wait.
 """
 
 from __future__ import annotations
@@ -24,6 +24,6 @@ def count(config: pytest.Config) -> int | None:
         return None
     if not given.isdecimal() or int(given) < 1:
         raise pytest.UsageError(f"{INI_NAME} must be a number of ranks from 1 (got {given!r})")
-    from faultkit.worlds import slots
+    from faultkit.processes import slots
 
     return slots.worker_count(int(given))

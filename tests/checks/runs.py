@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from faultkit.chosen import ALL, Chosen
 from faultkit.plan import FaultPlan
-from faultkit.worlds.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
+from faultkit.runs.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
+from faultkit.runs.selection import ALL, Chosen
 
 STEPS = {"save": ("plan", "write"), "load": ("plan", "read")}
 

@@ -1,5 +1,5 @@
 from faultkit.checks import Verdict, account_of, examine
-from faultkit.worlds.outcomes import ErrorRecord, Returned
+from faultkit.runs.outcomes import ErrorRecord, Returned
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2=raise(ValueError)"

@@ -1,7 +1,7 @@
 import pytest
 
 from faultkit.checks import Verdict, account_of, examine
-from faultkit.worlds.outcomes import Died, ErrorRecord
+from faultkit.runs.outcomes import Died, ErrorRecord
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2=raise(ValueError)"

@@ -8,7 +8,7 @@ from faultkit.checks.cause import lost_chains
 from faultkit.checks.effects import Injected
 from faultkit.plan import FaultPlan
 from faultkit.report.story import tell
-from faultkit.worlds.outcomes import ErrorRecord
+from faultkit.runs.outcomes import ErrorRecord
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save
 
 PLAN = "writer.write_data@2=raise(ValueError)"

@@ -10,7 +10,7 @@ from faultkit import checks
 from faultkit.checks import CATALOGUE, Verdict, examine, verdict_of
 from faultkit.plan import FaultPlan
 from faultkit.report.story import tell
-from faultkit.worlds.outcomes import Died, ErrorRecord, Event, Fired, Hung, Raised, Returned
+from faultkit.runs.outcomes import Died, ErrorRecord, Event, Fired, Hung, Raised, Returned
 from tests.checks.runs import FinishedRun, checkpoint_error, reported_save, successful
 from tests.stuck import SECONDS_MAX
 

@@ -5,7 +5,7 @@ import pytest
 
 from faultkit.checks import CATALOGUE, DEFAULT, Verdict, examine
 from faultkit.checks.leaks import form_of
-from faultkit.chosen import Chosen
+from faultkit.runs.selection import Chosen
 from tests.checks.runs import Recording, reported_save, successful
 
 LEFT = {

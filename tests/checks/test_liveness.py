@@ -1,7 +1,7 @@
 import pytest
 
 from faultkit.checks import Verdict, examine
-from faultkit.worlds.outcomes import Died, ErrorRecord
+from faultkit.runs.outcomes import Died, ErrorRecord
 from tests.checks.runs import Recording, checkpoint_error, injected, successful
 
 STACK = """Thread 0x00007f0a (most recent call first):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import faultkit
-from faultkit.checks.naming import (
+from faultkit.checks.wording import (
     Frame,
     clip,
     name_error,
@@ -12,7 +12,7 @@ from faultkit.checks.naming import (
     user_frames,
     without_own_frames,
 )
-from faultkit.worlds.outcomes import ErrorRecord
+from faultkit.runs.outcomes import ErrorRecord
 from tests.checks.runs import checkpoint_error
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from faultkit import World
-from faultkit.worlds.idleness import Sample, idle_between, of_process
+from faultkit.processes.idleness import Sample, idle_between, of_process
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_work_and_queues_are_no_idle_time():
 
 
 def test_a_process_that_works_is_not_idle(monkeypatch):
-    monkeypatch.setattr("faultkit.worlds.idleness.WAITED_SECONDS_MIN", 0.0)
+    monkeypatch.setattr("faultkit.processes.idleness.WAITED_SECONDS_MIN", 0.0)
     ask = of_process()
     ends = time.process_time() + 0.2
     helper = threading.Thread(target=lambda: [None for _ in iter(lambda: time.process_time() < ends, False)])

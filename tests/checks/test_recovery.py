@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from faultkit.checks import Verdict, examine
-from faultkit.worlds.outcomes import Died, ErrorRecord, Hung, Raised, Returned
+from faultkit.runs.outcomes import Died, ErrorRecord, Hung, Raised, Returned
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2#1=raise(ValueError)"

@@ -168,7 +168,7 @@ def test_damage_that_every_load_notices_exits_with_zero(faultkit):
 
 
 def test_a_temporary_directory_may_have_a_long_name(faultkit, tmp_path, monkeypatch):
-    from faultkit.worlds import directories
+    from faultkit.processes import directories
 
     long = tmp_path / ("x" * 120)
     long.mkdir()

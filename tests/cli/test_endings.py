@@ -159,7 +159,7 @@ def test_a_fork_server_whose_caller_is_gone_ends_while_it_imports(tmp_path):
     ours, theirs = socket.socketpair()
     with theirs:
         server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "faultkit.worlds.server", str(theirs.fileno()), str(os.getpid())],
+            [sys.executable, "-P", "-m", "faultkit.processes.server", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": str(tmp_path)},
             stderr=subprocess.PIPE,

@@ -15,8 +15,8 @@ import torch
 
 from faultkit import crash
 from faultkit.cli import main
-from faultkit.crash import engine_classes
-from faultkit.report import crash_file
+from faultkit.crash.loading import engine_classes
+from faultkit.repro import crash_file
 
 WITNESS = "witness"  # what the command of a file would make
 TREE = {"out": None, "out/state": ["file", b"x"], "out/last": ["link", b"state"]}

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from faultkit import crash
-from faultkit.crash import values
+from faultkit.crash.loading import compare
 
 SIZE = 4
 
@@ -53,7 +53,7 @@ def load(directory: Path, fill: float) -> dict[str, object] | None:
             for place, number in enumerate(numbers):
                 target[place] = float(number)
         case ["break-faultkit"]:
-            values.compare = None
+            compare.compare = None
             target.fill_(2)
         case ["raise-the-same"]:
             raise TypeError("'NoneType' object is not callable")

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from faultkit.files import Operation, Recording
+from faultkit.recording import Operation, Recording
 
 IMAGE_BYTES = {"ext4": 16 << 20, "xfs": 320 << 20, "btrfs": 128 << 20}
 MAKE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 
-from faultkit.files import Operation, Recording
+from faultkit.recording import Operation, Recording
 
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 

@@ -26,8 +26,8 @@ from tapes import Tape
 
 from faultkit import crash
 from faultkit.crash import Judge
+from faultkit.crash.loading.world_judge import WorldJudge
 from faultkit.crash.scenario import ScenarioError
-from faultkit.crash.world_judge import WorldJudge
 from faultkit.worlds import HarnessError
 from tests.stuck import SECONDS_MAX
 
@@ -86,7 +86,7 @@ def test_a_load_that_was_only_slow_is_tried_once_more(judge, tmp_path):
 
 PREPARING = """
 import os, sys
-from faultkit.crash import attendant
+from faultkit.crash.loading import load_worker
 made = []
 sys.addaudithook(lambda event, given: made.append(given[0]) if event == "os.mkdir" else None)
 attendant._prepare(sys.argv[1])

@@ -8,8 +8,8 @@ import pytest
 from tapes import Tape
 
 from faultkit import World, crash
-from faultkit.crash.space import Space
-from faultkit.files import record
+from faultkit.crash.states.replay_space import Space
+from faultkit.recording import record
 
 
 def sync_directory(path):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tapes import Tape
 
-from faultkit.crash.bounds import Bound
-from faultkit.crash.space import Space
+from faultkit.crash.states.bounds import Bound
+from faultkit.crash.states.replay_space import Space
 
 
 def done_sets(recording, **bound):

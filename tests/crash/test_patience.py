@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from faultkit.crash.patience import FACTOR_MAX, LOOK_SECONDS_MAX, Patience, Turns, _waits_below
+from faultkit.crash.loading.patience import FACTOR_MAX, LOOK_SECONDS_MAX, Patience, Turns, _waits_below
 
 # from Python 3.12 on: what is forked here starts no thread and takes no lock of another one
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

@@ -8,7 +8,7 @@ import pytest
 
 from faultkit import World, crash
 from faultkit.crash.exploration import record_save
-from faultkit.files import shim
+from faultkit.interception import shim
 from tests.stock import stock
 
 

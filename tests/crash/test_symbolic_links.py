@@ -7,7 +7,7 @@ import os
 import pytest
 
 from faultkit import World, crash
-from faultkit.report import crash_file
+from faultkit.repro import crash_file
 
 
 def sync(path):

@@ -11,8 +11,9 @@ import waiting_writers
 from waiting_writers import WRITERS
 
 from faultkit import World, crash
-from faultkit.crash.space import Space
-from faultkit.files import record, record_command, shim
+from faultkit.crash.states.replay_space import Space
+from faultkit.interception import shim
+from faultkit.recording import record, record_command
 
 COMPLETE = {name: name.encode() * 5000 for name in "ab"}
 

@@ -9,11 +9,11 @@ import platform
 import pytest
 
 from faultkit import World
-from faultkit.files.merging import merge, with_ranks
-from faultkit.files.operations import Recording
-from faultkit.files.recorder import Recorder
-from faultkit.files.spool import Spool, read_frames
-from faultkit.files.tree import read_tree
+from faultkit.recording.merging import merge, with_ranks
+from faultkit.recording.operations import Recording
+from faultkit.recording.recorder import Recorder
+from faultkit.recording.spool import Spool, read_frames
+from faultkit.recording.tree import read_tree
 
 
 @pytest.fixture(scope="package")

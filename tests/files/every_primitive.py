@@ -113,8 +113,8 @@ def save(root):
 
 
 def main(root, spools, library=""):
-    from faultkit.files.recorder import Recorder
-    from faultkit.files.spool import Spool
+    from faultkit.recording.recorder import Recorder
+    from faultkit.recording.spool import Spool
 
     if library:
         shim = ctypes.CDLL(library)

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from faultkit.files import RecordingError, record_command, shim
+from faultkit.interception import shim
+from faultkit.recording import RecordingError, record_command
 from tests.stuck import SECONDS_MAX
 
 BACKENDS = ["python", "preload"]
@@ -149,7 +150,8 @@ def test_a_command_that_does_not_end_is_ended_with_all_it_started(root, tmp_path
 
 def test_a_command_ends_with_the_caller_that_is_killed(root, tmp_path):
     argv = [*script(tmp_path, ENDLESS), str(root)]
-    call = f"from faultkit.files import record_command; record_command({argv}, root={str(root)!r}, backend='python')"
+    record = f"record_command({argv}, root={str(root)!r}, backend='python')"
+    call = f"from faultkit.recording import record_command; {record}"
     caller = subprocess.Popen([sys.executable, "-c", call])
     try:
         wait_until((root / "pid_of_child").exists)
@@ -166,7 +168,8 @@ def test_a_command_ends_with_the_caller_that_is_killed(root, tmp_path):
 
 DYING = """
 import os, signal, subprocess, sys
-from faultkit.files import command, recording, record_command
+from faultkit.recording import record_command
+from faultkit.recording import command, recording
 recording._places = lambda: (os.environ["TMPDIR"],)
 die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "before":

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from strace_log import Reader, strace_command, why_strace_cannot_run
 
-from faultkit.files import shim
-from faultkit.files.merging import merge, with_ranks
-from faultkit.files.spool import read_frames
-from faultkit.files.tree import Tree
+from faultkit.interception import shim
+from faultkit.recording.merging import merge, with_ranks
+from faultkit.recording.spool import read_frames
+from faultkit.recording.tree import Tree
 from tests.stuck import SECONDS_MAX
 
 HERE = Path(__file__).parent

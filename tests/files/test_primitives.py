@@ -15,9 +15,9 @@ import warnings
 
 import pytest
 
-from faultkit.files import primitives
-from faultkit.files.primitives import FAULTS, handled
-from faultkit.files.tree import read_tree, tree_after
+from faultkit.interception import chain
+from faultkit.interception.chain import FAULTS, handled
+from faultkit.recording.tree import read_tree, tree_after
 
 fsync_by_name = os.fsync
 
@@ -340,11 +340,11 @@ def test_reads_listings_and_states_are_seen_by_who_wants_them(here):
 
 def test_handlers_come_and_go_in_any_order(here):
     outer, inner = Handler(here.root), Handler(here.root)
-    primitives.take_up(outer)
-    primitives.take_up(inner)
-    primitives.lay_down(outer)
+    chain.take_up(outer)
+    chain.take_up(inner)
+    chain.lay_down(outer)
     (here.root / "file").touch()
-    primitives.lay_down(inner)
+    chain.lay_down(inner)
     (here.root / "file").unlink()
     assert outer.calls == [] and inner.calls == [("open", "file"), ("close", "file")]
     assert os.unlink.__module__ == "posix"
@@ -378,7 +378,7 @@ def test_what_the_system_did_not_accept_is_not_recorded(here):
         return proceed(call.replace(data=call.data[:3])) if call.kind == "write" else proceed(call)
 
     system = Handler(here.root, act)
-    system.level = primitives.RECORDER + 1  # below the recorder, as the system is
+    system.level = chain.RECORDER + 1  # below the recorder, as the system is
     with here.recorded(), handled(system):
         (here.root / "file").write_bytes(b"12345")
     writes = [(one.offset, one.data) for one in here.recording.operations if one.kind == "write"]

@@ -17,7 +17,8 @@ import torch.distributed.checkpoint as dcp
 from safetensors.torch import save_file
 
 from faultkit import World
-from faultkit.files import (
+from faultkit.interception import shim
+from faultkit.recording import (
     Operation,
     Recording,
     RecordingError,
@@ -26,13 +27,12 @@ from faultkit.files import (
     edges,
     record,
     scratch,
-    shim,
     tree_after,
 )
-from faultkit.files import recording as recording_module
-from faultkit.files.spool import read_frames
-from faultkit.files.tree import read_tree
-from faultkit.files.verifying import verified
+from faultkit.recording import recording as recording_module
+from faultkit.recording.spool import read_frames
+from faultkit.recording.tree import read_tree
+from faultkit.recording.verifying import verified
 from tests.stock import stock_is
 
 
@@ -395,11 +395,11 @@ def test_methods_of_cpp_are_put_back_as_they_were(pair):
     def changed():
         from torch._C._distributed_c10d import ProcessGroup, Work
 
-        from faultkit.files import joining
+        from faultkit.recording import sync_events
 
         before = [dict(vars(ProcessGroup)), dict(vars(Work))]
         events = []
-        undo = joining.watch_collectives(lambda kind, **fields: events.append(fields.get("name")))
+        undo = sync_events.watch_collectives(lambda kind, **fields: events.append(fields.get("name")))
         dist.barrier()
         undo()
         dist.barrier()

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from faultkit.files import Operation, Recording
-from faultkit.files.operations import Kind
-from faultkit.files.recording import BACKENDS
+from faultkit.recording import Operation, Recording
+from faultkit.recording.operations import Kind
+from faultkit.recording.recording import BACKENDS
 from tests.stock import stock
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recording.md").read_text(encoding="utf-8")

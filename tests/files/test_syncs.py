@@ -7,8 +7,9 @@ import os
 
 import pytest
 
-from faultkit.files import describe_all, record, shim
-from faultkit.files.operations import SYNCS
+from faultkit.interception import shim
+from faultkit.recording import describe_all, record
+from faultkit.recording.operations import SYNCS
 
 
 def save(root):

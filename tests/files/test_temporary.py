@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from faultkit.files import Operation, Recording, describe_all, record_command
-from faultkit.files.temporary import without_unrelated
+from faultkit.recording import Operation, Recording, describe_all, record_command
+from faultkit.recording.temporary import without_unrelated
 
 SCRIPT = """
 import os, shutil, sys, tempfile

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from faultkit.crash import State, Witness
-from faultkit.crash.materialise import link_tree, write_tree
-from faultkit.files import Operation, Recording, RecordingError
+from faultkit.crash.loading.materialise import link_tree, write_tree
+from faultkit.recording import Operation, Recording, RecordingError
 
 
 def held() -> dict:

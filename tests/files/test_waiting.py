@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from faultkit.files import describe, edges
+from faultkit.recording import describe, edges
 
 REPLACED = [
     (threading.Condition, ("__enter__", "wait", "notify")),

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.staging import BlockingAsyncStager, DefaultSta
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys
 
 from faultkit.injection import arm
-from faultkit.worlds.outcomes import ErrorRecord
+from faultkit.runs.outcomes import ErrorRecord
 
 KINDS = {"attempt_begin": "[", "attempt_end": "]", "step_begin": "(", "step_end": ")"}
 

@@ -18,7 +18,7 @@ from torch.distributed.checkpoint import (
 )
 
 from faultkit.injection.errors import describe
-from faultkit.points import FILE_POINTS, catalogue
+from faultkit.plan.points import FILE_POINTS, catalogue
 
 SAVE = {
     "app": "state_dict",

@@ -284,9 +284,9 @@ class Ranges(io.BytesIO):
     ("action", "kept"), [("cut(10)", 10), ("cut", 500), ("cut(0)", 0), ("cut(999)", 999), ("cut(1000)", None)]
 )
 def test_what_is_cut_is_read_by_the_ranges_that_were_asked_for(action, kept):
-    from faultkit.actions import Action
-    from faultkit.grammar import read_action
     from faultkit.injection.cut_streams import cut_off
+    from faultkit.plan.actions import Action
+    from faultkit.plan.grammar import read_action
 
     content = bytes(range(250)) * 4
     whole = Ranges(content)

@@ -418,9 +418,9 @@ def test_a_plan_without_faults_on_files_costs_nothing_and_all_is_put_back(armed,
 
 
 def test_every_operation_on_files_is_a_place_for_every_action_that_can_happen_there():
-    from faultkit.action_specs import ACTIONS
-    from faultkit.actions import actions_at
-    from faultkit.points import FILE_POINTS, find
+    from faultkit.plan.action_catalogue import ACTIONS
+    from faultkit.plan.actions import actions_at
+    from faultkit.plan.points import FILE_POINTS, find
 
     required = {"delay": "delay(0)", "raise": "raise(OSError, EIO)", "full": "full(1)", "limit": "limit(1)"}
     for point in map(find, (f"fs.{name}" for name in (*FILE_POINTS, "rename", "mkdir", "create_stream"))):

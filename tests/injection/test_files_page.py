@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from faultkit.action_specs import ACTIONS
-from faultkit.points import FILE_POINTS, catalogue
+from faultkit.plan.action_catalogue import ACTIONS
+from faultkit.plan.points import FILE_POINTS, catalogue
 
 PAGE = (Path(__file__).parents[2] / "docs" / "file-faults.md").read_text(encoding="utf-8")
 

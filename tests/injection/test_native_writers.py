@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faultkit import World
-from faultkit.files import shim
-from faultkit.filters import matches, read_path
-from faultkit.wording import PlanError
+from faultkit.interception import shim
+from faultkit.messages import PlanError
+from faultkit.plan.file_filters import matches, read_path
 
 pytestmark = pytest.mark.skipif(shim.compiler() is None, reason="needs a C compiler")
 
@@ -451,7 +451,7 @@ def test_the_library_reads_globs_as_plans_do(library, glob, path, rooted):
 def test_the_checks_of_a_native_error_look_for_its_number():
     from faultkit.checks.effects import Injected
     from faultkit.plan import Fault
-    from faultkit.worlds.outcomes import ErrorRecord, Fired
+    from faultkit.runs.outcomes import ErrorRecord, Fired
 
     injected = Injected.of(Fired(Fault.parse("fs.open=raise(OSError, ENOSPC)"), 0, 1, native=True))
     told = ["No space left on device", "os error 28", "[Errno 28] x", "errno: 28", "ENOSPC"]

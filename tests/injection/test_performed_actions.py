@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from faultkit.action_specs import ACTIONS
-from faultkit.actions import Action
 from faultkit.injection.perform import _PERFORMERS, perform
 from faultkit.plan import Fault
+from faultkit.plan.action_catalogue import ACTIONS
+from faultkit.plan.actions import Action
 
 
 def _perform(text):

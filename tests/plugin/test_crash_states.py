@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_runs import SUITES, once, run_pytest
 
-from faultkit.report import crash_file
+from faultkit.repro import crash_file
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 TRAIN = """

@@ -120,7 +120,7 @@ def test_unless_it_says_that_this_is_meant(case, name):
 
 def test_a_violation_is_told_where_it_was_asked_for_and_with_the_line_that_replays_the_test(case):
     text = case(f"test_violation_is_told[{FULL_DISK}]").text
-    assert ">       run.raise_for_violations()" in text and "worlds/run.py" not in text
+    assert ">       run.raise_for_violations()" in text and "runs/run.py" not in text
     assert f"replay: pytest test_plans.py::test_violation_is_told --faultkit-replay '{FULL_DISK}'" in text
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from faultkit.worlds import client
+from faultkit.processes import client
 
 
 def test_a_server_that_is_closed_while_it_imports_torch_ends_by_itself_and_was_never_ready():
@@ -48,7 +48,7 @@ def test_a_test_that_needs_the_server_begins_to_count_when_it_is_ready(pytester)
     pytester.makeconftest(
         """
         import pytest
-        from faultkit.worlds import client
+        from faultkit.processes import client
 
         told = []
         ready = client.ForkServer.ready

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faultkit import FaultPlan, Fired, Verdict, Violation
-from faultkit.sweep.journal import Journal, OutcomeNote, PlanResult
+from faultkit.sweep.results import Journal, OutcomeNote, PlanResult
 
 HELD, HUNG, MASKED = Verdict.HELD, Verdict.HUNG, Verdict.MASKED
 

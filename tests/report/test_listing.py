@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from faultkit import FaultPlan
-from faultkit.action_specs import ACTIONS
-from faultkit.points import catalogue
+from faultkit.plan.action_catalogue import ACTIONS
+from faultkit.plan.points import catalogue
 from faultkit.report import listing
 
 

@@ -16,7 +16,7 @@ from faultkit.report import growth_page
 from faultkit.report.page import as_html, write_report
 from faultkit.report.terminal import as_svg
 from faultkit.scale import Cost, Growth, Point
-from faultkit.sweep.journal import Baseline
+from faultkit.sweep.results import Baseline
 
 
 class Page(HTMLParser):

@@ -12,11 +12,11 @@ import script_cases
 
 from faultkit import FaultPlan, Verdict, World, scenarios
 from faultkit.cli import main
-from faultkit.report import script
-from faultkit.report.script import ScriptError, plain_script
-from faultkit.report.script_work import work_of
+from faultkit.repro import script
+from faultkit.repro.script import ScriptError, plain_script
+from faultkit.repro.script_work import work_of
 from faultkit.scenarios import Stage
-from faultkit.worlds import Run, witness
+from faultkit.worlds import Run, observers
 from tests.stuck import SECONDS_MAX
 
 RAISE = "writer.write_data@1=raise(ValueError)"
@@ -78,7 +78,7 @@ def scripts(two_ranks, tmp_path_factory):
     runs, arguments = [], []
     for number, (name, plan, _) in enumerate(RUNS):
         scenario, seen = scenarios.get(name), []
-        with Stage(scenario) as stage, witness.witnessed(seen.append):
+        with Stage(scenario) as stage, observers.witnessed(seen.append):
             run = stage.run(two_ranks, plan)
         text = plain_script(run, seen[-1].function, seen[-1].args, seen[-1].kwargs, prepare=scenario.prepare)
         (folder / f"{number}.py").write_text(text)

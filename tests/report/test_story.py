@@ -2,7 +2,7 @@ import shlex
 
 from faultkit.plan import FaultPlan
 from faultkit.report.story import replay_command, tell
-from faultkit.worlds.outcomes import ErrorRecord
+from faultkit.runs.outcomes import ErrorRecord
 from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2=raise(ValueError)"

@@ -12,7 +12,7 @@ from sweep_journals import HUNG, MASKED, journal, result, small_journal
 
 from faultkit import FaultPlan
 from faultkit.report.terminal import as_svg, print_journal
-from faultkit.sweep.journal import Baseline
+from faultkit.sweep.results import Baseline
 
 
 def printed(shown, width=80, **console):

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from faultkit.scale import law_of, line_through
-from faultkit.scale.laws import TERMS
+from faultkit.scale.cost_models import TERMS
 
 RANKS = [2, 4, 8, 16, 32, 64]
 SCATTER = (1.1, 0.9, 1.1, 0.9, 1.1, 0.9)

@@ -15,7 +15,7 @@ from faultkit.cli import command
 from faultkit.report.growth_page import as_html
 from faultkit.scale import Cost, Growth, Point
 from faultkit.scale.growth import WHOLE
-from faultkit.scale.telling import amount, conclusion, tell
+from faultkit.scale.rendering import amount, conclusion, tell
 
 
 def point(ranks):

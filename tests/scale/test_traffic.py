@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faultkit.scale.meter import traffic
+from faultkit.scale.traffic_counter import traffic
 
 SIZES = [1, 2, 3, 4, 5, 8, 13]
 ROOTED = ["gather", "scatter", "broadcast"]

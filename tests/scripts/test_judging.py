@@ -12,9 +12,9 @@ import pytest
 
 from faultkit.crash import State, Witness
 from faultkit.crash.scenario import ScenarioError
-from faultkit.scripts import Job, exploring
-from faultkit.scripts.judging import ScriptJudge
-from faultkit.scripts.resuming import Resumption
+from faultkit.crash.scripts import Job, exploring
+from faultkit.crash.scripts.judge import ScriptJudge
+from faultkit.crash.scripts.resume import Resumption
 from faultkit.worlds import HarnessError
 
 CODE = """

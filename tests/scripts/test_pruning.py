@@ -9,9 +9,9 @@ import pytest
 
 from faultkit import scripts
 from faultkit.crash import State, Witness
-from faultkit.scripts import Job, exploring
-from faultkit.scripts.judging import ScriptJudge
-from faultkit.scripts.resuming import Resumption
+from faultkit.crash.scripts import Job, exploring
+from faultkit.crash.scripts.judge import ScriptJudge
+from faultkit.crash.scripts.resume import Resumption
 
 # Each script reads some files of {a, b, c, d/e, d/f} and writes "result"; what it writes there follows from them.
 SCRIPTS = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from faultkit.scripts import Job, LostWork, ResumeFailed
-from faultkit.scripts.resuming import Resumption, contents_of, digest_of, step_of, with_directory
+from faultkit.crash.scripts import Job, LostWork, ResumeFailed
+from faultkit.crash.scripts.resume import Resumption, contents_of, digest_of, step_of, with_directory
 
 RESUME = "import sys; out = sys.argv[1]; print('resumed from step', open(out + '/used').read())"
 

@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from faultkit.scripts import running
+from faultkit.crash.scripts import run_command
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ BODIES = {
 def test_a_fork_ends_and_prints_as_a_program_does(script, name):
     text, status = BODIES[name]
     argv = ["python", script(text), "a", "--b"]
-    in_a_fork, as_a_program = (running.run_ranks(argv, 1, in_process=here) for here in (True, False))
+    in_a_fork, as_a_program = (run_command.run_ranks(argv, 1, in_process=here) for here in (True, False))
     assert in_a_fork[0] == as_a_program[0] == status
     last = [told.strip().splitlines()[-1:] for _, told in (in_a_fork, as_a_program)]
     assert last[0] == last[1]
@@ -48,14 +48,17 @@ def test_a_fork_ends_and_prints_as_a_program_does(script, name):
 def test_a_module_and_code_are_commands_too(tmp_path, monkeypatch):
     (tmp_path / "of_mine.py").write_text("import sys; print(__name__, sys.argv[1:])")
     monkeypatch.chdir(tmp_path)
-    assert running.run_ranks(["python", "-m", "of_mine", "x"], 1) == (0, "__main__ ['x']\n")
-    assert running.run_ranks(["python", "-c", "import sys; print(sys.argv)", "y"], 1) == (0, "['-c', 'y']\n")
+    assert run_command.run_ranks(["python", "-m", "of_mine", "x"], 1) == (0, "__main__ ['x']\n")
+    assert run_command.run_ranks(["python", "-c", "import sys; print(sys.argv)", "y"], 1) == (
+        0,
+        "['-c', 'y']\n",
+    )
 
 
 def test_other_programs_run_as_they_are():
-    assert running.python_work(["sh", "-c", "exit 4"]) is None
-    assert running.run_ranks(["sh", "-c", "echo out; exit 4"], 1) == (4, "out\n")
-    status, told = running.run_ranks(["no-such-program"], 1)
+    assert run_command.python_work(["sh", "-c", "exit 4"]) is None
+    assert run_command.run_ranks(["sh", "-c", "echo out; exit 4"], 1) == (4, "out\n")
+    status, told = run_command.run_ranks(["no-such-program"], 1)
     assert status == 127 and "no-such-program" in told
 
 
@@ -71,7 +74,7 @@ def test_other_programs_run_as_they_are():
     ],
 )
 def test_commands_of_this_interpreter_are_known(argv, work):
-    assert running.python_work(argv) == work
+    assert run_command.python_work(argv) == work
 
 
 def test_ranks_are_told_who_they_are(script):
@@ -80,15 +83,15 @@ def test_ranks_are_told_who_they_are(script):
         "assert e['WORLD_SIZE'] == e['LOCAL_WORLD_SIZE'] == '2' and e['LOCAL_RANK'] == r\n"
         "assert e['MASTER_ADDR'] and int(e['MASTER_PORT']); print('rank', r)"
     )
-    assert running.run_ranks(["python", script(text)], 2) == (0, "rank 0\n")
+    assert run_command.run_ranks(["python", script(text)], 2) == (0, "rank 0\n")
 
 
 def test_ranks_that_wait_for_a_failed_one_are_ended(script, monkeypatch):
-    monkeypatch.setattr(running, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(run_command, "GRACE_SECONDS", 0.05)
     text = "import os, sys, signal\nr = os.environ['RANK']\nprint('rank', r, flush=True)\n"
     text += "if r == '1': sys.exit(5)\nsignal.pause()"
     began, before = time.monotonic(), set(psutil.Process().children())
     # the one that failed by itself tells why
-    assert running.run_ranks(["python", script(text)], 2) == (5, "[rank 1] rank 1\n")
+    assert run_command.run_ranks(["python", script(text)], 2) == (5, "[rank 1] rank 1\n")
     assert time.monotonic() - began < 20
     assert set(psutil.Process().children()) <= before  # nobody is left

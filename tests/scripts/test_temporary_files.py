@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from faultkit import scripts
-from faultkit.report import crash_file
+from faultkit.repro import crash_file
 
 TRAINING = """
 import json, os, sys, tempfile

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 from faultkit import FaultPlan, PlanError, Verdict
-from faultkit.points import catalogue
+from faultkit.plan.points import catalogue
 
 SIZE = 4
 ERRORS = [

@@ -77,7 +77,7 @@ def is_whole(path):
         return isinstance(json.loads(path.read_text()), dict)
     if path.suffix == ".html":
         return path.read_text(encoding="utf-8").rstrip().endswith("</html>")
-    from faultkit.report.crash_file import read
+    from faultkit.repro.crash_file import read
 
     return bool(read(path.read_bytes()).findings)
 

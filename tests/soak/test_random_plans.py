@@ -126,7 +126,7 @@ def soak(seeds):
 
 def processes_of_worlds():
     """The ranks of all worlds of this process, and what they started."""
-    servers = [p for p in psutil.Process().children() if "faultkit.worlds.server" in p.cmdline()]
+    servers = [p for p in psutil.Process().children() if "faultkit.processes.server" in p.cmdline()]
     return [process for server in servers for process in server.children(recursive=True)]
 
 

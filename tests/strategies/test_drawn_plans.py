@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
 from faultkit import FaultPlan, strategies
-from faultkit.points import catalogue
+from faultkit.plan.points import catalogue
 from faultkit.strategies.sites import LOAD_ORDER, SAVE_ORDER, sites_of
 from tests.stuck import SECONDS_MAX
 

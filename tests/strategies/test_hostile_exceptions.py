@@ -9,8 +9,8 @@ import pytest
 from hypothesis import find, given
 
 from faultkit import FaultPlan, PlanError, Verdict, World, hostile, strategies
-from faultkit.actions import Action
 from faultkit.injection.errors import build, describe
+from faultkit.plan.actions import Action
 from faultkit.strategies.errors import ACTION_FAMILIES, ERROR_FAMILIES
 from tests.quality import engines
 

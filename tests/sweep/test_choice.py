@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from faultkit import PlanError
-from faultkit.points import catalogue
+from faultkit.plan.points import catalogue
 from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS, choose_actions, choose_places
 
 

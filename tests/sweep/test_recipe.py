@@ -11,8 +11,8 @@ import types
 import pytest
 
 from faultkit import FaultPlan, PlanError
-from faultkit.chosen import Chosen
-from faultkit.sweep.recipe import read_recipe
+from faultkit.runs.selection import Chosen
+from faultkit.sweep.replay_input import read_recipe
 from tests.stuck import SECONDS_MAX
 
 TEXT = "writer.write_data@1=raise(OSError, ENOSPC); writer.finish:after=delay(0.5)"

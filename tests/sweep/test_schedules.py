@@ -12,7 +12,7 @@ from faultkit import FaultPlan, PlanError, Verdict
 from faultkit.cli import main
 from faultkit.scenarios import ScenarioError, of_function
 from faultkit.sweep import Order, Schedules, sweep
-from faultkit.sweep.recipe import read_recipe
+from faultkit.sweep.replay_input import read_recipe
 
 NOTHING = FaultPlan()
 

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from faultkit import FaultPlan, PlanError, Verdict
-from faultkit.files import shim
+from faultkit.interception import shim
 from faultkit.scenarios import ScenarioError, of_function
 from faultkit.sweep import sweep
 

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from faultkit.worlds.channel import Channel, ChannelClosed, ChannelTimeout
-from faultkit.worlds.memory import MEMORY_BYTES, RankMemory, create_memory, records
+from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout
+from faultkit.processes.memory import MEMORY_BYTES, RankMemory, create_memory, records
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from faultkit.worlds.directories import OwnedDirectory
+from faultkit.processes.directories import OwnedDirectory
 
 
 def test_a_directory_is_one_s_own_until_it_is_closed(tmp_path):
@@ -23,8 +23,9 @@ def test_a_directory_is_one_s_own_until_it_is_closed(tmp_path):
 KILLED = """
     import os, signal, tempfile
     from faultkit import World
-    from faultkit.files import record, recording
-    from faultkit.worlds.directories import OwnedDirectory
+    from faultkit.recording import record
+    from faultkit.recording import recording
+    from faultkit.processes.directories import OwnedDirectory
 
     tempfile.tempdir = PLACE
     recording._places = lambda: (PLACE,)
@@ -62,8 +63,8 @@ def test_a_process_that_is_killed_at_once_leaves_none(script, tmp_path, action):
 def test_a_server_that_hears_of_it_only_after_the_end_removes_it_all_the_same(script, tmp_path):
     started = script(f"""
         import os, signal
-        from faultkit.worlds import client
-        from faultkit.worlds.directories import OwnedDirectory
+        from faultkit.processes import client
+        from faultkit.processes.directories import OwnedDirectory
         server = client.server()
         server.ready()
         os.kill(server.pid, signal.SIGSTOP)

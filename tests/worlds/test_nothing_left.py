@@ -13,7 +13,8 @@ import pytest
 import torch.distributed as dist
 
 from faultkit import Returned, World
-from faultkit.worlds import HarnessError, client, crew
+from faultkit.processes import client
+from faultkit.worlds import HarnessError, crew
 from tests.stuck import SECONDS_MAX
 
 RUNNING = """
@@ -67,7 +68,9 @@ def in_the_middle(script, tmp_path):
 
 def server_of(started):
     (server,) = [
-        p for p in psutil.Process(started.process.pid).children() if "faultkit.worlds.server" in p.cmdline()
+        p
+        for p in psutil.Process(started.process.pid).children()
+        if "faultkit.processes.server" in p.cmdline()
     ]
     return server
 
@@ -143,7 +146,7 @@ def test_a_program_that_is_killed_in_the_middle_of_a_run_leaves_nothing(in_the_m
 def test_a_program_that_is_killed_while_its_server_starts_leaves_nothing(script):
     started = script("""
         import os, signal
-        from faultkit.worlds import client
+        from faultkit.processes import client
         client.warm_up()
         os.kill(os.getpid(), signal.SIGKILL)
     """)
@@ -155,7 +158,7 @@ def test_a_program_that_is_killed_while_its_server_starts_leaves_nothing(script)
 def test_a_server_whose_client_ends_while_it_warms_up_removes_what_it_has_made(tmp_path):
     code = """
 import os, signal, sys
-from faultkit.worlds import server
+from faultkit.processes import server
 with server._own_directory(sys.argv[1]) as directory:
     open(os.path.join(directory, "of-a-save"), "w").close()
     print(os.listdir(sys.argv[1]) == [os.path.basename(directory)], flush=True)

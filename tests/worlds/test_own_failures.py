@@ -61,9 +61,9 @@ def fails_where_a_fault_is_performed(directory):
 
 
 def fails_after_the_function(directory):
-    from faultkit.worlds import residue
+    from faultkit.worlds import leaks
 
-    residue.left_since = None
+    leaks.left_since = None
 
 
 # -- the code under test fails, with the same types and words ----------------------------------------------------

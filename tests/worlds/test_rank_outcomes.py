@@ -16,7 +16,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from faultkit import Died, Raised, Returned, World
-from faultkit.worlds.outcomes import Untransportable
+from faultkit.runs.outcomes import Untransportable
 
 
 class OfThisModule(Exception):

@@ -20,7 +20,7 @@ from torch.distributed.checkpoint import state_dict_saver
 
 from faultkit import Verdict, World
 from faultkit.injection.session import current
-from faultkit.worlds import residue
+from faultkit.worlds import leaks
 
 KEPT = []  # by this module, so past the end of a run
 
@@ -130,7 +130,7 @@ def test_a_child_that_was_started_this_moment_has_its_arguments():
     try:
         for _ in range(20):
             with subprocess.Popen(["sleep", "60"]) as child:
-                found += residue._described(frozenset([child.pid])).values()
+                found += leaks._described(frozenset([child.pid])).values()
                 child.kill()
     finally:
         os.sched_setaffinity(0, processors)
@@ -224,9 +224,9 @@ def test_a_save_that_fails_leaves_nothing_in_the_stock_engine(pair, tmp_path, pl
 
 def test_looking_costs_little():
     def cost():
-        before = residue.snapshot()  # the first one imports
-        seconds = min(timeit.repeat(lambda: residue.left_since(residue.snapshot()), number=50, repeat=5)) / 50
-        return seconds, residue.left_since(before)
+        before = leaks.snapshot()  # the first one imports
+        seconds = min(timeit.repeat(lambda: leaks.left_since(leaks.snapshot()), number=50, repeat=5)) / 50
+        return seconds, leaks.left_since(before)
 
     with World(1) as world:
         seconds, left = world.run(cost).outcomes[0].value
@@ -235,15 +235,15 @@ def test_looking_costs_little():
 
 
 def test_a_descriptor_is_seen_whatever_number_it_takes():
-    before = residue.snapshot()
+    before = leaks.snapshot()
     read, write = os.pipe()
     try:
-        numbers = {int(words.partition(" ")[0]) for words in residue.left_since(before)["descriptors"]}
+        numbers = {int(words.partition(" ")[0]) for words in leaks.left_since(before)["descriptors"]}
     finally:
         os.close(read)
         os.close(write)
     assert numbers == {read, write}
-    assert residue.left_since(before) == {}
+    assert leaks.left_since(before) == {}
     assert sys.modules["tempfile"]._sys is sys  # only ranks are changed
 
 

@@ -15,7 +15,8 @@ import timeit
 import pytest
 
 from faultkit import World
-from faultkit.worlds import HarnessError, slots
+from faultkit.processes import slots
+from faultkit.worlds import HarnessError
 
 WAIT_SECONDS = 30.0
 
@@ -139,7 +140,7 @@ def _others(claim):
 
 def holder_in_another_process(directory, count):
     script = (
-        "import sys; from faultkit.worlds import slots; claim = slots.Claim('other', sys.argv[1])\n"
+        "import sys; from faultkit.processes import slots; claim = slots.Claim('other', sys.argv[1])\n"
         "claim.take(int(sys.argv[2])); print('holds', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faultkit.worlds import watcher
-from faultkit.worlds.memory import GroupState, ThreadState
-from faultkit.worlds.processes import Poll
-from faultkit.worlds.watcher import RankView, Watcher, stuck_ranks, waiting_texts
+from faultkit.processes.memory import GroupState, ThreadState
+from faultkit.processes.procfs import Poll
+from faultkit.worlds import deadlock_detector
+from faultkit.worlds.deadlock_detector import RankView, Watcher, stuck_ranks, waiting_texts
 
 TICK_SECONDS = 0.02
 CLOCK = (1, 0)  # CPU time of a process that sleeps
@@ -42,7 +42,7 @@ def seconds_until_hung(monkeypatch):
 
     def watch(*pictures, tick_seconds=TICK_SECONDS):
         now = [1000.0]
-        monkeypatch.setattr(watcher, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(deadlock_detector, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
         judge = Watcher()
         for index in range(int(2.0 / tick_seconds)):
             if judge.hangs(by_rank(*pictures[min(index, len(pictures) - 1)])):
@@ -133,7 +133,9 @@ UNPROVEN = {
 def test_what_is_not_proven_must_have_settled(seconds_until_hung, case):
     seconds = seconds_until_hung(UNPROVEN[case])
 
-    assert watcher.SETTLED_SECONDS <= seconds <= watcher.SETTLED_SECONDS + 2 * TICK_SECONDS
+    assert (
+        deadlock_detector.SETTLED_SECONDS <= seconds <= deadlock_detector.SETTLED_SECONDS + 2 * TICK_SECONDS
+    )
 
 
 def test_cpu_time_used_is_a_sign_of_life(seconds_until_hung):
@@ -147,7 +149,7 @@ def test_a_running_thread_is_a_sign_of_life(seconds_until_hung):
 
 def test_progress_starts_the_clock_again(seconds_until_hung):
     steps = [[blocked(0, sequence=step // 10 + 1), gone(1, "dead")] for step in range(60)]
-    assert seconds_until_hung(*steps) >= 50 * TICK_SECONDS + watcher.SETTLED_SECONDS
+    assert seconds_until_hung(*steps) >= 50 * TICK_SECONDS + deadlock_detector.SETTLED_SECONDS
 
 
 def test_looks_far_apart_prove_as_much(seconds_until_hung):
@@ -186,7 +188,7 @@ def call(kind="gather", sequence=1, label="", group="0", thread=7):
 def test_a_rank_that_waits_for_its_own_thread_hangs_with_what_that_waits_for(seconds_until_hung):
     views = [waiting(0, call("allreduce")), gone(1)]
 
-    assert watcher.SETTLED_SECONDS <= seconds_until_hung(views) <= 0.3
+    assert deadlock_detector.SETTLED_SECONDS <= seconds_until_hung(views) <= 0.3
     assert waiting_texts(by_rank(*views)) == {
         0: "for its thread in allreduce, for rank 1, which raised ValueError before it"
     }

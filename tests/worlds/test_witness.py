@@ -7,7 +7,7 @@ import os
 import pytest
 
 from faultkit import World
-from faultkit.worlds import witness
+from faultkit.worlds import observers
 
 
 def pid():
@@ -22,11 +22,11 @@ def one_rank():
 
 def test_runs_are_seen_with_what_ran_until_the_block_is_left(one_rank):
     seen, outer = [], []
-    with witness.witnessed(outer.append):
-        with witness.witnessed(seen.append):
+    with observers.witnessed(outer.append):
+        with observers.witnessed(seen.append):
             run = one_rank.run(max, 1, 2, may_not_fire=True)
         one_rank.run(pid)
-    assert seen == [witness.Witnessed(one_rank, run, max, (1, 2), {})]
+    assert seen == [observers.Witnessed(one_rank, run, max, (1, 2), {})]
     assert [one.function for one in outer] == [max, pid]
 
 

@@ -11,12 +11,13 @@ process (`host`, `runs`) forked from the same server as ranks are, so the caller
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from faultkit._lazy import attach
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from faultkit.worlds.simulated.determinism import Comparison, compare, first_difference
     from faultkit.worlds.simulated.exploration import Exploration, explore
-    from faultkit.worlds.simulated.orders import NotSimulatedError, Schedule, ScheduleError, Simulation
+    from faultkit.worlds.simulated.messages import NotSimulatedError, Schedule, ScheduleError, Simulation
 
 __all__ = [
     "Comparison",
@@ -30,22 +31,16 @@ __all__ = [
     "first_difference",
 ]
 
-_MODULES = {
-    "Comparison": "determinism",
-    "Exploration": "exploration",
-    "NotSimulatedError": "orders",
-    "Schedule": "orders",
-    "ScheduleError": "orders",
-    "Simulation": "orders",
-    "compare": "determinism",
-    "explore": "exploration",
-    "first_difference": "determinism",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+if not TYPE_CHECKING:  # else every misspelt name would type-check
+    _HOMES = {
+        "Comparison": "faultkit.worlds.simulated.determinism",
+        "Exploration": "faultkit.worlds.simulated.exploration",
+        "NotSimulatedError": "faultkit.worlds.simulated.messages",
+        "Schedule": "faultkit.worlds.simulated.messages",
+        "ScheduleError": "faultkit.worlds.simulated.messages",
+        "Simulation": "faultkit.worlds.simulated.messages",
+        "compare": "faultkit.worlds.simulated.determinism",
+        "explore": "faultkit.worlds.simulated.exploration",
+        "first_difference": "faultkit.worlds.simulated.determinism",
+    }
+    __getattr__, __dir__ = attach(__name__, _HOMES)

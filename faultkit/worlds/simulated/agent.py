@@ -1,4 +1,4 @@
-"""The launcher of simulated ranks: once one has failed it ends the others, as `faultkit.worlds.launcher` says.
+"""The launcher of simulated ranks: once one has failed it ends the others, as `faultkit.runs.launcher` says.
 
 The same in the same order as on processes, on the simulated clock: SIGTERM once nobody can go on or the grace is
 over, with the handler of a rank that has one, then SIGKILL.  Left out: a rank that computes for ever hears no signal;
@@ -10,10 +10,10 @@ from __future__ import annotations
 import signal
 import time
 
-from faultkit.worlds.launcher import GRACE_SECONDS, LAUNCHER, NONE, TERMINATION_SECONDS
-from faultkit.worlds.simulated import hooks, views
-from faultkit.worlds.simulated.ranks import Rank
-from faultkit.worlds.simulated.scheduler import NANOSECONDS, Scheduler
+from faultkit.runs.launcher import GRACE_SECONDS, LAUNCHER, NONE, TERMINATION_SECONDS
+from faultkit.worlds.simulated import injection_adapter, wait_reasons
+from faultkit.worlds.simulated.core.ranks import Rank
+from faultkit.worlds.simulated.core.scheduler import NANOSECONDS, Scheduler
 
 __all__ = ["end_peers", "keep"]
 
@@ -34,7 +34,7 @@ def end_peers(
     left = [rank for rank in ranks if not rank.is_through and rank.state in ("running", "frozen")]
     if launcher == NONE or not left or not any(_has_failed(rank) for rank in ranks):
         return is_over
-    texts = views.texts_of(ranks)
+    texts = wait_reasons.texts_of(ranks)
     for rank in left:
         rank.ended = LAUNCHER, texts.get(rank.number, "")
     if not is_over:  # somebody has the turn and gives it to nobody
@@ -44,15 +44,15 @@ def end_peers(
     handling = [rank for rank in left if _handler(rank) is not signal.SIG_DFL]
     for rank in left:
         if rank not in handling:
-            hooks.bury(rank, signal.SIGTERM.name, None)
+            injection_adapter.bury(rank, signal.SIGTERM.name, None)
     for rank in handling:
-        hooks.send_signal(rank, signal.SIGTERM)
+        injection_adapter.send_signal(rank, signal.SIGTERM)
     scheduler.limit_ns = scheduler.now_ns + int(TERMINATION_SECONDS * NANOSECONDS)
     scheduler.grace_ns = None
     is_over = not handling or scheduler.go(real_deadline - time.monotonic())
     for rank in handling:
         if not rank.is_through:
-            hooks.bury(rank, signal.SIGKILL.name, None)
+            injection_adapter.bury(rank, signal.SIGKILL.name, None)
     scheduler.reached_limit = False
     return is_over
 

@@ -16,8 +16,8 @@ import msgspec
 from faultkit.plan import FaultPlan
 
 if TYPE_CHECKING:
-    from faultkit.worlds.outcomes import Event
-    from faultkit.worlds.run import Run
+    from faultkit.runs.outcomes import Event
+    from faultkit.runs.run import Run
     from faultkit.worlds.world import World
 
 __all__ = ["Comparison", "compare", "first_difference"]

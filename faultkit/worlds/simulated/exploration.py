@@ -1,9 +1,9 @@
 """Every schedule of a small case: walks the tree of decisions, leaving out orders that cannot matter.
 
-Each run follows a prefix of decisions and then takes the first way; every other way at each of its decisions is a
-run still to be made.  Sleep sets (Godefroid, Partial-Order Methods for the Verification of Concurrent Systems, 1996)
-leave out a way whose order with what happened since makes no difference (`faultkit.worlds.simulated.independence`),
-so of all equivalent schedules one is run.
+Each run follows a prefix of decisions and then takes the first way; every other way at each of its decisions is a run
+still to be made.  Sleep sets (Godefroid, Partial-Order Methods for the Verification of Concurrent Systems, 1996) leave
+out a way whose order with what happened since makes no difference (`faultkit.worlds.simulated.core.independence`), so
+of all equivalent schedules one is run.
 
 Promises.  `Exploration.is_complete` is true only if every schedule was run or is equivalent to one that was, in the
 sense of that module.  Left out: the values that a program draws or is given, and what it does to shared files.
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from faultkit.plan import FaultPlan
-from faultkit.worlds.simulated.orders import Schedule
+from faultkit.worlds.simulated.messages import Schedule
 
 if TYPE_CHECKING:
-    from faultkit.worlds.run import Run
+    from faultkit.runs.run import Run
     from faultkit.worlds.world import World
 
 __all__ = ["Exploration", "explore", "walk"]

@@ -17,9 +17,9 @@ import sys
 import traceback
 from typing import Any
 
-from faultkit.worlds import modules
+from faultkit.processes import module_finder
+from faultkit.processes.channel import Channel, ChannelClosed
 from faultkit.worlds import rank as process
-from faultkit.worlds.channel import Channel, ChannelClosed
 from faultkit.worlds.rank import RankSpec
 
 __all__ = ["main", "prepare"]
@@ -27,9 +27,10 @@ __all__ = ["main", "prepare"]
 
 def prepare() -> None:
     """Import, in the fork server, what every host needs; nothing is changed there yet."""
-    from faultkit.worlds.simulated import patching, runs
+    from faultkit.worlds.simulated import runs
+    from faultkit.worlds.simulated.process import concurrency_patches
 
-    assert patching and runs
+    assert concurrency_patches and runs
 
 
 def main(
@@ -67,14 +68,15 @@ def main(
 
 
 def _serve(spec: RankSpec, channel: Channel) -> int:
-    from faultkit.worlds.simulated import patching, runs
+    from faultkit.worlds.simulated import runs
+    from faultkit.worlds.simulated.process import concurrency_patches
 
-    modules.install(spec.modules)
+    module_finder.install(spec.modules)
     sys.path[:] = spec.path
     process._set_environment(spec.environment, spec)
     with contextlib.suppress(OSError):
         os.chdir(spec.directory)
-    patching.install()
+    concurrency_patches.install()
     runs.install()
     gc.disable()  # finalizers run at fixed places, or two runs would differ
     gc.freeze()

@@ -6,8 +6,8 @@ its own and no limits.  Imports no torch: a plan is refused before anything star
 
 from __future__ import annotations
 
+from faultkit.messages import PlanError
 from faultkit.plan import Fault, FaultPlan
-from faultkit.wording import PlanError
 
 __all__ = ["can_carry", "require_carried"]
 

@@ -14,34 +14,31 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from faultkit.hooks import collectives
 from faultkit.injection.errors import describe
-from faultkit.worlds import collectives, idleness, modules, transport
+from faultkit.processes import idleness, module_finder, serialization
 from faultkit.worlds import rank as process
-from faultkit.worlds.simulated import (
-    agent,
+from faultkit.worlds.simulated import agent, injection_adapter, wait_reasons
+from faultkit.worlds.simulated.core import rebinding, refusals
+from faultkit.worlds.simulated.core.policies import Choices, Priorities
+from faultkit.worlds.simulated.core.ranks import Rank
+from faultkit.worlds.simulated.core.scheduler import OVER, Scheduler
+from faultkit.worlds.simulated.messages import SimulatedCall, Simulation
+from faultkit.worlds.simulated.network import c10d_state, process_group
+from faultkit.worlds.simulated.network.store import Values
+from faultkit.worlds.simulated.network.wire import Network
+from faultkit.worlds.simulated.process import (
     alarms,
+    child_environment,
     children,
-    collecting,
-    hooks,
-    identity,
-    inheritance,
+    cpu_affinity,
+    gc_control,
     isolation,
+    leaks,
     module_locks,
     output,
-    process_group,
-    processor,
-    refusals,
-    replacing,
-    residue,
-    torch_state,
-    views,
+    thread_identity,
 )
-from faultkit.worlds.simulated.network import Network
-from faultkit.worlds.simulated.orders import SimulatedCall, Simulation
-from faultkit.worlds.simulated.policies import Choices, Priorities
-from faultkit.worlds.simulated.ranks import Rank
-from faultkit.worlds.simulated.scheduler import OVER, Scheduler
-from faultkit.worlds.simulated.store import Values
 
 __all__ = ["carry_out", "install"]
 
@@ -57,18 +54,18 @@ SMALL_FROM = 1025  # ranks: more than 8 GiB of addresses is more than some machi
 
 def install() -> None:
     """Once, in the host: torch.distributed and the injection learn to tell ranks apart."""
-    torch_state.install()
+    c10d_state.install()
     collectives.attach(_Labels())  # type: ignore[arg-type]
-    hooks.install()
+    injection_adapter.install()
     alarms.install()
     isolation.install()
-    collecting.install()
+    gc_control.install()
     children.install()
-    inheritance.install()
-    residue.install()
-    processor.install()
+    child_environment.install()
+    leaks.install()
+    cpu_affinity.install()
     refusals.install()
-    replacing.sweep()
+    rebinding.sweep()
     module_locks.divide(list(sys.modules.values()))
 
 
@@ -83,7 +80,7 @@ class _Labels:
 
 def carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -> None:
     """Run the call on all ranks, answer, and then clear up, while the parent judges what it got."""
-    with processor.kept():
+    with cpu_affinity.kept():
         _carry_out(order, answer)
     gc.collect(2 if gc.get_count()[1] >= YOUNG_COUNT else 0)  # nobody is under way here
 
@@ -91,23 +88,25 @@ def carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) ->
 def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -> None:
     cpu_seconds = time.process_time()
     call, size = order.call, order.size
-    modules.install(call.modules)
+    module_finder.install(call.modules)
     policy: Any = Priorities(call.seed, size) if order.schedule is None else Choices(order.schedule)
     scheduler = Scheduler(policy, limit_ns=int(order.limit_seconds * 1e9), tick_ns=max(1, TICK_NS // size))
     agent.keep(order.launcher, scheduler)
-    network = Network(lambda rank, name: hooks.bury(rank, name, None))
+    network = Network(lambda rank, name: injection_adapter.bury(rank, name, None))
     process_group.use(network)
     values = Values()
     ranks = [Rank(number, size, scheduler) for number in range(size)]
     for rank in ranks:
-        rank.network, rank.values, rank.world = network, values, torch_state.RankWorld()
+        rank.network, rank.values, rank.world = network, values, c10d_state.RankWorld()
     scheduler.on_switch = isolation.switch
     threading.stack_size(SMALL_STACK_BYTES if size >= SMALL_FROM else STACK_BYTES)
     path = list(sys.path)
     sys.path[:] = call.path
     state = isolation.State(call, ranks)
-    residue.begin()
-    armed = hooks.Armed(call.plan, ranks, is_content_wanted=call.is_content_wanted, place=call.place)
+    leaks.begin()
+    armed = injection_adapter.Armed(
+        call.plan, ranks, is_content_wanted=call.is_content_wanted, place=call.place
+    )
     try:
         shared = _Shared(order, values, tuple(range(size)))
         for rank in ranks:
@@ -116,7 +115,7 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
         finished = _attempts(order, scheduler, ranks)
         program_seconds = time.process_time() - began - scheduler.own_seconds
         if finished:
-            residue.record_left(ranks, scheduler)
+            leaks.record_left(ranks, scheduler)
         simulation = Simulation(
             seed=call.seed,
             seconds=scheduler.now_ns / 1e9,
@@ -188,35 +187,35 @@ class _Body:
 
     def __call__(self) -> None:
         rank, call = self._rank, self._shared.order.call
-        identity.adopt_main_thread(rank)
+        thread_identity.adopt_main_thread(rank)
         session = rank.session
         assert session is not None
         session.adopt_thread()
         leave: int | None = None
         try:
-            hooks.set_alarms(rank)
+            injection_adapter.set_alarms(rank)
             if self._shared.order.backend:
-                torch_state.form_default_group(
+                c10d_state.form_default_group(
                     rank, self._shared.values, self._shared.timeout, self._shared.numbers, self._shared.places
                 )
-            work = [transport.load_call(call.body)]
+            work = [serialization.load_call(call.body)]
             leave = self._attempt(work)
             for number in range(1, call.attempts_after + 1):
                 if leave is not None or not self._pause():
                     break
                 if number == 1 and call.then is not None:
-                    work[0] = transport.load_call(call.then)
+                    work[0] = serialization.load_call(call.then)
                 session.spent = True
                 session.record("again", number=number)
                 leave = self._attempt(work)
             work.clear()
         except BaseException as error:
-            rank.results.append(("raised", transport.encode_exception(error, describe(error))))
+            rank.results.append(("raised", serialization.encode_exception(error, describe(error))))
         session.closed = True
         rank.state, rank.is_through = "finished", True
         self._shared.is_through(rank.scheduler)
         if leave is not None:
-            hooks.end_rank(rank, None, leave)
+            injection_adapter.end_rank(rank, None, leave)
 
     def _attempt(self, work: list[Any]) -> int | None:
         rank = self._rank
@@ -236,7 +235,7 @@ def _result(ranks: list[Rank], scheduler: Scheduler, simulation: Simulation) -> 
     frames = sys._current_frames()
     for rank in ranks:
         output.collect(rank)
-    texts = views.texts_of(ranks)
+    texts = wait_reasons.texts_of(ranks)
     attempts: dict[int, list[tuple[str, Any]]] = {}
     for rank in ranks:
         ends = attempts[rank.number] = list(rank.results)
@@ -247,7 +246,7 @@ def _result(ranks: list[Rank], scheduler: Scheduler, simulation: Simulation) -> 
         if rank.exit is not None:
             ends.append(("died", (*rank.exit, "", *rank.ended)))
         else:
-            ends.append(("hung", (views.stack_of(rank, frames), texts.get(rank.number, ""))))
+            ends.append(("hung", (wait_reasons.stack_of(rank, frames), texts.get(rank.number, ""))))
     return {
         "attempts": attempts,
         "logs": {rank.number: bytes(rank.log) for rank in ranks},

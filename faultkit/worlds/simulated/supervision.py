@@ -7,14 +7,15 @@ import select
 import time
 from typing import Any
 
-from faultkit.worlds import launcher, transport
-from faultkit.worlds.channel import ChannelClosed
-from faultkit.worlds.client import HarnessError
+from faultkit.processes import serialization
+from faultkit.processes.channel import ChannelClosed
+from faultkit.processes.client import HarnessError
+from faultkit.runs import launcher
+from faultkit.runs.outcomes import Died, Hung, Outcome
+from faultkit.runs.run import Run
 from faultkit.worlds.crew import Crew, exit_words
-from faultkit.worlds.outcomes import Died, Hung, Outcome
 from faultkit.worlds.rank import Call
-from faultkit.worlds.run import Run
-from faultkit.worlds.simulated.orders import NotSimulatedError, Schedule, SimulatedCall, Simulation
+from faultkit.worlds.simulated.messages import NotSimulatedError, Schedule, SimulatedCall, Simulation
 from faultkit.worlds.stacks import shorten
 
 __all__ = ["SimulatedSupervision", "supervise"]
@@ -138,4 +139,4 @@ def _outcome(message: tuple[str, Any]) -> Outcome:
         return Hung(*content)
     if kind == "died":
         return Died(*content)
-    return transport.decode_outcome(message)
+    return serialization.decode_outcome(message)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from faultkit.scripts import Job
+from faultkit.crash.scripts import Job
 from faultkit.strategies import dcp_manager, replay_history
 
 SCRIPT = """

@@ -12,8 +12,8 @@ import msgspec
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
+from faultkit.history import managers as shipped
 from faultkit.strategies import dcp_manager, renaming_manager
-from faultkit.strategies.history import managers as shipped
 
 __all__ = ["DEFECTS", "forgetful", "refusing"]
 

@@ -14,9 +14,9 @@ from hypothesis.errors import InvalidArgument
 from hypothesis.stateful import run_state_machine_as_test
 
 from faultkit import World
+from faultkit.history.draw import HISTORY_RULES
+from faultkit.history.worlds import PRELOADED
 from faultkit.strategies import Manager, checkpoint_history, dcp_manager, renaming_manager, replay_history
-from faultkit.strategies.history.draw import HISTORY_RULES
-from faultkit.strategies.history.worlds import PRELOADED
 from tests.strategies.history.managers import DEFECTS, forgetful, refusing
 
 FAILS = "raise(ValueError)"

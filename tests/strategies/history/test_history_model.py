@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from faultkit.strategies.history.judge import judge_restart
-from faultkit.strategies.history.model import (
+from faultkit.history.judge import judge_restart
+from faultkit.history.model import (
     Model,
     Refusal,
     Version,
@@ -16,10 +16,10 @@ from faultkit.strategies.history.model import (
     may_refuse,
     settle,
 )
-from faultkit.strategies.history.ranks import Came
-from faultkit.strategies.history.state import BLANK, LEAVES, STEP, Part, content, spans
-from faultkit.strategies.history.steps import Step, read_history, read_step
-from faultkit.worlds.outcomes import Died, ErrorRecord, Hung, Raised, Returned
+from faultkit.history.ranks import Came
+from faultkit.history.state import BLANK, LEAVES, STEP, Part, content, spans
+from faultkit.history.steps import Step, read_history, read_step
+from faultkit.runs.outcomes import Died, ErrorRecord, Hung, Raised, Returned
 
 FIRST, SECOND, THIRD = Version(1, 1), Version(2, 2), Version(3, 3)
 AGAIN = Version(1, 2)  # step 1 saved once more

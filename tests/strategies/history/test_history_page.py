@@ -8,10 +8,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from faultkit.strategies.history.draw import HISTORY_RULES
-from faultkit.strategies.history.managers import Manager
-from faultkit.strategies.history.model import Refusal
-from faultkit.strategies.history.steps import WORDS
+from faultkit.history.draw import HISTORY_RULES
+from faultkit.history.managers import Manager
+from faultkit.history.model import Refusal
+from faultkit.history.steps import WORDS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "checkpoint-history.md").read_text(encoding="utf-8")
 

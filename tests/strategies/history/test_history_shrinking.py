@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from faultkit.strategies.history.shrink import smallest
-from faultkit.strategies.history.steps import read_history
+from faultkit.history.shrink import smallest
+from faultkit.history.steps import read_history
 
 SAVE_SITES = (
     ("storage.prepare_local_plan", "before"),

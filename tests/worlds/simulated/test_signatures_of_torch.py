@@ -23,12 +23,19 @@ from torch.distributed.checkpoint import (
 )
 
 from faultkit import FaultPlan
+from faultkit.hooks import collectives
+from faultkit.hooks.patches import Patches
 from faultkit.injection import engine
 from faultkit.injection.objects import Objects
-from faultkit.injection.patches import Patches
 from faultkit.injection.session import Session
-from faultkit.worlds import collectives
-from faultkit.worlds.simulated import data_parallel, opened_stores, process_group, store, torch_state, works
+from faultkit.worlds.simulated.network import (
+    c10d_state,
+    data_parallel,
+    opened_stores,
+    process_group,
+    store,
+    works,
+)
 
 # What torch has and a stand-in inherits: what asks for another device or for hooks, what is C++'s own, what is new.
 LEFT_OUT = {
@@ -182,7 +189,7 @@ def test_a_group_whose_members_are_to_change_is_refused():
 
 def test_a_rank_has_all_that_torch_keeps_for_a_process():
     names = {name for name, value in vars(distributed_c10d._World).items() if isinstance(value, property)}
-    assert "pg_map" in names and names <= set(dir(torch_state.RankWorld()))
+    assert "pg_map" in names and names <= set(dir(c10d_state.RankWorld()))
 
 
 def test_each_call_of_a_group_that_gives_a_work_is_watched():

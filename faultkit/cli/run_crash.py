@@ -1,0 +1,197 @@
+"""``faultkit crash`` and ``faultkit damage`` for somebody who waits: report, files, an exit status for all there is.
+
+Promises.  What can be known to be wrong is said before anything starts.  Exit status: 0 nothing was found, 1 a
+violation (or damage that no load notices), 2 bad input, 3 the harness failed, 130 interrupted by Ctrl-C, SIGTERM or
+SIGHUP: what was found by then is told and written.  Left out: the arguments (`faultkit.cli.crash`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from faultkit import endings
+from faultkit.cli.crash_options import (
+    crash_work,
+    require_files,
+    require_numbers,
+    scenario_of,
+    scenario_text,
+    world_of,
+)
+from faultkit.cli.run_sweep import BROKEN, HELD, Mistake, say
+from faultkit.messages import printable
+
+__all__ = ["attended_crash", "attended_damage", "replay_crash"]
+
+
+def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
+    """Explore the scenario or the command `work`, show what was found and write it; the exit status."""
+    explore, source = crash_work(work, options)
+    found, status = _carried_out_so_far(explore)
+    if found is None:
+        return status
+    stream = sys.stderr if options["json_path"] == "-" else sys.stdout
+    print(printable(found.text()), file=stream)
+    if "job" in source and not (source["job"].results or source["job"].values):
+        print("(no --result and no --value: only the exit status of the resumption was judged)", file=stream)
+    _write(options["json_path"], found.to_json() + "\n")
+    if options["report_path"]:
+        from faultkit.report.crash_page import as_html
+
+        _write(options["report_path"], as_html(found))
+    if options["keep"] and found.findings:
+        from faultkit.repro import crash_file
+
+        _write(options["keep"], crash_file.keep(found, **source))
+        print(f"replay: {crash_file.replay_command(options['keep'], **source)}", file=stream)
+    return status or (BROKEN if found.findings else HELD)
+
+
+def attended_damage(text: str, options: dict[str, Any]) -> int:
+    """Survey the damage to a checkpoint, show the table and write it; the exit status."""
+    from faultkit import damage
+    from faultkit.damage.survey import BUILT_IN
+    from faultkit.messages import listed, nearest, seen
+
+    require_files(options)
+    require_numbers(options)
+    actions: list[str] = []
+    for pattern in options["actions"] or ("*",):
+        matching = fnmatch.filter(damage.ACTIONS, pattern)
+        if not matching:
+            raise Mistake(
+                f"no action matches {seen(pattern)}; actions are {listed(damage.ACTIONS)}"
+                f"{nearest(pattern, damage.ACTIONS)}"
+            )
+        actions += [action for action in matching if action not in actions]
+    name, comma, chosen = scenario_text(text, BUILT_IN).partition(",")
+    scenario = scenario_of(f"{BUILT_IN.get(name, name)}{comma}{chosen}")
+    timeout = {"timeout_seconds": options["timeout"]} if options["timeout"] is not None else {}
+    world = world_of(options["world_size"], 2)
+
+    def survey(**more: Any) -> damage.Survey:
+        return damage.survey(
+            scenario, world=world, actions=actions, samples=options["samples"],
+            seed=options["seed"], workers=options["jobs"], **timeout, **more,
+        )  # fmt: skip
+
+    found, status = _carried_out_so_far(survey)
+    if found is None:
+        return status
+    stream = sys.stderr if options["json_path"] == "-" else sys.stdout
+    print(printable(found.text()), file=stream)
+    _write(options["json_path"], found.to_json())
+    if options["report_path"]:
+        from faultkit.report.damage_page import as_html
+
+        _write(options["report_path"], as_html(found))
+    return status or (HELD if found.held else BROKEN)
+
+
+def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
+    """Make the finding `number` (from 1) of the file at `path` in the directory `into`, and judge it again.
+
+    What the file names is run only where it is `trusted`.
+    """
+    from faultkit import crash
+    from faultkit.messages import printable
+    from faultkit.repro.crash_file import Kept, read_file
+
+    try:
+        kept: Kept = read_file(path)
+    except OSError as error:
+        raise Mistake(f"{path} cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise Mistake(f"{path} holds more than this machine has memory for") from None
+    except ValueError as error:
+        raise Mistake(f"{path} holds no kept violations: {error}") from None
+    if not 1 <= number <= len(kept.findings):
+        raise Mistake(f"--finding must be from 1 to {len(kept.findings)} for this file (got {number})")
+    directory = Path(into)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise Mistake(f"--into must name a directory that is empty or not there (got {into!r})")
+    if kept.would_run and not trusted:
+        raise Mistake(
+            f"{path} would run {kept.would_run}, on files that it holds: say --trust if you trust who wrote it"
+        )
+    finding = kept.findings[number - 1]
+    state = finding.state()
+    try:
+        state.write_to(directory)
+    except OSError as error:
+        raise Mistake(f"{error.filename or into} cannot be written: {error.strerror}") from None
+    print(printable(finding.text))
+    print(f"\nthe state is in {directory}")
+    if kept.would_run and ":" in kept.scenario:
+        sys.path.insert(0, os.getcwd())
+
+    def judge() -> Any:
+        scenario = kept.to_scenario()
+        with crash.Judge(scenario, workers=1, timeout_seconds=kept.timeout_seconds) as judging:
+            judging.expect(kept.new, kept.old)
+            return judging.judge(state).held_to(state.witness)
+
+    with endings.in_order():
+        judgement = _carried_out(judge)
+    if isinstance(judgement, int):
+        return judgement
+    again = judgement.verdict == finding.verdict
+    told = ": ".join(part for part in (judgement.type_name, judgement.message or judgement.detail) if part)
+    print(
+        printable(f"loaded again: {judgement.verdict}{f': {told}' if told else ''}")
+        + ("" if again else "  (it was another)")
+    )
+    return BROKEN if judgement.verdict not in finding.allowed else HELD
+
+
+def _carried_out_so_far(work: Callable[..., Any]) -> tuple[Any, int]:
+    """What `work` gives, or had found when it was interrupted, with the exit status that follows if it is not 0.
+
+    None where there is nothing.
+    """
+    by_then: list[Any] = []
+    with endings.in_order():
+        found = _carried_out(lambda: work(on_interrupt=by_then.append))
+    if not isinstance(found, int):
+        return found, HELD
+    return (by_then[0] if by_then else None), found
+
+
+def _carried_out(work: Callable[[], Any]) -> Any:
+    """What `work` gives, or the exit status where it could not be done."""
+    from faultkit.cli.run_sweep import fail
+    from faultkit.crash.scenario import ScenarioError
+    from faultkit.recording import RecordingError
+
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return endings.tell()
+    except (ScenarioError, RecordingError) as error:
+        status = say(str(error), 2)
+        if story := getattr(error, "story", ""):
+            click.echo(f"\n{printable(story)}", err=True)
+        return status
+    except Exception as error:
+        return fail(error)
+
+
+def _write(path: str | None, content: str | bytes) -> None:
+    if path is None:
+        return
+    if path == "-" and isinstance(content, str):
+        sys.stdout.write(content)
+        return
+    from faultkit.report.output import write_whole
+
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise Mistake(f"{path} cannot be written: {error.strerror}") from None

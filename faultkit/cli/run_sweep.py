@@ -1,0 +1,207 @@
+"""A sweep for somebody who waits for it: progress, report and files, and an exit status for whatever happens.
+
+Promises.  What can be known to be wrong is said before anything starts.  Ctrl-C, SIGTERM and SIGHUP end the ranks
+in order, and what was done by then is reported and written (`faultkit.endings`).  Left out: the arguments of
+the commands (`faultkit.cli`) and how a report looks (`faultkit.report`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faultkit import endings
+from faultkit.endings import INTERRUPTED
+from faultkit.messages import printable, seen
+
+if TYPE_CHECKING:
+    from faultkit.plan import FaultPlan
+    from faultkit.sweep import Progress
+
+__all__ = [
+    "BROKEN",
+    "HELD",
+    "INTERRUPTED",
+    "USAGE",
+    "Mistake",
+    "attended_sweep",
+    "fail",
+    "require_types",
+    "say",
+]
+
+HELD, BROKEN, USAGE, HARNESS = 0, 1, 2, 3
+HARNESS_HINT = (
+    "No verdict follows from this. Try --kind fresh, or fewer ranks and jobs; "
+    "FAULTKIT_TRACEBACK=1 shows where it happened."
+)
+
+
+class Mistake(click.ClickException):
+    """Bad usage or bad input: one line."""
+
+    exit_code = USAGE
+
+
+def attended_sweep(
+    scenario_text: str,
+    *,
+    world_size: int,
+    kind: str,
+    timeout: float,
+    json_path: str | None,
+    report_path: str | None,
+    plans: list[FaultPlan] | None,
+    launcher: str | None = None,
+    stories: bool = False,
+    **choices: Any,
+) -> int:
+    """Run a sweep, show it, write what is to be written; the exit status."""
+    from faultkit.report import output
+    from faultkit.worlds import World
+    from faultkit.worlds.arguments import require_launcher
+    from faultkit.worlds.simulated.plans import require_carried
+
+    if refusal := output.refusal(json_path, report_path):
+        raise Mistake(refusal)
+    try:
+        if launcher is not None:
+            require_launcher(launcher)
+        # starts nothing, and says what is wrong; kind auto needs processes, too, for what it confirms
+        for seed in {choices.get("seed", 0), *(order.seed for order in choices.get("orders") or ())}:
+            World(world_size, kind="fresh" if kind == "auto" else kind, timeout=timeout, seed=seed)
+    except ValueError as error:
+        raise Mistake(str(error).removeprefix("World: ")) from None
+    for plan in plans or ():
+        plan.validate_for(world_size)
+        if kind == "simulated":
+            require_carried(plan)
+    scenario = _scenario(scenario_text, world_size)
+
+    from faultkit.sweep import sweep as run_sweep
+
+    shown: list[Progress] = []
+    status = None
+    with endings.in_order():
+        try:
+            with output.progress_bar() as advance:
+
+                def on_progress(progress: Progress) -> None:
+                    shown[:] = [progress]
+                    advance(progress)
+
+                journal = run_sweep(
+                    scenario,
+                    world=world_size,
+                    kind=kind,
+                    launcher=launcher,
+                    timeout=timeout,
+                    plans=plans,
+                    stories=stories,
+                    on_progress=on_progress,
+                    **choices,
+                )
+        except KeyboardInterrupt:
+            status = endings.tell()
+        except Exception as error:
+            if not shown:
+                raise
+            status = fail(error)
+    if status is not None:
+        if not shown or not shown[0].done_count:
+            return status
+        journal = shown[0].journal()
+    try:
+        # first, since whoever reads the report may stop reading
+        output.write(journal, json_path, report_path)
+    except OSError as error:
+        output.show(journal, stories=stories, to_stderr=json_path == "-")
+        raise Mistake(f"{error.filename} cannot be written: {error.strerror}") from None
+    output.show(journal, stories=stories, to_stderr=json_path == "-")
+    if status is not None:
+        return status
+    return HELD if journal.held else BROKEN
+
+
+def require_types(allow: tuple[str, ...]) -> None:
+    """Raises Mistake for an ``--allow`` that names no type of a module; imports nothing."""
+    from faultkit.importing import has_module
+
+    if allow:
+        sys.path.insert(0, os.getcwd())
+    for entry in allow:
+        module, colon, name = entry.partition(":")
+        if not (colon and name and has_module(module)):
+            raise Mistake(
+                f"--allow must name a type as module:Name, and there is no module for {seen(entry)}"
+            )
+
+
+def _scenario(text: str, world_size: int) -> Any:
+    """The scenario; its module may lie in the current directory.  Ranks are on their way then."""
+    from faultkit.processes import client
+    from faultkit.scenarios import ScenarioError, get, options_of
+    from faultkit.torch_versions import require_torch
+
+    require_torch()
+    try:
+        if ":" in options_of(text)[0]:
+            sys.path.insert(0, os.getcwd())
+        with _warmed_up_beside_torch():
+            scenario = get(text)
+        scenario.validate_for(world_size)
+    except ScenarioError as error:
+        raise Mistake(str(error)) from None
+    client.warm_up()
+    return scenario
+
+
+@contextlib.contextmanager
+def _warmed_up_beside_torch() -> Iterator[None]:
+    """Where a module imports torch meanwhile, the fork server does so at the same time."""
+    from faultkit.processes import client
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+            if name == "torch":
+                client.warm_up()
+
+    sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(Finder)  # type: ignore[arg-type]
+
+
+def fail(error: Exception) -> int:
+    """Tell an error that is the user's, the harness's, or ours."""
+    from faultkit.messages import PlanError
+    from faultkit.scenarios import ScenarioError
+    from faultkit.torch_versions import TorchVersionError
+    from faultkit.worlds import HarnessError, TransportError
+
+    if os.environ.get("FAULTKIT_TRACEBACK"):
+        import traceback
+
+        traceback.print_exc()
+    if isinstance(error, ScenarioError):
+        status = say(str(error), USAGE)
+        if error.story:
+            click.echo(f"\n{printable(error.story)}", err=True)
+        return status
+    if isinstance(error, PlanError | TransportError | TorchVersionError):
+        return say(str(error), USAGE)
+    if isinstance(error, HarnessError):
+        return say(f"the harness failed: {error}\n{HARNESS_HINT}", HARNESS)
+    return say(f"the harness failed: {type(error).__name__}: {error}\n{HARNESS_HINT}", HARNESS)
+
+
+def say(message: str, status: int) -> int:
+    click.echo(f"faultkit: {printable(message)}", err=True)
+    return status

@@ -1,0 +1,360 @@
+"""``faultkit sweep`` and ``faultkit replay``: their options, and what can be known to be wrong before anything starts.
+
+Left out: running them for somebody who waits (`faultkit.cli.run_sweep`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faultkit.cli.run_sweep import Mistake, attended_sweep, require_types
+from faultkit.messages import seen as shown
+
+if TYPE_CHECKING:
+    from faultkit.sweep import Order
+    from faultkit.sweep.replay_input import Recipe
+
+__all__ = ["replay", "sweep"]
+
+DIGITS_MAX = 18  # of a thread's number
+
+_WORLD_OPTIONS = (
+    click.option("--world", "world_size", type=int, metavar="N", help="Ranks of the world.  [default: 4]"),
+    click.option(
+        "--kind",
+        metavar="KIND",
+        help="World: warm, fresh, spawn, simulated, or auto: simulated, and what breaks there again on fresh."
+        "  [default: warm]",
+    ),
+    click.option(
+        "--launcher",
+        metavar="NAME",
+        help="Who keeps the job: torchrun ends the other ranks once one has failed, with none nobody does."
+        "  [default: torchrun]",
+    ),
+    click.option(
+        "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Bound of each run."
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="Of random states, and of what simulated ranks do when.  [default: 0]",
+    ),
+    click.option(
+        "--allow",
+        multiple=True,
+        metavar="MODULE:NAME",
+        help="An exception type that plans may name. Repeatable.",
+    ),
+    click.option(
+        "--checks",
+        multiple=True,
+        metavar="NAME,...",
+        help="The promises that count, such as liveness,agreement. Repeatable.  [default: all]",
+    ),
+    click.option(
+        "--no-check",
+        multiple=True,
+        metavar="NAME,...",
+        help="Promises that do not count, such as leaks. Repeatable.",
+    ),
+    click.option(
+        "--allow-residue",
+        multiple=True,
+        metavar="GLOB",
+        help="What the check leaks may find, such as 'thread fsspecIO'. Repeatable.",
+    ),
+    click.option(
+        "--json", "json_path", metavar="PATH", help="Write all results as one JSON object; - is stdout."
+    ),
+    click.option("--report", "report_path", metavar="PATH", help="Write a page (.html) or a picture (.svg)."),
+)
+
+
+def _world_options(function: Any) -> Any:
+    for option in reversed(_WORLD_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("scenario")
+@_world_options
+@click.option("--points", "points_globs", multiple=True, metavar="GLOB", help="Points to break. Repeatable.")
+@click.option(
+    "--moments",
+    multiple=True,
+    metavar="GLOB",
+    help="Moments: before, after, future.  [default: before, future]",
+)
+@click.option(
+    "--actions",
+    multiple=True,
+    metavar="GLOB",
+    help="Standard actions by glob, or any action in full. Repeatable.  "
+    "[default: raise(ValueError), of files an OSError]",
+)
+@click.option(
+    "--plan",
+    "plan_texts",
+    multiple=True,
+    metavar="TEXT",
+    help="Run this plan, not an enumeration. Repeatable.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Worlds side by side.",
+)
+@click.option(
+    "--every-rank",
+    is_flag=True,
+    help="Break each rank of a world of more than 64, not four that stand for all.",
+)
+@click.option(
+    "--schedules",
+    "drawn",
+    type=click.IntRange(1, 1_000_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run each plan under so many schedules of simulated ranks, from --seed on; the worst counts.",
+)
+@click.option(
+    "--exhaustive",
+    "every",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Run each plan under every schedule of simulated ranks, in N runs at most.",
+)
+def sweep(
+    scenario: str,
+    world_size: int | None,
+    kind: str | None,
+    launcher: str | None,
+    timeout: float,
+    seed: int | None,
+    allow: tuple[str, ...],
+    checks: tuple[str, ...],
+    no_check: tuple[str, ...],
+    allow_residue: tuple[str, ...],
+    json_path: str | None,
+    report_path: str | None,
+    points_globs: tuple[str, ...],
+    moments: tuple[str, ...],
+    actions: tuple[str, ...],
+    plan_texts: tuple[str, ...],
+    jobs: int,
+    every_rank: bool,
+    drawn: int,
+    every: int | None,
+) -> int:
+    """Break SCENARIO at each point it comes by, on each rank, one fault at a time.
+
+    SCENARIO is dcp-save, dcp-load, or module:attribute of your own; options follow after commas, as in
+    dcp-save,coordinator=1. Points default to those of the scenario, such as 'writer.*' for dcp-save.
+
+    \b
+      faultkit sweep dcp-save --actions 'raise*' --actions 'kill(SIGTERM)'
+      faultkit sweep dcp-load --points 'planner.*' --points 'reader.read_data:after'
+      faultkit sweep mymodel.checkpoint:save --world 2 --report sweep.html
+      faultkit sweep mymodel.checkpoint:save --kind simulated --schedules 100
+    """
+    from faultkit.plan import FaultPlan
+    from faultkit.sweep import DEFAULT_MOMENTS, Schedules, choose_actions, choose_places
+
+    if every and drawn > 1:
+        raise Mistake("--schedules draws some and --exhaustive runs every one: leave out one of them")
+    if (every or drawn > 1) and kind not in ("simulated", "auto"):
+        name = "--exhaustive" if every else "--schedules"
+        raise Mistake(f"{name} needs --kind simulated or auto (got {'warm' if kind is None else kind!r})")
+    if plan_texts and (points_globs or moments or actions):
+        raise Mistake("--plan is run instead of an enumeration: leave out --points, --moments and --actions")
+    require_types(allow)
+    plans = [FaultPlan.parse(text, allow) for text in plan_texts] or None
+    chosen = choose_actions(actions, allow) if actions else ()
+    if points_globs or moments:
+        choose_places(points_globs or ("*",), moments or DEFAULT_MOMENTS)
+    return attended_sweep(
+        scenario,
+        world_size=4 if world_size is None else world_size,
+        kind="warm" if kind is None else kind,
+        launcher=launcher,
+        timeout=timeout,
+        json_path=json_path,
+        report_path=report_path,
+        points=points_globs,
+        moments=moments or DEFAULT_MOMENTS,
+        actions=chosen,
+        plans=plans,
+        jobs=jobs,
+        every_rank=every_rank,
+        seed=seed or 0,
+        schedules=Schedules(drawn, every or 0),
+        **_chosen(checks, no_check, allow_residue),
+    )
+
+
+@click.command()
+@click.argument("plan_or_file")
+@click.option(
+    "--scenario",
+    metavar="SCENARIO",
+    help="What to break.  [default: as in the file, else by the plan's points]",
+)
+@click.option(
+    "--trust", is_flag=True, help="Run the scenario that FILE names, also one that is not faultkit's own."
+)
+@click.option(
+    "--script",
+    "script_path",
+    metavar="FILE",
+    help="Write the run as a plain script that needs torch alone.",
+)
+@click.option(
+    "--schedule",
+    metavar="N,N,...",
+    help="The order of simulated ranks, as a report or a sweep's --json has it.",
+)
+@_world_options
+def replay(
+    plan_or_file: str,
+    scenario: str | None,
+    trust: bool,
+    script_path: str | None,
+    world_size: int | None,
+    kind: str | None,
+    launcher: str | None,
+    timeout: float,
+    seed: int | None,
+    schedule: str | None,
+    allow: tuple[str, ...],
+    checks: tuple[str, ...],
+    no_check: tuple[str, ...],
+    allow_residue: tuple[str, ...],
+    json_path: str | None,
+    report_path: str | None,
+) -> int:
+    """Run PLAN_OR_FILE again, and tell what every rank saw.
+
+    PLAN_OR_FILE is the text of a plan, a file with a plan as text or JSON, one entry of the "plans" of
+    a sweep's --json output, or that output as a whole; - reads standard input. The scenario, the world and
+    its kind come from the options, else from the file, where module:attribute needs --trust. Else a plan
+    that breaks a point of a load (reader.*, planner.load_bytes and the like) is run on dcp-load, any other
+    on dcp-save, on 4 ranks.
+
+    --script writes the run as a script that any Python with torch runs, for a report to who maintains the engine.
+    """
+    from faultkit.report.output import refusal_of
+    from faultkit.scenarios import scenario_for_plan
+    from faultkit.scenarios.lookup import is_named
+    from faultkit.sweep.replay_input import read_recipe
+    from faultkit.worlds import observers
+
+    require_types(allow)
+    recipe = read_recipe(plan_or_file, allow)
+    name = recipe.scenario if scenario is None else scenario
+    if scenario is None and name is not None and is_named(name) and not trust:
+        raise Mistake(
+            f"{plan_or_file} would run the scenario {name!r}, which is none of faultkit's own: "
+            "say --trust if you trust who wrote it, or name it with --scenario"
+        )
+    if name is None:
+        joined = sum(recipe.plans, start=type(recipe.plans[0])())
+        name = scenario_for_plan(joined).name
+    if script_path is not None and len(recipe.plans) > 1:
+        raise Mistake(f"--script is of one plan (got {len(recipe.plans)})")
+    orders = _orders(recipe, seed, schedule)
+    chosen = _first(kind, recipe.kind, "warm")
+    if script_path is not None and (
+        why := refusal_of({"--script": script_path, "--json": json_path, "--report": report_path})
+    ):
+        raise Mistake(why)
+    if any(order.schedule is not None for order in orders) and chosen not in ("simulated", "auto"):
+        raise Mistake(f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})")
+    seen: list[observers.Witnessed] = []
+    with observers.witnessed(seen.append if script_path is not None else lambda _: None):
+        status = attended_sweep(
+            name,
+            world_size=_first(world_size, recipe.world_size, 4),
+            kind=chosen,
+            launcher=recipe.launcher if launcher is None else launcher,
+            timeout=timeout,
+            json_path=json_path,
+            report_path=report_path,
+            plans=list(recipe.plans),
+            orders=orders,
+            stories=True,
+            **(_chosen(checks, no_check, allow_residue) or recipe.chosen.options),
+            probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
+        )
+    if script_path is not None:
+        _write_script(script_path, [one for one in seen if one.run.plan == recipe.plans[0]], name)
+    return status
+
+
+def _first(*values: Any) -> Any:
+    """The first that was given; nothing, 0 and '' are given, too, and refused where they cannot be meant."""
+    return next(value for value in values if value is not None)
+
+
+def _chosen(
+    checks: tuple[str, ...], no_check: tuple[str, ...], allow_residue: tuple[str, ...]
+) -> dict[str, Any]:
+    """The options, where any of them is given, as arguments of a sweep."""
+    from faultkit.runs.selection import ALL, Chosen
+
+    try:
+        chosen = Chosen(_names(checks), _names(no_check), allow_residue)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+    return {} if chosen == ALL else chosen.options
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for text in texts for name in text.split(","))
+
+
+def _orders(recipe: Recipe, seed: int | None, schedule: str | None) -> list[Order]:
+    """The order of each plan: what the options say, else what the file does."""
+    from faultkit.runs.replay_command import SCHEDULE_SEPARATOR
+    from faultkit.sweep import Order
+
+    choices = None
+    if schedule is not None:
+        words = schedule.split(SCHEDULE_SEPARATOR)
+        if not all(word.strip().isdecimal() and len(word) <= DIGITS_MAX for word in words):
+            raise Mistake(
+                f"--schedule must be numbers of threads with commas between them (got {shown(schedule)})"
+            )
+        choices = tuple(map(int, words))
+    told = recipe.orders or (Order(),) * len(recipe.plans)
+    return [
+        Order(order.seed if seed is None else seed, order.schedule if choices is None else choices)
+        for order in told
+    ]
+
+
+def _write_script(path: str, seen: list[Any], scenario: str) -> None:
+    """Write the plain script of the last of `seen`, a run of `scenario`."""
+    from faultkit.report.output import write_whole
+    from faultkit.repro.script import ScriptError, plain_script
+    from faultkit.scenarios import get
+
+    if not seen:
+        return  # it was interrupted
+    *_, one = seen
+    try:
+        text = plain_script(one.run, one.function, one.args, one.kwargs, prepare=get(scenario).prepare)
+        write_whole(path, text)
+    except ScriptError as error:
+        raise Mistake(f"this run has no plain script: {error}") from None
+    except OSError as error:
+        raise Mistake(f"{path} cannot be written: {error.strerror}") from None
+    click.echo(f"the plain script is in {path}", err=True)

@@ -1,0 +1,330 @@
+"""The side of the judge that loads: a rank that forks a fresh process for every state.
+
+Promises.  Each load runs in a process that has loaded no state before, with a deadline and a limit on its memory,
+in a tree of its own that is removed after it.  The deadline is one of its own time, and who misses it is tried once
+more, alone (`faultkit.crash.loading.patience`).  Whatever the load does (hang, crash, exit, print, leave threads),
+the answer is one message, and the process is gone before it is sent, with all that it started: orphans come to this
+process.  Where this side itself fails, the answer is `FAILED`, and no verdict.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import logging
+import os
+import pickle
+import resource
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from faultkit.crash.loading.materialise import Listing, link_tree
+from faultkit.crash.loading.patience import LOOK_SECONDS_MAX, Patience, Turns
+from faultkit.processes.client import HarnessError
+from faultkit.processes.subreaper import adopt_orphans, end_all
+
+__all__ = ["FAILED", "Answer", "Job", "LoadCall", "serve"]
+
+FAILED = "FAILED"  # in the place of a verdict: `detail` says what faultkit could not do
+
+PR_SET_PDEATHSIG = 1
+FILL = 77.0
+SIZE = struct.Struct("!Q")
+MESSAGE_LENGTH_MAX = 2000
+MADV_COLLAPSE = 25
+LARGE_PAGE_BYTES = 2 << 20
+
+_library = ctypes.CDLL(None)
+
+
+class LoadCall(msgspec.Struct, frozen=True):
+    """How to load: sent once.  `directory` is the name of the checkpoint in the tree."""
+
+    load: Callable[..., Any]
+    takes_fill: bool
+    keywords: dict[str, Any]
+    absent: Callable[[BaseException], bool] | None
+    directory: str
+    timeout_seconds: float
+    memory_bytes: int
+    record_reads: bool
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One tree to load.  `want` is "judgement", or "values" to get them back; "call" runs `body` instead."""
+
+    number: int
+    listing: Listing
+    want: str = "judgement"
+    fill: float = FILL
+    body: bytes = b""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a job; verdict "VALUES" where `values` are what was asked for."""
+
+    number: int
+    verdict: str
+    type_name: str = ""
+    message: str = ""
+    detail: str = ""
+    stack: str = ""
+    questions: list[tuple[Any, ...]] | None = None
+    opaque: bool = False
+    wrote: bool = False
+    values: bytes = b""
+    sides: tuple[str, ...] = ()
+    step: int = -1
+
+
+def serve(socket_path: str, call: LoadCall) -> None:
+    """Load what comes until the other end closes."""
+    from faultkit.processes.channel import Channel, ChannelClosed, address
+
+    place = os.path.dirname(socket_path)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with address(socket_path) as name:
+        connection.connect(name)
+    channel = Channel(connection)
+    own = os.path.join(place, f"attendant-{os.getpid()}")
+    os.mkdir(own)
+    _prepare(own)
+    adopt_orphans()
+    expected: tuple[Any, ...] = (None, None)
+    turns = Turns(os.open(os.path.join(place, "turns"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    try:
+        while True:
+            message = channel.receive(timeout_seconds=None)
+            if message[0] == "expected":
+                expected = tuple(None if one is None else pickle.loads(one) for one in message[1:])
+            elif message[0] == "job":
+                with turns.beside_others():
+                    answer = _attend(message[1], call, expected, place, own)
+                if answer.verdict == "HUNG":
+                    with turns.alone():
+                        answer = _attend(message[1], call, expected, place, own)
+                channel.send(("done", answer))
+            else:
+                return
+    except ChannelClosed:
+        return
+    finally:
+        channel.close()
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _prepare(own: str) -> None:
+    import torch.distributed.checkpoint
+
+    from faultkit.crash.loading import compare, missing_checkpoint, read_tracer
+    from faultkit.injection import errors
+    from faultkit.processes.server import warm_up_engine
+
+    assert (
+        torch and missing_checkpoint and read_tracer and compare and errors
+    )  # imported once, not in every process
+    warm_up_engine(own)
+    logging.disable(
+        logging.CRITICAL
+    )  # here, as it touches every logger, which in a new process copies its page
+    gc.collect()
+    read_tracer.prepare()
+    gc.freeze()
+    _use_large_pages()
+
+
+def _use_large_pages() -> None:
+    """Put this process's memory on large pages, where the kernel can (Linux 6.1 and later).
+
+    A fork copies a table entry for every page; with large ones a load costs two thirds.  It takes half a second,
+    what it saves in some fifty loads.
+    """
+    _library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    with open("/proc/self/maps") as table:
+        lines = table.readlines()
+    for line in lines:
+        span, permissions, _, _, inode, *name = line.split()
+        if permissions != "rw-p" or inode != "0" or (name and name[0] != "[heap]"):
+            continue
+        start, stop = (int(address, 16) for address in span.split("-"))
+        start = -(-start // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
+        stop = stop // LARGE_PAGE_BYTES * LARGE_PAGE_BYTES
+        if stop > start:
+            _library.madvise(start, stop - start, MADV_COLLAPSE)
+
+
+def _attend(job: Job, call: LoadCall, expected: tuple[Any, ...], place: str, own: str) -> Answer:
+    tree = os.path.join(own, f"state-{job.number}")
+    link_tree(job.listing, os.path.join(place, "objects"), tree)
+    reader, writer = os.pipe()
+    stacks = os.memfd_create("stacks")
+    try:
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            _be_the_load(job, call, expected, tree, writer, stacks)
+        os.close(writer)
+        return _wait_for(pid, job, call, reader, stacks)
+    finally:
+        os.close(reader)
+        os.close(stacks)
+        shutil.rmtree(tree, ignore_errors=True)
+
+
+def _wait_for(pid: int, job: Job, call: LoadCall, reader: int, stacks: int) -> Answer:
+    patience = Patience(call.timeout_seconds, pid)
+    received = bytearray()
+    poller = select.poll()
+    poller.register(reader, select.POLLIN | select.POLLHUP)
+    hung = False
+    while len(received) < SIZE.size or len(received) < SIZE.size + SIZE.unpack_from(received)[0]:
+        left = patience.left()
+        if left <= 0:
+            hung = True
+            break
+        if not poller.poll(min(left, LOOK_SECONDS_MAX) * 1000):
+            continue
+        part = os.read(reader, 1 << 20)
+        if not part:
+            break
+        received += part
+    for end in (os.kill, os.killpg) if hung else (os.killpg,):
+        with contextlib.suppress(ProcessLookupError):
+            end(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    end_all()
+    if len(received) >= SIZE.size and len(received) == SIZE.size + SIZE.unpack_from(received)[0]:
+        return pickle.loads(bytes(received[SIZE.size :]))
+    if hung:
+        text = os.pread(stacks, 1 << 16, 0).decode(errors="replace")
+        return Answer(job.number, "HUNG", detail=f"no result within {call.timeout_seconds:g} s", stack=text)
+    code = os.waitstatus_to_exitcode(status)
+    try:
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    except ValueError:
+        how = f"signal {-code}"
+    return Answer(job.number, "DIED", detail=f"the process that loads ended with {how}")
+
+
+def _be_the_load(
+    job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str, writer: int, stacks: int
+) -> None:
+    """Never returns."""
+    try:
+        gc.disable()
+        _library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        os.setpgid(0, 0)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing, descriptor)
+        _limit_memory(call.memory_bytes)
+        faulthandler.dump_traceback_later(call.timeout_seconds * 0.9, file=stacks, exit=False)
+        try:
+            answer = _answer(job, call, expected, tree)
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise
+            answer = Answer(job.number, FAILED, detail=_told(error))
+        body = pickle.dumps(answer, protocol=5)
+        view = memoryview(SIZE.pack(len(body)) + body)
+        while view:
+            view = view[os.write(writer, view) :]
+    except BaseException:
+        os._exit(70)
+    os._exit(0)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)  # as torch says it
+
+
+def _told(error: Exception) -> str:
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({os.path.basename(last.filename)}:{last.lineno} in {last.name})"
+
+
+def _limit_memory(more_bytes: int) -> None:
+    with open("/proc/self/statm") as counts:
+        pages = int(counts.read().split()[5])  # data and stack
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + more_bytes
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
+
+
+def _answer(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -> Answer:
+    from faultkit.crash.loading import read_tracer
+    from faultkit.crash.loading.compare import portable
+
+    if job.want == "call":
+        try:
+            return Answer(job.number, "VALUES", values=pickle.dumps(portable(pickle.loads(job.body)())))
+        except Exception as error:
+            return Answer(job.number, "ERROR", type_name=type(error).__qualname__, message=str(error))
+    directory = Path(tree, call.directory)
+    keywords = {**call.keywords, **({"fill": job.fill} if call.takes_fill else {})}
+    trace = read_tracer.install(tree) if call.record_reads else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            result = ("values", call.load(directory, **keywords))
+        except HarnessError:
+            raise
+        except BaseException as error:
+            result = ("error", error)
+    sys.stdout.flush()
+    questions = trace.finish() if trace is not None else None
+    told: dict[str, Any] = {
+        "step": getattr(result[1], "step", -1),
+        "questions": questions,
+        "opaque": trace is not None and trace.opaque,
+        "wrote": trace is not None and trace.wrote,
+    }
+    if result[0] == "error":
+        return _of_error(job, call, result[1], directory, told)
+    if result[1] is None:
+        return Answer(job.number, "ABSENT", detail="load returned None", **told)
+    if job.want == "values":
+        values = portable(result[1])
+        try:
+            return Answer(job.number, "VALUES", values=pickle.dumps(values), **told)
+        except Exception as error:  # they must pickle, to be compared in other processes
+            return _of_error(job, call, error, directory, told)
+    from faultkit.crash.loading.compare import compare
+
+    verdict, detail, sides = compare(result[1], expected[0], expected[1], job.fill)
+    return Answer(job.number, verdict, detail=detail, sides=sides, **told)
+
+
+def _of_error(
+    job: Job, call: LoadCall, error: BaseException, directory: Path, told: dict[str, Any]
+) -> Answer:
+    from faultkit.crash.loading.missing_checkpoint import is_absent
+    from faultkit.injection.errors import describe
+
+    absent = call.absent(error) if call.absent is not None else is_absent(error, directory)
+    if isinstance(error, SystemExit) and not absent:
+        return Answer(job.number, "DIED", detail=f"the load called sys.exit({error.code!r})", **told)
+    record = describe(error)
+    if record.failures:
+        record = next(iter(record.failures.values()))
+    message = record.message.replace(f"{directory}/", "").replace(str(directory), ".")
+    return Answer(
+        job.number,
+        "ABSENT" if absent else "ERROR",
+        type_name=record.type_name,
+        message=message[:MESSAGE_LENGTH_MAX],
+        **told,
+    )

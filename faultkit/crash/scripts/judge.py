@@ -1,0 +1,143 @@
+"""`ScriptJudge`: resumes a script from states in processes that have not imported torch.
+
+For scripts that do not need torch either: a start of it would cost more than all their resumptions.  Used as
+`faultkit.crash.Judge` is.  Workers are interpreters of their own that fork for every state, so each resumption is a
+fresh process with a directory of its own, which ends at its deadline with all it started.  What a script imports,
+it imports in each of them.  A state that answers alike all that an earlier resumption asked of its files is judged by
+that one; resumptions by several ranks, or by programs of another language, are not followed.  Left out: a limit on
+memory beyond that of the system, and OLD: a training that is resumed has one right result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import Any
+
+import msgspec
+
+from faultkit.crash.loading.pruning import load_all, settle_all
+from faultkit.crash.loading.read_memo import Knowledge
+from faultkit.crash.scenario import Scenario, ScenarioError
+from faultkit.crash.scripts.pool import Tree, Workers
+from faultkit.crash.states.state import Judgement, State
+
+__all__ = ["ScriptJudge"]
+
+
+class ScriptJudge:
+    """Resumes the script of `scenario`, whose load is a `faultkit.crash.scripts.resume.Resumption`, on `workers` states
+    at a time, each for at most `timeout_seconds`.  A context manager.
+
+    workers: how many, or those that have been started already, which `close` ends as well.
+
+    loaded: how many resumptions have run.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        workers: int | Workers = 2,
+        pruning: bool = True,
+        timeout_seconds: float = 60.0,
+    ) -> None:
+        self.scenario = scenario
+        self.pruning = pruning
+        self.loaded = 0
+        self.wrote = 0
+        self._workers = workers
+        self._timeout_seconds = timeout_seconds
+        self._expected: Any = None
+        self._by_key: dict[str, Judgement] = {}
+        resumption: Any = scenario.load
+        self._knowledge = Knowledge(lambda tree: resumption.newest_in(tree, scenario.directory))
+
+    def __enter__(self) -> ScriptJudge:
+        self._pool = Workers(self._workers) if isinstance(self._workers, int) else self._workers
+        try:
+            self._pool.tell(self.scenario.load, self.scenario.directory, self._timeout_seconds)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers and what they resume; they remove their files.  Closing twice is fine."""
+        self._pool.close()
+
+    def expect(self, new: Tree, old: Tree | None = None) -> None:
+        """Learn the right result from the finished save.  Raises ScenarioError where it cannot be resumed, or comes to
+        another result each time."""
+        first, second = self._twice(new)
+        if first[0] != "VALUES":
+            told = " ".join(part for part in first[1:4] if part)
+            raise ScenarioError(
+                f"scenario {self.scenario.name!r}: the finished save must load without any crash "
+                f"(got {first[0]}: {told})"
+            )
+        if wrong := _differences(first[4], second[4]):
+            raise ScenarioError(
+                f"scenario {self.scenario.name!r}: two resumptions of the finished save must come to the same "
+                f"(got differences in {', '.join(wrong)})"
+            )
+        if self.scenario.refuse is not None and (why := self.scenario.refuse(first[4])):
+            raise ScenarioError(f"scenario {self.scenario.name!r}: {why}")
+        self._expected = first[4]
+        if first[5] is None or ("tree",) in first[5]:
+            self.pruning = False  # it reads where nobody can look on
+
+    def judge(self, state: State) -> Judgement:
+        """What the resumption makes of `state`."""
+        return next(judgement for _, judgement in self.judge_many([state]))
+
+    def load_many(self, states: Iterable[State]) -> Generator[tuple[State, Judgement], None, None]:
+        """Each of `states` with what its resumption came to, resumed for sure, whatever is known."""
+        return load_all(states, self._pool, self._remember)
+
+    def judge_many(self, states: Iterable[State]) -> Generator[tuple[State, Judgement], None, None]:
+        """Each of `states` with its judgement, in the order in which they come to be known."""
+        return settle_all(states, self._pool, self._known, self._remember)
+
+    def not_asked(self, state: State, judgement: Judgement) -> frozenset[tuple[str, Any]]:
+        """What of `state`, judged without a load, the load that answered for it never asked for."""
+        return self._knowledge.not_asked(state, judgement)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _twice(self, tree: Tree) -> list[Any]:
+        answers: list[Any] = []
+        begun = 0
+        while len(answers) < 2:
+            while begun < 2 and self._pool.free():
+                self._pool.resume(tree)
+                begun += 1
+            answers += [answer for _, answer in self._pool.finished(wait=True)]
+        return answers
+
+    def _known(self, state: State) -> tuple[Judgement | None, Any]:
+        by_key = self._by_key.get(state.key)
+        if by_key is not None or not self.pruning:
+            return by_key, state.key
+        return self._knowledge.look_up(state)
+
+    def _remember(self, state: State, answer: Any) -> Judgement:
+        self.loaded += 1
+        verdict, type_name, message, detail, values, questions, step = answer
+        sides: tuple[str, ...] = ()
+        if verdict == "VALUES":
+            wrong = _differences(values, self._expected)
+            verdict = "GARBAGE" if wrong else "NEW"
+            detail = f"another {', another '.join(wrong)} than without a crash" if wrong else ""
+            sides = tuple(f"wrong {name}" for name in wrong)
+        judgement = Judgement(verdict, type_name, message, detail, sides=sides, step=step)
+        answered = self._by_key[state.key] = msgspec.structs.replace(judgement, loaded=False)
+        if self.pruning and questions is not None:
+            self._knowledge.learn(state, questions, answered)
+        return judgement
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    return [name for name in {**one, **other} if one.get(name) != other.get(name)]

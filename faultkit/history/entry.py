@@ -1,0 +1,170 @@
+"""What a test calls: `checkpoint_history`, a state machine over the life of a job; one life again: `replay_history`.
+
+Promises.  A wrong argument is refused before anything runs, with what was seen and what is nearest to it.  Left
+out: how steps are drawn (`draw`), lived (`life`), judged (`judge`) and told (`story`).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hypothesis.errors import InvalidArgument
+from hypothesis.stateful import RuleBasedStateMachine
+
+from faultkit.history.draw import HISTORY_RULES, Drawn
+from faultkit.history.machine import machine_of, relive
+from faultkit.history.managers import Manager
+from faultkit.history.model import Refusal
+from faultkit.history.runner import Rules
+from faultkit.history.steps import read_history
+from faultkit.history.story import tell
+from faultkit.history.worlds import GivenWorlds, Grounds
+from faultkit.messages import shown
+from faultkit.strategies.arguments import (
+    about,
+    checked_choices,
+    checked_flag,
+    checked_range,
+    checked_size,
+    rejecting,
+)
+from faultkit.strategies.errors import ONE_ERROR
+from faultkit.strategies.plans import fault_plans
+from faultkit.strategies.sites import sites_of
+from faultkit.worlds import observers
+
+__all__ = ["LOAD_POINTS", "SAVE_POINTS", "checkpoint_history", "replay_history"]
+
+SAVE_POINTS = (
+    "storage.prepare_local_plan:before",
+    "storage.write_data:before",
+    "storage.write_data:after",
+    "storage.finish:before",
+    "storage.finish:after",
+)
+LOAD_POINTS = ("storage.set_up_storage_reader:before", "storage.read_data:before")
+RANKS_MAX = 64
+OPTIONAL = ("list", "prune")  # of the functions of a manager
+
+
+def checkpoint_history(
+    manager: Manager,
+    *,
+    rules: str | Iterable[str] | None = None,
+    min_world: int = 1,
+    max_world: int = 3,
+    points: Any = SAVE_POINTS,
+    load_points: Any = LOAD_POINTS,
+    actions: Any = ONE_ERROR,
+    kills: Any = "kill(SIGKILL)",
+    max_faults: int = 2,
+    may_refuse: str = "without_checkpoint",
+    may_not_fire: bool = False,
+    timeout: float = 20.0,
+    worlds: GivenWorlds = None,
+) -> type[RuleBasedStateMachine]:
+    """A state machine over the life of a job that saves through `manager`.
+
+    Use its ``TestCase``, whose `settings` may be assigned, or ``run_state_machine_as_test``; a history has up
+    to 20 steps (``stateful_step_count``).  `rules` are words of `HISTORY_RULES`; all by default, ``start`` comes
+    with any.  Worlds have `min_world` to `max_world` ranks.  ``fail`` and ``kill`` draw plans of up to
+    `max_faults` faults at `points` of a save, as `fault_plans` takes them, with `actions` and with `kills`;
+    ``fail_restart`` draws them at `load_points`.  By default a point fails with ValueError, of files with an
+    OSError.  `may_refuse` is a word of `Refusal`.  A plan of which nothing fires
+    breaks the history off as INERT, unless `may_not_fire`.
+
+    Each step ends within `timeout` seconds.  Worlds are made when needed, kept from example to example, and
+    closed with the test case, else with this process; given `worlds`, a mapping or a function from a number of
+    ranks to a `World`, are used instead and left open.
+
+    Raises InvalidArgument, or where a history breaks a promise AssertionError with the story of it.
+    """
+    if not isinstance(manager, Manager):
+        raise InvalidArgument(f"manager must be a Manager of functions (got {shown(manager)})")
+    _require_functions(manager)
+    chosen = checked_choices("rules", rules, HISTORY_RULES)
+    if manager.prune is None:
+        if rules is not None and "prune" in chosen:
+            raise InvalidArgument(f"rules: manager {manager.name!r} has no function prune")
+        chosen = tuple(word for word in chosen if word != "prune")
+    low, high = checked_range("min_world", min_world, "max_world", max_world, 1, RANKS_MAX)
+    [refusal] = checked_choices("may_refuse", [may_refuse], [str(one) for one in Refusal])
+    checked_size("max_faults", max_faults, 1, 1_000)
+    if not {"save", "fail", "kill"} & set(chosen):
+        raise InvalidArgument(
+            f"rules must have one of save, fail and kill, else nothing is saved (got {chosen})"
+        )
+    made_plans = {
+        "fail": functools.partial(fault_plans, points=points, actions=actions, max_faults=max_faults),
+        "kill": functools.partial(fault_plans, points=points, actions=kills, max_faults=max_faults),
+        "fail_restart": functools.partial(
+            fault_plans, op="load", points=load_points, actions=actions, max_faults=max_faults
+        ),
+    }
+    plans: dict[str, Any] = {word: functools.cache(make) for word, make in made_plans.items()}
+    for word, make in plans.items():  # so that a wrong argument is refused now
+        with (
+            about("kills" if word == "kill" else "actions", of="actions"),
+            about("load_points" if word == "fail_restart" else "points", of="points"),
+        ):
+            make(high)
+    checked_flag("may_not_fire", may_not_fire)
+    made = rejecting("checkpoint_history", lambda: Grounds(timeout=timeout, worlds=worlds))
+    saving, loading = sites_of(points, None, "save"), sites_of(load_points, None, "load")
+    places = {
+        word: tuple((site.point, site.moment) for site in sites)
+        for word, sites in (("save", saving), ("overwrite", saving), ("restart", loading))
+    }
+    drawn = Drawn(chosen, (low, high), plans["fail"], plans["kill"], plans["fail_restart"])
+    return machine_of(manager, made, Rules(Refusal(refusal), may_not_fire), drawn, places)
+
+
+def replay_history(
+    manager: Manager,
+    history: Iterable[tuple[Any, ...]],
+    *,
+    may_refuse: str = "without_checkpoint",
+    may_not_fire: bool = False,
+    timeout: float = 20.0,
+    worlds: GivenWorlds = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> str:
+    """Run one history again, on fresh ranks, and return its story; `history` is a list of steps as it is printed.
+
+    The steps are those of `faultkit.history.steps`; the other arguments those of
+    `checkpoint_history`.  With `folder`, an empty or new folder, the files stay there to be looked at.
+
+    Raises AssertionError with the story where a promise is broken, ValueError for a history that cannot be run.
+    """
+    if not isinstance(manager, Manager):
+        raise InvalidArgument(f"manager must be a Manager of functions (got {shown(manager)})")
+    [refusal] = checked_choices("may_refuse", [may_refuse], [str(one) for one in Refusal])
+    checked_flag("may_not_fire", may_not_fire)
+    steps = read_history(history)
+    kept = None
+    if folder is not None:
+        kept = Path(folder)
+        kept.mkdir(parents=True, exist_ok=True)
+        if any(kept.iterdir()):
+            raise ValueError(f"replay_history: folder must be empty ({str(kept)!r} is not)")
+    grounds = Grounds(timeout=timeout, worlds=worlds)
+    try:
+        life = relive(manager, grounds, Rules(Refusal(refusal), may_not_fire), steps, kept)
+    finally:
+        grounds.close()
+    observers.count(observers.HISTORIES, life.verdict)
+    story = tell(life)
+    if life.finding is not None:
+        raise AssertionError(story)
+    return story
+
+
+def _require_functions(manager: Manager) -> None:
+    for name in ("save", "load_latest", "list", "prune"):
+        function = getattr(manager, name)
+        if not callable(function) and not (name in OPTIONAL and function is None):
+            raise InvalidArgument(f"manager: {name} must be a function (got {shown(function)})")

@@ -1,0 +1,103 @@
+"""Tells a history that broke a promise: the steps in words, what was allowed, what was found, how to see it again.
+
+Left out: colour, and any judgement of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from faultkit.checks import Verdict
+from faultkit.history.judge import name_version
+from faultkit.history.managers import Manager
+from faultkit.history.model import Model, Refusal, allowed
+from faultkit.history.runner import Life, Rules, Told
+from faultkit.history.steps import Step
+
+__all__ = ["snippet", "tell"]
+
+WIDTH = 110
+_REFUSING = {
+    Refusal.WITHOUT_CHECKPOINT: "it may refuse only where nothing is acknowledged",
+    Refusal.AFTER_FAILURE: "it may refuse only where nothing is acknowledged, or after a save that failed",
+    Refusal.ALWAYS: "it may refuse",
+}
+
+
+def tell(life: Life) -> str:
+    """The story of the history that `life` ran; ends without a newline."""
+    finding = life.finding
+    verdict = finding.verdict if finding is not None else Verdict.HELD
+    sections = [f"{verdict}: {finding.meaning if finding is not None else verdict.meaning}"]
+    if finding is not None:
+        sections[0] += "\n" + _wrapped(finding.sentence)
+    sections.append(_section(f"The history of {life.manager.name}", _steps(life.told)))
+    last = life.told[-1] if life.told else None
+    if finding is not None and last is not None and last.step.word == "restart":
+        sections.append(_section("What the last restart could come back to", _could(last.model, life.rules)))
+    if finding is not None and finding.evidence:
+        title = "What was loaded" if finding.verdict is Verdict.SILENT_WRONG else "What was seen"
+        sections.append(_section(title, (f"  {line}" for line in finding.evidence)))
+    steps = [told.step for told in life.told]
+    sections.append(_section("To see it again", snippet(life.manager, steps, life.rules).splitlines()))
+    return "\n\n".join(sections)
+
+
+def snippet(manager: Manager, steps: Iterable[Step], rules: Rules) -> str:
+    """A piece of Python that runs these steps again, indented; where the manager is not found, it is `manager`."""
+    module, name = _home(manager)
+    own = f"from {module} import {name}" if module else "# manager is the one under test"
+    ours = "from faultkit.strategies import replay_history"
+    if module == "faultkit.strategies":
+        own, ours = f"from {module} import {name}, replay_history", ""
+    lines = [*filter(None, (own, ours)), "", "history = ["]
+    lines += [f"    {step.value()!r}," for step in steps]
+    given = "" if rules.refusal is Refusal.WITHOUT_CHECKPOINT else f", may_refuse={str(rules.refusal)!r}"
+    given += ", may_not_fire=True" if rules.may_not_fire else ""
+    lines += ["]", f"replay_history({name}, history{given})"]
+    return textwrap.indent("\n".join(lines), "  ")
+
+
+def _home(manager: Manager) -> tuple[str, str]:
+    """The module and the name under which the manager can be imported; ("", "manager") where none is found."""
+    own = sys.modules["faultkit.history.managers"]
+    modules = [own, *(sys.modules.get(getattr(function, "__module__", "") or "") for function in
+                      (manager.save, manager.load_latest, manager.list))]  # fmt: skip
+    for module in filter(None, modules):
+        for name, value in vars(module).items():
+            if value is manager and module.__name__ != "__main__":
+                return ("faultkit.strategies" if module is own else module.__name__), name
+    return "", "manager"
+
+
+def _steps(told: Iterable[Told]) -> Iterator[str]:
+    for number, one in enumerate(told, 1):
+        yield _wrapped(one.words, f"  {number}. ", "     " if number < 10 else "      ")
+
+
+def _could(model: Model, rules: Rules) -> Iterator[str]:
+    for version in allowed(model):
+        if version is None:
+            yield "  nothing, for nothing is acknowledged"
+        elif version == model.acknowledged:
+            yield f"  {name_version(version)}, which is acknowledged"
+        else:
+            yield f"  {name_version(version)}, which is not acknowledged: whole or not at all"
+    yield f"  {_REFUSING[rules.refusal]}"
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([title, *lines])
+
+
+def _wrapped(text: str, first: str = "  ", rest: str = "  ") -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

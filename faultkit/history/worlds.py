@@ -1,0 +1,103 @@
+"""The worlds and the folders that histories run in: made when first needed, kept from history to history.
+
+Promises.  There is one warm world per number of ranks; a world that a step damaged is replaced before its next
+step.  Each history has a folder of its own, in memory where the machine has a place for that, removed with the
+history.  `Grounds.close` ends the ranks and removes what is left; where nobody calls it, that happens when
+this process ends, and the fork server removes the folder of a process that was killed.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from faultkit.messages import shown
+from faultkit.processes.directories import OwnedDirectory, in_memory
+from faultkit.worlds import World
+from faultkit.worlds.arguments import require_seconds
+
+__all__ = ["GivenWorlds", "Grounds"]
+
+GivenWorlds = Mapping[int, World] | Callable[[int], World] | None
+
+PRELOADED = (
+    "torch.distributed.checkpoint",
+    "torch.distributed.checkpoint._fsspec_filesystem",
+    "torch.distributed.tensor",
+    "torch._dynamo",  # which making a mesh imports, half a second of each new rank
+    "faultkit.history.ranks",
+)
+
+
+class Grounds:
+    """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed.
+
+    Raises ValueError for a timeout or worlds that are none.
+    """
+
+    def __init__(self, *, timeout: float, worlds: GivenWorlds = None, kind: str = "warm") -> None:
+        is_given = worlds is not None
+        if is_given and (isinstance(worlds, type) or not (callable(worlds) or isinstance(worlds, Mapping))):
+            raise ValueError(
+                "worlds must be a mapping or a function from a number of ranks to a World, or None "
+                f"(got {shown(worlds)})"
+            )
+        for size, world in worlds.items() if isinstance(worlds, Mapping) else ():
+            if not isinstance(world, World):
+                raise ValueError(f"worlds must hold Worlds (got {shown(world)} for {shown(size)} ranks)")
+        self.timeout, self.kind, self.given = require_seconds("timeout", timeout), kind, worlds
+        self._made: dict[int, World] = {}
+        self._numbers = itertools.count(1)
+        self._root: OwnedDirectory | None = None
+        self._closing: Any = weakref.finalize(self, _nothing)
+
+    def world(self, size: int) -> World:
+        """The world of `size` ranks."""
+        if self.given is not None:
+            return self.given(size) if callable(self.given) else self.given[size]
+        if size not in self._made:
+            self._made[size] = World(size, kind=self.kind, timeout=self.timeout, preload=PRELOADED)
+            self._rearm()
+        return self._made[size]
+
+    def folder(self) -> Path:
+        """A new empty folder for one history."""
+        if self._root is None:
+            preload = PRELOADED if self.given is None else ()
+            self._root = OwnedDirectory("faultkit-history-", in_memory(), preload=preload)
+            self._rearm()
+        made = self._root.path / f"history-{next(self._numbers)}"
+        made.mkdir()
+        return made
+
+    def pids(self) -> set[int]:
+        """The process numbers of the ranks of the worlds made here."""
+        return {pid for world in self._made.values() for pid in world.pids().values()}
+
+    def close(self) -> None:
+        """End the ranks of the worlds made here and remove every folder.  Closing twice is fine."""
+        self._closing()
+        self._made, self._root = {}, None
+        self._closing = weakref.finalize(self, _nothing)
+
+    def _rearm(self) -> None:
+        self._closing.detach()
+        # not a method: what is to be closed must not keep this object
+        self._closing = weakref.finalize(
+            self, functools.partial(_end, tuple(self._made.values()), self._root)
+        )
+
+
+def _end(worlds: tuple[World, ...], root: OwnedDirectory | None) -> None:
+    for world in worlds:
+        world.close()
+    if root is not None:
+        root.close()
+
+
+def _nothing() -> None:
+    pass

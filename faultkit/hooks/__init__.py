@@ -1,0 +1,3 @@
+"""Where code of torch.distributed is replaced for a while: `patches` for any attribute, `collectives` for what ranks
+wait for.
+"""

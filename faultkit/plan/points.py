@@ -1,0 +1,324 @@
+"""The catalogue of injection points, read off the installed torch without importing it.
+
+A point is ``layer.name``: a public method of one of the interfaces that torch.distributed.checkpoint defines.
+
+    writer    StorageWriter          planner   SavePlanner and LoadPlanner
+    reader    StorageReader          fs        FileSystemBase, and the files below: open, read, write, fsync ...
+    storage   writer or reader       comm      the object collectives of utils._DistWrapper, and its barrier
+    app       the application's own state_dict and load_state_dict, and staging
+    torch     torch.save and torch.load        safetensors   save_file and load_file of safetensors.torch
+    call      any function or method by name, ``call.mypkg.storage:Plugin.write``; none is in the catalogue
+    clock     the time since the start: call N of ``clock.millisecond`` is the end of millisecond N
+
+Layer ``fs`` has two floors.  The methods of FileSystemBase, and reading, writing, flushing, seeking, truncating
+and closing of the streams that it opens, are there for every file system (local, fsspec, S3 ...); the rest of
+`FILE_POINTS` for real files alone, whoever opens them.  A rename, a mkdir or a listing is one call on both.
+
+The source of those classes is parsed, never run: importing torch costs seconds, parsing costs milliseconds,
+and a method that a later torch adds is a point without a change here.  The moment ``future`` is legal where
+the method's return annotation names a Future.  Without torch the catalogue is a built-in one, that of
+torch 2.13.  Left out: private methods, properties, and whether a given run ever reaches a point.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import re
+import warnings
+from pathlib import Path
+
+import msgspec
+
+from faultkit.messages import PlanError, listed, nearest, seen
+from faultkit.plan.file_filters import ANY
+from faultkit.plan.named_points import CALL, FUNCTIONS, read_call
+
+__all__ = [
+    "FILE_POINTS",
+    "LAYERS",
+    "MOMENTS",
+    "NATIVE_POINTS",
+    "STREAM_POINTS",
+    "Point",
+    "catalogue",
+    "default_error",
+    "find",
+    "require_filterable",
+    "require_moment",
+    "torch_checkpoint_folder",
+]
+
+LAYERS = (
+    "writer",
+    "reader",
+    "storage",
+    "planner",
+    "fs",
+    "comm",
+    "app",
+    "torch",
+    "safetensors",
+    "call",
+    "clock",
+)
+MOMENTS = ("before", "after", "future")
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A named place where a fault can enter.
+
+    `futures` tells whether the place returns a future, so that the moment ``future`` is legal; `summary` is
+    the first line of what the interface says of it, or empty.
+    """
+
+    layer: str
+    name: str
+    futures: bool = False
+    summary: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.name}"
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """The moments at which a fault can enter here."""
+        if self.layer == "clock":
+            return MOMENTS[:1]
+        return MOMENTS if self.futures else MOMENTS[:2]
+
+
+class _Method(msgspec.Struct, frozen=True):
+    name: str
+    futures: bool = False
+    summary: str = ""
+
+
+_SOURCES = {
+    "writer": (("storage.py", "StorageWriter"),),
+    "reader": (("storage.py", "StorageReader"),),
+    "storage": (("storage.py", "StorageWriter"), ("storage.py", "StorageReader")),
+    "planner": (("planner.py", "SavePlanner"), ("planner.py", "LoadPlanner")),
+    "fs": (("filesystem.py", "FileSystemBase"),),
+    "comm": (("utils.py", "_DistWrapper"),),
+}
+
+# Where torch is not installed: the methods of the same classes in torch 2.13, "~" where a future is returned.
+_BUILT_IN = {
+    "StorageWriter": "reset set_up_storage_writer prepare_local_plan prepare_global_plan write_data~ finish "
+    "validate_checkpoint_id storage_meta",
+    "StorageReader": "reset read_metadata set_up_storage_reader prepare_local_plan prepare_global_plan "
+    "read_data~ validate_checkpoint_id",
+    "SavePlanner": "set_up_planner create_local_plan create_global_plan finish_plan resolve_data",
+    "LoadPlanner": "set_up_planner create_local_plan create_global_plan finish_plan load_bytes resolve_bytes "
+    "resolve_tensor commit_tensor",
+    "FileSystemBase": "create_stream concat_path rename init_path mkdir validate_checkpoint_id exists "
+    "rm_file",
+    "_DistWrapper": "broadcast_object gather_object all_gather_object scatter_object barrier",
+}
+
+_APP = (
+    Point("app", "state_dict", summary="The application hands over its state to be saved."),
+    Point("app", "load_state_dict", summary="The application takes over the state that was loaded."),
+    Point("app", "stage", summary="The state is copied aside before an asynchronous save."),
+)
+STREAM_POINTS = ("read", "write", "seek", "flush", "truncate", "close")  # of any stream that is opened
+FILE_POINTS = {
+    "open": "A real file is opened.",
+    "read": "Data is read from a file.",
+    "write": "Data is written to a file, below Python's buffer where the file is a real one.",
+    "seek": "The place in a stream is set.",
+    "flush": "A stream is asked to write what it holds back.",
+    "truncate": "The size of a file is set.",
+    "fsync": "A real file, or a directory, is made durable (also fdatasync).",
+    "close": "A file is closed.",
+    "listdir": "The names in a directory are asked for (listdir, scandir, ls); a path means those names.",
+    "stat": "A real file is looked up: its size or times, or whether it exists.",
+    "link": "A real file gets another name.",
+    "unlink": "A real file is removed.",
+    "rmdir": "A directory is removed.",
+}
+_TAKES_ROOM = (
+    "write",
+    "flush",
+    "truncate",
+    "mkdir",
+    "link",
+)  # what a full disk refuses; the rest fails as a bad one does
+NATIVE_POINTS = (  # that native code, and a forked child, come by as well
+    "open", "read", "write", "truncate", "fsync", "close", "rename", "link", "unlink", "rmdir", "mkdir", "stat",
+)  # fmt: skip
+_FILES = tuple(Point("fs", name, summary=summary) for name, summary in FILE_POINTS.items())
+_FUNCTIONS = tuple(
+    Point(point.partition(".")[0], point.partition(".")[2], summary=summary)
+    for point, (_, _, summary) in FUNCTIONS.items()
+)
+_CLOCK = (Point("clock", "millisecond", summary="That many milliseconds after the function was called."),)
+
+
+def torch_checkpoint_folder() -> Path | None:
+    """The folder of torch.distributed.checkpoint, or None where torch is not installed; imports nothing."""
+    try:
+        spec = importlib.util.find_spec("torch")
+    except (ImportError, ValueError):
+        return None
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        found = Path(folder, "distributed", "checkpoint")
+        if found.is_dir():
+            return found
+    return None
+
+
+def catalogue(folder: Path | None = None) -> tuple[Point, ...]:
+    """Every injection point, in the order of `LAYERS`, within a layer in the order of torch's source.
+
+    `folder` is a folder with the sources of torch.distributed.checkpoint; by default the installed one.
+    """
+    return _catalogue(folder)
+
+
+def find(text: str, folder: Path | None = None) -> Point:
+    """The point that ``"layer.name"`` names.  Raises PlanError, which names the nearest there is."""
+    if not isinstance(text, str):
+        raise TypeError(f"a point must be text such as 'writer.write_data' (got {seen(text)})")
+    known = _by_text(folder)
+    point = known.get(text)
+    if point is not None:
+        return point
+    if text.startswith(f"{CALL}."):
+        read_call(text)
+        return Point(CALL, text.removeprefix(f"{CALL}."))
+    layer, dot, name = text.partition(".")
+    if not dot and layer not in LAYERS:
+        same_name = [str(p) for p in known.values() if p.name == text]
+        hint = f"; did you mean {same_name[0]!r}?" if same_name else nearest(text, known)
+        rule = "a point is layer.name, such as 'writer.write_data'"
+        raise PlanError(f"unknown point {seen(text)}; {rule}{hint}")
+    if layer not in LAYERS:
+        raise PlanError(f"unknown layer {seen(layer)}; layers are {listed(LAYERS)}{nearest(text, known)}")
+    of_layer = [p for p in known.values() if p.layer == layer]
+    elsewhere = [str(p) for p in known.values() if p.name == name]
+    hint = nearest(text, (str(p) for p in of_layer)) if dot else ""
+    if elsewhere:
+        hint = f"; did you mean {elsewhere[0]!r}?"
+    names = listed(p.name for p in of_layer)
+    raise PlanError(f"unknown point {seen(text)}; points of layer {layer!r} are {names}{hint}")
+
+
+def default_error(text: str) -> str:
+    """The action that fails the point ``"layer.name"``, where nobody says which: an error that its call has.
+
+    No call of the system raises ValueError, which `pathlib` takes for "no such file"; at points of layer ``fs`` it is
+    an OSError, ENOSPC of what takes room and else EIO.
+    """
+    layer, _, name = text.partition("(")[0].partition(".")
+    if layer != "fs":
+        return "raise(ValueError)"
+    return f"raise(OSError, {'ENOSPC' if name in _TAKES_ROOM else 'EIO'})"
+
+
+def require_moment(point: Point, moment: str) -> None:
+    """Raises PlanError unless a fault can enter `point` at `moment`."""
+    if moment not in MOMENTS:
+        hint = nearest(moment, MOMENTS)
+        raise PlanError(f"unknown moment {seen(moment)}; moments are {listed(MOMENTS)}{hint}")
+    if moment not in point.moments and moment != "future":
+        raise PlanError(f"'{point}' is a time, whose only moment is 'before' (got {moment!r})")
+    if moment not in point.moments:
+        raise PlanError(
+            f"moment {moment!r} needs a point that returns a future ('{point}' does not); "
+            f"moments of '{point}' are {listed(point.moments)}"
+        )
+
+
+def require_filterable(point: Point, path: str, thread: str) -> None:
+    """Raises PlanError where files or threads are chosen at a point that is no operation on files."""
+    if point.layer != "fs" and (path, thread) != (ANY, ANY):
+        raise PlanError(
+            f"'{point}' takes no path and no thread; points of layer 'fs' do, such as 'fs.write(\"*.distcp\")'"
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _catalogue(folder: Path | None) -> tuple[Point, ...]:
+    folder = folder if folder is not None else torch_checkpoint_folder()
+    points: list[Point] = []
+    for layer, classes in _SOURCES.items():
+        merged: dict[str, Point] = {}
+        for file_name, class_name in classes:
+            for method in _methods_of(folder, file_name, class_name):
+                if layer == "comm" and not _is_collective(method.name):
+                    continue
+                earlier = merged.get(method.name)
+                merged[method.name] = Point(
+                    layer,
+                    method.name,
+                    method.futures or (earlier is not None and earlier.futures),
+                    (earlier.summary if earlier else "") or method.summary,
+                )
+        if layer == "fs":
+            merged |= {point.name: point for point in _FILES if point.name not in merged}
+        points += merged.values()
+    return (*points, *_APP, *_FUNCTIONS, *_CLOCK)
+
+
+@functools.lru_cache(maxsize=8)
+def _by_text(folder: Path | None) -> dict[str, Point]:
+    return {str(point): point for point in _catalogue(folder)}
+
+
+def _is_collective(name: str) -> bool:
+    # The other public methods of the wrapper are steps of the engine, built of these.
+    return name.endswith("_object") or name == "barrier"
+
+
+@functools.lru_cache(maxsize=64)
+def _methods_of(folder: Path | None, file_name: str, class_name: str) -> tuple[_Method, ...]:
+    try:
+        source = Path(folder, file_name).read_text(encoding="utf-8") if folder is not None else None
+    except (OSError, UnicodeDecodeError):
+        source = None
+    if source is None:
+        return tuple(_Method(word.rstrip("~"), word.endswith("~")) for word in _BUILT_IN[class_name].split())
+    return tuple(_methods_in(source, class_name).values())
+
+
+def _methods_in(source: str, class_name: str) -> dict[str, _Method]:
+    """The public methods of a class and of its bases in the same source, by name, in source order."""
+    definition = _class_definition(source, class_name)
+    if definition is None:
+        return {}
+    found: dict[str, _Method] = {}
+    for base in definition.bases:
+        if isinstance(base, ast.Name) and base.id != class_name:
+            found |= _methods_in(source, base.id)
+    for node in definition.body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
+            continue
+        if any("property" in ast.unparse(d) or "setter" in ast.unparse(d) for d in node.decorator_list):
+            continue
+        returns = ast.unparse(node.returns) if node.returns is not None else ""
+        summary = (ast.get_docstring(node) or "").partition("\n")[0].strip()
+        found[node.name] = _Method(node.name, re.search(r"\bFuture\b", returns) is not None, summary)
+    return found
+
+
+def _class_definition(source: str, class_name: str) -> ast.ClassDef | None:
+    # Parsing a whole file costs ten times what parsing one class costs, so the class is cut out first: its
+    # header and the lines that are blank, indented or comments.  A cut that splits a string or a bracket is
+    # a syntax error, and then the whole file is parsed.
+    cut = re.search(rf"^class {class_name}\b.*\n(?:(?:[ \t#)].*)?\n)*", source + "\n", re.MULTILINE)
+    if cut is None:
+        return None
+    for text in (cut.group(), source):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what the compiler thinks of torch's strings is not ours
+                tree = ast.parse(text)
+        except (SyntaxError, ValueError):
+            continue
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and node.name == class_name:
+                return node
+    return None

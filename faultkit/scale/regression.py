@@ -1,0 +1,56 @@
+"""A power law through measured values: least squares on logarithms, with an interval.
+
+    y = factor * ranks ** exponent
+
+The intervals are those of ordinary linear regression: 95 in 100 if the logarithms scatter evenly around a line.
+Counts that are exact hardly scatter; their interval then tells how far the counts are from a pure power.  Left
+out: sums of several powers, and predictions, which need them (`faultkit.scale.cost_models`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+__all__ = ["Line", "line_through", "student"]
+
+# The 97.5 % quantile of Student's distribution for 1, 2, ... degrees of freedom (any table of statistics).
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+STUDENT_MANY = 2.0
+
+
+class Line(msgspec.Struct, frozen=True):
+    """`exponent` lies between `low` and `high`; all three are equal where two points leave nothing to judge by."""
+
+    exponent: float
+    low: float
+    high: float
+
+
+def line_through(ranks: Sequence[float], values: Sequence[float]) -> Line | None:
+    """The line through (ranks, values); None for fewer than two points above zero.
+
+    Points whose value is not above zero are left out.  Raises ValueError where the lengths differ.
+    """
+    pairs = [(math.log(x), math.log(y)) for x, y in zip(ranks, values, strict=True) if x > 0 and y > 0]
+    count = len(pairs)
+    mean_x = math.fsum(x for x, _ in pairs) / count if count else 0.0
+    mean_y = math.fsum(y for _, y in pairs) / count if count else 0.0
+    spread = math.fsum((x - mean_x) ** 2 for x, _ in pairs)
+    if count < 2 or spread == 0.0:
+        return None
+    exponent = math.fsum((x - mean_x) * (y - mean_y) for x, y in pairs) / spread
+    start = mean_y - exponent * mean_x
+    reach = 0.0
+    if count > 2:
+        left = math.fsum((y - start - exponent * x) ** 2 for x, y in pairs)
+        scatter = math.sqrt(left / (count - 2))
+        reach = student(count - 2) * scatter / math.sqrt(spread)
+    return Line(exponent, exponent - reach, exponent + reach)
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's distribution for so many degrees of freedom."""
+    return STUDENT[freedom - 1] if freedom <= len(STUDENT) else STUDENT_MANY

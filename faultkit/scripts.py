@@ -1,0 +1,3 @@
+"""The earlier name of `faultkit.crash.scripts`."""
+
+from faultkit.crash.scripts import *  # noqa: F403

@@ -1,0 +1,101 @@
+"""Kind ``auto``: plans run on simulated ranks, and what breaks a promise there is run again on processes.
+
+Promises.  A broken promise is reported only as real ranks broke it: new processes run the same plan, and their
+run is the one that is told.  Where they come to another verdict, each of `CONFIRMING_COUNT_MAX` times, that is a
+finding of its own, told with both verdicts and both stories.  A plan that the simulated world refuses runs on
+processes alone.  Left out: a plan that holds on simulated ranks is not run on processes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from faultkit.messages import PlanError
+from faultkit.plan import FaultPlan
+from faultkit.runs.launcher import NONE
+from faultkit.scenarios import Stage
+from faultkit.sweep.results import PlanResult, result_of, story_of
+from faultkit.sweep.schedules import Order, Schedules, run_under
+from faultkit.worlds import Run, World
+
+__all__ = ["AUTO", "CONFIRMING_COUNT_MAX", "Ladder"]
+
+AUTO = "auto"
+CONFIRMING_COUNT_MAX = 3
+
+
+class Ladder:
+    """A simulated world, and above it one of fresh processes that are started when they are first asked."""
+
+    def __init__(self, size: int, *, timeout: float, preload: tuple[str, ...], launcher: str = NONE) -> None:
+        options: dict[str, Any] = {"timeout": timeout, "preload": preload, "launcher": launcher}
+        self.simulated = World(size, kind="simulated", **options)
+        self.processes = World(size, kind="fresh", **options)
+
+    def __enter__(self) -> Ladder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.simulated.close()
+        finally:
+            self.processes.close()
+
+    def pids(self) -> dict[int, int]:
+        """The process numbers of both worlds, under numbers that only tell them apart."""
+        found = [*self.simulated.pids().values(), *self.processes.pids().values()]
+        return dict(enumerate(found))
+
+    def judge(
+        self,
+        stage: Stage,
+        plan: FaultPlan,
+        order: Order,
+        schedules: Schedules,
+        *,
+        may_not_fire: bool,
+        story: bool,
+    ) -> PlanResult:
+        """The result of `plan`: from simulated ranks where every promise held, else from processes.
+
+        Raises what `World.run` raises.
+        """
+        name = str(stage.scenario)
+        on_processes = partial(stage.run, self.processes, plan, may_not_fire=may_not_fire, seed=order.seed)
+        try:
+            once = partial(stage.run, self.simulated, plan, may_not_fire=may_not_fire)
+            found, found_order, covered = run_under(once, order, schedules)
+        except PlanError:  # the plan itself is good: it has been validated for this many ranks
+            return _result(on_processes(), name, story, Order(order.seed))
+        if not found.violations:
+            return _result(found, name, story, found_order, covered=covered)
+        more: dict[str, Any] = {
+            "covered": covered,
+            "simulated": found.verdict,
+            "simulated_order": found_order,
+        }
+        runs: list[Run] = []
+        while len(runs) < CONFIRMING_COUNT_MAX:
+            runs.append(on_processes())
+            if runs[-1].verdict == found.verdict:
+                return _result(runs[-1], name, story, Order(order.seed), **more)
+        worst = min(runs, key=lambda run: run.verdict.severity)
+        told = _result(worst, name, True, Order(order.seed), **more)
+        return msgspec.structs.replace(told, story=_both_stories(found, runs, worst, name))
+
+
+def _result(run: Run, scenario: str, wants_story: bool, order: Order, **more: Any) -> PlanResult:
+    told = result_of(run, scenario, story=wants_story, order=order)
+    return msgspec.structs.replace(told, kind=run.kind, **more)
+
+
+def _both_stories(found: Run, runs: list[Run], worst: Run, scenario: str) -> str:
+    verdicts = ", ".join(dict.fromkeys(str(run.verdict) for run in runs))
+    return (
+        f"the worlds differ: {found.verdict} on simulated ranks, {verdicts} on processes "
+        f"in {len(runs)} runs\n\non processes\n\n{story_of(worst, scenario)}"
+        f"\n\non simulated ranks\n\n{story_of(found, scenario)}"
+    )

@@ -1,0 +1,93 @@
+"""Which places a scenario comes by on which ranks, from a run in which nothing goes wrong.
+
+That run plans a delay of no length at every place of interest.  It injects nothing, but each place that a rank comes
+by is recorded as fired.  Left out: running it (`faultkit.sweep.baseline`).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import msgspec
+
+from faultkit.plan import Fault, FaultPlan
+from faultkit.plan.actions import Action, actions_at
+from faultkit.plan.points import default_error, find
+from faultkit.sweep.selection import Place
+from faultkit.worlds import Run
+
+__all__ = ["WIDE_SIZE_MIN", "Cell", "Reach", "plans_for", "reach_of", "representatives", "watching"]
+
+WIDE_SIZE_MIN = 65  # from here on breaking each place on each rank takes days
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One place on one rank; `site` is the point with its files, as in a plan."""
+
+    site: str
+    moment: str
+    rank: int
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """`cells` that were reached, places in the order asked for; `unreached` are those no rank came by."""
+
+    cells: tuple[Cell, ...]
+    unreached: tuple[Place, ...]
+
+
+def watching(places: tuple[Place, ...]) -> FaultPlan:
+    """The plan that breaks nothing, and under which each of `places` that a rank comes by is recorded."""
+    return FaultPlan(
+        tuple(_fault(site, moment, Action("delay", (("seconds", 0),))) for site, moment in places)
+    )
+
+
+def reach_of(run: Run, places: tuple[Place, ...]) -> Reach:
+    """Which of `places` were reached in `run`, which was `watching` them."""
+    ranks: dict[Place, set[int]] = {}
+    for fired in run.fired:
+        ranks.setdefault((fired.fault.site, fired.fault.moment), set()).add(fired.rank)
+    cells = [Cell(*place, rank) for place in places for rank in sorted(ranks.get(place, ()))]
+    return Reach(tuple(cells), tuple(place for place in places if place not in ranks))
+
+
+def representatives(world_size: int) -> tuple[int, ...]:
+    """The ranks that stand for all of a wide world: the coordinator, its neighbour, one in the middle, the last."""
+    return tuple(sorted({0, 1, world_size // 2, world_size - 1}))
+
+
+def plans_for(reach: Reach, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...]:
+    """One plan with one fault for each reached cell and each action that can happen there: rows, then ranks.
+
+    Without `actions` each point fails as it does by default.
+    """
+    ranks: dict[Place, list[int]] = {}
+    for cell in reach.cells:
+        ranks.setdefault((cell.site, cell.moment), []).append(cell.rank)
+    return tuple(
+        FaultPlan((_fault(site, moment, action, str(rank)),))
+        for (site, moment), here in ranks.items()
+        for action in actions or (_default_action(site),)
+        if not action.takes_place or (moment == "before" and action.name in _actions_at(site))
+        for rank in here
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(site: str) -> Fault:
+    return Fault.parse(f"{site}=delay(0)")
+
+
+def _fault(site: str, moment: str, action: Action, ranks: str = "*") -> Fault:
+    where = _parsed(site)
+    return Fault(where.point, action, moment, ranks, path=where.path, thread=where.thread)
+
+
+@functools.lru_cache(maxsize=1024)
+def _default_action(site: str) -> Action:
+    return Fault.parse(f"{site}={default_error(site)}").action
+
+
+def _actions_at(site: str) -> tuple[str, ...]:
+    return actions_at(find(_parsed(site).point))

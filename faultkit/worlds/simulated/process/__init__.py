@@ -1,0 +1,1 @@
+"""What a process has once, and simulated ranks have each: environment, directory, output, signals, identity."""

@@ -1,0 +1,97 @@
+"""What a simulated rank leaves behind: threads, descriptors, child processes, shared memory, temporary files.
+
+As on a process (`faultkit.worlds.leaks`), what ends by itself has a moment to do so, and garbage is collected
+first.  Left out: descriptors that C code opened by itself, of which nobody can tell whose they are.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+from faultkit.worlds import leaks
+from faultkit.worlds.simulated.core.ranks import Rank, current_rank
+from faultkit.worlds.simulated.core.scheduler import OVER, Scheduler
+from faultkit.worlds.simulated.process import resource_owners
+
+__all__ = ["begin", "install", "record_left"]
+
+GRACE_NS = 50_000_000
+GRACE_REAL_SECONDS = 5.0
+
+_before: frozenset[str] = frozenset()  # the descriptors that the host had
+
+
+class _ByRank(list[str]):
+    """Notes each name with the rank that makes what it names."""
+
+    def __init__(self, attribute: str) -> None:
+        super().__init__()
+        self._attribute = attribute
+
+    def append(self, name: Any) -> None:
+        rank = current_rank()
+        if rank is not None:
+            getattr(rank, self._attribute).append(name)
+
+
+def install() -> None:
+    """Once, in the host."""
+    leaks.install()
+    leaks._made_files = _ByRank("made_files")
+    leaks._made_memory = _ByRank("made_memory")
+    resource_owners.install()
+
+
+def begin() -> None:
+    """A run begins: what there is now is nobody's."""
+    global _before
+    resource_owners.forget()
+    _before = leaks._descriptors()
+
+
+def record_left(ranks: list[Rank], scheduler: Scheduler) -> None:
+    """Record, for each rank whose function is over, what it has left behind."""
+    ended = [rank for rank in ranks if rank.is_through and rank.state != "dead"]
+    if any(rank.live_tasks() for rank in ended):
+        gc.collect()  # a worker ends when its pool does
+        scheduler.limit_ns = scheduler.now_ns
+        scheduler.close_soon(0)
+        scheduler.limit_ns += GRACE_NS
+        scheduler.go(GRACE_REAL_SECONDS)
+    descriptors = _descriptors()
+    for rank in ended:
+        own = resource_owners.descriptors(rank.number)
+        memory = {
+            name for name in rank.made_memory if os.path.lexists(os.path.join(leaks.SHARED_MEMORY, name))
+        }
+        left = {
+            "children": _children(rank.number),
+            "descriptors": [],
+            "files": [path for path in rank.made_files if leaks._is_left(path)],
+            "threads": sorted(task.name for task in rank.live_tasks() if task.state is not OVER),
+        }
+        for number, target in descriptors.items():
+            place, _, name = target.rpartition("/")
+            if number in own and place == leaks.SHARED_MEMORY:
+                memory.add(name.removesuffix(" (deleted)"))
+            elif number in own:
+                left["descriptors"].append(f"{number} -> {target}")
+        left["shared_memory"] = sorted(os.path.join(leaks.SHARED_MEMORY, name) for name in memory)
+        if any(left.values()):
+            rank.record("residue", {name: leaks._bounded(names) for name, names in left.items()})
+
+
+def _descriptors() -> dict[int, str]:
+    """Those that are new and the ranks' own, with what they lead to."""
+    new = leaks._descriptors() - _before
+    if new:
+        gc.collect()
+        new = leaks._descriptors() - _before
+    return leaks._counted(leaks._links(new), is_served=False) if new else {}
+
+
+def _children(rank: int) -> list[str]:
+    described = leaks._described(resource_owners.children(rank))
+    return [f"{pid} {words}" for pid, words in sorted(described.items()) if words is not None]
