@@ -99,7 +99,7 @@ if not TYPE_CHECKING:  # else every misspelt name would type-check
         "Fired": "faultkit.runs.outcomes",
         "Hung": "faultkit.runs.outcomes",
         "Outcome": "faultkit.runs.outcomes",
-        "PlanError": "faultkit.plan",
+        "PlanError": "faultkit.exceptions",
         "Raised": "faultkit.runs.outcomes",
         "Returned": "faultkit.runs.outcomes",
         "Run": "faultkit.runs.run",

@@ -13,13 +13,10 @@ import os
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from faultkit.exceptions import ImportMistake
 from faultkit.messages import nearest, seen
 
-__all__ = ["ImportMistake", "has_module", "imported"]
-
-
-class ImportMistake(ValueError):
-    """Raised where ``module:attribute`` names nothing that can be had: one line that says why."""
+__all__ = ["has_module", "imported"]
 
 
 class _Ended(BaseException):

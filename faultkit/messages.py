@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["PlanError", "listed", "nearest", "printable", "seen", "shortened", "shown"]
+__all__ = ["listed", "nearest", "printable", "seen", "shortened", "shown"]
 
 SEEN_LENGTH_MAX = 48
 WORDS_LISTED_MAX = 24
@@ -19,18 +19,6 @@ WORD_LENGTH_MAX = 80
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
-
-
-class PlanError(ValueError):
-    """Raised when a plan, fault or action is not one that can be carried out: one line that says why.
-
-    `part` is the number of the argument at fault (from 0) where the message is about one argument of an
-    action, else None; the parser uses it to tell the column.
-    """
-
-    def __init__(self, message: str, part: int | None = None) -> None:
-        super().__init__(message)
-        self.part = part
 
 
 def shortened(text: str, length_max: int = SEEN_LENGTH_MAX) -> str:

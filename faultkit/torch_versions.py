@@ -13,14 +13,12 @@ import functools
 import importlib.metadata
 import re
 
-__all__ = ["BELOW", "FROM", "TorchVersionError", "require_torch"]
+from faultkit.exceptions import TorchVersionError
+
+__all__ = ["BELOW", "FROM", "require_torch"]
 
 FROM = (2, 12)
 BELOW = (2, 15)
-
-
-class TorchVersionError(RuntimeError):
-    """The installed torch is none that faultkit works with."""
 
 
 @functools.cache

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from faultkit.importing import ImportMistake, has_module, imported
+from faultkit.exceptions import ImportMistake
+from faultkit.importing import has_module, imported
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from packaging.version import Version
 
 from faultkit import World
 from faultkit.cli import main
-from faultkit.torch_versions import BELOW, FROM, TorchVersionError, require_torch
+from faultkit.exceptions import TorchVersionError
+from faultkit.torch_versions import BELOW, FROM, require_torch
 from tests.stock import TESTED
 
 ROOT = Path(__file__).parent.parent

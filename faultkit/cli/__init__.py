@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _invoke(arguments: Sequence[str] | None) -> int:
-    from faultkit.messages import PlanError
+    from faultkit.exceptions import PlanError
 
     try:
         status = command.main(arguments, prog_name="faultkit", standalone_mode=False)

@@ -193,7 +193,7 @@ def scenario_text(text: str, aliases: dict[str, str] = ALIASES) -> str:
 
 
 def scenario_of(text: str) -> Any:
-    from faultkit.crash.scenario import ScenarioError
+    from faultkit.exceptions import ScenarioError
     from faultkit.repro.crash_file import scenario_of_text
 
     try:

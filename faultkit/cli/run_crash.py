@@ -167,7 +167,7 @@ def _carried_out_so_far(work: Callable[..., Any]) -> tuple[Any, int]:
 def _carried_out(work: Callable[[], Any]) -> Any:
     """What `work` gives, or the exit status where it could not be done."""
     from faultkit.cli.run_sweep import fail
-    from faultkit.crash.scenario import ScenarioError
+    from faultkit.exceptions import ScenarioError
     from faultkit.recording import RecordingError
 
     try:

@@ -181,9 +181,8 @@ def _warmed_up_beside_torch() -> Iterator[None]:
 
 def fail(error: Exception) -> int:
     """Tell an error that is the user's, the harness's, or ours."""
-    from faultkit.messages import PlanError
+    from faultkit.exceptions import PlanError, TorchVersionError
     from faultkit.scenarios import ScenarioError
-    from faultkit.torch_versions import TorchVersionError
     from faultkit.worlds import HarnessError, TransportError
 
     if os.environ.get("FAULTKIT_TRACEBACK"):

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from faultkit.crash.exploration import explore, record_save
     from faultkit.crash.loading.judge import Judge
     from faultkit.crash.results import Exploration, Finding, ModelCounts
-    from faultkit.crash.scenario import SCENARIOS, Scenario, ScenarioError, get
+    from faultkit.crash.scenario import SCENARIOS, Scenario, get
     from faultkit.crash.states.bounds import Bound
     from faultkit.crash.states.models import MODELS, rebuild, states
     from faultkit.crash.states.state import Judgement, State, Witness
+    from faultkit.exceptions import ScenarioError
 
 __all__ = [
     "MODELS",
@@ -64,7 +65,7 @@ if not TYPE_CHECKING:  # else every misspelt name would type-check
         "ModelCounts": "faultkit.crash.results",
         "SCENARIOS": "faultkit.crash.scenario",
         "Scenario": "faultkit.crash.scenario",
-        "ScenarioError": "faultkit.crash.scenario",
+        "ScenarioError": "faultkit.exceptions",
         "State": "faultkit.crash.states.state",
         "Witness": "faultkit.crash.states.state",
         "explore": "faultkit.crash.exploration",

@@ -22,12 +22,13 @@ from faultkit.crash.loading.world_judge import WorldJudge
 from faultkit.crash.options import require
 from faultkit.crash.rendering import at_words, lost_words, where_lines
 from faultkit.crash.results import Exploration, Finding, ModelCounts
-from faultkit.crash.scenario import Scenario, ScenarioError, get
+from faultkit.crash.scenario import Scenario, get
 from faultkit.crash.states.bounds import Bound
 from faultkit.crash.states.causes import Cause, Causes
 from faultkit.crash.states.models import Enumeration
 from faultkit.crash.states.replay_space import Space
 from faultkit.crash.states.state import Judgement, State
+from faultkit.exceptions import ScenarioError
 from faultkit.messages import shown
 from faultkit.worlds import observers
 

@@ -11,19 +11,12 @@ from typing import Any
 
 import msgspec
 
-from faultkit.importing import ImportMistake, imported
+from faultkit.exceptions import ImportMistake, ScenarioError
+from faultkit.importing import imported
 from faultkit.messages import listed, nearest, seen
 from faultkit.plan.signatures import taken
 
-__all__ = ["SCENARIOS", "Scenario", "ScenarioError", "get"]
-
-
-class ScenarioError(ValueError):
-    """Raised where a scenario is not known, or does not go through without a crash; `story` tells the run."""
-
-    def __init__(self, message: str, story: str = "") -> None:
-        super().__init__(message)
-        self.story = story
+__all__ = ["SCENARIOS", "Scenario", "get"]
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):

@@ -216,7 +216,7 @@ def trees_of(scenario: Scenario, world: World) -> tuple[Tree, Tree | None]:
 
 def _saved(scenario: Scenario, save: Callable[..., Any], world: World) -> Tree:
     from faultkit.crash.loading.materialise import Place
-    from faultkit.crash.scenario import ScenarioError
+    from faultkit.exceptions import ScenarioError
 
     with Place() as place:
         root = place.path

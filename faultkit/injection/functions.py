@@ -22,11 +22,11 @@ from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any
 
+from faultkit.exceptions import PlanError
 from faultkit.hooks.patches import Patches
 from faultkit.injection import native
 from faultkit.injection.interpose import call_with_faults, coroutine_with_faults
 from faultkit.injection.session import Session, current
-from faultkit.messages import PlanError
 from faultkit.plan.named_points import CALL, FUNCTIONS, member, read_call
 
 __all__ = ["install"]

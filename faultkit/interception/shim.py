@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 
-from faultkit.recording.operations import RecordingError
+from faultkit.exceptions import RecordingError
 
 __all__ = ["compiler", "library"]
 

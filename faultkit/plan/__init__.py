@@ -28,7 +28,7 @@ from faultkit._lazy import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from faultkit.messages import PlanError
+    from faultkit.exceptions import PlanError
     from faultkit.plan.fault_plan import Fault, FaultPlan
 
 __all__ = ["Fault", "FaultPlan", "PlanError"]
@@ -37,6 +37,6 @@ if not TYPE_CHECKING:  # else every misspelt name would type-check
     _HOMES = {
         "Fault": "faultkit.plan.fault_plan",
         "FaultPlan": "faultkit.plan.fault_plan",
-        "PlanError": "faultkit.messages",
+        "PlanError": "faultkit.exceptions",
     }
     __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from faultkit.messages import PlanError, listed, nearest, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import listed, nearest, seen
 from faultkit.plan.action_catalogue import ACTIONS, ActionSpec
 from faultkit.plan.parameters import Parameter, Value, misfit, print_value, read_value, require_errno_fits
 from faultkit.plan.points import Point

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from faultkit.messages import PlanError, listed, nearest, seen, shortened
+from faultkit.exceptions import PlanError
+from faultkit.messages import listed, nearest, seen, shortened
 from faultkit.plan.actions import OWN_EXCEPTIONS, Action, require_actionable, require_allowed
 from faultkit.plan.file_filters import ANY, filter_text, matches, read_path, read_thread
 from faultkit.plan.grammar import (

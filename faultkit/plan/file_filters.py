@@ -13,7 +13,8 @@ import fnmatch
 import functools
 import json
 
-from faultkit.messages import PlanError, nearest, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import nearest, seen
 
 __all__ = [
     "ANY",

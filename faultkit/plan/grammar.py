@@ -15,7 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from faultkit.messages import PlanError, listed, nearest, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import listed, nearest, seen
 from faultkit.plan.actions import Action, Argument, from_arguments, require_actionable, require_allowed
 from faultkit.plan.file_filters import ANY, THREADS, read_path, read_thread
 from faultkit.plan.limits import require_count, require_length

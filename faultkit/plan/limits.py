@@ -8,7 +8,7 @@ and read again.
 
 from __future__ import annotations
 
-from faultkit.messages import PlanError
+from faultkit.exceptions import PlanError
 
 __all__ = [
     "CHARACTERS_MAX",

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from faultkit.messages import PlanError, nearest, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import nearest, seen
 
 __all__ = ["CALL", "FUNCTIONS", "member", "read_call", "require_there"]
 

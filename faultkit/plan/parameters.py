@@ -22,7 +22,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from faultkit.messages import PlanError, nearest, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import nearest, seen
 from faultkit.plan.file_filters import quoted
 
 __all__ = [

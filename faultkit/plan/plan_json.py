@@ -15,7 +15,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
-from faultkit.messages import PlanError, listed, nearest, seen, shortened
+from faultkit.exceptions import PlanError
+from faultkit.messages import listed, nearest, seen, shortened
 from faultkit.plan.limits import JSON_CHARACTERS_MAX, require_count, require_length
 
 __all__ = ["read_faults", "write_faults"]

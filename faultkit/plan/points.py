@@ -31,7 +31,8 @@ from pathlib import Path
 
 import msgspec
 
-from faultkit.messages import PlanError, listed, nearest, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import listed, nearest, seen
 from faultkit.plan.file_filters import ANY
 from faultkit.plan.named_points import CALL, FUNCTIONS, read_call
 

@@ -12,7 +12,8 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from faultkit.messages import PlanError, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import seen
 
 __all__ = ["CALL_MAX", "RANK_MAX", "bounded", "call_text", "holds", "merged", "ranks_text", "spans_of"]
 

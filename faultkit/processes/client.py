@@ -19,19 +19,16 @@ import sys
 import threading
 from typing import Any
 
+from faultkit.exceptions import HarnessError
 from faultkit.processes import module_finder
 from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout
 from faultkit.torch_versions import require_torch
 
-__all__ = ["ForkServer", "HarnessError", "await_started", "server", "shut_down", "warm_up"]
+__all__ = ["ForkServer", "await_started", "server", "shut_down", "warm_up"]
 
 START_SECONDS_MAX = 180.0
 PRELOAD_SECONDS_MAX = 120.0
 END_SECONDS_MAX = 10.0
-
-
-class HarnessError(RuntimeError):
-    """faultkit itself failed: no verdict follows from this run."""
 
 
 class ForkServer:

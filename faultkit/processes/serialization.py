@@ -23,12 +23,12 @@ from typing import Any, ClassVar
 import cloudpickle
 import msgspec
 
+from faultkit.exceptions import TransportError
 from faultkit.runs import tracebacks
 from faultkit.runs.outcomes import Died, ErrorRecord, Outcome, Raised, Returned, Untransportable
 from faultkit.runs.tracebacks import Frame
 
 __all__ = [
-    "TransportError",
     "decode_outcome",
     "dump_call",
     "dumps",
@@ -37,10 +37,6 @@ __all__ = [
     "load_call",
     "travels",
 ]
-
-
-class TransportError(TypeError):
-    """A function or an argument cannot travel to the ranks."""
 
 
 def dumps(value: Any) -> bytes:

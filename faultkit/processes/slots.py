@@ -37,8 +37,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from faultkit.exceptions import HarnessError
 from faultkit.messages import printable
-from faultkit.processes.client import HarnessError
 
 if TYPE_CHECKING:
     from filelock import FileLock

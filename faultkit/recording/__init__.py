@@ -12,8 +12,9 @@ from faultkit._lazy import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from faultkit.exceptions import RecordingError
     from faultkit.recording.command import CommandRecorded, record_command
-    from faultkit.recording.operations import Operation, Recording, RecordingError, describe, describe_all
+    from faultkit.recording.operations import Operation, Recording, describe, describe_all
     from faultkit.recording.ordering import edges
     from faultkit.recording.recording import Recorded, record
     from faultkit.recording.tree import tree_after
@@ -38,7 +39,7 @@ if not TYPE_CHECKING:  # else every misspelt name would type-check
         "Operation": "faultkit.recording.operations",
         "Recorded": "faultkit.recording.recording",
         "Recording": "faultkit.recording.operations",
-        "RecordingError": "faultkit.recording.operations",
+        "RecordingError": "faultkit.exceptions",
         "describe": "faultkit.recording.operations",
         "describe_all": "faultkit.recording.operations",
         "edges": "faultkit.recording.ordering",

@@ -21,9 +21,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from faultkit.exceptions import RecordingError, UnseenWriter
 from faultkit.processes import subreaper
 from faultkit.recording import in_command
-from faultkit.recording.operations import Operation, Recording, RecordingError, UnseenWriter
+from faultkit.recording.operations import Operation, Recording
 from faultkit.recording.recording import (
     BACKENDS,
     NEEDS_COMPILER,

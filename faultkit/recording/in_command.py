@@ -15,8 +15,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from faultkit.exceptions import RecordingError
 from faultkit.recording import sync_events
-from faultkit.recording.operations import RecordingError
 from faultkit.recording.recorder import Recorder
 from faultkit.recording.scratch import Scratch
 from faultkit.recording.spool import Spool

@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from faultkit.exceptions import RecordingError
+
 Kind = Literal[
     "open",
     "write",
@@ -33,14 +35,6 @@ Kind = Literal[
 FILE_BYTES_MAX = 1 << 32  # of a file in a recording that is read: its content is held in memory
 NAMES_CHANGED = frozenset({"rename", "link", "symlink", "unlink", "mkdir", "rmdir"})
 SYNCS = frozenset({"fsync", "fdatasync", "fsync_directory", "sync"})
-
-
-class RecordingError(RuntimeError):
-    """Nothing was recorded, or what was recorded cannot be trusted; the message says what was looked for."""
-
-
-class UnseenWriter(RecordingError):
-    """Something changed files where the recorder does not see it, or changed none: another recorder may see more."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

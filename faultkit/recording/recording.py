@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from faultkit.exceptions import RecordingError, UnseenWriter
 from faultkit.interception.opening import buffer_size_of
 from faultkit.recording import scratch
 from faultkit.recording.merging import merge, with_lines, with_ranks
-from faultkit.recording.operations import Recording, RecordingError, UnseenWriter
+from faultkit.recording.operations import Recording
 from faultkit.recording.spool import read_frames
 from faultkit.recording.tree import Tree, put_back, read_tree
 from faultkit.recording.verifying import verified

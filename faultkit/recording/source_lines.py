@@ -31,6 +31,7 @@ LAYER = (
 # By identity, since to hash a code object means to hash all of its instructions; kept, so that none is reused.
 _labels: dict[int, tuple[CodeType, tuple[str, str] | None]] = {}
 _texts: dict[tuple[int, int], str] = {}
+_HIDDEN = ("<frozen", *own_frames.MACHINERY)
 _library = os.path.dirname(os.__file__)
 
 
@@ -56,7 +57,7 @@ def lines_of(frame: FrameType | None) -> list[str]:
 
 def _label(code: CodeType) -> tuple[str, str] | None:
     path = code.co_filename
-    if path.startswith(("<frozen", own_frames.MACHINERY)):
+    if path.startswith(_HIDDEN):
         return None
     if path.startswith(_library) and path[len(_library) + 1 :].split(os.sep)[0].removesuffix(".py") in LAYER:
         return None

@@ -147,9 +147,7 @@ def read_frames(path: str, scratch_descriptor: int = -1) -> Iterator[tuple[RawOp
             try:
                 operation = decoder.decode(head)
             except _UNREADABLE as error:
-                from faultkit.recording.operations import (
-                    RecordingError,  # which a recorded process does not need
-                )
+                from faultkit.exceptions import RecordingError  # which a recorded process does not need
 
                 raise RecordingError(_refusal(head, error)) from None
             yield operation, data

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from faultkit.recording.operations import Recording, UnseenWriter
+from faultkit.exceptions import UnseenWriter
+from faultkit.recording.operations import Recording
 from faultkit.recording.tree import Tree, read_tree, tree_after
 
 __all__ = ["verified"]

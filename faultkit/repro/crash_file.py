@@ -117,7 +117,7 @@ def scenario_of_text(text: str) -> Scenario:
     Raises ScenarioError where there is none, which is a ValueError.
     """
     from faultkit import crash, scenarios
-    from faultkit.crash.scenario import ScenarioError
+    from faultkit.exceptions import ScenarioError
     from faultkit.scenarios.crashing import crash_scenario
 
     if not text:

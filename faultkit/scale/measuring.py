@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from faultkit.messages import PlanError, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import seen
 from faultkit.plan import FaultPlan
 from faultkit.scale import traffic_counter
 from faultkit.scale.growth import AT_RANKS, AT_RANKS_MAX, Cost, Growth, Point

@@ -11,9 +11,10 @@ them all in the end.  Importing this package imports no torch.
 
 from __future__ import annotations
 
+from faultkit.exceptions import ScenarioError, WrongContent
 from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_OVERWRITE, DCP_SAVE
 from faultkit.scenarios.lookup import BUILT_IN, get, options_of, scenario_for_plan
-from faultkit.scenarios.scenario import Scenario, ScenarioError, WrongContent, of_function
+from faultkit.scenarios.scenario import Scenario, of_function
 from faultkit.scenarios.stage import Stage
 
 __all__ = [

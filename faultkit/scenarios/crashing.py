@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from faultkit.exceptions import ScenarioError
 from faultkit.plan.signatures import taken
-from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
+from faultkit.scenarios.scenario import Scenario, of_function
 
 if TYPE_CHECKING:
     from faultkit import crash

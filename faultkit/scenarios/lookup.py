@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from faultkit.importing import ImportMistake, imported
+from faultkit.exceptions import ImportMistake, ScenarioError
+from faultkit.importing import imported
 from faultkit.messages import listed, nearest, seen
 from faultkit.plan import FaultPlan
 from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_OVERWRITE, DCP_SAVE
-from faultkit.scenarios.scenario import Scenario, ScenarioError, of_function
+from faultkit.scenarios.scenario import Scenario, of_function
 
 __all__ = ["BUILT_IN", "get", "is_named", "options_of", "scenario_for_plan"]
 

@@ -14,32 +14,15 @@ from typing import Any
 
 import msgspec
 
+from faultkit.exceptions import ScenarioError
 from faultkit.messages import listed, nearest, seen
 from faultkit.runs.selection import Chosen
 
-__all__ = ["Scenario", "ScenarioError", "WrongContent", "of_function"]
+__all__ = ["Scenario", "of_function"]
 
 Option = str | int | float | bool
 
 POINTS_OF_A_FUNCTION = ("writer.*", "reader.*")
-
-
-class ScenarioError(ValueError):
-    """Raised where a scenario is not known, not usable, or does not go through without a fault.
-
-    `story` tells the run that went wrong, where there was one.
-    """
-
-    def __init__(self, message: str, story: str = "") -> None:
-        super().__init__(message)
-        self.story = story
-
-
-class WrongContent(AssertionError):
-    """Raised by a scenario where a load came back without an error, with something else than was saved.
-
-    The check ``durable`` knows it: the verdict is SILENT_WRONG.
-    """
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):

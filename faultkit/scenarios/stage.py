@@ -24,10 +24,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faultkit.exceptions import ScenarioError
 from faultkit.plan.signatures import taken
 from faultkit.processes.directories import OwnedDirectory, in_memory
 from faultkit.runs.launcher import NONE, has_failed
-from faultkit.scenarios.scenario import Scenario, ScenarioError
+from faultkit.scenarios.scenario import Scenario
 
 if TYPE_CHECKING:
     from faultkit.plan import FaultPlan

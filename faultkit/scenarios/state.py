@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch.distributed._shard import sharded_tensor
 from torch.distributed._shard.sharding_spec import ChunkShardingSpec
 
-from faultkit.scenarios.scenario import WrongContent
+from faultkit.exceptions import WrongContent
 
 __all__ = ["Application", "deprecations_ignored", "empty", "filled", "require_filled", "require_rank"]
 

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from faultkit.checks import Verdict
+from faultkit.exceptions import NotSimulatedError
 from faultkit.messages import listed
 from faultkit.plan import FaultPlan
 from faultkit.plan.actions import Action
@@ -43,7 +44,6 @@ from faultkit.sweep.selection import (
     choose_places,
 )
 from faultkit.worlds import World
-from faultkit.worlds.simulated.messages import NotSimulatedError
 from faultkit.worlds.simulated.plans import can_carry, require_carried
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.messages import PlanError
+from faultkit.exceptions import PlanError
 from faultkit.plan import FaultPlan
 from faultkit.runs.launcher import NONE
 from faultkit.scenarios import Stage

@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from faultkit.messages import PlanError, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import seen
 from faultkit.plan import FaultPlan
 from faultkit.runs.selection import ALL, Chosen
 from faultkit.sweep.schedules import Order

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import msgspec
 
 from faultkit.checks import Verdict
+from faultkit.exceptions import ScheduleError
 from faultkit.scenarios import ScenarioError
 from faultkit.worlds import Run
-from faultkit.worlds.simulated.messages import ScheduleError
 
 __all__ = ["DRAWN_MAX", "EVERY_MAX", "Covered", "Order", "Schedules", "run_under"]
 

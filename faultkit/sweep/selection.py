@@ -19,7 +19,8 @@ import fnmatch
 from collections.abc import Iterable
 from typing import Any
 
-from faultkit.messages import PlanError, listed, nearest, seen
+from faultkit.exceptions import PlanError
+from faultkit.messages import listed, nearest, seen
 from faultkit.plan import Fault
 from faultkit.plan.actions import Action
 from faultkit.plan.grammar import read_action

@@ -7,8 +7,7 @@ anybody can still make progress.  `channel`, `transport` and `modules` carry thi
 
 from __future__ import annotations
 
-from faultkit.processes.client import HarnessError
-from faultkit.processes.serialization import TransportError
+from faultkit.exceptions import HarnessError, TransportError
 from faultkit.runs.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
 from faultkit.runs.run import Run
 from faultkit.worlds.world import World

@@ -15,9 +15,10 @@ import sys
 import time
 from typing import Any, NoReturn
 
+from faultkit.exceptions import HarnessError
 from faultkit.processes import module_finder
 from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout
-from faultkit.processes.client import ForkServer, HarnessError
+from faultkit.processes.client import ForkServer
 from faultkit.processes.memory import RankMemory, create_memory
 from faultkit.processes.procfs import is_stopped
 from faultkit.processes.py_spy import spied_stack

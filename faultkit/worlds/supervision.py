@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
+from faultkit.exceptions import HarnessError
 from faultkit.plan import Fault
 from faultkit.processes import serialization
 from faultkit.processes.channel import ChannelClosed
-from faultkit.processes.client import HarnessError
 from faultkit.processes.memory import records
 from faultkit.processes.procfs import (
     Poll,

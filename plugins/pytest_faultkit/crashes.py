@@ -168,7 +168,7 @@ def _looked_at(found: Exploration, looked: Callable[[], object]) -> Exploration:
 
 def _checked(scenario: Any, test: str) -> None:
     from faultkit import crash, scripts
-    from faultkit.crash.scenario import ScenarioError
+    from faultkit.exceptions import ScenarioError
 
     try:
         if isinstance(scenario, str):

@@ -184,7 +184,8 @@ def _register_profiles(chosen: str | None) -> None:
 
 def _torch_refusal() -> str | None:
     """Why no rank can be started with the installed torch, where none can."""
-    from faultkit.torch_versions import TorchVersionError, require_torch
+    from faultkit.exceptions import TorchVersionError
+    from faultkit.torch_versions import require_torch
 
     try:
         require_torch()

@@ -27,7 +27,7 @@ from tapes import Tape
 from faultkit import crash
 from faultkit.crash import Judge
 from faultkit.crash.loading.world_judge import WorldJudge
-from faultkit.crash.scenario import ScenarioError
+from faultkit.exceptions import ScenarioError
 from faultkit.worlds import HarnessError
 from tests.stuck import SECONDS_MAX
 

@@ -210,7 +210,7 @@ def test_ranks_that_find_nothing_say_so_in_their_own_words_and_one_rank_alone_do
 
 
 def test_a_save_that_raises_without_any_crash_is_an_error(two_ranks):
-    from faultkit.crash.scenario import ScenarioError
+    from faultkit.exceptions import ScenarioError
 
     broken = crash.Scenario(name="broken", save=raising, load=raising)
     with pytest.raises(ScenarioError, match=r"its save .*rank 0 raised RuntimeError: no"):

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faultkit import World
+from faultkit.exceptions import PlanError
 from faultkit.interception import shim
-from faultkit.messages import PlanError
 from faultkit.plan.file_filters import matches, read_path
 
 pytestmark = pytest.mark.skipif(shim.compiler() is None, reason="needs a C compiler")

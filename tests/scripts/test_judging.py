@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from faultkit.crash import State, Witness
-from faultkit.crash.scenario import ScenarioError
 from faultkit.crash.scripts import Job, exploring
 from faultkit.crash.scripts.judge import ScriptJudge
 from faultkit.crash.scripts.resume import Resumption
+from faultkit.exceptions import ScenarioError
 from faultkit.worlds import HarnessError
 
 CODE = """

@@ -13,8 +13,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from faultkit.crash.scenario import ScenarioError
 from faultkit.crash.states.state import Judgement, State
+from faultkit.exceptions import ScenarioError
 
 if TYPE_CHECKING:
     from faultkit.crash.loading.judge import Judge

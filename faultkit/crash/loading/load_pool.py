@@ -103,8 +103,8 @@ class Loaders:
 
     def answers(self, wait: bool) -> list[Answer]:
         """Answers that have come; with `wait`, it waits for some, be it one that nobody waits for any more."""
+        from faultkit.exceptions import HarnessError
         from faultkit.processes.channel import ChannelClosed
-        from faultkit.processes.client import HarnessError
 
         # each twice, and as many of others, where a machine gives them hardly a core
         seconds = self._call.timeout_seconds * FACTOR_MAX * 2 * (JOBS_AHEAD + 1) + 30.0 if wait else 0.0
@@ -158,7 +158,7 @@ class Loaders:
         self._accept(listener, thread)
 
     def _run(self, world: Any, socket_path: str) -> None:
-        from faultkit.processes.client import HarnessError
+        from faultkit.exceptions import HarnessError
         from faultkit.runs.outcomes import Raised
 
         try:
@@ -170,8 +170,8 @@ class Loaders:
             self._run_error = error
 
     def _accept(self, listener: socket.socket, thread: threading.Thread) -> None:
+        from faultkit.exceptions import HarnessError
         from faultkit.processes.channel import Channel
-        from faultkit.processes.client import HarnessError
 
         deadline = time.monotonic() + START_SECONDS_MAX
         listener.settimeout(0.2)

@@ -33,7 +33,7 @@ import msgspec
 
 from faultkit.crash.loading.materialise import Listing, link_tree
 from faultkit.crash.loading.patience import LOOK_SECONDS_MAX, Patience, Turns
-from faultkit.processes.client import HarnessError
+from faultkit.exceptions import HarnessError
 from faultkit.processes.subreaper import adopt_orphans, end_all
 
 __all__ = ["FAILED", "Answer", "Job", "LoadCall", "serve"]

@@ -18,6 +18,6 @@ imports no torch.
 from __future__ import annotations
 
 from faultkit.crash.scripts.exploring import Job, explore, scenario_of
-from faultkit.crash.scripts.resume import LostWork, ResumeFailed
+from faultkit.exceptions import LostWork, ResumeFailed
 
 __all__ = ["Job", "LostWork", "ResumeFailed", "explore", "scenario_of"]

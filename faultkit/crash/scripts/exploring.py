@@ -121,7 +121,7 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
     Raises ScenarioError where the command does not succeed by itself, RecordingError where nothing was recorded.
     """
     from faultkit import files
-    from faultkit.crash.scenario import ScenarioError
+    from faultkit.exceptions import ScenarioError
 
     with _own_directory() as root:
         directory = root / DIRECTORY
@@ -180,7 +180,7 @@ def _own_directory() -> Iterator[Path]:
 
 
 def _complete(job: Job, directory: Path) -> tuple[tuple[str, int, dict[str, bytes]], ...]:
-    from faultkit.crash.scenario import ScenarioError
+    from faultkit.exceptions import ScenarioError
 
     found = []
     for name, content in contents_of(job.checkpoints, directory).items():

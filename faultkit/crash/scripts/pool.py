@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import IO, Any
 
 from faultkit.crash.states.state import State
-from faultkit.processes.client import HarnessError
+from faultkit.exceptions import HarnessError
 
 __all__ = ["FAILED", "Tree", "Workers", "receive", "send"]
 

@@ -21,12 +21,10 @@ from typing import Any
 import msgspec
 
 from faultkit.crash.scripts.run_command import Asked, Limit, run_ranks
+from faultkit.exceptions import HarnessError, LostWork, ResumeFailed
 from faultkit.messages import seen
-from faultkit.processes.client import HarnessError
 
 __all__ = [
-    "LostWork",
-    "ResumeFailed",
     "Resumption",
     "contents_of",
     "digest_of",
@@ -36,14 +34,6 @@ __all__ = [
 
 LINE_CHARACTERS = 300
 Contents = dict[str, bytes]  # of a checkpoint: its files by their path in it; "" where it is itself a file
-
-
-class ResumeFailed(RuntimeError):
-    """The command that resumes ended with another status than 0."""
-
-
-class LostWork(RuntimeError):
-    """The command started from an older step than the newest complete checkpoint."""
 
 
 class Resumed(dict[str, Any]):

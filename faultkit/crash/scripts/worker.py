@@ -22,7 +22,7 @@ from faultkit.crash.loading.materialise import write_tree
 from faultkit.crash.loading.patience import Patience, Turns
 from faultkit.crash.scripts.pool import FAILED, receive, send
 from faultkit.crash.scripts.run_command import Asked, Limit, imports_of
-from faultkit.processes.client import HarnessError
+from faultkit.exceptions import HarnessError
 from faultkit.processes.directories import in_memory
 from faultkit.processes.subreaper import adopt_orphans, end_all
 

@@ -15,9 +15,10 @@ from faultkit._lazy import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from faultkit.exceptions import NotSimulatedError, ScheduleError
     from faultkit.worlds.simulated.determinism import Comparison, compare, first_difference
     from faultkit.worlds.simulated.exploration import Exploration, explore
-    from faultkit.worlds.simulated.messages import NotSimulatedError, Schedule, ScheduleError, Simulation
+    from faultkit.worlds.simulated.messages import Schedule, Simulation
 
 __all__ = [
     "Comparison",
@@ -35,9 +36,9 @@ if not TYPE_CHECKING:  # else every misspelt name would type-check
     _HOMES = {
         "Comparison": "faultkit.worlds.simulated.determinism",
         "Exploration": "faultkit.worlds.simulated.exploration",
-        "NotSimulatedError": "faultkit.worlds.simulated.messages",
+        "NotSimulatedError": "faultkit.exceptions",
         "Schedule": "faultkit.worlds.simulated.messages",
-        "ScheduleError": "faultkit.worlds.simulated.messages",
+        "ScheduleError": "faultkit.exceptions",
         "Simulation": "faultkit.worlds.simulated.messages",
         "compare": "faultkit.worlds.simulated.determinism",
         "explore": "faultkit.worlds.simulated.exploration",

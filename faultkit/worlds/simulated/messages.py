@@ -6,23 +6,12 @@ from typing import Any
 
 import msgspec
 
-from faultkit.messages import PlanError, listed
+from faultkit.exceptions import ScheduleError
+from faultkit.messages import listed
 from faultkit.runs.launcher import NONE
 from faultkit.worlds.rank import Call
 
-__all__ = ["Decision", "NotSimulatedError", "Schedule", "ScheduleError", "SimulatedCall", "Simulation"]
-
-
-class NotSimulatedError(PlanError):
-    """The function under test does what simulated ranks cannot; the message says what, and which kind can."""
-
-
-class ScheduleError(ValueError):
-    """A schedule is not one of the run that it was given for; `run` is what the run came to without it."""
-
-    def __init__(self, message: str, run: Any = None) -> None:
-        super().__init__(message)
-        self.run = run
+__all__ = ["Decision", "Schedule", "SimulatedCall", "Simulation"]
 
 
 class Schedule(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ its own and no limits.  Imports no torch: a plan is refused before anything star
 
 from __future__ import annotations
 
-from faultkit.messages import PlanError
+from faultkit.exceptions import PlanError
 from faultkit.plan import Fault, FaultPlan
 
 __all__ = ["can_carry", "require_carried"]

@@ -7,15 +7,15 @@ import select
 import time
 from typing import Any
 
+from faultkit.exceptions import HarnessError, NotSimulatedError
 from faultkit.processes import serialization
 from faultkit.processes.channel import ChannelClosed
-from faultkit.processes.client import HarnessError
 from faultkit.runs import launcher
 from faultkit.runs.outcomes import Died, Hung, Outcome
 from faultkit.runs.run import Run
 from faultkit.worlds.crew import Crew, exit_words
 from faultkit.worlds.rank import Call
-from faultkit.worlds.simulated.messages import NotSimulatedError, Schedule, SimulatedCall, Simulation
+from faultkit.worlds.simulated.messages import Schedule, SimulatedCall, Simulation
 from faultkit.worlds.stacks import shorten
 
 __all__ = ["SimulatedSupervision", "supervise"]
