@@ -25,13 +25,13 @@ from faultkit._lazy import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from faultkit.crash.enumeration.bounds import Bound
+    from faultkit.crash.enumeration.models import MODELS, rebuild, states
+    from faultkit.crash.enumeration.state import Judgement, State, Witness
     from faultkit.crash.exploration import explore, record_save
     from faultkit.crash.loading.judge import Judge
     from faultkit.crash.results import Exploration, Finding, ModelCounts
     from faultkit.crash.scenario import SCENARIOS, Scenario, get
-    from faultkit.crash.states.bounds import Bound
-    from faultkit.crash.states.models import MODELS, rebuild, states
-    from faultkit.crash.states.state import Judgement, State, Witness
     from faultkit.exceptions import ScenarioError
 
 __all__ = [
@@ -56,22 +56,22 @@ __all__ = [
 
 if not TYPE_CHECKING:  # else every misspelt name would type-check
     _HOMES = {
-        "Bound": "faultkit.crash.states.bounds",
+        "Bound": "faultkit.crash.enumeration.bounds",
         "Exploration": "faultkit.crash.results",
         "Finding": "faultkit.crash.results",
         "Judge": "faultkit.crash.loading.judge",
-        "Judgement": "faultkit.crash.states.state",
-        "MODELS": "faultkit.crash.states.models",
+        "Judgement": "faultkit.crash.enumeration.state",
+        "MODELS": "faultkit.crash.enumeration.models",
         "ModelCounts": "faultkit.crash.results",
         "SCENARIOS": "faultkit.crash.scenario",
         "Scenario": "faultkit.crash.scenario",
         "ScenarioError": "faultkit.exceptions",
-        "State": "faultkit.crash.states.state",
-        "Witness": "faultkit.crash.states.state",
+        "State": "faultkit.crash.enumeration.state",
+        "Witness": "faultkit.crash.enumeration.state",
         "explore": "faultkit.crash.exploration",
         "get": "faultkit.crash.scenario",
-        "rebuild": "faultkit.crash.states.models",
+        "rebuild": "faultkit.crash.enumeration.models",
         "record_save": "faultkit.crash.exploration",
-        "states": "faultkit.crash.states.models",
+        "states": "faultkit.crash.enumeration.models",
     }
     __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -15,6 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faultkit.crash.enumeration.bounds import Bound
+from faultkit.crash.enumeration.causes import Cause, Causes
+from faultkit.crash.enumeration.models import Enumeration
+from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.loading.audit import Sample, audit
 from faultkit.crash.loading.judge import Judge
 from faultkit.crash.loading.materialise import Place
@@ -23,11 +28,6 @@ from faultkit.crash.options import require
 from faultkit.crash.rendering import at_words, lost_words, where_lines
 from faultkit.crash.results import Exploration, Finding, ModelCounts
 from faultkit.crash.scenario import Scenario, get
-from faultkit.crash.states.bounds import Bound
-from faultkit.crash.states.causes import Cause, Causes
-from faultkit.crash.states.models import Enumeration
-from faultkit.crash.states.replay_space import Space
-from faultkit.crash.states.state import Judgement, State
 from faultkit.exceptions import ScenarioError
 from faultkit.messages import shown
 from faultkit.worlds import observers

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from faultkit.crash.states.bounds import Bound
-from faultkit.crash.states.models import MODELS
+from faultkit.crash.enumeration.bounds import Bound
+from faultkit.crash.enumeration.models import MODELS
 from faultkit.messages import listed, nearest, shown
 
 __all__ = ["OPTIONS", "require"]

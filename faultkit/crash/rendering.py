@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from faultkit.crash.states.replay_space import Space
-from faultkit.crash.states.state import Witness
-from faultkit.crash.states.units import DATA, TRUNCATE, Unit
-from faultkit.crash.states.witnesses import masks_of
+from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.state import Witness
+from faultkit.crash.enumeration.units import DATA, TRUNCATE, Unit
+from faultkit.crash.enumeration.witnesses import masks_of
 
 __all__ = ["at_words", "last_change", "lost_groups", "lost_words", "roles", "where_lines", "without_numbers"]
 

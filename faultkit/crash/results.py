@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from faultkit.crash.states.state import State
+from faultkit.crash.enumeration.state import State
 
 if TYPE_CHECKING:
     from faultkit.recording import Recording

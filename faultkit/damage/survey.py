@@ -155,7 +155,7 @@ def survey(
     Raises ScenarioError where the checkpoint cannot be made or loaded, ValueError for an unknown action.
     """
     from faultkit import crash
-    from faultkit.crash.states.state import State, Witness
+    from faultkit.crash.enumeration.state import State, Witness
     from faultkit.worlds import World
 
     if isinstance(scenario, str):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tapes import Tape
 
 from faultkit import crash
+from faultkit.crash.enumeration.models import Enumeration
+from faultkit.crash.enumeration.replay_space import Space
 from faultkit.crash.scripts.acknowledging import acknowledged_by
-from faultkit.crash.states.models import Enumeration
-from faultkit.crash.states.replay_space import Space
 
 
 def acknowledged(tape, pattern="c-*"):

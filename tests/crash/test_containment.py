@@ -7,8 +7,8 @@ from programs import Program
 from tapes import Tape
 
 from faultkit import crash
-from faultkit.crash.states.models import Enumeration
-from faultkit.crash.states.replay_space import Space
+from faultkit.crash.enumeration.models import Enumeration
+from faultkit.crash.enumeration.replay_space import Space
 
 EXHAUSTIVE = crash.Bound(lost=None, pieces=2, cuts=1 << 20, states=1 << 30, subsets=1 << 12, places=1 << 20)
 

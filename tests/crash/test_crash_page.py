@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from faultkit import crash
-from faultkit.crash.states import state
+from faultkit.crash.enumeration import state
 
 PAGE = (Path(__file__).parents[2] / "docs" / "crash-states.md").read_text(encoding="utf-8")
 

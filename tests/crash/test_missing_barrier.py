@@ -8,7 +8,7 @@ import pytest
 from tapes import Tape
 
 from faultkit import World, crash
-from faultkit.crash.states.replay_space import Space
+from faultkit.crash.enumeration.replay_space import Space
 from faultkit.recording import record
 
 

@@ -9,8 +9,8 @@ import pytest
 from tapes import CREATE, Tape, commit_badly, commit_well
 
 from faultkit import crash
-from faultkit.crash.states.models import Enumeration
-from faultkit.crash.states.replay_space import Space
+from faultkit.crash.enumeration.models import Enumeration
+from faultkit.crash.enumeration.replay_space import Space
 
 BEFORE = {"data": b"OLD!"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tapes import Tape
 
-from faultkit.crash.states.bounds import Bound
-from faultkit.crash.states.replay_space import Space
+from faultkit.crash.enumeration.bounds import Bound
+from faultkit.crash.enumeration.replay_space import Space
 
 
 def done_sets(recording, **bound):

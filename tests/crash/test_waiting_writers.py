@@ -11,7 +11,7 @@ import waiting_writers
 from waiting_writers import WRITERS
 
 from faultkit import World, crash
-from faultkit.crash.states.replay_space import Space
+from faultkit.crash.enumeration.replay_space import Space
 from faultkit.interception import shim
 from faultkit.recording import record, record_command
 

@@ -13,7 +13,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from faultkit.crash.states.state import Judgement, State
+from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.exceptions import ScenarioError
 
 if TYPE_CHECKING:

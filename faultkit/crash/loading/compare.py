@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from faultkit.crash.states.state import GARBAGE, MIX, NEW, OLD
+from faultkit.crash.enumeration.state import GARBAGE, MIX, NEW, OLD
 
 __all__ = ["compare", "differences", "portable"]
 

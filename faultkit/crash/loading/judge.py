@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 
+from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.loading.load_pool import Loaders
 from faultkit.crash.loading.load_worker import FILL, Answer, Job, LoadCall
 from faultkit.crash.loading.missing_checkpoint import empty_trees
 from faultkit.crash.loading.pruning import load_all, settle_all
 from faultkit.crash.loading.read_memo import Knowledge
 from faultkit.crash.scenario import Scenario
-from faultkit.crash.states.state import Judgement, State
 from faultkit.exceptions import ScenarioError
 from faultkit.plan.signatures import parameters_of
 from faultkit.processes import serialization

@@ -20,7 +20,7 @@ from faultkit.crash.loading.materialise import Objects, Place
 from faultkit.crash.loading.patience import FACTOR_MAX
 
 if TYPE_CHECKING:
-    from faultkit.crash.states.state import State
+    from faultkit.crash.enumeration.state import State
     from faultkit.processes.channel import Channel
 
 __all__ = ["Loaders"]

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol
 
-from faultkit.crash.states.state import Judgement, State
+from faultkit.crash.enumeration.state import Judgement, State
 
 __all__ = ["Pool", "load_all", "settle_all"]
 

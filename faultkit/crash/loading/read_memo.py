@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from faultkit.crash.states.state import Judgement, State
+from faultkit.crash.enumeration.state import Judgement, State
 
 __all__ = ["Answers", "Knowledge"]
 

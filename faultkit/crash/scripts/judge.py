@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
+from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.loading.pruning import load_all, settle_all
 from faultkit.crash.loading.read_memo import Knowledge
 from faultkit.crash.scenario import Scenario
 from faultkit.crash.scripts.pool import Tree, Workers
-from faultkit.crash.states.state import Judgement, State
 from faultkit.exceptions import ScenarioError
 
 __all__ = ["ScriptJudge"]

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import IO, Any
 
-from faultkit.crash.states.state import State
+from faultkit.crash.enumeration.state import State
 from faultkit.exceptions import HarnessError
 
 __all__ = ["FAILED", "Tree", "Workers", "receive", "send"]

@@ -1,7 +1,7 @@
 """A recording made ready for all models: its units, order, cuts and trees, and what each sync makes durable.
 
-The rules by which a sync persists something are those of `faultkit.crash.states.models`, which says what they do not
-cover.
+The rules by which a sync persists something are those of `faultkit.crash.enumeration.models`, which says what they do
+not cover.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from faultkit.crash.states.bounds import Bound
-from faultkit.crash.states.history import read_history
-from faultkit.crash.states.order import Clock, Order
-from faultkit.crash.states.trees import Forest
-from faultkit.crash.states.units import DATA, NAME, TRUNCATE, History, Unit
+from faultkit.crash.enumeration.bounds import Bound
+from faultkit.crash.enumeration.history import read_history
+from faultkit.crash.enumeration.order import Clock, Order
+from faultkit.crash.enumeration.trees import Forest
+from faultkit.crash.enumeration.units import DATA, NAME, TRUNCATE, History, Unit
 
 if TYPE_CHECKING:
     from faultkit.recording.operations import Recording

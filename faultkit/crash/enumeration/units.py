@@ -2,7 +2,7 @@
 
 A unit is the smallest thing that a model keeps or loses whole: one change of names (a file or directory made,
 renamed, linked, removed), one truncation, or one piece of one write.  Left out: reading them from a recording
-(`faultkit.crash.states.history`).
+(`faultkit.crash.enumeration.history`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Unit(msgspec.Struct, frozen=True):
     NAME: `inode` is the file concerned, `sets` and `removes` are entries.  TRUNCATE: `stop` is the new size.
     DATA: bytes `start` to `stop` of the file, `piece` counts the pieces of one stretch of un-synced writes;
     `grows` where they lie past the size that the file had before the stretch; `placed` where the file had bytes there
-    already (`faultkit.crash.states.contents`).
+    already (`faultkit.crash.enumeration.contents`).
     """
 
     number: int

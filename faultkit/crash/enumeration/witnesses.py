@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from faultkit.crash.states.replay_space import Space
-from faultkit.crash.states.state import Witness
-from faultkit.crash.states.units import DATA, Unit
+from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.state import Witness
+from faultkit.crash.enumeration.units import DATA, Unit
 
 __all__ = ["make_witness", "masks_of"]
 

@@ -2,7 +2,7 @@
 
 `frontiers` are the cuts; `begun` are those within a row of writes of one thread; `journal_behind` are those of a file
 system with one journal where data that has its place on the disk went ahead of it.  Left out: what of the data that
-is pending at a point may be lost besides (`faultkit.crash.states.losses`).
+is pending at a point may be lost besides (`faultkit.crash.enumeration.losses`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from faultkit.crash.states.losses import places
-from faultkit.crash.states.replay_space import Space
-from faultkit.crash.states.units import DATA, Unit
+from faultkit.crash.enumeration.losses import places
+from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.units import DATA, Unit
 
 __all__ = ["Point", "begun", "frontiers", "journal_behind"]
 

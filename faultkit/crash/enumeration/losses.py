@@ -1,6 +1,6 @@
 """What may be lost of the units that are pending at a cut: one loss at a time, as masks.
 
-Left out: how many of them at a time, which is the enumeration's (`faultkit.crash.states.models`).
+Left out: how many of them at a time, which is the enumeration's (`faultkit.crash.enumeration.models`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 import math
 import operator
 
-from faultkit.crash.states.units import BLOCK_BYTES, DATA, NAME, TRUNCATE, Unit
+from faultkit.crash.enumeration.units import BLOCK_BYTES, DATA, NAME, TRUNCATE, Unit
 
 __all__ = [
     "Loss",

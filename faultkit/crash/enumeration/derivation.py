@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from faultkit.crash.states.units import History, Touch
+from faultkit.crash.enumeration.units import History, Touch
 from faultkit.recording.ordering import edges
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 
-from faultkit.crash.states.state import State, Witness
-from faultkit.crash.states.units import DATA, NAME, ROOT, TRUNCATE, History, Unit
+from faultkit.crash.enumeration.state import State, Witness
+from faultkit.crash.enumeration.units import DATA, NAME, ROOT, TRUNCATE, History, Unit
 
 __all__ = ["Forest"]
 

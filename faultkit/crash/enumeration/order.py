@@ -1,8 +1,8 @@
 """Which operation comes before which, whatever the timing: the partial order of a recording, and its cuts.
 
-One operation is before another where the same thread did it first, or where `faultkit.crash.states.derivation` says
-why. A cut is a set of operations that holds with each also all before it: what can have been done at one moment of some
-run with other timing.  Left out: the reasons.
+One operation is before another where the same thread did it first, or where `faultkit.crash.enumeration.derivation`
+says why. A cut is a set of operations that holds with each also all before it: what can have been done at one moment of
+some run with other timing.  Left out: the reasons.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from faultkit.crash.states.derivation import reasons_of
-from faultkit.crash.states.units import History
+from faultkit.crash.enumeration.derivation import reasons_of
+from faultkit.crash.enumeration.units import History
 
 if TYPE_CHECKING:
     from faultkit.recording.operations import Recording

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from faultkit.crash.enumeration.state import LOST_WORK, Judgement, Witness
 from faultkit.crash.rendering import without_numbers
-from faultkit.crash.states.state import LOST_WORK, Judgement, Witness
 
 __all__ = ["Cut", "Levels", "cut_of", "leaves_of", "split"]
 

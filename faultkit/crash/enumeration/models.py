@@ -1,9 +1,9 @@
 """What a crash may undo: three models, each a contract, and the states of a recording under each.
 
 killed: processes die, the machine goes on.
-    Covers every consistent cut (`faultkit.crash.states.order`), and a write cut short at a block boundary, one thread
-    at a time.  What was written before the cut is all there: the page cache survives. Not covered: writes through a
-    memory map, buffers of other programs, a machine that dies.
+    Covers every consistent cut (`faultkit.crash.enumeration.order`), and a write cut short at a block boundary, one
+    thread at a time.  What was written before the cut is all there: the page cache survives. Not covered: writes
+    through a memory map, buffers of other programs, a machine that dies.
 ordered: the power goes; one journal (ext4 with data=ordered, xfs).
     Changes of names and truncations persist in the order in which they were made, as a prefix.  Data is written
     later than its write (delayed allocation): the un-synced data of a file is there up to some piece, and the
@@ -37,8 +37,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from faultkit.crash.states.bounds import Bound
-from faultkit.crash.states.losses import (
+from faultkit.crash.enumeration.bounds import Bound
+from faultkit.crash.enumeration.losses import (
     Loss,
     choice_count,
     ordered_losses,
@@ -47,11 +47,11 @@ from faultkit.crash.states.losses import (
     weak_choices,
     weak_losses,
 )
-from faultkit.crash.states.points import Point, begun, frontiers, journal_behind
-from faultkit.crash.states.replay_space import Space
-from faultkit.crash.states.state import State, Witness
-from faultkit.crash.states.units import NAME, TRUNCATE
-from faultkit.crash.states.witnesses import make_witness, masks_of
+from faultkit.crash.enumeration.points import Point, begun, frontiers, journal_behind
+from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.state import State, Witness
+from faultkit.crash.enumeration.units import NAME, TRUNCATE
+from faultkit.crash.enumeration.witnesses import make_witness, masks_of
 from faultkit.messages import listed, nearest, seen
 
 if TYPE_CHECKING:

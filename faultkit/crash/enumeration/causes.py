@@ -1,7 +1,7 @@
 """Groups violations by cause, each told by its smallest example.
 
 A violation is a state whose verdict the policy does not allow.  Where nothing was lost they are told apart by where
-they were cut and by which leaves are new and old (`faultkit.crash.states.cut_causes`).  The others are sorted by
+they were cut and by which leaves are new and old (`faultkit.crash.enumeration.cut_causes`).  The others are sorted by
 verdict, phase and what was lost; then the smallest of each sort is made smaller: whatever can be given back, with the
 same verdict, is.  Sorts that come to the same loss are one cause, and one that holds all of another's loss besides its
 own is that other's.  Left out: finding out whether two different losses are one mistake of the engine.
@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from faultkit.crash.enumeration.cut_causes import Cut, Levels, cut_of, leaves_of, split
+from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.state import Judgement, State
+from faultkit.crash.enumeration.units import DATA
+from faultkit.crash.enumeration.witnesses import make_witness, masks_of
 from faultkit.crash.loading.judge import Judge
 from faultkit.crash.loading.world_judge import WorldJudge
 from faultkit.crash.rendering import last_change, lost_groups, roles
 from faultkit.crash.scenario import Scenario
-from faultkit.crash.states.cut_causes import Cut, Levels, cut_of, leaves_of, split
-from faultkit.crash.states.replay_space import Space
-from faultkit.crash.states.state import Judgement, State
-from faultkit.crash.states.units import DATA
-from faultkit.crash.states.witnesses import make_witness, masks_of
 
 __all__ = ["Cause", "Causes"]
 

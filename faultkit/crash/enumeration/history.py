@@ -1,4 +1,4 @@
-"""What a recording did to files, as units that a crash may keep or lose: see `faultkit.crash.states.units`.
+"""What a recording did to files, as units that a crash may keep or lose: see `faultkit.crash.enumeration.units`.
 
 Names are followed as the kernel follows them: a directory is its own file and an entry of it is (directory, name),
 so the rename of a directory moves what is in it, and a unit still means the same when units before it are lost.
@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from faultkit.crash.states.contents import Contents, in_pieces
-from faultkit.crash.states.units import DATA, NAME, ROOT, TRUNCATE, History, Key, Touch, Unit
+from faultkit.crash.enumeration.contents import Contents, in_pieces
+from faultkit.crash.enumeration.units import DATA, NAME, ROOT, TRUNCATE, History, Key, Touch, Unit
 
 if TYPE_CHECKING:
     from faultkit.recording.operations import Operation, Recording

@@ -5,7 +5,7 @@ Bytes are *placed* where the file had them when they were written, and no hole: 
 them changes no metadata, so that nothing makes it wait for the journal (ext4 with data=ordered and xfs write such data
 back in place whenever they like).
 
-Left out: names (`faultkit.crash.states.history`), holes punched, and files whose blocks are shared or compressed.
+Left out: names (`faultkit.crash.enumeration.history`), holes punched, and files whose blocks are shared or compressed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from faultkit.crash.states.units import BLOCK_BYTES, cut, piece_edges
+from faultkit.crash.enumeration.units import BLOCK_BYTES, cut, piece_edges
 
 __all__ = ["Contents", "in_pieces"]
 
