@@ -2,8 +2,8 @@
 
 killed: processes die, the machine goes on.
     Covers every consistent cut (`faultkit.crash.enumeration.order`), and a write cut short at a block boundary, one
-    thread at a time.  What was written before the cut is all there: the page cache survives. Not covered: writes
-    through a memory map, buffers of other programs, a machine that dies.
+    thread at a time.  What was written before the cut is all there: the page cache survives.
+    Not covered: writes through a memory map, buffers of other programs, a machine that dies.
 ordered: the power goes; one journal (ext4 with data=ordered, xfs).
     Changes of names and truncations persist in the order in which they were made, as a prefix.  Data is written
     later than its write (delayed allocation): the un-synced data of a file is there up to some piece, and the
