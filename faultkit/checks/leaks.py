@@ -24,7 +24,6 @@ from faultkit.checks.expected import Account, Strike
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_ranks
-from faultkit.runs.selection import ALL
 
 __all__ = ["find", "form_of", "forms_left"]
 
@@ -41,7 +40,7 @@ _PLACE_OF_A_RUN = re.compile(r"/faultkit-[0-9a-f]+/run-\d+(?=/|$)")
 
 def find(account: Account) -> Iterator[Violation]:
     run = account.run
-    chosen = getattr(run, "chosen", ALL)
+    chosen = getattr(run, "chosen", None)
     kept: Mapping[str, int] = getattr(run, "kept_residue", {})
     left: dict[str, list[int]] = {}
     events = getattr(run, "events", ())
@@ -58,7 +57,9 @@ def find(account: Account) -> Iterator[Violation]:
                 found["threads"] = _without(found["threads"], strike.fired.thread_name)
         found = _grown(found, in_all.get(event.rank), kept)
         words = [
-            _named(kind, [name for name in names if not chosen.allows(KINDS[kind][0], name)])
+            _named(
+                kind, [name for name in names if chosen is None or not chosen.allows(KINDS[kind][0], name)]
+            )
             for kind, names in found.items()
         ]
         if told := "; ".join(word for word in words if word):

@@ -189,7 +189,7 @@ def _write(path: str | None, content: str | bytes) -> None:
     if path == "-" and isinstance(content, str):
         sys.stdout.write(content)
         return
-    from faultkit.report.output import write_whole
+    from faultkit.report.whole_files import write_whole
 
     try:
         write_whole(path, content)

@@ -63,7 +63,8 @@ def scale(
       faultkit scale dcp-save --plan 'writer.write_data@*=raise(OSError, EIO)'
     """
     from faultkit.plan import FaultPlan
-    from faultkit.report.output import refusal, write_whole
+    from faultkit.report.output import refusal
+    from faultkit.report.whole_files import write_whole
     from faultkit.scale import DEFAULT_PLAN, Growth, Point, doubled, measure, require_at
     from faultkit.scale.rendering import tell
     from faultkit.scale.work import SAVE

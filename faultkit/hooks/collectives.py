@@ -67,8 +67,11 @@ def attach(memory: RankMemory | None) -> None:
     _pending.clear()
 
 
-def install() -> None:
-    """Replace the methods, once per process; without an attached memory they only pass through."""
+def install(attempt_of_thread: Callable[[], str]) -> None:
+    """Replace the methods, once per process; without an attached memory they only pass through.
+
+    `attempt_of_thread` names the attempt of the engine that the calling thread carries out, empty for none.
+    """
     from torch._C._distributed_c10d import ProcessGroup, Store, Work
     from torch.distributed.checkpoint.utils import _DistWrapper
 
@@ -84,7 +87,7 @@ def install() -> None:
     for name in ("get", "wait"):
         setattr(Store, name, _store(name, getattr(Store, name)))
     for name in ("gather_object", "all_gather_object", "scatter_object", "broadcast_object", "barrier"):
-        setattr(_DistWrapper, name, _operation(name, getattr(_DistWrapper, name)))
+        setattr(_DistWrapper, name, _operation(name, getattr(_DistWrapper, name), attempt_of_thread))
     for name in ("reduce_scatter", "all_reduce", "all_gather", "broadcast"):
         setattr(_DistWrapper, name, _step(getattr(_DistWrapper, name)))
 
@@ -215,13 +218,13 @@ def _store(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
     return _mark(call, original)
 
 
-def _operation(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    from faultkit.injection import engine  # which imports torch, as `install` does and this module does not
-
+def _operation(
+    name: str, original: Callable[..., Any], attempt_of_thread: Callable[[], str]
+) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if _memory is None:
             return original(self, *args, **kwargs)
-        _local.label = f"{name}|{getattr(_local, 'step', '')}|{engine.attempt_of_thread()}"
+        _local.label = f"{name}|{getattr(_local, 'step', '')}|{attempt_of_thread()}"
         try:
             return original(self, *args, **kwargs)
         finally:

@@ -31,7 +31,7 @@ from faultkit.injection.errors import build
 from faultkit.injection.files_data import altered, writing
 from faultkit.injection.perform import KILL, perform
 from faultkit.injection.session import Calls, Match, Session
-from faultkit.interception import chain, handles
+from faultkit.interception import chain, handles, installing
 from faultkit.plan import Fault
 from faultkit.plan.file_filters import ANY, matches
 from faultkit.plan.points import FILE_POINTS
@@ -70,8 +70,8 @@ def install(session: Session, patches: Patches) -> None:
         session.native = _native(session, session.memory)
     if session.native is not None:
         patches.set_up(session.native.disarm)
-    chain.take_up(handler)
-    patches.set_up(lambda: chain.lay_down(handler))
+    installing.install(handler)
+    patches.set_up(lambda: installing.uninstall(handler))
 
 
 def _native(session: Session, memory: memoryview) -> Native | None:

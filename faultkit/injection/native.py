@@ -91,6 +91,7 @@ class Native:
         self, session: Session, memory: memoryview, excluded: tuple[str, ...], included: tuple[str, ...] = ()
     ) -> None:
         from faultkit.processes import memory as layout
+        from faultkit.runs.records import records
 
         library = loaded()
         self._library, self._memory, self._session = library, memory, session
@@ -105,7 +106,7 @@ class Native:
         if library.faultkit_table(start, layout.NATIVE_LOG_BYTES, len(memory), main, names, places_meant):
             raise NoRoom
         self._log_of = layout.native_log
-        self._records = layout.records
+        self._records = records
         places = 0
         for index, fault in enumerate(session.plan):
             if fault.layer == "fs" and fault.name in NATIVE_POINTS:

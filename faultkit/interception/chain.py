@@ -9,14 +9,22 @@ costs. Left out: what C, C++ or Rust code does to files by itself, which no repl
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["FAULTS", "RECORDER", "Call", "Handler", "handled", "lay_down", "run", "take_up"]
+__all__ = [
+    "FAULTS",
+    "RECORDER",
+    "Call",
+    "Handle",
+    "Handler",
+    "Proceed",
+    "chain_of",
+    "handlers",
+    "run",
+    "set_handlers",
+]
 
 FAULTS = 0  # levels: the smaller is asked first
 RECORDER = 10
@@ -123,7 +131,6 @@ class Handler(Protocol):
 
 
 _handlers: tuple[Handler, ...] = ()
-_lock = threading.RLock()
 _numbers = itertools.count()  # of the open file descriptions of this process
 
 
@@ -167,44 +174,7 @@ def _link(handler: Handler, proceed: Proceed) -> Proceed:
     return lambda call: handler(call, proceed)
 
 
-def take_up(handler: Handler) -> None:
-    """Let `handler` hear of every operation that it wants, from now on and on every thread."""
+def set_handlers(handlers: tuple[Handler, ...]) -> None:
+    """From now on these listen, on every thread; for `faultkit.interception.installing`."""
     global _handlers
-    from faultkit.interception import replacements
-
-    with _lock:
-        _handlers = tuple(sorted((*_handlers, handler), key=lambda one: one.level))
-        if len(_handlers) == 1:
-            replacements.install()
-        replacements.renew(reads=any(one.reads for one in _handlers))
-
-
-def lay_down(handler: Handler) -> None:
-    """`handler` hears no more; after the last one everything replaced is put back."""
-    global _handlers
-    from faultkit.interception import replacements
-
-    with _lock:
-        _handlers = tuple(one for one in _handlers if one is not handler)
-        if _handlers:
-            replacements.renew(reads=any(one.reads for one in _handlers))
-        else:
-            replacements.uninstall()
-
-
-@contextlib.contextmanager
-def handled(handler: Handler) -> Iterator[None]:
-    """`take_up` for the length of a block."""
-    take_up(handler)
-    try:
-        yield
-    finally:
-        lay_down(handler)
-
-
-def _new_lock_in_child() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_new_lock_in_child)
+    _handlers = tuple(sorted(handlers, key=lambda one: one.level))

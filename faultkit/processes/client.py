@@ -26,6 +26,7 @@ from faultkit.torch_versions import require_torch
 
 __all__ = ["ForkServer", "await_started", "server", "shut_down", "warm_up"]
 
+PREPARE = "faultkit.worlds.preparation:prepare"  # what every server has imported when it is ready
 START_SECONDS_MAX = 180.0
 PRELOAD_SECONDS_MAX = 120.0
 END_SECONDS_MAX = 10.0
@@ -61,6 +62,7 @@ class ForkServer:
                     "faultkit.processes.server",
                     str(theirs.fileno()),
                     str(os.getpid()),
+                    PREPARE,
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -156,12 +158,12 @@ class ForkServer:
 
 def _own_library() -> str:
     """The library of native faults and recordings; empty where it cannot be built."""
+    from faultkit.exceptions import RecordingError
     from faultkit.interception import shim
-    from faultkit.recording import operations
 
     try:
         return shim.library()
-    except operations.RecordingError:
+    except RecordingError:
         return ""
 
 

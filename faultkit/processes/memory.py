@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from faultkit.runs.records import RECORD
+
 __all__ = ["RankMemory", "ThreadState", "create_memory"]
 
 MEMORY_BYTES = 4 << 20  # pages are allocated when touched
@@ -39,12 +41,10 @@ GROUP_SLOT = struct.Struct("=40sQQQQ")  # name, entered, left, sent, received
 THREADS_START = 64
 GROUPS_START = THREADS_START + THREAD_SLOT_COUNT * THREAD_SLOT.size
 LOG_START = GROUPS_START + GROUP_SLOT_COUNT * GROUP_SLOT.size
-RECORD = struct.Struct("=IQ")  # body length, time (ns, CLOCK_MONOTONIC)
 
 IDLE, STARTING, RUNNING = 0, 1, 2
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
 
 
 class ThreadState(NamedTuple):
@@ -228,21 +228,6 @@ def native_log(native: memoryview, start: int = 0) -> bytes:
     """The records of the library's log from `start` on; `native` is `RankMemory.native`."""
     taken = min(NATIVE_HEADER.unpack_from(native)[0], NATIVE_LOG_BYTES - NATIVE_HEADER.size)
     return bytes(native[NATIVE_HEADER.size + start : NATIVE_HEADER.size + taken]) if taken > start else b""
-
-
-def records(log: bytes) -> list[tuple[int, str, dict[str, Any]]]:
-    """The records of a log: (time in ns of CLOCK_MONOTONIC, kind, data), in the order written."""
-    found = []
-    at = 0
-    while at + RECORD.size <= len(log):
-        length, time_ns = RECORD.unpack_from(log, at)
-        start = at + RECORD.size
-        if not length or start + length > len(log):  # one that the library is about to write
-            break
-        kind, data = _decode(log[start : start + length])
-        found.append((time_ns, kind, data))
-        at = start + length
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -19,22 +19,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import importlib
 import os
-import secrets
 import select
 import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import traceback
-import warnings
-from collections.abc import Iterator
-from typing import Any
 
+from faultkit.processes import module_finder
 from faultkit.processes.channel import Channel, ChannelClosed
+from faultkit.processes.launch import Launch, named
 from faultkit.processes.subreaper import adopt_orphans, end_all
 
 __all__ = ["main"]
@@ -145,13 +143,12 @@ class _Server:
     def do_preload(
         self, client: _Client, table: dict[str, tuple[str, bool]], path: list[str], names: list[str]
     ) -> None:
-        from faultkit.processes import module_finder
-        from faultkit.worlds import rank
-
         module_finder.install(table)
         sys.path[:] = path
         before = set(sys.modules)
-        rank.preload(names)
+        for name in names:
+            with contextlib.suppress(BaseException):  # a rank will show why
+                importlib.import_module(name)
         client.channel.send(("preloaded", sorted(set(sys.modules) - before), thread_count()))
 
     def do_own(self, client: _Client, directory: str) -> None:
@@ -165,11 +162,11 @@ class _Server:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def do_launch(self, client: _Client, index: int, how: str, descriptors: tuple[int, ...]) -> None:
-        """Start one rank; its channel, memory, output, stack and store come with the message."""
+    def do_launch(self, client: _Client, index: int, launch: Launch, descriptors: tuple[int, ...]) -> None:
+        """Start one process; its channel, memory, output, stack and store come with the message."""
         server_pid = os.getpid()
-        if how == "simulated":
-            importlib.import_module("faultkit.worlds.simulated.host").prepare()
+        if launch.prepare:
+            named(launch.prepare)()
         try:
             pid = os.fork()
         except OSError as error:
@@ -183,21 +180,16 @@ class _Server:
                     other.channel.close()
                 for descriptor in (self.wakeup_read, self.wakeup_write, self.client_process):
                     os.close(descriptor)
-                if how == "spawn":
+                if launch.spawned:
                     for descriptor in descriptors:
                         os.set_inheritable(descriptor, True)
-                    arguments = [str(n) for n in (*descriptors, server_pid)]
+                    arguments = [launch.entry, *(str(n) for n in (*descriptors, server_pid))]
                     program = (
-                        "import sys; from faultkit.worlds import rank; rank.main(*map(int, sys.argv[1:]))"
+                        "import sys; from faultkit.processes.launch import named; "
+                        "named(sys.argv[1])(*map(int, sys.argv[2:]))"
                     )
                     os.execv(sys.executable, [sys.executable, "-P", "-c", program, *arguments])
-                if how == "simulated":
-                    from faultkit.worlds.simulated import host
-
-                    host.main(*descriptors, server_pid)  # type: ignore[call-arg]
-                from faultkit.worlds import rank
-
-                rank.main(*descriptors, server_pid)  # type: ignore[call-arg]
+                named(launch.entry)(*descriptors, server_pid)
             finally:
                 os._exit(70)
         for descriptor in descriptors:
@@ -223,14 +215,18 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def main(control_fd: int, client_pid: int) -> None:
-    """Serve until the client ends."""
+def main(control_fd: int, client_pid: int, prepare: str) -> None:
+    """Serve until the client ends.  `prepare` (``module:function``) imports what every rank needs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     adopt_orphans()
     end_with_the_client(control_fd, client_pid)
     server = _Server(socket.socket(fileno=control_fd), client_pid)
     try:
-        report = _prepare()
+        named(prepare)()
+        assert threading.active_count() == 1
+        gc.freeze()  # what is here now is looked at by no rank's collections, and so stays shared with them
+        # a plain str: the class of torch's own makes the caller import torch to read it
+        report = {"torch": str(sys.modules["torch"].__version__), "threads": thread_count()}
         hear_again(control_fd)
         next(iter(server.clients.values())).channel.send(("ready", report))
         server.serve()
@@ -261,74 +257,9 @@ def hear_again(control_fd: int) -> None:
     fcntl.fcntl(control_fd, fcntl.F_SETFL, fcntl.fcntl(control_fd, fcntl.F_GETFL) & ~os.O_ASYNC)
 
 
-def warm_up_engine(place: str | None = None) -> None:
-    """What the first save and load of a process import, and fill with what all of them use: here, not on every rank.
-
-    In a forked process each page that is written to for the first time is copied; a third of those of a save are
-    written to by its first run alone.  It takes a directory in `place`, by default the system's for temporary files,
-    which goes with the client of a server; whoever else calls it gives one that goes with itself.
-    """
-    import torch
-    import torch.distributed.checkpoint as dcp
-
-    for name in (
-        "numpy.random",
-        "torch.distributed.checkpoint._fsspec_filesystem",
-        "torch.utils.serialization.config",
-    ):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    state = {"tensor": torch.ones(2), "object": [1]}
-    with contextlib.suppress(Exception, dcp.CheckpointException), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with _own_directory(place or tempfile.gettempdir()) as directory:
-            dcp.save(state, checkpoint_id=directory, no_dist=True)
-            dcp.load(state, checkpoint_id=directory, no_dist=True)
-
-
-@contextlib.contextmanager
-def _own_directory(place: str) -> Iterator[str]:
-    """A directory in `place`, which goes also should the client end meanwhile."""
-    directory = os.path.join(place, f"faultkit-{secrets.token_hex(8)}")
-
-    def end(*_: object) -> None:
-        shutil.rmtree(directory, ignore_errors=True)
-        os._exit(0)
-
-    signal.signal(signal.SIGIO, end)
-    try:
-        os.mkdir(directory, 0o700)
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        signal.signal(signal.SIGIO, signal.SIG_DFL)
-
-
-def _prepare() -> dict[str, Any]:
-    import gc
-
-    gc.disable()  # nothing of what is imported becomes garbage, and looking for it takes a tenth of the time
-    import torch
-    import torch.distributed.checkpoint
-
-    from faultkit.hooks import collectives
-    from faultkit.injection import engine
-    from faultkit.worlds import engine_state, rank
-
-    warm_up_engine()
-    engine_state.put_back()  # what is there now is what a fresh process has
-    collectives.install()
-    engine.keep_hooks()
-    assert rank and threading.active_count() == 1
-    gc.enable()
-    gc.freeze()  # what is here now is looked at by no rank's collections, and so stays shared with them
-    # a plain str: the class of torch's own makes the caller import torch to read it
-    return {"torch": str(torch.__version__), "threads": thread_count()}
-
-
 if __name__ == "__main__":
     try:
-        main(int(sys.argv[1]), int(sys.argv[2]))
+        main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.interception import chain
+from faultkit.interception import installing
 from faultkit.interception.chain import RECORDER, Call
 from faultkit.recording import source_lines, sync_events
 from faultkit.recording.merging import LINES_ONLY
@@ -58,7 +58,7 @@ class Recorder:
         """
         self._lines_only = lines_only
         self.event("begin", number=rank, name=LINES_ONLY if lines_only else "")
-        chain.take_up(self)
+        installing.install(self)
         self._watchers = [sync_events.watch_threads(self.event)]
         if collectives:
             self._watchers.append(sync_events.watch_collectives(self.event))
@@ -67,7 +67,7 @@ class Recorder:
         """Record no more and put everything back."""
         while self._watchers:
             self._watchers.pop()()
-        chain.lay_down(self)
+        installing.uninstall(self)
         self._spool.close()
 
     def wants(self, path: str) -> bool:

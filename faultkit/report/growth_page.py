@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faultkit.report.frame import render
-from faultkit.report.output import write_whole
+from faultkit.report.whole_files import write_whole
 from faultkit.scale.growth import MEASURES, WHOLE, Growth
 from faultkit.scale.rendering import SHOWN, amount, conclusion, law_text, row_of
 

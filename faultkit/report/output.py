@@ -1,28 +1,21 @@
-"""Where reports go: a progress bar while a sweep runs, then the console, and files that are whole or not there.
-
-Promises.  Whoever looks at a file that is written here finds all of it or what stood there before, however the
-writer ends (`write_whole`).  Left out: the bytes of a file that is written when the power goes are synced, its
-name is not; and a writer that is killed half way leaves a hidden ``.faultkit-*`` file beside it.
-"""
+"""Where reports go: a progress bar while a sweep runs, then the console, and files (`faultkit.report.whole_files`)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faultkit.endings import beginning
 from faultkit.messages import printable, seen
+from faultkit.report.whole_files import is_stream, mode_of, write_whole
 
 if TYPE_CHECKING:
     from faultkit.sweep import Journal, PlanResult, Progress
 
-__all__ = ["progress_bar", "refusal", "refusal_of", "show", "write", "write_whole"]
+__all__ = ["progress_bar", "refusal", "refusal_of", "show", "write"]
 
 REPORT_SUFFIXES = (".html", ".svg")
 
@@ -43,7 +36,7 @@ def refusal_of(paths: Mapping[str, str | None]) -> str:
         if path is None or path == "-":
             continue
         try:
-            mode = _mode(path)
+            mode = mode_of(path)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             return f"{option} must name a file that can be written (got {seen(path)}: {why})"
@@ -51,7 +44,7 @@ def refusal_of(paths: Mapping[str, str | None]) -> str:
         folder = os.path.dirname(target)
         if Path(path).is_dir():
             return f"{option} must name a file (got {path!r}, which is a directory)"
-        if _is_stream(path, mode):
+        if is_stream(path, mode):
             if not os.access(path, os.W_OK):
                 return f"{option} must name a file that can be written (got {path!r})"
         elif not os.path.isdir(folder) or not os.access(folder, os.W_OK):
@@ -93,59 +86,6 @@ def write(journal: Journal, json_path: str | None, report_path: str | None) -> N
         from faultkit.report.page import write_report
 
         write_report(journal, report_path)
-
-
-def write_whole(path: str | Path, content: str | bytes) -> None:
-    """Make `content` (text as UTF-8) that of the file at `path`: written beside it, synced, and renamed.
-
-    The file keeps its mode, and a link stays a link.  What is no regular file (a pipe, ``/dev/stdout``) is
-    written to as it is.  Raises OSError, whose `filename` is `path`; nothing is left of what was begun.
-    """
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    name = os.fspath(path)
-    try:
-        mode = _mode(name)
-        if _is_stream(name, mode):
-            with open(name, "wb") as stream:
-                stream.write(data)
-        else:
-            _replace(os.path.realpath(name), mode, data)
-    except OSError as error:
-        error.filename, error.filename2 = name, None
-        raise
-
-
-def _mode(path: str) -> int | None:
-    """The mode of the file at `path`; None where there is none.  Raises OSError."""
-    try:
-        return os.stat(path).st_mode
-    except FileNotFoundError:
-        return None
-
-
-def _is_stream(path: str, mode: int | None) -> bool:
-    """Whether `path` cannot be replaced: it is no regular file, or names a descriptor, whatever stands behind it."""
-    return mode is not None and (
-        not stat.S_ISREG(mode) or os.path.abspath(path).startswith(("/dev/", "/proc/"))
-    )
-
-
-def _replace(path: str, mode: int | None, data: bytes) -> None:
-    beside = os.path.join(os.path.dirname(path), f".faultkit-{secrets.token_hex(8)}")
-    try:
-        with beginning(beside):
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            with open(descriptor, "wb") as stream:
-                if mode is not None:
-                    os.fchmod(descriptor, stat.S_IMODE(mode))
-                stream.write(data)
-                stream.flush()
-                os.fsync(descriptor)
-            os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ from pathlib import Path
 from faultkit.checks import Verdict
 from faultkit.report.frame import render
 from faultkit.report.matrix import groups_of, matrix_of, meaning_in
-from faultkit.report.output import write_whole
 from faultkit.report.terminal import as_svg
+from faultkit.report.whole_files import write_whole
 from faultkit.sweep.results import Journal
 
 __all__ = ["as_html", "write_report"]

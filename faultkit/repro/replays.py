@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faultkit.report.output import write_whole
+from faultkit.report.whole_files import write_whole
 from faultkit.repro.script import plain_script
 from faultkit.runs.replay_command import replay_line
 

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from faultkit.plan import FaultPlan
-from faultkit.processes.memory import records
 from faultkit.runs.outcomes import Event, Fired, Outcome
+from faultkit.runs.readback import Readback
+from faultkit.runs.records import records
 from faultkit.runs.selection import ALL, Chosen
-from faultkit.worlds.readback import Readback
 
 if TYPE_CHECKING:
     from faultkit.checks import Verdict, Violation

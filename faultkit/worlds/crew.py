@@ -19,6 +19,7 @@ from faultkit.exceptions import HarnessError
 from faultkit.processes import module_finder
 from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout
 from faultkit.processes.client import ForkServer
+from faultkit.processes.launch import Launch
 from faultkit.processes.memory import RankMemory, create_memory
 from faultkit.processes.procfs import is_stopped
 from faultkit.processes.py_spy import spied_stack
@@ -99,7 +100,7 @@ class Crew:
         server: ForkServer,
         size: int,
         *,
-        how: str,
+        launch: Launch,
         backend: str,
         group_timeout_seconds: float | None = None,
         gpus: tuple[str, ...] = (),
@@ -115,7 +116,7 @@ class Crew:
             for rank in range(size):
                 handle = RankHandle(rank)
                 self.ranks.append(handle)
-                self.channel.send(("launch", rank, how), handle.given(store_fd))
+                self.channel.send(("launch", rank, launch), handle.given(store_fd))
                 handle.hand_over()
                 handle.channel.send(
                     RankSpec(

@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import faulthandler
 import gc
-import importlib
 import multiprocessing.process
 import os
 import random
@@ -142,7 +141,7 @@ def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) 
     from faultkit.injection import engine
 
     gc.enable()
-    collectives.install()
+    collectives.install(engine.attempt_of_thread)
     engine.keep_hooks()
     if spec.backend:
         import datetime
@@ -380,10 +379,3 @@ def _die_with(server_pid: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != server_pid:
         os._exit(0)
-
-
-def preload(names: list[str]) -> None:
-    """Import modules before ranks are forked.  Where one fails, a rank will show why."""
-    for name in names:
-        with contextlib.suppress(BaseException):
-            importlib.import_module(name)

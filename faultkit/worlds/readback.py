@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from faultkit.runs.outcomes import Died, Hung, Raised, Returned
+from faultkit.runs.readback import Readback
 
 if TYPE_CHECKING:
     from faultkit.runs.run import Run
     from faultkit.worlds.world import World
 
-__all__ = ["Readback", "Reader"]
+__all__ = ["Reader"]
 
 BYTES_MAX = 256 << 20
 KNOWN_COUNT_MAX = 64
@@ -33,45 +34,6 @@ METADATA_NAME = ".metadata"
 
 Read = Callable[[Path], Mapping[str, Any]]
 Content = dict[str, str]  # name of a leaf -> checksum
-
-
-class Readback(msgspec.Struct, frozen=True, kw_only=True):
-    """One checkpoint as it was found after the run.
-
-    `kind` is "loaded", "raised", "hung" or "died": what became of the load.  `attempt` is the number of the last
-    save of the run that went to `path`, 0 where none did; `succeeded` are the ranks to which it reported success,
-    `failed` those to which it did not.  `wrong` names the leaves that are not what that save was given, None
-    where that is not known; `differing` those of which ranks held different values under one name, each with the
-    ranks whose value is not the one that is there.  `changed` names those that are not what was loaded from `path`
-    before the run; `had_old` tells whether a checkpoint could be loaded from there then, and `has_old_index` whether
-    its ``.metadata`` is still there as it was.  `unfilled` names the leaves that the load left with holes.
-    `unreferenced` names the files of data beside a checkpoint that loads, to which it does not refer.
-    """
-
-    path: str
-    kind: str
-    error: str = ""
-    attempt: int = 0
-    succeeded: tuple[int, ...] = ()
-    failed: tuple[int, ...] = ()
-    wrong: tuple[str, ...] | None = None
-    differing: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    changed: tuple[str, ...] | None = None
-    had_old: bool = False
-    has_old_index: bool = False
-    unfilled: tuple[str, ...] = ()
-    unreferenced: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-    @property
-    def is_new(self) -> bool:
-        """Whether exactly what the save was given is there."""
-        return self.kind == "loaded" and self.wrong == () and not self.unfilled
-
-    @property
-    def is_old(self) -> bool:
-        """Whether exactly what was there before the run is there."""
-        return self.kind == "loaded" and self.changed == () and not self.unfilled
 
 
 class Reader:

@@ -21,7 +21,6 @@ from faultkit.exceptions import HarnessError
 from faultkit.plan import Fault
 from faultkit.processes import serialization
 from faultkit.processes.channel import ChannelClosed
-from faultkit.processes.memory import records
 from faultkit.processes.procfs import (
     Poll,
     clock_of,
@@ -34,6 +33,7 @@ from faultkit.processes.procfs import (
 )
 from faultkit.runs import launcher
 from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
+from faultkit.runs.records import records
 from faultkit.runs.run import Run
 from faultkit.worlds.crew import Crew, RankHandle, exit_words
 from faultkit.worlds.deadlock_detector import RankView, Watcher, waiting_texts

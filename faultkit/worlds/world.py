@@ -19,6 +19,7 @@ import msgspec
 
 from faultkit.plan import FaultPlan
 from faultkit.processes import client, module_finder, slots
+from faultkit.processes.launch import Launch
 from faultkit.processes.serialization import dump_call
 from faultkit.processes.slots import slot_count
 from faultkit.runs import launcher as launchers
@@ -54,6 +55,13 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
+FORKED = Launch("faultkit.worlds.rank:main")
+LAUNCHES = {
+    "spawn": FORKED._replace(spawned=True),
+    "simulated": Launch(
+        "faultkit.worlds.simulated.host:main", prepare="faultkit.worlds.simulated.host:prepare"
+    ),
+}
 KEPT_KINDS = ("warm", "simulated")  # ranks, or their host, serve run after run while they are healthy
 READING = ("faultkit.worlds.readback", "faultkit.worlds.checkpoint_loader")
 
@@ -357,7 +365,7 @@ class World:
             self._crew = Crew(
                 client.server(preload if self.kind != "spawn" else ()),
                 1 if self.kind == "simulated" else self.size,
-                how={"spawn": "spawn", "simulated": "simulated"}.get(self.kind, "fork"),
+                launch=LAUNCHES.get(self.kind, FORKED),
                 backend=self._backend,
                 group_timeout_seconds=self._group_timeout,
                 gpus=self._claim.gpus,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faultkit.messages import listed, nearest
-from pytest_faultkit.plugin import DEFAULT_CRASH_SIZE
+from pytest_faultkit.names import DEFAULT_CRASH_SIZE
 
 if TYPE_CHECKING:
     from faultkit.crash import Exploration
@@ -139,7 +139,7 @@ class CrashStates:
         return found
 
     def _keep(self, found: Exploration, source: dict[str, Any]) -> None:
-        from faultkit.report.output import write_whole
+        from faultkit.report.whole_files import write_whole
         from faultkit.repro import crash_file
 
         path = self._directory() / f"violations-{len(self.explored)}.crash"

@@ -22,7 +22,7 @@ from faultkit.runs.launcher import NONE
 from faultkit.runs.selection import ALL, Chosen
 from faultkit.worlds import World
 from pytest_faultkit import options
-from pytest_faultkit.plugin import DEFAULT_SIZE, is_marked
+from pytest_faultkit.names import DEFAULT_SIZE, is_marked
 
 __all__ = ["Settings", "WorldSettings", "parametrize", "settings_of"]
 

@@ -42,8 +42,7 @@ from typing import Any
 
 import pytest
 
-DEFAULT_SIZE = 4
-DEFAULT_CRASH_SIZE = 2
+from pytest_faultkit.names import is_marked, is_used_by
 
 MARKERS = (
     (
@@ -62,10 +61,8 @@ MARKERS = (
         "crash_states explores; one test for each scenario (faultkit)"
     ),
 )
-MARKER_NAMES = ("world", "faults", "spmd", "crash")
 COUNTED = ("faultkit_verdict", "faultkit_histories", "faultkit_crash_states")
 PROFILE_NAMES = ("dev", "ci", "nightly")  # of faultkit.strategies.profiles
-FIXTURE_NAMES = ("world", "plan", "faulty_writer", "faulty_reader", "checkpoint_dir", "crash_states")
 
 
 # -- setting up ----------------------------------------------------------------------------------
@@ -131,21 +128,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 # -- collecting ----------------------------------------------------------------------------------
-
-
-def is_marked(node: pytest.Item) -> bool:
-    return any(mark.name in MARKER_NAMES for mark in node.iter_markers())
-
-
-def is_used_by(item: pytest.Item) -> bool:
-    """Whether the test has a marker of ours, or asks for a fixture of ours that nobody has overridden."""
-    if is_marked(item):
-        return True
-    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-    return any(
-        name in definitions and getattr(definitions[name][-1].func, "__module__", "") == __name__
-        for name in FIXTURE_NAMES
-    )
 
 
 @pytest.hookimpl(trylast=True)

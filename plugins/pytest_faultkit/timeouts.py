@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from pytest_faultkit.plugin import is_used_by
+from pytest_faultkit.names import is_used_by
 
 __all__ = ["armed", "cancelled", "effective_timeout"]
 

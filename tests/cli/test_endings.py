@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from faultkit.processes import client
 from tests.interruptible import interruptible
 
 SECONDS_MAX = 60.0
@@ -40,7 +41,8 @@ with endings.in_order():
         sys.exit(endings.tell())
 """
 WHILE_WRITING = """
-from faultkit.report.output import write_whole
+
+from faultkit.report.whole_files import write_whole
 os.fsync = lambda _: signal.raise_signal(signal.{name})
 write_whole(sys.argv[1], "new")
 """
@@ -159,7 +161,10 @@ def test_a_fork_server_whose_caller_is_gone_ends_while_it_imports(tmp_path):
     ours, theirs = socket.socketpair()
     with theirs:
         server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "faultkit.processes.server", str(theirs.fileno()), str(os.getpid())],
+            [
+                *(sys.executable, "-P", "-m", "faultkit.processes.server"),
+                *(str(theirs.fileno()), str(os.getpid()), client.PREPARE),
+            ],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": str(tmp_path)},
             stderr=subprocess.PIPE,

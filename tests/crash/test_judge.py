@@ -89,7 +89,7 @@ import os, sys
 from faultkit.crash.loading import load_worker
 made = []
 sys.addaudithook(lambda event, given: made.append(given[0]) if event == "os.mkdir" else None)
-attendant._prepare(sys.argv[1])
+load_worker._prepare(sys.argv[1])
 print(*made, sep="\\n")
 """
 

@@ -15,8 +15,9 @@ import warnings
 
 import pytest
 
-from faultkit.interception import chain
-from faultkit.interception.chain import FAULTS, handled
+from faultkit.interception import chain, installing
+from faultkit.interception.chain import FAULTS
+from faultkit.interception.installing import handled
 from faultkit.recording.tree import read_tree, tree_after
 
 fsync_by_name = os.fsync
@@ -340,11 +341,11 @@ def test_reads_listings_and_states_are_seen_by_who_wants_them(here):
 
 def test_handlers_come_and_go_in_any_order(here):
     outer, inner = Handler(here.root), Handler(here.root)
-    chain.take_up(outer)
-    chain.take_up(inner)
-    chain.lay_down(outer)
+    installing.install(outer)
+    installing.install(inner)
+    installing.uninstall(outer)
     (here.root / "file").touch()
-    chain.lay_down(inner)
+    installing.uninstall(inner)
     (here.root / "file").unlink()
     assert outer.calls == [] and inner.calls == [("open", "file"), ("close", "file")]
     assert os.unlink.__module__ == "posix"

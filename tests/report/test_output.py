@@ -11,14 +11,15 @@ import threading
 
 import pytest
 
-from faultkit.report.output import refusal, write_whole
+from faultkit.report.output import refusal
+from faultkit.report.whole_files import write_whole
 from tests.interruptible import interruptible
 from tests.stuck import SECONDS_MAX
 
 # `spoil` is carried out in a process of its own before the file is written there
 WRITER = """
 import os, resource, signal, sys
-from faultkit.report.output import write_whole
+from faultkit.report.whole_files import write_whole
 {spoil}
 try:
     write_whole(sys.argv[1], "new " * 10_000)

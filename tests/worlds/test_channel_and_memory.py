@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout
-from faultkit.processes.memory import MEMORY_BYTES, RankMemory, create_memory, records
+from faultkit.processes.memory import MEMORY_BYTES, RankMemory, create_memory
+from faultkit.runs.records import records
 
 
 @pytest.fixture

@@ -158,8 +158,8 @@ def test_a_program_that_is_killed_while_its_server_starts_leaves_nothing(script)
 def test_a_server_whose_client_ends_while_it_warms_up_removes_what_it_has_made(tmp_path):
     code = """
 import os, signal, sys
-from faultkit.processes import server
-with server._own_directory(sys.argv[1]) as directory:
+from faultkit.worlds import preparation
+with preparation._own_directory(sys.argv[1]) as directory:
     open(os.path.join(directory, "of-a-save"), "w").close()
     print(os.listdir(sys.argv[1]) == [os.path.basename(directory)], flush=True)
     os.kill(os.getpid(), signal.SIGIO)

@@ -131,7 +131,7 @@ def _prepare(own: str) -> None:
 
     from faultkit.crash.loading import compare, missing_checkpoint, read_tracer
     from faultkit.injection import errors
-    from faultkit.processes.server import warm_up_engine
+    from faultkit.worlds.preparation import warm_up_engine
 
     assert (
         torch and missing_checkpoint and read_tracer and compare and errors
