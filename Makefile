@@ -19,7 +19,7 @@ help:
 	@echo 'make test         run the whole test suite; ARGS="-k plan" passes options to pytest'
 	@echo 'make demo         break saves and loads of the stock engine on four ranks, and crash an overwrite'
 	@echo 'make bench        measure faultkit beside other runners'
-	@echo 'make lint         check style and types'
+	@echo 'make lint         check style, types and who imports whom'
 	@echo 'make build        make the wheel and the source archive in dist/'
 	@echo 'make test-newest  run the suite with the newest of everything that pyproject.toml allows: what is coming'
 	@echo 'make lock         renew locks/, the exact versions that the other targets install'
@@ -100,6 +100,7 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 build: setup
 	@$(BIN)/python -m build --no-isolation --outdir dist .

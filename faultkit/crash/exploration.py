@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faultkit.crash.causes import Cause, Causes
 from faultkit.crash.enumeration.bounds import Bound
-from faultkit.crash.enumeration.causes import Cause, Causes
+from faultkit.crash.enumeration.materialise import Place
 from faultkit.crash.enumeration.models import Enumeration
 from faultkit.crash.enumeration.replay_space import Space
 from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.loading.audit import Sample, audit
 from faultkit.crash.loading.judge import Judge
-from faultkit.crash.loading.materialise import Place
 from faultkit.crash.loading.world_judge import WorldJudge
 from faultkit.crash.options import require
 from faultkit.crash.rendering import at_words, lost_words, where_lines

@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from faultkit.damage.survey import OUTCOMES
+from faultkit.damage.outcomes import OUTCOMES
 
 if TYPE_CHECKING:
     from faultkit.damage.survey import Case, Survey

@@ -17,23 +17,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from faultkit.damage.damages import ACTIONS, WHOLE_FILE, Damage, apply, damages_of
+from faultkit.damage.outcomes import BROKEN, OUTCOMES
 from faultkit.damage.regions import KINDS
 
 if TYPE_CHECKING:
     from faultkit.crash import Judgement, Scenario
     from faultkit.worlds import World
 
-__all__ = ["OUTCOMES", "Case", "Survey", "survey", "trees_of"]
+__all__ = ["Case", "Survey", "survey", "trees_of"]
 
-# What a judgement means for damage at rest, worst first: (word, meaning, verdicts).
-OUTCOMES = {
-    "WRONG": ("the load came back without an error, with wrong data", ("GARBAGE", "MIX", "OLD")),
-    "HUNG": ("the load did not come back", ("HUNG",)),
-    "DIED": ("the process that loaded died", ("DIED",)),
-    "noticed": ("the load raised", ("ERROR", "ABSENT")),
-    "harmless": ("the load came back with the right data", ("NEW",)),
-}
-BROKEN = ("WRONG", "HUNG", "DIED")
 BUILT_IN = {"dcp-save": "dcp-overwrite", "dcp-load": "dcp-overwrite"}  # the checkpoint is the same
 
 
@@ -215,7 +207,7 @@ def trees_of(scenario: Scenario, world: World) -> tuple[Tree, Tree | None]:
 
 
 def _saved(scenario: Scenario, save: Callable[..., Any], world: World) -> Tree:
-    from faultkit.crash.loading.materialise import Place
+    from faultkit.crash.enumeration.materialise import Place
     from faultkit.exceptions import ScenarioError
 
     with Place() as place:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from faultkit.crash.loading.materialise import require_inside
+from faultkit.crash.enumeration.materialise import require_inside
 from faultkit.crash.scenario import SCENARIOS
 from faultkit.crash.scripts.exploring import TEMPORARY, Job
 from faultkit.messages import printable, seen
@@ -269,7 +269,7 @@ def _of_job(job: Job, entries: Any) -> tuple[tuple[tuple[str, int, dict[str, byt
     import tempfile
     from pathlib import Path
 
-    from faultkit.crash.loading.materialise import write_tree
+    from faultkit.crash.enumeration.materialise import write_tree
     from faultkit.crash.scripts import exploring
     from faultkit.crash.scripts.resume import digest_of
 

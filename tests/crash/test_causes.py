@@ -7,7 +7,7 @@ import json
 from tapes import CREATE, Tape
 
 from faultkit import crash
-from faultkit.crash.enumeration.cut_causes import Cut, Levels, split
+from faultkit.crash.cut_causes import Cut, Levels, split
 from faultkit.crash.enumeration.state import Witness
 
 NAMES = ("weight0", "weight1", "scheduler")

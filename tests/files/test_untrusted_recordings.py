@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from faultkit.crash import State, Witness
-from faultkit.crash.loading.materialise import link_tree, write_tree
+from faultkit.crash.enumeration.materialise import link_tree, write_tree
 from faultkit.recording import Operation, Recording, RecordingError
 
 

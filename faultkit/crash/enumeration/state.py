@@ -63,7 +63,7 @@ class State(msgspec.Struct, frozen=True):
 
     def write_to(self, directory: Path | str) -> None:
         """Make the tree in `directory`, as plain files, for a person to look at or a load to read."""
-        from faultkit.crash.loading.materialise import write_tree
+        from faultkit.crash.enumeration.materialise import write_tree
 
         write_tree(self.tree, Path(directory))
 

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from faultkit.crash.enumeration.materialise import Objects, Place
 from faultkit.crash.loading.load_worker import FAILED, Answer, Job, LoadCall, serve
-from faultkit.crash.loading.materialise import Objects, Place
 from faultkit.crash.loading.patience import FACTOR_MAX
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.crash.loading.materialise import Listing, link_tree
+from faultkit.crash.enumeration.materialise import Listing, link_tree
 from faultkit.crash.loading.patience import LOOK_SECONDS_MAX, Patience, Turns
 from faultkit.exceptions import HarnessError
 from faultkit.processes.subreaper import adopt_orphans, end_all

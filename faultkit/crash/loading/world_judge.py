@@ -18,10 +18,10 @@ from typing import Any
 
 import msgspec
 
+from faultkit.crash.enumeration.materialise import Objects, Place, link_tree
 from faultkit.crash.enumeration.state import MIX, NEW, OLD, Judgement, State
 from faultkit.crash.loading.judge import OTHER_FILL, _differences
 from faultkit.crash.loading.load_worker import FILL, Answer, Job, LoadCall, _answer
-from faultkit.crash.loading.materialise import Objects, Place, link_tree
 from faultkit.crash.loading.missing_checkpoint import empty_trees
 from faultkit.crash.scenario import Scenario
 from faultkit.exceptions import HarnessError, ScenarioError

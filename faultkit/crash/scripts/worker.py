@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from faultkit.crash.loading.materialise import write_tree
+from faultkit.crash.enumeration.materialise import write_tree
 from faultkit.crash.loading.patience import Patience, Turns
 from faultkit.crash.scripts.pool import FAILED, receive, send
 from faultkit.crash.scripts.run_command import Asked, Limit, imports_of

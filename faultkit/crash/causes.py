@@ -1,7 +1,7 @@
 """Groups violations by cause, each told by its smallest example.
 
 A violation is a state whose verdict the policy does not allow.  Where nothing was lost they are told apart by where
-they were cut and by which leaves are new and old (`faultkit.crash.enumeration.cut_causes`).  The others are sorted by
+they were cut and by which leaves are new and old (`faultkit.crash.cut_causes`).  The others are sorted by
 verdict, phase and what was lost; then the smallest of each sort is made smaller: whatever can be given back, with the
 same verdict, is.  Sorts that come to the same loss are one cause, and one that holds all of another's loss besides its
 own is that other's.  Left out: finding out whether two different losses are one mistake of the engine.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from faultkit.crash.enumeration.cut_causes import Cut, Levels, cut_of, leaves_of, split
+from faultkit.crash.cut_causes import Cut, Levels, cut_of, leaves_of, split
 from faultkit.crash.enumeration.replay_space import Space
 from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.enumeration.units import DATA
