@@ -139,14 +139,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         crashes.parametrize(metafunc)
 
 
-def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
-    """Start the fork server when a file of tests speaks of us: it imports torch while that file does."""
-    config = parent.config
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Start the fork server when a file of tests speaks of us: it imports torch while that file does.
+
+    Not when its module is made, as it is for every file beside the one that is asked for.
+    """
+    if not isinstance(collector, pytest.Module):
+        return
+    config = collector.config
     done = config.__dict__
     if config.option.collectonly or (done.get("_faultkit_started") and done.get("_faultkit_profiles")):
         return
     with contextlib.suppress(OSError):
-        text = module_path.read_bytes()
+        text = collector.path.read_bytes()
         if any(word in text for word in (b"faultkit", b"mark.spmd", b"mark.world", b"mark.faults")):
             if not done.get("_faultkit_started"):
                 done["_faultkit_started"] = True

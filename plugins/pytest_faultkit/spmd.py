@@ -197,13 +197,18 @@ def _by_time(run: Run) -> list[int]:
 
 
 def _text(item: pytest.Function, run: Run, failed: list[int], *remarks: str) -> str:
+    shown: dict[str, tuple[str, str]] = {}
     told: dict[str, tuple[str, str]] = {}
     parts: dict[str, list[int]] = {}
     for rank in failed:
         outcome = run.outcomes[rank]
         if isinstance(outcome, Raised):
-            headline, text = _told(item, outcome)
-            key = ADDRESS.sub("0x", text)  # ranks that differ only in where an object lies failed alike
+            # pytest parses the file of every frame anew for each error that it shows
+            plain = _without_addresses(outcome.traceback_text)
+            if plain not in shown:
+                shown[plain] = _told(item, outcome)
+            headline, text = shown[plain]
+            key = _without_addresses(text)  # ranks that differ only in where an object lies failed alike
             told.setdefault(key, (headline, text))
             parts.setdefault(key, []).append(rank)
     texts = []
@@ -222,6 +227,10 @@ def _text(item: pytest.Function, run: Run, failed: list[int], *remarks: str) -> 
             if output.strip()
         ]
     return "\n\n".join(texts)
+
+
+def _without_addresses(text: str) -> str:
+    return ADDRESS.sub("0x", text)
 
 
 def _told(item: pytest.Function, outcome: Raised) -> tuple[str, str]:

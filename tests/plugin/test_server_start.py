@@ -22,26 +22,45 @@ def test_closing_a_server_that_is_ready_lets_it_end_by_itself():
     assert server._process.returncode == 0
 
 
+SPEAKS = "import pytest\n\ndef test_it(): pass  # pytest.mark.spmd"
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What became of the server meanwhile, in words."""
+    told = []
+    monkeypatch.setattr(client, "warm_up", lambda: told.append("server"))
+    monkeypatch.setattr(client, "shut_down", lambda: told.append("shut down"))
+    return told
+
+
 @pytest.mark.parametrize(
     ("body", "arguments", "starts"),
     [
         ("def test_it(): pass", (), False),
-        ("import pytest\n\ndef test_it(): pass  # pytest.mark.spmd", (), True),
-        ("def test_it(): pass  # faultkit", ("--collect-only",), False),
-        ("def test_it(): pass  # faultkit", ("-n2",), False),
+        (SPEAKS, (), True),
+        (SPEAKS, ("--collect-only",), False),
     ],
 )
-def test_it_starts_when_a_file_of_tests_speaks_of_it(pytester, monkeypatch, body, arguments, starts):
-    started = []
-    monkeypatch.setattr(client, "warm_up", lambda: started.append("server"))
-    monkeypatch.setattr(client, "shut_down", lambda: started.append("shut down"))
-    # what the controller of xdist does, without its workers
-    dist = ("--dist=no",) if "-n2" in arguments else ()
+def test_it_starts_when_a_file_of_tests_speaks_of_it(pytester, started, body, arguments, starts):
     pytester.makepyfile(body)
-    result = pytester.runpytest_inprocess("-p", "no:randomly", *arguments, *dist)
+    result = pytester.runpytest_inprocess("-p", "no:randomly", *arguments)
     assert result.ret == 0
     assert started == (["server", "shut down"] if starts else [])
     assert "faultkit" in sys.modules
+
+
+def test_it_does_not_start_for_a_file_beside_the_one_that_is_asked_for(pytester, started):
+    pytester.makepyfile(test_speaks=SPEAKS, test_silent="def test_it(): pass")
+    assert pytester.runpytest_inprocess("-p", "no:randomly", "test_silent.py").ret == 0
+    assert started == []
+
+
+def test_it_does_not_start_where_xdist_hands_the_tests_to_its_workers(pytester, started):
+    for arguments, is_started in ((("-n2",), False), ((), True)):
+        module = pytester.getmodulecol(SPEAKS, configargs=arguments)
+        module.ihook.pytest_collectstart(collector=module)
+        assert bool(started) is is_started
 
 
 def test_a_test_that_needs_the_server_begins_to_count_when_it_is_ready(pytester):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from pytest_runs import SUITES
+
+from faultkit.worlds import ErrorRecord, Raised
+from pytest_faultkit import spmd
 
 
 @pytest.fixture
@@ -53,6 +58,35 @@ def test_asserts_in_helpers_are_taken_apart_too(case, name, told):
 def test_ranks_that_failed_alike_are_told_together(case):
     text = case("test_assert_with_a_call").text
     assert text.count("E   assert 2 == 3") == 1
+
+
+def test_what_ranks_failed_alike_of_is_taken_apart_once(monkeypatch):
+    """Taking it apart parses the files of the traceback, which costs more than the run of the ranks."""
+    taken = []
+
+    def told(item, outcome):
+        taken.append(outcome.message)
+        return outcome.message, outcome.traceback_text
+
+    def raised(message, line):
+        return Raised(ErrorRecord(type_name="KeyError", message=message, frames=(("test.py", line, "f"),)))
+
+    monkeypatch.setattr(spmd, "_told", told)
+    outcomes = [
+        raised("<object at 0x1f>", 1),
+        raised("<object at 0x2e>", 1),
+        raised("<object at 0x1f>", 2),
+        raised("another", 1),
+    ]
+    run = SimpleNamespace(outcomes=dict(enumerate(outcomes)), world_size=4, plan=None, output={})
+    text = spmd._text(None, run, [0, 1, 2, 3])
+    assert taken == ["<object at 0x1f>", "<object at 0x1f>", "another"]
+    for line in (
+        "ranks 0, 1 of 4 failed: <object at 0x1f>\n",
+        "rank 2 of 4 failed: <object at 0x1f>\n",
+        "rank 3 of 4 failed: another\n",
+    ):
+        assert line in text
 
 
 def test_the_first_rank_to_fail_is_told_first_and_the_one_that_waits_for_it_after_that(case):
