@@ -1,14 +1,13 @@
 """How a command ends when a signal tells it to: SIGINT, SIGTERM and SIGHUP alike, the first time and the second.
 
-Promises.  `install` is called before anything else is imported; from then on a signal ends the process with one
-line and status 130.  Within `in_order` the first one is raised as KeyboardInterrupt in the main thread, also where
-it fell into a destructor, which would lose it: ranks are ended and what was found is told.  The next one ends the
-process at once; the fork server ends the ranks and removes directories of a client that is gone.  Files that were
-begun (`beginning`) are removed.  A signal that is ignored, as SIGHUP is under nohup, stays so.
-While the interpreter itself ends, nothing is left to be ended, and the status stays what it is, also where a function
-of a user's module that runs then calls ``os._exit`` (`keep`).
-Left out: the milliseconds in which it starts; then a signal does what it does to any Python program.  Imports nothing
-but atexit, os, signal and sys, and no part of faultkit.
+Guarantees: `install` is called before anything else is imported; from then on a signal ends the process with one line
+and status 130.  Within `in_order` the first one is raised as KeyboardInterrupt in the main thread, also where it fell
+into a destructor, which would lose it: ranks are ended and what was found is told.  The next one ends the process at
+once; the fork server ends the ranks and removes directories of a client that is gone.  Files that were begun
+(`beginning`) are removed.  A signal that is ignored, as SIGHUP is under nohup, stays so. While the interpreter itself
+ends, nothing is left to be ended, and the status stays what it is, also where a function of a user's module that runs
+then calls ``os._exit`` (`keep`). Not covered: the milliseconds in which it starts; then a signal does what it does to
+any Python program.  Imports nothing but atexit, os, signal and sys, and no part of faultkit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What ``module:attribute`` names: imported, or one `ImportMistake` that says what became of it.
 
-Promises.  Whatever a module does when it is imported, the caller goes on: it raises, it calls ``sys.exit``, or
-``os._exit``.  Ctrl-C passes.  Left out: a module that never comes back, or ends the process by a signal.
+Guarantees: whatever a module does when it is imported, the caller goes on: it raises, it calls ``sys.exit``, or
+``os._exit``.  Ctrl-C passes.  Not covered: a module that never comes back, or ends the process by a signal.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What stands in torch's place on simulated ranks, and the hooks on the engine, re
 On a version that was never tried they may be gone or mean something else, and then a failure of faultkit would be told
 as one of the code under test.  So there faultkit does not start.  Nothing here imports torch.
 
-Left out: builds that were changed by others under a version that is in the range.
+Not covered: builds that were changed by others under a version that is in the range.
 """
 
 from __future__ import annotations

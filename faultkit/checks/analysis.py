@@ -5,7 +5,7 @@ attempt is what the engine raised, also where the function under test caught it.
 do not explain (an error raised after the last of them, or a rank that recorded none: no call of the engine,
 or an engine of one's own) is an observation of its own, in the rest of the run.
 
-Left out: what a child process did, and two attempts of one rank that overlap are told apart only by their
+Not covered: what a child process did, and two attempts of one rank that overlap are told apart only by their
 events.  Where the events do not name the group of an attempt, it is taken for the ranks that recorded it.
 """
 

@@ -3,7 +3,7 @@
 This is the only place that derives an expectation from an action: `effect_of` says whether it makes an error,
 ends the process, stops it, only takes time, damages data, or shows a rank less than there is; `Injected` says
 which error should arrive.
-Left out: what an exception type does with its arguments beyond message and errno.
+Not covered: what an exception type does with its arguments beyond message and errno.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The commands about what is stored: ``faultkit crash`` and ``faultkit damage``.
 
-Left out: how they carry out what they are told (`faultkit.cli.run_crash`).
+Not covered: how they carry out what they are told (`faultkit.cli.run_crash`).
 """
 
 from __future__ import annotations

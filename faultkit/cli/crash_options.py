@@ -1,7 +1,7 @@
 """What ``faultkit crash`` and ``faultkit damage`` are asked for, read and checked before anything starts.
 
-Promises.  What can be known to be wrong is a `Mistake`, one line.  Left out: what is known only once something has run,
-and carrying it out (`faultkit.cli.run_crash`).
+Guarantees: what can be known to be wrong is a `Mistake`, one line.  Not covered: what is known only once something has
+run, and carrying it out (`faultkit.cli.run_crash`).
 """
 
 from __future__ import annotations

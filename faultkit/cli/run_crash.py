@@ -1,8 +1,8 @@
 """``faultkit crash`` and ``faultkit damage`` for somebody who waits: report, files, an exit status for all there is.
 
-Promises.  What can be known to be wrong is said before anything starts.  Exit status: 0 nothing was found, 1 a
+Guarantees: what can be known to be wrong is said before anything starts.  Exit status: 0 nothing was found, 1 a
 violation (or damage that no load notices), 2 bad input, 3 the harness failed, 130 interrupted by Ctrl-C, SIGTERM or
-SIGHUP: what was found by then is told and written.  Left out: the arguments (`faultkit.cli.crash`).
+SIGHUP: what was found by then is told and written.  Not covered: the arguments (`faultkit.cli.crash`).
 """
 
 from __future__ import annotations

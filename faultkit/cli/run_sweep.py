@@ -1,7 +1,7 @@
 """A sweep for somebody who waits for it: progress, report and files, and an exit status for whatever happens.
 
-Promises.  What can be known to be wrong is said before anything starts.  Ctrl-C, SIGTERM and SIGHUP end the ranks
-in order, and what was done by then is reported and written (`faultkit.endings`).  Left out: the arguments of
+Guarantees: what can be known to be wrong is said before anything starts.  Ctrl-C, SIGTERM and SIGHUP end the ranks
+in order, and what was done by then is reported and written (`faultkit.endings`).  Not covered: the arguments of
 the commands (`faultkit.cli`) and how a report looks (`faultkit.report`).
 """
 

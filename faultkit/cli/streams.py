@@ -1,6 +1,6 @@
 """Standard input, output and error of a command: closed, full, or with a reader that has seen enough.
 
-Promises.  A reader that goes away changes nothing: what is written to it from then on is dropped, and the exit
+Guarantees: a reader that goes away changes nothing: what is written to it from then on is dropped, and the exit
 status says what was found.  Output that cannot be written otherwise, as on a full disk, is a Mistake, one line.  No
 file, socket or pipe of ours ever gets the number of a stream that was closed.
 """

@@ -1,6 +1,6 @@
 """``faultkit sweep`` and ``faultkit replay``: their options, and what can be known to be wrong before anything starts.
 
-Left out: running them for somebody who waits (`faultkit.cli.run_sweep`).
+Not covered: running them for somebody who waits (`faultkit.cli.run_sweep`).
 """
 
 from __future__ import annotations

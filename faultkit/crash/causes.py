@@ -4,7 +4,7 @@ A violation is a state whose verdict the policy does not allow.  Where nothing w
 they were cut and by which leaves are new and old (`faultkit.crash.cut_causes`).  The others are sorted by
 verdict, phase and what was lost; then the smallest of each sort is made smaller: whatever can be given back, with the
 same verdict, is.  Sorts that come to the same loss are one cause, and one that holds all of another's loss besides its
-own is that other's.  Left out: finding out whether two different losses are one mistake of the engine.
+own is that other's.  Not covered: finding out whether two different losses are one mistake of the engine.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Which violations that lost nothing are one cause: what a kill left, and power cuts that left the same.
 
-Nothing tells them apart but where they were cut and what the load made of them.  Promises: violations are one cause
+Nothing tells them apart but where they were cut and what the load made of them.  Guarantees: violations are one cause
 only where verdict and phase are the same, and which leaves are new, old or wrong; and of those only where they follow
 each other with no other state between, or where the last thing done was to files of the same name but for its numbers.
 So a mix of the shards of two saves is another cause than one of new shards and an old file beside them, and that
 again another before and after the rename that commits.  Leaves that are told apart by numbers alone, as the shards of
 several ranks are, count as one; where such a one is both new and old, it alone tells the mix.
 
-Left out: finding out whether one mistake of the engine is behind two of them.
+Not covered: finding out whether one mistake of the engine is behind two of them.
 """
 
 from __future__ import annotations

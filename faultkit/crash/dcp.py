@@ -2,7 +2,7 @@
 
 Ten tensors that every rank has alike, so that the engine spreads them over the ranks, and a number; a load is one
 process without a process group.  Options: `threads` of `FileSystemWriter`, `elements` of each tensor.
-Left out: sharded tensors, whose files are the same.  torch is imported where the functions run.
+Not covered: sharded tensors, whose files are the same.  torch is imported where the functions run.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """`explore`: record a save, enumerate what crashes could leave, judge each, tell what was found.
 
-Promises.  The counts say what was done: states enumerated, different trees among them, trees judged, loads that
+Guarantees: the counts say what was done: states enumerated, different trees among them, trees judged, loads that
 ran, trees left over for lack of time, and whether all within the stated bound was judged.  Every finding has an
 example that `crash.rebuild` makes again from the recording.  All processes and files are gone at the end,
-whatever happens.  Left out: showing what was found, see `faultkit.crash.results`.
+whatever happens.  Not covered: showing what was found, see `faultkit.crash.results`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The options of an exploration, checked before anything is recorded: subject, rule, what was seen, what is nearest.
 
 `require` is for all who take them: `faultkit.crash.explore`, `faultkit.crash.scripts.explore`, the marker ``crash``.
-Left out: whether a scenario, a world or a recording does what it should.
+Not covered: whether a scenario, a world or a recording does what it should.
 """
 
 from __future__ import annotations

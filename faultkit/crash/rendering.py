@@ -1,7 +1,7 @@
 """What was lost, where a crash struck and which source lines are concerned, in words.
 
 Names are shown relative to the directory of the checkpoint.  `role` takes the numbers out of names, so that the
-same loss on another rank, or of another shard, has the same role.  Left out: judging.
+same loss on another rank, or of another shard, has the same role.  Not covered: judging.
 """
 
 from __future__ import annotations

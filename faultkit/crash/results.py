@@ -1,6 +1,6 @@
 """What an exploration did and found, as frozen values: `Exploration` with its `ModelCounts` and `Finding`s.
 
-`text` is plain text for a terminal, `to_json` for programs.  Left out: exploring (`faultkit.crash.exploration`), and
+`text` is plain text for a terminal, `to_json` for programs.  Not covered: exploring (`faultkit.crash.exploration`), and
 pages (`faultkit.report`).
 """
 

@@ -1,6 +1,6 @@
 """What is saved, loaded and compared: a value of functions, and the built-in ones by name.
 
-Left out: recording and judging.  Importing this imports no torch.
+Not covered: recording and judging.  Importing this imports no torch.
 """
 
 from __future__ import annotations

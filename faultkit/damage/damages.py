@@ -7,8 +7,8 @@
     older      a file is that of an older checkpoint
     delete     a file is missing
 
-Promises.  Which damages there are follows from the regions, the number of samples for each and the seed alone.
-Every damage changes the tree: one that would not (zeros over zeros) is left out.  Left out: more than one at a
+Guarantees: which damages there are follows from the regions, the number of samples for each and the seed alone.
+Every damage changes the tree: one that would not (zeros over zeros) is left out.  Not covered: more than one at a
 time.
 """
 

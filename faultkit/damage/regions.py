@@ -1,9 +1,9 @@
 """Cuts the files of a checkpoint into regions, by reading their real formats.
 
-Promises.  The regions of a file do not overlap and cover it without a gap.  Three formats are known: the zip
+Guarantees: the regions of a file do not overlap and cover it without a gap.  Three formats are known: the zip
 archives of ``torch.save``, any number of them one after the other, as a shard of the stock engine holds them; a
 pickle of the engine's ``Metadata``; safetensors.  A file in no known format, or the part of one that cannot be
-followed, is one region of kind "bytes".  Nothing is unpickled.  Left out: compressed archives, whose entries are
+followed, is one region of kind "bytes".  Nothing is unpickled.  Not covered: compressed archives, whose entries are
 regions all the same.
 """
 

@@ -1,7 +1,7 @@
 """A survey as a table for a terminal.
 
 Rows are parts of files, columns kinds of damage; a cell says how many of its samples no load noticed, were
-noticed, did no harm.  Left out: colour.
+noticed, did no harm.  Not covered: colour.
 """
 
 from __future__ import annotations

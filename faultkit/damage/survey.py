@@ -1,8 +1,8 @@
 """Saves a checkpoint, damages it in one way after the other, and tells which damage a load notices.
 
-Promises.  The checkpoint is whole before it is damaged: a save that does not go through, or whose checkpoint does
+Guarantees: the checkpoint is whole before it is damaged: a save that does not go through, or whose checkpoint does
 not load, is an error.  Each damaged tree is judged as `faultkit.crash` judges its states: loaded by a process of
-its own with a deadline and a memory limit, every element compared.  Left out: repairing anything, and damage to
+its own with a deadline and a memory limit, every element compared.  Not covered: repairing anything, and damage to
 the checkpoint while it is loaded.
 """
 

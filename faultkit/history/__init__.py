@@ -8,7 +8,7 @@ A job starts, saves, saves a step once more, fails while it saves, is killed whi
 number of ranks, and prunes, all with the real engine, real ranks and real files.  After each restart, what was
 loaded must be what `model` allows.  The falsifying example is the shortest history that breaks that.
 
-Left out: asynchronous saves, faults while pruning, and failures of the machine (see crash states).  Importing
+Not covered: asynchronous saves, faults while pruning, and failures of the machine (see crash states).  Importing
 this package imports neither Hypothesis nor torch: the ranks import some of its modules too.
 """
 

@@ -1,7 +1,7 @@
 """Draws the next step of a history, from what can come where the job is.
 
 What is likely to show a defect comes more often: saves that fail, and a restart after them or after pruning; a
-killed rank costs a new world, and comes less often.  Left out: what a step comes to.
+killed rank costs a new world, and comes less often.  Not covered: what a step comes to.
 """
 
 from __future__ import annotations

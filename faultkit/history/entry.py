@@ -1,6 +1,6 @@
 """What a test calls: `checkpoint_history`, a state machine over the life of a job; one life again: `replay_history`.
 
-Promises.  A wrong argument is refused before anything runs, with what was seen and what is nearest to it.  Left
+Guarantees: a wrong argument is refused before anything runs, with what was seen and what is nearest to it.  Left
 out: how steps are drawn (`draw`), lived (`life`), judged (`judge`) and told (`story`).
 """
 

@@ -1,7 +1,7 @@
 """Judges what the ranks of a restart came back to against the model, and what a save without a fault came to.
 
-Promises.  Every byte of every leaf on every rank is compared.  What was loaded is told apart by itself: which
-save each row is of, whatever `load_latest` said.  Left out: the engine's own promises about errors, such as
+Guarantees: every byte of every leaf on every rank is compared.  What was loaded is told apart by itself: which
+save each row is of, whatever `load_latest` said.  Not covered: the engine's own promises about errors, such as
 which rank it names; those are the checks of a run.
 """
 

@@ -1,8 +1,8 @@
 """The state machine that `checkpoint_history` makes: it draws steps, runs them, and tells what it found.
 
-Promises.  Once a history breaks a promise, it is made as small as it can be, and that is what is told; what
+Guarantees: once a history breaks a promise, it is made as small as it can be, and that is what is told; what
 Hypothesis tries after that costs no run.  Before it is told, the smallest history is run again on fresh ranks.
-Left out: the meaning of the arguments, see `entry`.
+Not covered: the meaning of the arguments, see `entry`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ it holds the engine's ``.metadata``; a step that is saved again is written over 
 checkpoint when that fails half way.  `renaming_manager` is the control: every save goes to a new folder,
 which gets its name when the save is complete, and what it replaces is removed after that.
 
-The functions run on every rank, each with the same arguments.  Left out: asynchronous saves, and fsync of
+The functions run on every rank, each with the same arguments.  Not covered: asynchronous saves, and fsync of
 folders; a history ends processes, not the machine.
 """
 

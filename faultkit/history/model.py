@@ -12,7 +12,7 @@
     refusing        `load_latest` raises on every rank.  Allowed by `Refusal`, of which the strictest is the
                     default: only where nothing is acknowledged, so that no work is lost by it.
 
-Saves are told apart by their number in the history, since a step may be saved more than once.  Left out: older
+Saves are told apart by their number in the history, since a step may be saved more than once.  Not covered: older
 acknowledged saves, which a manager may remove at any time.  Nothing here knows how any of this is run.
 """
 

@@ -1,6 +1,6 @@
 """What each rank does in a step of a history: calls the manager's functions, and reads what was loaded.
 
-Left out: anything that depends on the outcome of other ranks; the process that judges sees them all.
+Not covered: anything that depends on the outcome of other ranks; the process that judges sees them all.
 """
 
 from __future__ import annotations

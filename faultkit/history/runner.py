@@ -1,8 +1,8 @@
 """Runs the steps of one history on real ranks and files, and follows them with the model.
 
-Promises.  After each step the model says what the next restart may come back to; a step that breaks a promise
+Guarantees: after each step the model says what the next restart may come back to; a step that breaks a promise
 gives a finding, after which the history is over.  A step that cannot come where it stands is a ValueError
-before anything runs.  Left out: choosing steps, and telling the story.
+before anything runs.  Not covered: choosing steps, and telling the story.
 """
 
 from __future__ import annotations

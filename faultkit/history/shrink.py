@@ -7,7 +7,7 @@ promise, and no move that there is here makes it smaller in this order:
     fewest steps, then fewest faults, then fewest ranks that fail, then the smallest worlds, then the lowest ranks,
     the earliest points, the simplest actions, the smallest numbers
 
-Left out: a smaller history to which no row of such moves leads.  How a history is run is the caller's matter.
+Not covered: a smaller history to which no row of such moves leads.  How a history is run is the caller's matter.
 """
 
 from __future__ import annotations

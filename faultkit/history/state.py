@@ -7,7 +7,7 @@
 
 What stands in them follows from the step and the number of the save alone, so the process that judges knows
 every byte without torch, and can say of every row which save it is of.  What is loaded into holds neither.
-torch is imported where a state is built or read, which is on the ranks.  Left out: every other kind of leaf;
+torch is imported where a state is built or read, which is on the ranks.  Not covered: every other kind of leaf;
 `state_dicts` draws them.
 """
 

@@ -7,7 +7,7 @@
     ("restart", 3)              the job ends, starts again on 3 ranks and loads the latest; also with a plan
     ("prune", 1)                all but the newest one is pruned
 
-Left out: whether a step can come where it stands, which depends on what the steps before it came to.
+Not covered: whether a step can come where it stands, which depends on what the steps before it came to.
 """
 
 from __future__ import annotations

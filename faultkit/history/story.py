@@ -1,6 +1,6 @@
 """Tells a history that broke a promise: the steps in words, what was allowed, what was found, how to see it again.
 
-Left out: colour, and any judgement of its own.
+Not covered: colour, and any judgement of its own.
 """
 
 from __future__ import annotations

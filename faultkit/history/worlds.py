@@ -1,6 +1,6 @@
 """The worlds and the folders that histories run in: made when first needed, kept from history to history.
 
-Promises.  There is one warm world per number of ranks; a world that a step damaged is replaced before its next
+Guarantees: there is one warm world per number of ranks; a world that a step damaged is replaced before its next
 step.  Each history has a folder of its own, in memory where the machine has a place for that, removed with the
 history.  `Grounds.close` ends the ranks and removes what is left; where nobody calls it, that happens when
 this process ends, and the fork server removes the folder of a process that was killed.

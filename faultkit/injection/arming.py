@@ -1,6 +1,6 @@
 """Arming: make one process follow a plan, and leave it as it was.
 
-Promises.  While `arm` is entered the plan's faults strike, and what the engine does is recorded; on exit all that was
+Guarantees: while `arm` is entered the plan's faults strike, and what the engine does is recorded; on exit all that was
 installed is gone, also after an exception, and every timer is cancelled.  A plan that could not be carried out is
 refused before anything is installed.
 """

@@ -5,7 +5,7 @@ the engine takes it.  A load's targets are filled with random bytes before the e
 elements that still hold them when it says that all is well were never filled.  They get their old values back, so
 that the load leaves what it leaves without the watch.
 
-Left out: tensors that are not in the memory of the CPU; states above `BYTES_MAX`; for a load, values that are no
+Not covered: tensors that are not in the memory of the CPU; states above `BYTES_MAX`; for a load, values that are no
 tensors, fewer than 8 bytes in a row of a larger tensor and tensors below 4 bytes (chance could make them equal;
 a boolean counts as one bit).
 """

@@ -1,8 +1,8 @@
 """A stream that ends early: the action ``cut`` where a file system opens a stream to read.
 
-Promised.  Each read, seek and look goes to the real stream, with no byte more than was asked for, up to where the
+Guarantees: each read, seek and look goes to the real stream, with no byte more than was asked for, up to where the
 file now ends; so a storage whose readers take only some ranges is read by those ranges and no others.  How long
-the real one is is asked by seeking to its end.  Left out: a stream that cannot tell, where half of it is to be left:
+the real one is is asked by seeking to its end.  Not covered: a stream that cannot tell, where half of it is to be left:
 that is read as a whole (`cut_off` gives None).
 """
 

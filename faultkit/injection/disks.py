@@ -2,7 +2,7 @@
 
 It is mounted in namespaces of their own (user and mounts), which many systems allow without privileges and some
 forbid.  The process must have one thread only, as a test runner has before it starts anything: ranks that are
-started afterwards see the disk, too.  It is gone with the last of the processes.  Left out: a process that has
+started afterwards see the disk, too.  It is gone with the last of the processes.  Not covered: a process that has
 threads, and systems other than Linux.
 """
 

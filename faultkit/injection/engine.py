@@ -7,7 +7,7 @@ call on the caller's thread to the end of the save on the engine's thread.  Step
 engine's collective steps (`_DistWrapper.reduce_scatter`, `all_reduce`, `all_gather`, `broadcast`).
 
 Entry points are reached however user code imported them; that relies on their being decorated, as they are
-in the installed torch, and falls back to the names in torch's own modules.  Left out: the steps of a save in
+in the installed torch, and falls back to the names in torch's own modules.  Not covered: the steps of a save in
 another process, which is an attempt without steps here, and of a save without collectives, which has none.
 """
 

@@ -3,7 +3,7 @@
 A test body that has a writer fail on purpose, and asserts that the save raises, is no work that failed.  Only what
 is said so is taken for expected: an error that a plain ``except`` swallows may be the defect that is looked for.
 
-Left out: other libraries of assertions, and contexts that were entered before the run.
+Not covered: other libraries of assertions, and contexts that were entered before the run.
 """
 
 from __future__ import annotations

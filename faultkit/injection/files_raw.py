@@ -10,8 +10,8 @@ An open file is shown truncated, damaged or old by another file in its place: an
 descriptor.  A write that is lost or cut short in secret writes what stood there before, zeros where nothing
 stood: the file has the length that it should have.  A close that fails has closed the file all the same.
 
-What C, C++ or Rust code does to files by itself (``torch.save`` to a path, safetensors) and what a forked child does
-is faulted by `faultkit.injection.native`, where the process was started with its library.  Left out: memory maps, and
+What C, C++ or Rust code does to files by itself (``torch.save`` to a path, safetensors) and what a forked child does is
+faulted by `faultkit.injection.native`, where the process was started with its library.  Not covered: memory maps, and
 files that were open before the run.
 """
 

@@ -7,7 +7,7 @@ what else fsspec has), only flush and seek where it is one, since `faultkit.inje
 
 A stream that is cut is read as before up to where it ends; what is damaged otherwise, or old, is shown from a copy of
 the whole.  What is torn, or reaches a full disk, is in the stream as far as it got; what is lost is zeros.  A stream
-promises to take all that it is given and to give all that there is, so ``short`` is for real files alone.  Left out:
+promises to take all that it is given and to give all that there is, so ``short`` is for real files alone.  Not covered:
 what a storage of several parts does with its parts.
 """
 

@@ -1,6 +1,6 @@
 """Faults in functions by name: torch.save and its like, and any function or method of the user's (layer call).
 
-Promised.  While a plan is armed the function is replaced wherever a loaded module holds it, or in its class, by one
+Guarantees: while a plan is armed the function is replaced wherever a loaded module holds it, or in its class, by one
 that passes every call through after the plan had its say; coroutine functions are awaited between the moments
 before and after.  A module that is not loaded yet is hooked as soon as the run imports it; the plan itself imports
 nothing.  Each hook is recorded, so that who asks why a fault was silent can tell an unloaded module from a function
@@ -8,7 +8,7 @@ that was not called.  Where faults of files cannot reach native code (`faultkit.
 torch.save or safetensors write there is told for each fault that means it.  What a module keeps of a replaced function
 afterwards calls the original.
 
-Left out: properties, functions that a closure, a container or another function's defaults hold, and classes.
+Not covered: properties, functions that a closure, a container or another function's defaults hold, and classes.
 """
 
 from __future__ import annotations

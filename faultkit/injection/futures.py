@@ -1,9 +1,9 @@
 """The moment ``future``: a returned future is replaced by one that completes as the plan says.
 
-Promises.  The call that returned the future does not block, whatever the action: where something may take
+Guarantees: the call that returned the future does not block, whatever the action: where something may take
 time, a thread of its own waits for the real future, performs the actions and completes the new one.  An error
 is what ``wait``, ``value`` or ``result`` raise, with its very type, also one that is no Exception.  A real
-future that failed by itself passes its own error on and nothing fires.  Left out: anything else than
+future that failed by itself passes its own error on and nothing fires.  Not covered: anything else than
 ``torch.futures.Future`` and ``concurrent.futures.Future``; a plain value is handed on, and nothing fires.
 """
 

@@ -7,8 +7,8 @@ of Python is asked by a thread that writes a file.  What the interpreter itself 
 `faultkit.injection.files_raw`; both count calls in the one table, so that ``#2`` is the second call, whoever makes it.
 In a forked child the library sees Python's calls, too, since no plan is armed in Python there.
 
-Promised: the same faults at the same points as in Python, save what native code cannot be given: an exception without
-an error number, a remembered old version.  Of that the rank records once that it was refused, and why.  Left out:
+Guarantees: the same faults at the same points as in Python, save what native code cannot be given: an exception without
+an error number, a remembered old version.  Of that the rank records once that it was refused, and why.  Not covered:
 what a forked child that then runs another program does, and listings.
 """
 

@@ -1,12 +1,12 @@
 """Performs an action at the place where it fires: the only module that hurts the process it runs in.
 
-Promises.  ``raise`` raises in the caller's frame; ``delay`` sleeps; ``exit``, ``kill`` and ``segfault`` end
+Guarantees: ``raise`` raises in the caller's frame; ``delay`` sleeps; ``exit``, ``kill`` and ``segfault`` end
 the process without running a finally block, an exit handler or a flush; ``stop`` stops it until somebody
 sends SIGCONT.  ``hang(python)`` lets other threads run, ``hang(native)`` keeps the interpreter lock, as a
 wait in an extension module that forgot to release it would.  ``memory(megabytes)`` lowers the limit on the
 address space to that much above what is in use (64 where none is given), allocates until the interpreter
 itself raises MemoryError, and puts the limit back.  ``limit(bytes)`` sets RLIMIT_FSIZE, which `unlimit` puts
-back.  No core file is written for a planned death.  Left out: recording (the session has done it before),
+back.  No core file is written for a planned death.  Not covered: recording (the session has done it before),
 resuming a stopped rank (the world does it), and what is done to files (`faultkit.injection.files_raw`).
 """
 

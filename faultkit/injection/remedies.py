@@ -4,7 +4,7 @@ A program may come to the same end otherwise: `shutil.move` copies where a renam
 a directory that is there.  `remedy` notes, the moment the error is injected, how things stand, and gives a question
 to ask later: whether that which the failed operation was to bring about is so.
 
-Left out: whether a copy holds the same bytes (its size is compared), names in storage that is no directory of files,
+Not covered: whether a copy holds the same bytes (its size is compared), names in storage that is no directory of files,
 and every operation that changes no name.
 """
 

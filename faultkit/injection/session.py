@@ -1,9 +1,9 @@
 """A session: one armed plan in one process, its counters, and what it tells the world.
 
-Promises.  While a plan is armed, `current` gives its session to every thread of the process; a thread that is
+Guarantees: while a plan is armed, `current` gives its session to every thread of the process; a thread that is
 still inside the engine afterwards finds a closed session that lets everything pass.  Calls are counted per
 site, from 1, over the whole armed run; a site is a point, or a point of files with the files and the thread that
-a fault means.  What fires is recorded before it is performed.  Left out: a child
+a fault means.  What fires is recorded before it is performed.  Not covered: a child
 process that the rank starts or forks is not armed here (see `faultkit.injection.native`), and one process holds one
 session at a time.
 """

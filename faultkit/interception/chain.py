@@ -1,10 +1,10 @@
 """The one place through which this process's file operations go while somebody listens: a chain of handlers.
 
-Promised.  While at least one handler is taken up, the file functions of `os`, `io` and `builtins` are replaced (see
+Guarantees: while at least one handler is taken up, the file functions of `os`, `io` and `builtins` are replaced (see
 `faultkit.interception.descriptors` and `faultkit.interception.opening`), below every buffer of Python; each operation
 on a path that a handler wants is a `Call` that runs down the chain, faults first, then the recorder, then the real
 system call.  So the recorder sees what the file really accepted.  With no handler nothing is replaced and nothing
-costs. Left out: what C, C++ or Rust code does to files by itself, which no replacement in Python can see.
+costs. Not covered: what C, C++ or Rust code does to files by itself, which no replacement in Python can see.
 """
 
 from __future__ import annotations

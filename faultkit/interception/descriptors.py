@@ -1,8 +1,8 @@
 """The functions of `os` that change files, each as a `Call`: what stands in their place while somebody listens.
 
-Promised: same arguments, same results, same exceptions as the originals; a path or descriptor that nobody wants
+Guarantees: same arguments, same results, same exceptions as the originals; a path or descriptor that nobody wants
 goes straight to them.  A gathered write is one write; sendfile and copy_file_range into a wanted file are done by
-reading and writing, so that the content is seen, and may be short as theirs may.  Left out: splice, extended
+reading and writing, so that the content is seen, and may be short as theirs may.  Not covered: splice, extended
 attributes, times, owners and modes.
 """
 

@@ -2,7 +2,7 @@
 
 The table can be wrong: C code closes a descriptor and its number comes back for another file.  So every answer is
 held to what the system says of the descriptor (device and inode), and where they differ, or nothing is known, the
-name is asked of the system.  Left out: sockets, pipes and devices, which are no files here.
+name is asked of the system.  Not covered: sockets, pipes and devices, which are no files here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tells of memory maps through which a wanted file can be written: those writes are no calls, and nobody sees them.
 
-Promised: a handler with a `note` method hears, in one sentence, of each writable shared map of a file that it
-wants; and one with a method `synced` of each `os.sync`.  Left out: maps made by C, C++ or Rust code.
+Guarantees: a handler with a `note` method hears, in one sentence, of each writable shared map of a file that it
+wants; and one with a method `synced` of each `os.sync`.  Not covered: maps made by C, C++ or Rust code.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`open` with a raw file of our own at the bottom: the buffers above it are the interpreter's.
 
-Promised.  A file that a handler wants is opened with the buffer that the interpreter would have chosen, and each
+Guarantees: a file that a handler wants is opened with the buffer that the interpreter would have chosen, and each
 write of that buffer to the file is one `Call`: data that Python still holds is seen as not written.  Any other
 file, and any argument that `open` would refuse, goes to the interpreter's own `open`.  Raw files opened while
 somebody listened stay usable when nobody does any more.

@@ -1,7 +1,7 @@
 """The functions of `os` that read, list and ask, each as a `Call`: replaced only while a handler wants reads.
 
-Promised: same arguments, same results, same exceptions as the originals, save for what a handler makes of them.
-Left out: listing and asking by an open descriptor, `os.readv`, and `os.readlink`.
+Guarantees: same arguments, same results, same exceptions as the originals, save for what a handler makes of them.
+Not covered: listing and asking by an open descriptor, `os.readv`, and `os.readlink`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Puts the functions of `descriptors` and `opening` in the place of the interpreter's, and the originals back.
 
-Promised.  Modules that imported a function by name before (``from os import fsync``) get the replacement, too, and
+Guarantees: modules that imported a function by name before (``from os import fsync``) get the replacement, too, and
 the original back.  `os.supports_dir_fd` and its like answer for a replacement as they do for the original.  Left
 out: references kept in closures and objects, and in default arguments outside of the standard library.
 """

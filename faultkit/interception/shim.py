@@ -1,11 +1,11 @@
 """The preloaded library: built from `shim.c` and what it includes when it is first needed, and kept for the next time.
 
-Promised.  One build per content of the source, per compiler and per kind of machine, in the user's cache directory;
+Guarantees: one build per content of the source, per compiler and per kind of machine, in the user's cache directory;
 several processes that need it at once build it once.  What is loaded into the user's processes is a file that nobody
-else can have put there: directory and library belong to this user, are no links, and others cannot write to them.
-Where no directory is such, the library is built for this process alone.  `library` gives a path or says why there is
-none.  Left out: cross-compiling, removing old builds (each is some 50 kB), and directories above the cache that others
-can rename.
+else can have put there: directory and library belong to this user, are no links, and others cannot write to them. Where
+no directory is such, the library is built for this process alone.  `library` gives a path or says why there is none.
+Not covered: cross-compiling, removing old builds (each is some 50 kB), and directories above the cache that others can
+rename.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ and of files alone, at points of layer ``fs`` (`ActionSpec.points` tells which):
     cut[(bytes)]                                              the file ends there; of a write only so much is kept
     stale[("path")]   missing                                 an old version of the file; no file at all
 
-`ActionSpec.usage` writes the shape of each as above.  Left out: the value of one action with its arguments
+`ActionSpec.usage` writes the shape of each as above.  Not covered: the value of one action with its arguments
 (`faultkit.plan.actions`), and how an action is performed on a rank (`faultkit.injection.perform`).
 """
 

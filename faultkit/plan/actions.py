@@ -3,7 +3,7 @@
 An action is checked and made canonical when it is built, from text, from JSON or by hand, so that equal
 actions are equal values and print the same.  Every builtin exception is accepted, also those that no single
 message can build (UnicodeDecodeError, ExceptionGroup).  Text may name another exception type as
-``module:Name`` only where an allow list holds it (`require_allowed`).  Left out: all that happens on a rank,
+``module:Name`` only where an allow list holds it (`require_allowed`).  Not covered: all that happens on a rank,
 such as how an exception is built, and the reading of text.
 """
 

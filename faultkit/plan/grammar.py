@@ -2,7 +2,7 @@
 
 The grammar itself is told in `faultkit.plan`.  Space, tab and line ends may stand around every token, and one
 ``;`` may end a plan.  Numbers are ASCII digits and bounded before they are converted; spans are never
-expanded.  Whatever the text, the only error raised is PlanError.  Left out: building the values, which
+expanded.  Whatever the text, the only error raised is PlanError.  Not covered: building the values, which
 `faultkit.plan` does from the parts.
 """
 

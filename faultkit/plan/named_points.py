@@ -4,7 +4,7 @@
     call.mypkg.storage:Plugin.write                    layer call: module, colon, function or method
 
 Reading such a point imports nothing; it says whether the module and, where this process has loaded it, the name in
-it are there.  A plan never imports a module: one that the run does not import is not come by.  Left out: the hooks
+it are there.  A plan never imports a module: one that the run does not import is not come by.  Not covered: the hooks
 on a rank (`faultkit.injection.functions`).
 """
 

@@ -6,7 +6,7 @@
 ``moment``, ``ranks`` and ``calls`` may be left out; ``ranks`` may be an integer or a list of integers,
 ``calls`` an integer.  A fault of layer ``fs`` may have ``path`` and ``thread`` as well.  Unknown and repeated
 keys are errors, and so is more than `faultkit.plan.limits` allows.  Text is UTF-8; it is written as
-ASCII, in one line.  Left out: whether the values stand for a fault, which `faultkit.plan.Fault` checks.
+ASCII, in one line.  Not covered: whether the values stand for a fault, which `faultkit.plan.Fault` checks.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ and closing of the streams that it opens, are there for every file system (local
 The source of those classes is parsed, never run: importing torch costs seconds, parsing costs milliseconds,
 and a method that a later torch adds is a point without a change here.  The moment ``future`` is legal where
 the method's return annotation names a Future.  Without torch the catalogue is a built-in one, that of
-torch 2.13.  Left out: private methods, properties, and whether a given run ever reaches a point.
+torch 2.13.  Not covered: private methods, properties, and whether a given run ever reaches a point.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Length-prefixed messages over a Unix socket, with file descriptors where they are needed.
 
 A message is one Python object, pickled: both ends are processes of one user that faultkit started, and
-nothing read from a file or a network ever passes here.  Promises: a message arrives whole or not at all; a
-closed or broken peer is `ChannelClosed`; no call waits without end, each takes a deadline.  Left out:
+nothing read from a file or a network ever passes here.  Guarantees: a message arrives whole or not at all; a
+closed or broken peer is `ChannelClosed`; no call waits without end, each takes a deadline.  Not covered:
 ordering between channels, and any retry.
 """
 

@@ -1,7 +1,7 @@
 """The caller's handle on the fork server: one server per process, started when the first world needs it.
 
-Promises.  `server()` gives a live server or raises `HarnessError` within a deadline; a server that died is replaced for
-the next world; a process that was forked from the caller gets a server of its own.  Modules are preloaded into the
+Guarantees: `server()` gives a live server or raises `HarnessError` within a deadline; a server that died is replaced
+for the next world; a process that was forked from the caller gets a server of its own.  Modules are preloaded into the
 server so that ranks need not import them one by one; a module that starts threads on import is refused from then on,
 and the server replaced, because a process with threads must not fork; so it is when the caller has loaded a preloaded
 module again, and the ranks of the one before end with it.  Where a C compiler is there, the server is started with the

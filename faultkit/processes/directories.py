@@ -1,8 +1,8 @@
 """A directory of this process that goes with it, whatever happens: the fork server removes it should it be killed.
 
-Promised.  The server knows of the directory before it exists, so that a kill at any moment leaves nothing.  It lies in
-memory where the machine has a place for that with room.  Left out: surviving another fork server, so prepare the world
-first that may bring one.
+Guarantees: the server knows of the directory before it exists, so that a kill at any moment leaves nothing.  It lies in
+memory where the machine has a place for that with room.  Not covered: surviving another fork server, so prepare the
+world first that may bring one.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """How long a rank only waited: the time in which it neither worked nor was kept from working.
 
-Promised: on a slow or loaded machine it is too little rather than too much.  From the time that passed are taken the
+Guarantees: on a slow or loaded machine it is too little rather than too much.  From the time that passed are taken the
 processor time of the whole process and the time in which anything on the machine waited for a processor or for a disk
 (``/proc/pressure``; where the system does not count that, the time for which this thread waited for a processor).
 
-Left out: how long one thread of several waited, and what a rank does on a GPU.
+Not covered: how long one thread of several waited, and what a rank does on a GPU.
 """
 
 from __future__ import annotations

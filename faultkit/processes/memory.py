@@ -8,7 +8,7 @@ share a lock.
 
 Layout: 64 bytes of header, `THREAD_SLOT_COUNT` thread slots, `GROUP_SLOT_COUNT` group slots, the log, and a
 second log, with a table behind it, of the faults in native code and forked children, which the preloaded library
-writes (`faultkit.injection.native`).  Left out: growth.  A log that is full counts what it dropped, and readers must
+writes (`faultkit.injection.native`).  Not covered: growth.  A log that is full counts what it dropped, and readers must
 ask `dropped`.
 """
 

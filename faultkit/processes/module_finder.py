@@ -1,12 +1,11 @@
 """Lets a rank import the modules that the parent has, the way the parent imported them.
 
-A function travels by the name of its module, but the parent may have loaded that module from a path that is
-on no search path (pytest's importlib mode), or through pytest's assertion rewriting.  The parent sends a
-table of such modules, and this finder answers from it.  Promises: a module of the table is loaded from the
-same file, with pytest's rewritten asserts where the parent had them; every other import is untouched.  What the parent
-has loaded again since (``importlib.reload``, or another file of the same name) is noticed: `loadings` tells another
-number, and no process that has the earlier one is used.  Left out: a file that was edited and is not loaded again here;
-installed packages.
+A function travels by the name of its module, but the parent may have loaded that module from a path that is on no
+search path (pytest's importlib mode), or through pytest's assertion rewriting.  The parent sends a table of such
+modules, and this finder answers from it.  Guarantees: a module of the table is loaded from the same file, with pytest's
+rewritten asserts where the parent had them; every other import is untouched.  What the parent has loaded again since
+(``importlib.reload``, or another file of the same name) is noticed: `loadings` tells another number, and no process
+that has the earlier one is used.  Not covered: a file that was edited and is not loaded again here; installed packages.
 """
 
 from __future__ import annotations

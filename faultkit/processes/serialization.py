@@ -7,7 +7,7 @@ without it would show no line of the test.
 Exceptions come back twice: as text (`ErrorRecord`), which always arrives, and as an object, which arrives
 if it pickles here and unpickles there; a traceback is attached to it through tblib.  tblib's pickling
 support is not installed on a rank: it would change which exceptions the engine under test can pickle.
-Left out: shared memory for large arguments; a tensor travels by value.
+Not covered: shared memory for large arguments; a tensor travels by value.
 """
 
 from __future__ import annotations

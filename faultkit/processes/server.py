@@ -7,12 +7,12 @@ and forks every rank: 4 ranks with a formed process group take a few hundredths 
 `multiprocessing` spawn takes seconds.  Ideas and prior art: `multiprocessing.forkserver`, which neither hands
 over descriptors nor reports how a child ended to anyone but its parent.
 
-Promises.  It ends when its client ends, however that happens: it watches the client's process (pidfd) besides
+Guarantees: it ends when its client ends, however that happens: it watches the client's process (pidfd) besides
 the channel, since a forked child of the client may keep the channel open.  While it still imports, a signal tells it
 that the channel has closed, and it ends without a word.  Ranks carry PR_SET_PDEATHSIG, so
 they end with the server even when it is killed.  Orphans of ranks come to it (PR_SET_CHILD_SUBREAPER) and are
 killed at the end.  Every world has its own channel; when that closes, its ranks are killed and reaped, and
-directories that it owned are removed.  Left out: restarting itself (the client does), and anything but Linux.
+directories that it owned are removed.  Not covered: restarting itself (the client does), and anything but Linux.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sharing a machine: a world takes a slot for each of its ranks while it runs, and waits for them.
 
-Promises.  All processes of one user on this machine draw from one pool, whatever started them: workers of
+Guarantees: all processes of one user on this machine draw from one pool, whatever started them: workers of
 pytest-xdist, several sessions, threads of one process.  A world that wants more slots than there are takes
 all of them, so every world can run.  First come, first served: while one waits, whoever comes later waits
 behind it, so two sessions alternate and a wide world is not starved by narrow ones.  A process that ends,
@@ -17,7 +17,7 @@ place in the line.
 
 `FAULTKIT_SLOTS` sets the number of slots; 0 shares nothing, and so does a machine where the directory cannot
 be made.  GPUs are handed out in the same way, each to one world at a time, for as long as the ranks live.
-Left out: fairness between users, and memory.
+Not covered: fairness between users, and memory.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A process between the caller and a command: when the command or the caller ends, nothing of the command is left.
 
-Promised.  Every process that the command started is ended, also those in sessions of their own, since orphans come
+Guarantees: every process that the command started is ended, also those in sessions of their own, since orphans come
 to this process; then its status is written.  The caller's end of a pipe tells that it lives: where that closes
 without a word, the caller is gone.  The directory of the spools is made here, and removed here at the end, so that it
 goes whenever the caller is killed.  Run by its path under ``python -I -S``, so it

@@ -2,7 +2,7 @@
 
 A rank whose main thread is blocked may still go on through another thread of its own, so the watcher must
 know of them.  A thread acts from its start to its end; a worker of a thread pool acts only while it has a
-task.  Left out: threads that are not made by `threading`, such as those of C++ libraries.
+task.  Not covered: threads that are not made by `threading`, such as those of C++ libraries.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """`record_command`: run a command, unmodified, and have the file operations of all its processes in one order.
 
-Promised.  Every process that the command starts is recorded: by the preloaded library where there is a C compiler,
+Guarantees: every process that the command starts is recorded: by the preloaded library where there is a C compiler,
 else every Python interpreter by the Python recorder, which both know collectives and source lines of Python code.
 Processes have the rank that RANK or the process group gives them, else one each, in the order of their first
 operation.  Nothing of the command is left when the call returns, whatever ends it.  Where the command ended with
-status 0 each rank has a "returned" at the end.  Left out: statically linked programs and those that clear their
+status 0 each rank has a "returned" at the end.  Not covered: statically linked programs and those that clear their
 environment; the operations are held to the disk, so that they cannot go unnoticed.
 """
 

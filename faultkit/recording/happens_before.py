@@ -1,7 +1,7 @@
 """One thread hands something over, another takes it: a token that goes along, and the wait that is recorded of it.
 
 A token says who handed over and when.  Who takes it has a "thread" event of phase "wait" recorded, unless it comes
-after that already; nothing is written when something is handed over, so that costs about a microsecond.  Left out:
+after that already; nothing is written when something is handed over, so that costs about a microsecond.  Not covered:
 where it is done in the standard library, see `faultkit.recording.sync_primitives`.
 """
 

@@ -1,6 +1,6 @@
 """The recorder in a process of a recorded command: what `record_command` says in the environment, done at the start.
 
-Promised.  Each process has a spool of its own, and records to its very end, what it writes while the interpreter
+Guarantees: each process has a spool of its own, and records to its very end, what it writes while the interpreter
 shuts down included.  Collectives are recorded as soon as torch's are loaded, and tell the process's rank.  Left
 out: interpreters that ignore PYTHONPATH.
 """

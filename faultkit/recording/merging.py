@@ -1,9 +1,9 @@
 """Makes one recording of the spools of all processes: one order, names under the root, numbers of files and threads.
 
-Promised.  Operations stand in the order of their starts by CLOCK_MONOTONIC, which all processes of a machine share.
+Guarantees: operations stand in the order of their starts by CLOCK_MONOTONIC, which all processes of a machine share.
 A file has one number under every name and handle: device and inode tell it, as long as it has a name or is open,
 since the system gives the inode of a removed file to the next one.  A name that goes through a symbolic link under
-the root is told as the name that the link leads to.  Left out: clocks of several machines.
+the root is told as the name that the link leads to.  Not covered: clocks of several machines.
 """
 
 from __future__ import annotations

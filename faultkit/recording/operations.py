@@ -1,9 +1,9 @@
 """One file operation of a run as a value, and the recording of a run: its operations in one order, and the tree before.
 
-Promised: an operation is told from below every buffer, with the content that the file really accepted; failed
+Guarantees: an operation is told from below every buffer, with the content that the file really accepted; failed
 operations are there with their error and changed nothing. Names and files are apart: `path` is the name that
 the call used, `file` is the file (inode) that it reached, the same under every name and handle, so a rename is
-followed without guessing. Left out: reads, times and permissions of files, and anything outside the recorded root.
+followed without guessing. Not covered: reads, times and permissions of files, and anything outside the recorded root.
 """
 
 from typing import Any, Literal, get_args

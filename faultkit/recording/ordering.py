@@ -1,10 +1,10 @@
 """What must have happened before what, beyond the order of one thread: collectives, starts and joins of threads.
 
-Promised: each pair of `edges` is true of every execution that issued the same calls.  A rank leaves a collective of
+Guarantees: each pair of `edges` is true of every execution that issued the same calls.  A rank leaves a collective of
 all to all (allreduce, allgather, barrier ...) after every rank entered it; one from a root (broadcast, scatter)
 after the root entered it; of one to a root (gather, reduce) only the root waits for all.  A receive ends after the
 matching send began.  What a thread does follows its start, a join follows all that the thread had done, and a wait
-what it had done when it handed something over.  Left out: the order of one thread, which is that of the operations,
+what it had done when it handed something over.  Not covered: the order of one thread, which is that of the operations,
 and what locks and stores add to it.
 """
 

@@ -1,8 +1,8 @@
 """The Python recorder of one process: the innermost handler, which writes what really happened to a spool.
 
-Promised.  Between `start` and `stop` every operation under the root is in the spool when its function returns: what
+Guarantees: between `start` and `stop` every operation under the root is in the spool when its function returns: what
 a write was asked for and did not do is not there, what failed is there with its error.  Nothing of it is left
-installed afterwards.  Left out: what C, C++ and Rust code does to files by itself.
+installed afterwards.  Not covered: what C, C++ and Rust code does to files by itself.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """`record`: run a function on the ranks of a world, and have every file operation of all of them in one order.
 
-Promised.  The ranks record only while the function runs, each to a spool of its own outside of the recorded
+Guarantees: the ranks record only while the function runs, each to a spool of its own outside of the recorded
 directory, so that the operations of a killed rank are there up to its death.  Afterwards the operations are held to
 the disk: applied to the tree before, they must give the tree after, else something wrote where the recorder does
-not see it, and the recording is refused.  A recording without any file operation is refused, too.  Left out:
+not see it, and the recording is refused.  A recording without any file operation is refused, too.  Not covered:
 what a thread does after the function has returned on its rank.
 """
 

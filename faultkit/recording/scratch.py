@@ -1,10 +1,10 @@
 """Memory for what ranks write in large pieces, which the caller keeps from one recording to the next.
 
-Promised.  New pages cost most of what a copy of large data costs, so a rank copies such data to memory that has been
+Guarantees: new pages cost most of what a copy of large data costs, so a rank copies such data to memory that has been
 used before, and only the place of it to its spool.  The memory has no name: it is a file of the caller's, which the
 ranks open by way of /proc, and which ends with the caller, whatever happens.  It is used again only where every rank
 has come back, so that nobody still writes to it.  What does not fit, and what cannot be opened, goes to the spool.
-Left out: commands, whose processes nobody knows before.
+Not covered: commands, whose processes nobody knows before.
 """
 
 from __future__ import annotations

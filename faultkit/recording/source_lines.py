@@ -1,6 +1,6 @@
 """Which lines of the engine or of the user's code issued an operation: a few frames, cheaply.
 
-Promised: innermost first, at most `FRAME_COUNT_MAX`, as "torch/distributed/checkpoint/filesystem.py:512 in finish";
+Guarantees: innermost first, at most `FRAME_COUNT_MAX`, as "torch/distributed/checkpoint/filesystem.py:512 in finish";
 frames of this package, of `os`, `pathlib`, `shutil` and their like are left out.  A file name is told relative to
 the entry of `sys.path` that it was imported from.
 """

@@ -1,6 +1,6 @@
 """The file to which one process appends its operations the moment each is over, and how it is read again.
 
-Promised.  One operation is one frame, written by one system call without any buffer of ours, so that a killed
+Guarantees: one operation is one frame, written by one system call without any buffer of ours, so that a killed
 process leaves every operation that it had finished; a frame cut short at the end of a file is dropped.  The same
 frames come from the Python recorder and from the preloaded library.  A frame is two lengths of 4 bytes, little
 endian (of the head, of the data), the head (a msgpack array, `RawOperation`) and the data.  Where the length of the

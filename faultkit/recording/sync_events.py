@@ -1,10 +1,10 @@
 """What orders the ranks and the threads of a run, recorded beside the file operations: collectives, threads.
 
-Promised.  A collective is recorded at the process group, where every call of `torch.distributed` from Python ends:
+Guarantees: a collective is recorded at the process group, where every call of `torch.distributed` from Python ends:
 "enter" when it is issued, "leave" when its wait is over.  `number` counts per group and rank, so equal group and number
 are one collective; of send and recv it counts per pair.  A thread's start is recorded before it runs, a join after it,
 and between them what `faultkit.recording.sync_primitives` sees threads wait for.  Both end with the function that was
-returned.  Left out: communication issued from C++.
+returned.  Not covered: communication issued from C++.
 """
 
 from __future__ import annotations

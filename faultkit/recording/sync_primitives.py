@@ -1,13 +1,13 @@
 """What one thread of a process hands to another: tasks and results of pools, events, conditions, queues and the like.
 
-Promised.  Who gets what another thread handed over has a "thread" event of phase "wait" recorded: it comes after all
+Guarantees: who gets what another thread handed over has a "thread" event of phase "wait" recorded: it comes after all
 that the other had done when it handed it over.  Each hand is followed to the one that takes it: a future from `submit`
 to its task and from its end to whoever sees that it is done, an item from `put` to the `get` that gives it, `task_done`
 to `join`, `Event.set` to a wait or look that finds it set, all arrivals at a barrier to each departure, and the release
 of a semaphore by a thread that did not hold it to an acquisition that needed it.  Only a condition is coarser: who
 enters one, or wakes in it, comes after all earlier notifications of it.
 
-Left out: locks, variables that are polled, `queue.SimpleQueue` (and with it `multiprocessing.pool.ThreadPool`) made
+Not covered: locks, variables that are polled, `queue.SimpleQueue` (and with it `multiprocessing.pool.ThreadPool`) made
 before the recording, room in a bounded queue, and queues between processes.  Results that went through the one thread
 which hands out those of a `ThreadPool` keep the order in which they went.
 """

@@ -1,11 +1,11 @@
 """A directory for temporary files beside what is recorded: what moves between the two is kept, and nothing else.
 
 A program that writes to TMPDIR and renames the file into place does one thing where both lie on one file system, and
-another where they do not.  So a command is recorded with both under one root.  Promises: after `without_unrelated`
+another where they do not.  So a command is recorded with both under one root.  Guarantees: after `without_unrelated`
 every operation is there that made, changed, moved or removed what was moved or linked from the one to the other, and
 what was done to the directories above it; what a program only used for itself is left out, with its names.
 
-Left out: what comes there by a copy, which is a write like any other.
+Not covered: what comes there by a copy, which is a write like any other.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which helper threads of a run matter, and after which of its operations each wait comes.
 
-Promised.  A thread that did nothing which was recorded is left out, unless two others are ordered by way of it, as by
+Guarantees: a thread that did nothing which was recorded is left out, unless two others are ordered by way of it, as by
 the threads in the middle of a pool.  A wait is kept where it comes after an operation that nothing before it came
-after.  Left out: recording them (`faultkit.recording.sync_events`, `faultkit.recording.sync_primitives`).
+after.  Not covered: recording them (`faultkit.recording.sync_events`, `faultkit.recording.sync_primitives`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A directory tree as a value, and what operations make of it.
 
-Promised: `read_tree` gives every file's content, every directory and every symbolic link; `tree_after` applies
+Guarantees: `read_tree` gives every file's content, every directory and every symbolic link; `tree_after` applies
 operations one after the other, by name and by file, so an open file is followed through renames and after it lost
-its name.  Left out: owners, modes and times.
+its name.  Not covered: owners, modes and times.
 """
 
 from __future__ import annotations

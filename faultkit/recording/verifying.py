@@ -1,7 +1,7 @@
 """Holds a recording to the disk: the operations, applied to the tree before, must give the tree after.
 
-Promised.  What was written past the recorder is named, and the recording refused; where calls overlapped in time
-and took effect in the order of their ends, they are told in that order.  Left out: syncs and opens that nobody saw,
+Guarantees: what was written past the recorder is named, and the recording refused; where calls overlapped in time
+and took effect in the order of their ends, they are told in that order.  Not covered: syncs and opens that nobody saw,
 which leave no trace in a tree.
 """
 

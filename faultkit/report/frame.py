@@ -1,7 +1,7 @@
 """One look for every page: a template in a common frame, rendered to one HTML file without anything from outside.
 
-Promised.  What comes from a run is escaped, and a value that a template asks for and was not given is an error.
-Left out: what each page says; that is in its own module and its template.
+Guarantees: what comes from a run is escaped, and a value that a template asks for and was not given is an error.
+Not covered: what each page says; that is in its own module and its template.
 """
 
 from __future__ import annotations

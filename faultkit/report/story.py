@@ -3,7 +3,7 @@
 In causal order: the verdict, what was injected, what each rank then saw (first failing first, ranks with the
 same story together, times counted from the first fault), what should have held, where ranks hung, what they
 printed, and the command that replays the plan.  Everything is bounded: a message of megabytes is clipped, of
-a rank's output the end is shown.  Left out: colour, and any judgement of its own; that is `faultkit.checks`.
+a rank's output the end is shown.  Not covered: colour, and any judgement of its own; that is `faultkit.checks`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Violations in a file: what is needed to make each one's state again, look at it, and load it.
 
-Promises.  Reading a file runs no code and unpickles nothing, whoever wrote it: what it holds is checked as a whole, so
+Guarantees: reading a file runs no code and unpickles nothing, whoever wrote it: what it holds is checked as a whole, so
 that every tree of it can be made within the directory that it is made in, and what loading it would run is told before
-(`would_run`).  Each finding has its whole tree.  Left out: the recording; which operations were lost is told in words
-only.
+(`would_run`).  Each finding has its whole tree.  Not covered: the recording; which operations were lost is told in
+words only.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``faultkit replay`` needs to find the function that the run called: by its built-in name, or as
 ``module:attribute`` where it is a function of a module that can be called with a directory or nothing; else
-the line says what is in the way.  Left out: running any of them.
+the line says what is in the way.  Not covered: running any of them.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """A run as a plain script, to be attached to a report: torch alone, no faultkit (`plain_script`).
 
-Promises.  The script starts as many ranks as the run had, does the same work, breaks the same calls of the
+Guarantees: the script starts as many ranks as the run had, does the same work, breaks the same calls of the
 engine in the same way, ends by itself, prints what each rank saw, and exits with 1 where the ranks that
 suffered see what they saw in the run, with 0 where they do not or the run was fine.  What cannot be put into a
 script is refused with the reason: ScriptError.  Built-in scenarios have their script; other work has one if
 its source can be taken over (`faultkit.repro.script_work`).
 
-Left out: faults in file operations beneath the engine's own file layer, what outlives a run (LEAKED), attempts
+Not covered: faults in file operations beneath the engine's own file layer, what outlives a run (LEAKED), attempts
 after the first one, other backends than gloo, and platforms that cannot fork.
 """
 

@@ -1,9 +1,9 @@
 """What the ranks of a plain script do: the source of a function with all that it uses, without faultkit.
 
-Promises.  `work_of` follows the names that a function of a module uses: functions, classes and plain constants
+Guarantees: `work_of` follows the names that a function of a module uses: functions, classes and plain constants
 of the user's own modules are taken over as source, modules of torch, numpy and the standard library are
 imported.  A `FaultyStorageWriter` without a plan of its own becomes a writer that stores nothing.  What cannot
-be written down is refused with the reason, a ScriptError.  Left out: names that are looked up at run time
+be written down is refused with the reason, a ScriptError.  Not covered: names that are looked up at run time
 (``getattr``, ``eval``), and what a module does besides defining names.
 """
 

@@ -6,9 +6,9 @@ not end of it.  A process has failed when it ended by a signal or with another s
 `elastic/agent/server/local_elastic_agent.py`).  An exception that leaves the function under test is not the end of
 its process, as whoever calls the function may catch it; ``sys.exit``, ``os._exit`` and a plan's ``leave`` are.
 
-Promises.  Ranks are ended once nobody can go on any more, at the latest `GRACE_SECONDS` after the first rank failed.
+Guarantees: ranks are ended once nobody can go on any more, at the latest `GRACE_SECONDS` after the first rank failed.
 torchrun looks ten times a second; the longer grace lets those that go on finish, also on a machine that is busy, so
-that what they would have done is seen.  Left out: the start that follows (`faultkit.scenarios.Stage` tries it), and
+that what they would have done is seen.  Not covered: the start that follows (`faultkit.scenarios.Stage` tries it), and
 the half minute that torchrun gives to handlers of SIGTERM.
 """
 

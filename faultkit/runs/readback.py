@@ -1,6 +1,6 @@
 """`Readback`: one checkpoint as it was found after a run, for the checks `durable` and `intact`.
 
-Left out: how it is found (`faultkit.worlds.readback`).
+Not covered: how it is found (`faultkit.worlds.readback`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The line that runs a plan again: ``faultkit replay PLAN ...``, quoted for a shell.
 
-Promised.  What a run was given and differs from the command's defaults is named, so that the line does the same
-again; exception types that plans may name only by leave are allowed.  Left out: what is not on the command line,
+Guarantees: what a run was given and differs from the command's defaults is named, so that the line does the same
+again; exception types that plans may name only by leave are allowed.  Not covered: what is not on the command line,
 such as a backend or a group's time limit.
 """
 

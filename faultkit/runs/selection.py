@@ -4,7 +4,7 @@
     no_check=("leaks",)                   all but these
     allow_residue=("fsspecIO", "child process *")     what `leaks` does not tell: globs over its words
 
-What is left out is told in every story and report: a run that held says what was not asked.  Left out: what each
+What is left out is told in every story and report: a run that held says what was not asked.  Not covered: what each
 promise is (`faultkit.checks`).
 """
 

@@ -2,7 +2,7 @@
 
 Formatting a traceback reads source files and costs a rank more than the save that failed, so a rank sends only
 file, line and function of each frame.  The parent, which is on the same machine, makes the text when somebody
-asks for it: in the interpreter's own form, with the chain, notes and groups.  Left out: the carets under the
+asks for it: in the interpreter's own form, with the chain, notes and groups.  Not covered: the carets under the
 failing expression.
 """
 

@@ -5,11 +5,11 @@
 A failing save is such a sum: what each rank does once, a tree, a star, and everybody with everybody.  One power fits
 it badly, since on small worlds the constant hides the square that decides on large ones.
 
-Promised.  Values are fitted by least squares of their relative errors, with at most three of the terms, and as few as
-explain them (Akaike's criterion, corrected for few values: Hurvich and Tsai, 1989).  Counts may have terms below
-zero, such as n^2 - n, costs in seconds have not.  The interval is that of 95 in 100 for a law with the square in
-it, where the measured sizes do not rule it out: it is wide where they say little of what large worlds cost.  Left out:
-other terms, and what changes with size in a machine, such as caches that overflow.
+Guarantees: values are fitted by least squares of their relative errors, with at most three of the terms, and as few as
+explain them (Akaike's criterion, corrected for few values: Hurvich and Tsai, 1989).  Counts may have terms below zero,
+such as n^2 - n, costs in seconds have not.  The interval is that of 95 in 100 for a law with the square in it, where
+the measured sizes do not rule it out: it is wide where they say little of what large worlds cost.  Not covered: other
+terms, and what changes with size in a machine, such as caches that overflow.
 """
 
 from __future__ import annotations

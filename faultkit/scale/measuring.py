@@ -1,8 +1,8 @@
 """Runs a failing save on simulated worlds of growing size, and sums up what the ranks counted.
 
-Promises.  Sizes are measured in ascending order; with a budget, none is begun that is likely to end after it.
+Guarantees: sizes are measured in ascending order; with a budget, none is begun that is likely to end after it.
 Each run has a directory of its own that is removed.  The numbers of messages and bytes are the same every time;
-the seconds are CPU times of this machine.  Left out: plans that end ranks, for a rank that is gone has counted
+the seconds are CPU times of this machine.  Not covered: plans that end ranks, for a rank that is gone has counted
 nothing.
 """
 

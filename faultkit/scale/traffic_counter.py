@@ -8,7 +8,7 @@ Worked out from that: messages and bytes on the wire, by the algorithms of gloo 
 between root and members, broadcast along a binomial tree, allgather and allreduce around a ring in two halves,
 barrier by dissemination), as in gloo/*.cc of torch 2.13.
 
-Left out: collectives on threads that the engine starts, and point to point messages.
+Not covered: collectives on threads that the engine starts, and point to point messages.
 """
 
 from __future__ import annotations

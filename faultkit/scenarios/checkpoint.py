@@ -7,7 +7,7 @@ without an error is compared element by element, and raises where one differs.  
 take one, and without the application object, which those do not know.  ``threads`` is the number of threads with
 which each rank writes its files.
 
-Left out: asynchronous saves, and every storage but files.  torch is imported on the
+Not covered: asynchronous saves, and every storage but files.  torch is imported on the
 ranks, not here.
 """
 

@@ -1,7 +1,7 @@
 """A scenario of a sweep, or a plain function that saves, as one whose crashes can be explored.
 
 What it saves is loaded as the stock engine's format is, without knowing what was saved: into targets made from what
-the checkpoint says of itself.  Left out: saves in another format, for which `faultkit.scenarios.Scenario` has
+the checkpoint says of itself.  Not covered: saves in another format, for which `faultkit.scenarios.Scenario` has
 `read`, and `faultkit.crash.Scenario` a `load`.  Importing this imports no torch.
 """
 

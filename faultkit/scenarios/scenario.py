@@ -1,7 +1,7 @@
 """The value: what every rank does, in which directory, with which options, and which points matter.
 
 A scenario's text is its name and the options that differ from their defaults, ``dcp-save,coordinator=1``:
-one word in a shell, and all that a report has to remember of it.  Left out: running it (`faultkit.scenarios.
+one word in a shell, and all that a report has to remember of it.  Not covered: running it (`faultkit.scenarios.
 stage`) and finding it by name (`faultkit.scenarios.lookup`).
 """
 

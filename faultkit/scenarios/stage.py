@@ -1,6 +1,6 @@
 """A scenario on stage: prepared once, run any number of times, each time in a fresh directory.
 
-Promises.  What a library keeps for its process is told apart from a leak, which grows with each call: where a run
+Guarantees: what a library keeps for its process is told apart from a leak, which grows with each call: where a run
 leaves something behind, the scenario runs once on new ranks, and twice on other new ones.
 No run sees what another one wrote, also when ranks were killed or are torn out of the middle of a
 write.  The directories lie in memory where the machine has a place for that, and are removed when the stage

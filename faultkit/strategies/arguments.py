@@ -1,6 +1,6 @@
 """How the strategies take their arguments: checked at once, with one wording, and shown in the `repr`.
 
-Left out: what the arguments mean.
+Not covered: what the arguments mean.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A warm world survives from example to example, and is replaced where it can be s
 example reports came from what an earlier one left behind all the same, a world of fresh ranks does not show
 it.  Such a disagreement is an error of its own, told with both stories; it is never taken for a success.  The
 pytest plugin does the same, for the whole test, with every failed example of a ``@given`` test that uses it.
-Left out: an example that fails only now and then on fresh ranks, too; Hypothesis calls that flaky.
+Not covered: an example that fails only now and then on fresh ranks, too; Hypothesis calls that flaky.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a drawn fault on files means and does: `Files` draws which files and threads, `file_actions` the action.
 
 By default a fault at a point of layer ``fs`` means every file and thread, and what happens is an error of the
-system, then what else can happen to a file there.  Left out: which files a run ever touches.
+system, then what else can happen to a file there.  Not covered: which files a run ever touches.
 """
 
 from __future__ import annotations

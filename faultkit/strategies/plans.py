@@ -2,7 +2,7 @@
 
 What is drawn can fire: a point that the engine calls on the coordinator alone is drawn for the coordinator
 alone.  A fault can still be kept from firing by another of the same plan, which the check ``fired`` knows.
-Faults of a plan stand in the order of the engine's calls.  Left out: what the function under test never
+Faults of a plan stand in the order of the engine's calls.  Not covered: what the function under test never
 reaches; with points other than the default, that is for the caller to choose.
 """
 

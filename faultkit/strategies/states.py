@@ -2,7 +2,7 @@
 
 The smallest state is one scalar tensor of float32.  From there on: more dimensions, empty and zero-size
 tensors, every dtype, tensors that are not contiguous or that share a storage, numbers, text, bytes and other
-Python objects, dicts and lists of these, the same object under two keys, and sharded tensors.  Left out:
+Python objects, dicts and lists of these, the same object under two keys, and sharded tensors.  Not covered:
 keys that collide once the engine has flattened the state, which it refuses; a dict without entries below the
 top level, which it drops; and a ShardedTensor of which some rank has nothing.
 """

@@ -1,7 +1,7 @@
 """Steers the search towards examples that reach more: `steer`, on top of ``hypothesis.target``.
 
 What is scored is one run alone, since a score must be the same each time: how many faults of the plan fired
-on how many ranks, and how many steps of the engine were entered.  Left out: what earlier examples reached.
+on how many ranks, and how many steps of the engine were entered.  Not covered: what earlier examples reached.
 """
 
 from __future__ import annotations

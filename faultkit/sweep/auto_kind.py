@@ -1,9 +1,9 @@
 """Kind ``auto``: plans run on simulated ranks, and what breaks a promise there is run again on processes.
 
-Promises.  A broken promise is reported only as real ranks broke it: new processes run the same plan, and their
+Guarantees: a broken promise is reported only as real ranks broke it: new processes run the same plan, and their
 run is the one that is told.  Where they come to another verdict, each of `CONFIRMING_COUNT_MAX` times, that is a
 finding of its own, told with both verdicts and both stories.  A plan that the simulated world refuses runs on
-processes alone.  Left out: a plan that holds on simulated ranks is not run on processes.
+processes alone.  Not covered: a plan that holds on simulated ranks is not run on processes.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The baseline: what a scenario comes to while nothing is broken, before a sweep breaks anything.
 
-Promises.  The scenario runs plainly, and then with every place of interest watched.  Where a promise is broken, it
+Guarantees: the scenario runs plainly, and then with every place of interest watched.  Where a promise is broken, it
 runs again, and what is told is what follows from all of these runs: that it is broken in each of them, that it is
 flaky, that it holds only on ranks which have not run it before, or that it holds only while nobody watches.  A broken
 promise is what a sweep was asked for, so it is a result; work that only fails (UNUSABLE) is not fit to be swept.
 
-Left out: a scenario that fails more rarely than in one of two runs may pass for sound here, and is then told by the
+Not covered: a scenario that fails more rarely than in one of two runs may pass for sound here, and is then told by the
 plan under which it fails.
 """
 

@@ -1,7 +1,7 @@
 """Which places a scenario comes by on which ranks, from a run in which nothing goes wrong.
 
 That run plans a delay of no length at every place of interest.  It injects nothing, but each place that a rank comes
-by is recorded as fired.  Left out: running it (`faultkit.sweep.baseline`).
+by is recorded as fired.  Not covered: running it (`faultkit.sweep.baseline`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Runs many plans over one scenario: on one world, or on several side by side.
 
-Promises.  Results come in the order of the plans, however many worlds work.  Each world is driven by a thread
+Guarantees: results come in the order of the plans, however many worlds work.  Each world is driven by a thread
 of its own, and all of them are ended when `run_plans` is left: after Ctrl-C, or where the harness failed,
 the ranks are killed first, so that no thread waits for a run's deadline.  What is done by then is kept:
-`on_result` has had it.  Left out: deciding which plans (`faultkit.sweep.reachability`).
+`on_result` has had it.  Not covered: deciding which plans (`faultkit.sweep.reachability`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Under which schedules of simulated ranks each plan of a sweep runs: one, several that seeds draw, or every one.
 
-Promised.  Of all runs of a plan the worst is told, with the seed or the schedule that brings it back, and beside it
+Guarantees: of all runs of a plan the worst is told, with the seed or the schedule that brings it back, and beside it
 how many schedules came to which verdict.  `every` counts runs: where a plan has more schedules than that, the
-result says that it is not complete.  Left out: orders of what ranks do to shared files between two places where
+result says that it is not complete.  Not covered: orders of what ranks do to shared files between two places where
 the scheduler decides (see `faultkit.worlds.simulated.exploration`).
 """
 

@@ -9,7 +9,7 @@
 
 Layer ``storage`` repeats writer and reader, so only a glob that begins with its name means it; layer
 ``clock`` holds times, which are no places that a scenario comes by, so that its faults need plans of their
-own.  Raises PlanError for a glob that matches nothing, with the nearest word.  Left out: which points a
+own.  Raises PlanError for a glob that matches nothing, with the nearest word.  Not covered: which points a
 scenario reaches.
 """
 

@@ -1,6 +1,6 @@
 """What may be asked of a world: each argument checked before anything starts, with subject, rule and what was seen.
 
-Left out: plans (`faultkit.plan`), and functions that have to travel (`faultkit.processes.serialization`).
+Not covered: plans (`faultkit.plan`), and functions that have to travel (`faultkit.processes.serialization`).
 """
 
 from __future__ import annotations

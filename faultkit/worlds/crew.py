@@ -1,7 +1,7 @@
 """A crew: the processes of one world for as long as they live together, and how the parent reaches them.
 
-Promises.  Every descriptor and process that a crew made ends with `close`, also when starting it failed half
-way.  A rank's end is known from the fork server, which is its parent, at once.  Left out: what to run, and what
+Guarantees: every descriptor and process that a crew made ends with `close`, also when starting it failed half
+way.  A rank's end is known from the fork server, which is its parent, at once.  Not covered: what to run, and what
 the ranks' states mean (`supervision`).
 """
 

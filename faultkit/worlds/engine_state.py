@@ -4,12 +4,12 @@
 class.  Ranks that run one thing after the other would keep them from run to run, so that a verdict belonged to an
 earlier plan, and what only a fresh process shows stayed hidden.
 
-Promises.  `put_back` gives every dict, list and set that a class or module of the engine holds the content that it had
+Guarantees: `put_back` gives every dict, list and set that a class or module of the engine holds the content that it had
 when the module was first seen here, in place, and puts back one that was replaced.  `Kept` takes away what one
 simulated rank has put into those that are empty in a fresh process, and puts it back for that rank alone.
 
-Left out: what a module that is imported later gets before it is first seen; caches of functions; single values, such as
-the process of asynchronous saves, which is kept on purpose; and what code outside of the engine keeps.
+Not covered: what a module that is imported later gets before it is first seen; caches of functions; single values, such
+as the process of asynchronous saves, which is kept on purpose; and what code outside of the engine keeps.
 """
 
 from __future__ import annotations

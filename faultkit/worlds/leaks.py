@@ -12,7 +12,7 @@ of ``/dev/shm`` that this rank created by `multiprocessing` or torch and that ar
 holds open.  *Temporary files*: what this rank made with `tempfile`, wherever that was; a directory alone does
 not tell who made an entry.
 
-Left out: threads of C++ libraries and their children, memory that is still mapped after its name and
+Not covered: threads of C++ libraries and their children, memory that is still mapped after its name and
 descriptor are gone, a socket known by its number only, files made without `tempfile` (a checkpoint is one),
 and GPU memory.
 """

@@ -1,7 +1,7 @@
 """Who looks on: `witnessed` hands every run of every world of this process to a function when it is over.
 
 For tools around a test, which must know the runs of worlds that they did not make.  What is no run is only counted:
-`counted` hears of each history that was lived and of the states of each exploration, with their verdicts.  Left out:
+`counted` hears of each history that was lived and of the states of each exploration, with their verdicts.  Not covered:
 runs of other processes, and runs that could not be made at all.
 """
 

@@ -1,9 +1,9 @@
 """One rank: a process that forms its process group and then runs what the parent sends.
 
-Promises.  The rank dies with the server that started it.  What it prints, also from C++, goes to its own
+Guarantees: the rank dies with the server that started it.  What it prints, also from C++, goes to its own
 file.  Each run starts from the same state: seed, environment, working directory and warning filters are set
 before and put back after.  Whatever the function does, the parent gets a result message or sees the process
-end.  What the rank did is in its shared memory the moment it did it.  Left out: judging, and cleaning up the
+end.  What the rank did is in its shared memory the moment it did it.  Not covered: judging, and cleaning up the
 function's own threads; they are reported, and the parent replaces the rank.
 """
 

@@ -1,7 +1,7 @@
 """Shortens the stacks that faulthandler writes, and reads from them in which wait of its own a thread is.
 
 The frames of faultkit itself and below say nothing to a user.  A wait is told by the function of the standard library
-that the program called: `Future.result`, `Event.wait`, `Queue.get`.  Left out: waits in C without a frame of their
+that the program called: `Future.result`, `Event.wait`, `Queue.get`.  Not covered: waits in C without a frame of their
 own (a lock, `queue.SimpleQueue`).
 """
 

@@ -1,10 +1,10 @@
 """Tells where the ranks stand when a run is ended from outside: by a test's own time limit, or by Ctrl-C.
 
-Promises.  `watched` knows the runs of this process that go on; where one is left by what is not an error of
+Guarantees: `watched` knows the runs of this process that go on; where one is left by what is not an error of
 its own (``KeyboardInterrupt``, the ``Failed`` that a time limit of pytest raises, ``SystemExit``), the stacks
 of its unfinished ranks are written to stderr before they are ended.  `tell` does the same from any thread,
 for who is about to end the process.  Both take half a second at most for a run, and never raise.
-Left out: a command of faultkit, which ends in one line (`faultkit.endings`); and ranks that do not write their own
+Not covered: a command of faultkit, which ends in one line (`faultkit.endings`); and ranks that do not write their own
 stack, being stopped or dead.
 """
 

@@ -4,7 +4,7 @@ They do not end with the run that made them, since that would wake ranks which s
 under test keeps, in a module or by a device mesh, is one that a job has for its whole life: it stays, and so does who
 uses it from run to run.  Whether it is kept is seen by its references: those of torch's own tables are known.
 
-Left out: who keeps only the name of a group.
+Not covered: who keeps only the name of a group.
 """
 
 from __future__ import annotations

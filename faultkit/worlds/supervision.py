@@ -1,6 +1,6 @@
 """One run, watched from the parent: send the call, follow every rank, end with an outcome for each.
 
-Promises.  It waits on events (a rank's result, a rank's end), looks at the ranks' shared memory at a slow tick
+Guarantees: it waits on events (a rank's result, a rank's end), looks at the ranks' shared memory at a slow tick
 while it waits, and ends at the first of: every rank has an outcome; the watcher proves a hang; the deadline.  On
 the latter two it first takes every rank's stack, or, where a rank has failed and a launcher keeps the job, ends the
 ranks that are left.  Ranks that a planned `stop` freezes for a while are resumed on time.  Nothing here writes to a

@@ -1,9 +1,9 @@
 """`World`: N ranks that run a function under a plan, and the outcome of every one of them.
 
-Promises.  Every run ends within its timeout plus a few seconds, with an outcome for every rank.  A world that a
+Guarantees: every run ends within its timeout plus a few seconds, with an outcome for every rank.  A world that a
 run damaged (a rank died or hangs, the process group is out of step, threads are left) is replaced before the
 next run.  Leaving the world, an exception in the caller, Ctrl-C: the ranks are gone when `close` returns.  One
-run at a time; several worlds may run at once from several threads.  Left out: judging (`Run.verdict`).
+run at a time; several worlds may run at once from several threads.  Not covered: judging (`Run.verdict`).
 """
 
 from __future__ import annotations

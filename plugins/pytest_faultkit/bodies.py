@@ -1,6 +1,6 @@
 """The rank's side of an ``spmd`` test: the body, run the way pytest would run it here.
 
-Promises.  A failed assert shows the difference of its two sides as it does in the controller, by pytest's own
+Guarantees: a failed assert shows the difference of its two sides as it does in the controller, by pytest's own
 comparison, cut to the same length; the rank has no pytest session, so what a suite adds with the hook
 ``pytest_assertrepr_compare`` is left out.  The fixture ``monkeypatch`` is one of the rank's own, undone when
 the body ends.  A value that the body returns stays on the rank; only its type is told.

@@ -1,8 +1,8 @@
 """The marker ``crash`` and the fixture ``crash_states``: every state that a crash could leave, in a test.
 
-Promises.  The marker's scenarios make one test each.  What was found is kept in a file beside the test's other
+Guarantees: the marker's scenarios make one test each.  What was found is kept in a file beside the test's other
 files, and a test that fails says how to make a violation's state again.  A test that passes has explored what its
-marker names, and has looked at what was found (`CrashStates.unseen`).  Left out: whether it judged that rightly.
+marker names, and has looked at what was found (`CrashStates.unseen`).  Not covered: whether it judged that rightly.
 """
 
 from __future__ import annotations

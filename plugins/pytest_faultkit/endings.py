@@ -6,9 +6,9 @@ the exception and every promise was kept.  So somebody has to say that it is mea
 ``violations``, ``verdict``, ``story()``, ``raise_for_violations()``, ``seconds_to_know``, and for the attempts
 without a fault ``attempts_after``.  What does not: ``fired``, ``events``, ``output``, ``readbacks``, the `repr`.
 
-Promises.  `unmet` says what the marker's `raises` asks for and a run did not do.  `Endings` collects the runs of
+Guarantees: `unmet` says what the marker's `raises` asks for and a run did not do.  `Endings` collects the runs of
 a test, and says of the first that ended badly on a rank, as no fault planned it, while nobody asked.  It holds the
-runs no longer than the test does.  Left out: whether the test judged rightly what it asked for; exceptions of
+runs no longer than the test does.  Not covered: whether the test judged rightly what it asked for; exceptions of
 threads that the function started.
 """
 

@@ -1,10 +1,10 @@
 """What the user reads below a failure: the plan in one line, the story, and three ways to run it again.
 
-Promises.  A section "faultkit" is added to the report of a failed test that had runs: on the one with a plan that
+Guarantees: a section "faultkit" is added to the report of a failed test that had runs: on the one with a plan that
 broke the worst promise, else on the last; of a ``@given`` test for each failing example that Hypothesis reports, which
 are the smallest ones.  The story stands there where the failure itself does not tell it.  A plain script of a run that
 broke a promise is written beside the report of ``--faultkit-report``, else to the folder of pytest's cache, else to
-``.faultkit``; where there can be none, the reason stands in its place.  Left out: an ``spmd`` test without a plan,
+``.faultkit``; where there can be none, the reason stands in its place.  Not covered: an ``spmd`` test without a plan,
 of which the failure tells all that there is.
 """
 

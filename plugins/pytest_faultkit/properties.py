@@ -8,7 +8,7 @@ it, after the ranks of every world that it used have been replaced.  If it fails
 test ends there, as a disagreement that is told with both stories: Hypothesis would call it flaky later, or
 never come by it again.
 
-Left out: what an example does with ``st.functions`` or another source of chance within its body (values drawn
+Not covered: what an example does with ``st.functions`` or another source of chance within its body (values drawn
 with ``st.data()`` are the same both times), and fixtures of function scope that are not faultkit's, to which
 Hypothesis's own rule is applied.
 """

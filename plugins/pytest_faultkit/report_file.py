@@ -1,6 +1,6 @@
 """Writes what all tests ran under which plan: as JSON for ``.json``, else as one page.
 
-Promises.  The file is written when the session ends, however it ends, and whole or not at all.  Where that fails, one
+Guarantees: the file is written when the session ends, however it ends, and whole or not at all.  Where that fails, one
 line says so, and a session that would have exited with 0 exits with pytest's 3.
 """
 

@@ -1,9 +1,9 @@
 """Runs the body of an ``spmd`` test on every rank, and tells its failures as pytest would.
 
-Promises.  What travels to the ranks is the test function, by the name of its module, and the values of
+Guarantees: what travels to the ranks is the test function, by the name of its module, and the values of
 its fixtures; a value that cannot travel is an error that names it (how the body runs there:
 `pytest_faultkit.bodies`).  The first rank to fail is told first, ranks that failed alike together.  A skip or
-xfail on the ranks counts unless a rank failed for another reason, or died.  Left out: warnings; the filters of the
+xfail on the ranks counts unless a rank failed for another reason, or died.  Not covered: warnings; the filters of the
 suite do not reach the ranks.
 """
 

@@ -1,11 +1,11 @@
 """pytest-timeout and the time limit of a run know each other.
 
-Promises.  A test's time begins when the fork server, which imports torch once for the whole session, is ready: the
+Guarantees: a test's time begins when the fork server, which imports torch once for the whole session, is ready: the
 first test does not pay for it.  A run of the fixture ``world`` in a test with a time limit ends a little before it,
 as HUNG and with every rank's stack (`effective_timeout`).  Where pytest-timeout comes first all the same, the stacks
 are printed: with its method "signal" the world does it when the failure is raised through the run, with "thread",
 which ends the whole process, a timer of ours does it just before.  Either way the ranks end with the run.
-Left out: time limits that the test sets by other means.
+Not covered: time limits that the test sets by other means.
 """
 
 from __future__ import annotations

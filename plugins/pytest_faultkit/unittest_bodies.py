@@ -1,9 +1,9 @@
 """A test method of a ``unittest.TestCase`` as the body of an ``spmd`` test.
 
-Promises.  On every rank a `TestCase` of its own is made and run by unittest itself, with ``setUpModule``,
+Guarantees: on every rank a `TestCase` of its own is made and run by unittest itself, with ``setUpModule``,
 ``setUpClass``, ``setUp``, the method, its cleanups and what tears down; the first error of these ends the body, a
 subtest that failed is one.  What fixtures set on the instance in the process of pytest stands on the ranks' instances
-by the same name.  A case that reports neither success nor failure has failed.  Left out: what fixtures set on the
+by the same name.  A case that reports neither success nor failure has failed.  Not covered: what fixtures set on the
 class; and pytest's process runs ``setUpModule`` and ``setUpClass``, too, since pytest does.
 """
 

@@ -1,7 +1,7 @@
 """`Bound`: how far an exploration goes, as a value that says itself in words.
 
-Promises: every model explores a finite set, and `words` tells which.  What lies outside is not explored and
-not counted.  Left out: time, which is `budget_seconds` of an exploration; a set that was not finished in
+Guarantees: every model explores a finite set, and `words` tells which.  What lies outside is not explored and
+not counted.  Not covered: time, which is `budget_seconds` of an exploration; a set that was not finished in
 time is told as incomplete.
 """
 

@@ -5,7 +5,8 @@ Bytes are *placed* where the file had them when they were written, and no hole: 
 them changes no metadata, so that nothing makes it wait for the journal (ext4 with data=ordered and xfs write such data
 back in place whenever they like).
 
-Left out: names (`faultkit.crash.enumeration.history`), holes punched, and files whose blocks are shared or compressed.
+Not covered: names (`faultkit.crash.enumeration.history`), holes punched, and files whose blocks are shared or
+compressed.
 """
 
 from __future__ import annotations

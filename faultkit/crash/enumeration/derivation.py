@@ -7,7 +7,7 @@ Two opens of one file or directory order nothing, however they fell; nor do writ
 handles; and a sync is only held to the writes of its own rank, since ranks share no handle.  Else a barrier that is
 missing would be found or not as the ranks happened to be early or late.
 
-Left out: waiting by other means (locks, sockets, a file that is polled).  Threads whose start and end were not
+Not covered: waiting by other means (locks, sockets, a file that is polled).  Threads whose start and end were not
 recorded are taken to be ordered where the one had closed all its files before the other opened one.
 """
 

@@ -3,8 +3,8 @@
 Names are followed as the kernel follows them: a directory is its own file and an entry of it is (directory, name),
 so the rename of a directory moves what is in it, and a unit still means the same when units before it are lost.
 
-Promises: applying all units in order gives the tree that the recorded run left.  Failed operations are none.
-Left out: times, permissions, holes punched, memory maps, and a symbolic link that leads out of the root.
+Guarantees: applying all units in order gives the tree that the recorded run left.  Failed operations are none.
+Not covered: times, permissions, holes punched, memory maps, and a symbolic link that leads out of the root.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What may be lost of the units that are pending at a cut: one loss at a time, as masks.
 
-Left out: how many of them at a time, which is the enumeration's (`faultkit.crash.enumeration.models`).
+Not covered: how many of them at a time, which is the enumeration's (`faultkit.crash.enumeration.models`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ link leads to is not asked, since nothing is written through it.
 The place is a directory in memory (/dev/shm) where there is room, else the system's temporary directory; it is
 handed to the fork server, which removes it should this process not come to it.  A load that writes to a file
 it was given would damage what other states share: then the content is written anew (`Objects.mend`), and that
-load is never answered for another state.  Left out: permissions and times.
+load is never answered for another state.  Not covered: permissions and times.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 One operation is before another where the same thread did it first, or where `faultkit.crash.enumeration.derivation`
 says why. A cut is a set of operations that holds with each also all before it: what can have been done at one moment of
-some run with other timing.  Left out: the reasons.
+some run with other timing.  Not covered: the reasons.
 """
 
 from __future__ import annotations

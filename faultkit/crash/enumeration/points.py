@@ -1,7 +1,7 @@
 """The moments of a recording at which a crash is explored: `Point`, and which there are.
 
 `frontiers` are the cuts; `begun` are those within a row of writes of one thread; `journal_behind` are those of a file
-system with one journal where data that has its place on the disk went ahead of it.  Left out: what of the data that
+system with one journal where data that has its place on the disk went ahead of it.  Not covered: what of the data that
 is pending at a point may be lost besides (`faultkit.crash.enumeration.losses`).
 """
 

@@ -1,7 +1,7 @@
 """`State`: one tree of files that a crash could leave, and how it came about.
 
 A state is a value: what had been done, what of that was lost, and the tree that follows.  Its `key` is a
-digest of the tree, so equal trees are one state however they came about.  Left out: times, permissions and
+digest of the tree, so equal trees are one state however they came about.  Not covered: times, permissions and
 owners of files, which no model speaks of.
 """
 

@@ -1,7 +1,7 @@
 """The tree that follows from a set of units, made quickly: names and contents are remembered by what they hang on.
 
 Equal contents are one object, and equal lists of names are one object, so two trees are equal exactly where
-they are made of the same objects.  Left out: forgetting; a `Forest` lives as long as one exploration.
+they are made of the same objects.  Not covered: forgetting; a `Forest` lives as long as one exploration.
 """
 
 from __future__ import annotations

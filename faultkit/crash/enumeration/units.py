@@ -1,7 +1,7 @@
 """What a crash may keep or lose, one bit each: `Unit`, and the `History` that a recording's units make.
 
 A unit is the smallest thing that a model keeps or loses whole: one change of names (a file or directory made,
-renamed, linked, removed), one truncation, or one piece of one write.  Left out: reading them from a recording
+renamed, linked, removed), one truncation, or one piece of one write.  Not covered: reading them from a recording
 (`faultkit.crash.enumeration.history`).
 """
 

@@ -3,8 +3,8 @@
 A load can look up names where nobody sees it: in C.  So the sample is not drawn at random alone.  A judgement is taken
 over from a load that asked of some names; another name that is there for the one state and not for the other, or has
 another size, was never asked for: each such name, with what stands there and the verdict, is a class, and of each class
-one state is loaded.  Promises: every class has a state in the sample, up to `CLASSES_MAX` states; two states more are
-drawn from all.  Left out: what such a load looks up only where two names differ at once.
+one state is loaded.  Guarantees: every class has a state in the sample, up to `CLASSES_MAX` states; two states more are
+drawn from all.  Not covered: what such a load looks up only where two names differ at once.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ that the engine itself writes.  `torch.load` takes a TorchScript archive for wha
 program, which runs when it is loaded and may write any file: no archive is read at all.  What is refused raises
 `ForbiddenClass`, so that the load fails like any other.
 
-Left out: what the engine does with data of the right classes (`Scenario`s of faultkit's own bound its memory and time),
-and the reader of ``weights_only``, which has a list of its own.
+Not covered: what the engine does with data of the right classes (`Scenario`s of faultkit's own bound its memory and
+time), and the reader of ``weights_only``, which has a list of its own.
 """
 
 from __future__ import annotations

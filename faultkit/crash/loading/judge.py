@@ -1,8 +1,8 @@
 """`Judge`: loads states of one scenario, each in a fresh process, and says what each load made of its state.
 
-Promises.  A state that answers every question of an earlier load alike is judged by that load
+Guarantees: a state that answers every question of an earlier load alike is judged by that load
 (`faultkit.crash.loading.read_memo`); with ``pruning=False`` each state is loaded.  A load that hangs, dies or eats
-memory is a verdict, never an exception here.  Everything ends with `close`, or with this process.  Left out: states
+memory is a verdict, never an exception here.  Everything ends with `close`, or with this process.  Not covered: states
 whose load needs another load's leavings.
 """
 

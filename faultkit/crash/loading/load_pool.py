@@ -1,7 +1,7 @@
 """`Loaders`: the processes that load, as ranks of a world without a process group, and what goes between.
 
-Promises.  `start` returns when all of them wait for jobs, or raises HarnessError; none of them outlives `close`, or
-this process.  An answer to a job that was abandoned is dropped.  Left out: what a job is, and judging.
+Guarantees: `start` returns when all of them wait for jobs, or raises HarnessError; none of them outlives `close`, or
+this process.  An answer to a job that was abandoned is dropped.  Not covered: what a job is, and judging.
 """
 
 from __future__ import annotations

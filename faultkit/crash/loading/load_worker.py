@@ -1,6 +1,6 @@
 """The side of the judge that loads: a rank that forks a fresh process for every state.
 
-Promises.  Each load runs in a process that has loaded no state before, with a deadline and a limit on its memory,
+Guarantees: each load runs in a process that has loaded no state before, with a deadline and a limit on its memory,
 in a tree of its own that is removed after it.  The deadline is one of its own time, and who misses it is tried once
 more, alone (`faultkit.crash.loading.patience`).  Whatever the load does (hang, crash, exit, print, leave threads),
 the answer is one message, and the process is gone before it is sent, with all that it started: orphans come to this

@@ -1,13 +1,13 @@
 """How long a load may take, on a machine that is busy: `Patience` counts its own time, `Turns` gives it a turn alone.
 
-Promises.  What a load waits for a core is none of its time: the kernel tells that of every thread (``schedstat``),
+Guarantees: what a load waits for a core is none of its time: the kernel tells that of every thread (``schedstat``),
 and of those of a process and all below it the one that waited longest counts, look by look.  So a load that sleeps,
 or waits for what never comes, has its time as the clock has it, one that computes without end has its time on a
 core, and one that hardly gets a core has longer, up to `FACTOR_MAX` times.  Whoever is over its time is tried once
 more while nobody else who shares the `Turns` loads, and that is what counts.
 
-Left out: waiting for a disk, and for other processes than those below the load; where the kernel has no ``schedstat``
-the clock alone counts.
+Not covered: waiting for a disk, and for other processes than those below the load; where the kernel has no
+``schedstat`` the clock alone counts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Judges many states with as few loads as what is known allows; several processes load side by side.
 
-States of which the same is unknown wait for one of them to be loaded.  Promises: every state comes back with its
-judgement, once, in the order in which they come to be known; no process stands idle while a state waits.  Left out:
+States of which the same is unknown wait for one of them to be loaded.  Guarantees: every state comes back with its
+judgement, once, in the order in which they come to be known; no process stands idle while a state waits.  Not covered:
 what is known, and who loads: see `Pool`.
 """
 

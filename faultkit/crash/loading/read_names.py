@@ -1,6 +1,6 @@
 """Notes names that a load looks up, lists, makes, moves and removes, in the place of the functions of `os` that do it.
 
-For a process that loads once and then ends: nothing is put back.  Left out: opening files
+For a process that loads once and then ends: nothing is put back.  Not covered: opening files
 (`faultkit.crash.loading.read_tracer`), and calls that take a directory by descriptor; they ask for the whole tree.
 """
 

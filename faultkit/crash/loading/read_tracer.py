@@ -5,7 +5,7 @@ file, so what a buffer reads ahead does not count.  Functions that modules, clos
 import access``) are noted as well (`faultkit.crash.loading.rebinding`); a load that calls C by ctypes is one that
 nobody can follow.  What a question is, and what becomes of one: `faultkit.crash.loading.trace`.
 
-Left out: calls that take a directory by descriptor; they ask for the whole tree.  Names that an extension module
+Not covered: calls that take a directory by descriptor; they ask for the whole tree.  Names that an extension module
 looks up: nobody sees them.
 """
 

@@ -1,9 +1,9 @@
 """Finds who holds a function by name (``from os import access``), so that a replacement can be put there, too.
 
-Promises.  `find` looks at every object that the collector knows, whatever it was imported from or unpickled as:
+Guarantees: `find` looks at every object that the collector knows, whatever it was imported from or unpickled as:
 namespaces and other dicts, lists, sets (`os.supports_dir_fd`), closures, defaults of functions, attributes.  It takes
 about a tenth of a second in a process that has torch, and is for one that forks others; `Holders.replace` is for those,
-and puts nothing back.  Left out: what cannot be changed (a tuple, a `functools.partial`, a `staticmethod`), and what
+and puts nothing back.  Not covered: what cannot be changed (a tuple, a `functools.partial`, a `staticmethod`), and what
 only C holds.
 """
 

@@ -12,7 +12,7 @@ so far, and nothing more is asked of it.
 What is not noted here is seen by the kernel (inotify): a file or directory that C++, Rust or another process opened
 adds ("tree",), and so does what changes files in a way that cannot be followed: the answer is the whole tree.
 
-Left out: noting, see `faultkit.crash.loading.read_tracer`; a name that C++ alone looked up and did not find: see
+Not covered: noting, see `faultkit.crash.loading.read_tracer`; a name that C++ alone looked up and did not find: see
 `Trace.opaque`, which the judge asks of a load that finds everything.
 """
 

@@ -1,12 +1,12 @@
 """Which checkpoints a job had acknowledged at each moment of its recording, those that it removed itself among them.
 
 A job acknowledges a checkpoint when it goes on as if it had it: with the first operation on another checkpoint, or the
-first that removes this one.  Promises.  A checkpoint is complete with the last operation that made something of it
+first that removes this one.  Guarantees: a checkpoint is complete with the last operation that made something of it
 before it was removed, or before the recording ended; it takes the operations on its own names and on what was renamed
 to them, from where it was begun.  What a crash itself took of it is not held against the job: only a state that has
 all of these, and came to the one that acknowledges it, owes its step.
 
-Left out: checkpoints without a number in their names, and one that nothing follows, for which
+Not covered: checkpoints without a number in their names, and one that nothing follows, for which
 `faultkit.crash.scripts.resume` looks at what lies there.
 """
 

@@ -1,8 +1,8 @@
 """`explore`: record a command once, then resume it from every state that a crash could leave.
 
-Promises.  The command is run as it is, and must succeed by itself: once recorded, and once resumed from its own
+Guarantees: the command is run as it is, and must succeed by itself: once recorded, and once resumed from its own
 finished directory.  What counts as right is what that resumption gives: a training that is resumed must come to
-the same result, whatever crash came between.  Left out: trainings that come to another result each time; results
+the same result, whatever crash came between.  Not covered: trainings that come to another result each time; results
 compared then say so.
 """
 

@@ -4,7 +4,7 @@ For scripts that do not need torch either: a start of it would cost more than al
 `faultkit.crash.Judge` is.  Workers are interpreters of their own that fork for every state, so each resumption is a
 fresh process with a directory of its own, which ends at its deadline with all it started.  What a script imports,
 it imports in each of them.  A state that answers alike all that an earlier resumption asked of its files is judged by
-that one; resumptions by several ranks, or by programs of another language, are not followed.  Left out: a limit on
+that one; resumptions by several ranks, or by programs of another language, are not followed.  Not covered: a limit on
 memory beyond that of the system, and OLD: a training that is resumed has one right result.
 """
 

@@ -1,8 +1,8 @@
 """`Workers`: interpreters that resume a script from states, one state each at a time, and what goes between.
 
 Each forks for every state, so a resumption is a fresh process; they have not imported torch.  They can be started
-before it is known what they resume, for that takes a while.  Promises: none of them outlives `close`, or this process;
-what was abandoned answers nothing that is asked later.  Left out: what the worker does
+before it is known what they resume, for that takes a while.  Guarantees: none of them outlives `close`, or this
+process; what was abandoned answers nothing that is asked later.  Not covered: what the worker does
 (`faultkit.crash.scripts.worker`), and judging.
 """
 

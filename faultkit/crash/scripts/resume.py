@@ -1,9 +1,9 @@
 """The load of a script: the command that resumes, run on a copy of a state, and what came of it.
 
-Promises.  The command gets a directory of its own, so that what it goes on to write reaches no other state.  It
+Guarantees: the command gets a directory of its own, so that what it goes on to write reaches no other state.  It
 fails with `ResumeFailed` where its status is not 0, with `LostWork` where it started from an older step than the
 newest complete checkpoint that it was given.  Else its values are: the content of each result file, and what the
-pattern of values found in its output.  Left out: comparing with a tolerance.
+pattern of values found in its output.  Not covered: comparing with a tolerance.
 """
 
 from __future__ import annotations

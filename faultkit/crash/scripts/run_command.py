@@ -1,9 +1,9 @@
 """Runs a command as ranks: Python commands in forks of this process, others as programs.
 
-Promises.  A Python command (``python train.py``, ``python -m package``, ``python -c code``) behaves as the program
+Guarantees: a Python command (``python train.py``, ``python -m package``, ``python -c code``) behaves as the program
 does: ``__main__``, `sys.argv`, the first entry of `sys.path`, the exit status, what it printed; but what this
 process has imported is imported already, and that is what saves seconds.  Each rank has the environment that
-torchrun gives.  When a rank fails, the others get a moment and are then ended.  Left out: options of the
+torchrun gives.  When a rank fails, the others get a moment and are then ended.  Not covered: options of the
 interpreter other than ``-u``, ``-W``, ``-X`` and ``-B`` (those commands run as programs).
 """
 

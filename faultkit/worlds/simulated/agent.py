@@ -1,8 +1,8 @@
 """The launcher of simulated ranks: once one has failed it ends the others, as `faultkit.runs.launcher` says.
 
-The same in the same order as on processes, on the simulated clock: SIGTERM once nobody can go on or the grace is
-over, with the handler of a rank that has one, then SIGKILL.  Left out: a rank that computes for ever hears no signal;
-it counts as ended when the run's real time is over.
+The same in the same order as on processes, on the simulated clock: SIGTERM once nobody can go on or the grace is over,
+with the handler of a rank that has one, then SIGKILL.  Not covered: a rank that computes for ever hears no signal; it
+counts as ended when the run's real time is over.
 """
 
 from __future__ import annotations

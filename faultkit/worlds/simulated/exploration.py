@@ -5,8 +5,8 @@ still to be made.  Sleep sets (Godefroid, Partial-Order Methods for the Verifica
 out a way whose order with what happened since makes no difference (`faultkit.worlds.simulated.core.independence`), so
 of all equivalent schedules one is run.
 
-Promises.  `Exploration.is_complete` is true only if every schedule was run or is equivalent to one that was, in the
-sense of that module.  Left out: the values that a program draws or is given, and what it does to shared files.
+Guarantees: `Exploration.is_complete` is true only if every schedule was run or is equivalent to one that was, in the
+sense of that module.  Not covered: the values that a program draws or is given, and what it does to shared files.
 """
 
 from __future__ import annotations

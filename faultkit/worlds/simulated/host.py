@@ -1,8 +1,8 @@
 """The process in which all ranks of a simulated world live: it runs one call after the other.
 
-Promises.  Whatever the ranks do, the parent gets one message with the outcome of every rank, or sees the process
+Guarantees: whatever the ranks do, the parent gets one message with the outcome of every rank, or sees the process
 end.  Nothing that a rank's thread does while it is abandoned (its rank has ended, hangs, or the run is over) is
-ever executed.  Left out: cleaning up after such threads; the parent replaces the host.
+ever executed.  Not covered: cleaning up after such threads; the parent replaces the host.
 """
 
 from __future__ import annotations

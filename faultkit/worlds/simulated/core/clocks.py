@@ -1,7 +1,7 @@
 """The clock of simulated ranks is the scheduler's: `time.sleep`, `monotonic`, `time` and the like.
 
-A look at the clock costs a little time, so that a loop that waits for a time ends; time passes in no other way than
-by what ranks do in the scheduler.  Left out: `datetime`, which asks C for the real time and is a type that nobody can
+A look at the clock costs a little time, so that a loop that waits for a time ends; time passes in no other way than by
+what ranks do in the scheduler.  Not covered: `datetime`, which asks C for the real time and is a type that nobody can
 change in its place, and processor time (`time.process_time`, `thread_time`).
 """
 

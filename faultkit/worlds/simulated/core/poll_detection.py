@@ -5,7 +5,7 @@ is a place where another thread may go first, and after one that found nothing y
 a thread, a lock that is held, a key that is not there.  The answer is what was found, not what came of the others.
 Looks at files do so when there are many in a row, since most find what they look for.
 
-Left out: a loop that looks at a plain variable, which nobody can see; it ends at the run's deadline.
+Not covered: a loop that looks at a plain variable, which nobody can see; it ends at the run's deadline.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One simulated rank: what its threads share, what it recorded and printed, and what became of it.
 
-Left out: what is done with it; the host fills it in, the network and the patches read it.
+Not covered: what is done with it; the host fills it in, the network and the patches read it.
 """
 
 from __future__ import annotations

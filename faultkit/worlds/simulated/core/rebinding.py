@@ -1,12 +1,12 @@
 """Replaces functions of the standard library and of torch, also where somebody has taken them by name.
 
-Promises.  `sweep`, called once after all replacements, gives the replacement to every module of the user's that has
+Guarantees: `sweep`, called once after all replacements, gives the replacement to every module of the user's that has
 the original under a name of its own (``from os import _exit``): pytest's test modules are loaded before the host
 replaces anything.  A function written in C is replaced in its own module, too (`posix._exit` is `os._exit`), since
 that is where a pickled function of a plain script looks for it.  What stands for it behaves as it did: as an attribute
 of a class it is no method, and it is pickled by its name.  A replacement of a replacement counts.
 
-Left out: what the standard library and installed packages have taken by name, and names kept in closures, default
+Not covered: what the standard library and installed packages have taken by name, and names kept in closures, default
 arguments and objects.
 """
 

@@ -5,7 +5,7 @@ the wait never gets one.  An event loop and a socket that listens are refused wh
 recognised when the run's real time is over: the thread whose turn it is then sleeps in a call of the system.  Such a
 wait is a wait, not a hang: it may end outside of the ranks.
 
-Left out: a loop that computes for ever, which is called HUNG at the deadline, as on processes.
+Not covered: a loop that computes for ever, which is called HUNG at the deadline, as on processes.
 """
 
 from __future__ import annotations

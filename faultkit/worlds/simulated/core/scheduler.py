@@ -6,11 +6,11 @@ ask the policy who is next, hand over the baton and wait for their own.  When no
 to the earliest timer; when there is no timer either, nobody can ever go on, which is a fact and no timeout, and
 the run is over.  The thread that started the run waits outside meanwhile and is never a task.
 
-Promises.  Which task runs after which depends on the policy and on what the tasks do, on nothing else: no wall
+Guarantees: which task runs after which depends on the policy and on what the tasks do, on nothing else: no wall
 clock, no identity of objects, no order of a hash table.  A task that is parked, or that still waits when the run
 is over, never runs another instruction.
 
-Left out: a task that waits in C (a lock made before the simulation, a socket, a process) holds the baton while it
+Not covered: a task that waits in C (a lock made before the simulation, a socket, a process) holds the baton while it
 waits, so all wait with it; the host's deadline is what ends that.  Threads that are not tasks are not scheduled.
 """
 

@@ -6,7 +6,7 @@ while the reducer's logger reads it, and a future that is asked for within a bac
 over, or raises what that ended with.  What is lost is that the buckets of one pass overlap; what each rank comes to
 is the same.
 
-Left out: the figures on the network in DDP's own logging.
+Not covered: the figures on the network in DDP's own logging.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ A message is sent only once the receiver has asked for it (gloo/transport/tcp/pa
 its receive is posted, however small it is.
 
 Content goes with the messages where one tensor goes to one tensor, and through the ring of a `reduce`, whose members
-keep what has passed them.  Left out: the content of the other rings; of the kinds that need every member the network
+keep what has passed them.  Not covered: the content of the other rings; of the kinds that need every member the network
 moves it all at once when the last one has come.
 """
 

@@ -4,7 +4,8 @@ torch keeps such names for each thread (thread isolation), and what it keeps for
 kilobyte for every thread that ever had a name.  So a thread of a rank is given names only once it asks for one: for
 the name of a group, or the group of a name.  From then on every new thread of the rank gets all of them.
 
-Left out: a thread that is older than that, and calls an operator of C++ with a name that another thread has asked for.
+Not covered: a thread that is older than that, and calls an operator of C++ with a name that another thread has asked
+for.
 """
 
 from __future__ import annotations

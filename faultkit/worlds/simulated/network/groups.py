@@ -12,7 +12,7 @@ receiver asked for ends the receiver (SIGABRT), as it does in gloo; a shorter on
 whatever waits for a message to or from it fails, and so does whoever sends to it or asks it afterwards; nobody
 else hears of it.
 
-Left out: the time that messages take, and content that arrives in part: after a failed call the tensors are as
+Not covered: the time that messages take, and content that arrives in part: after a failed call the tensors are as
 they were before; and who lets calls go on, and when (`faultkit.worlds.simulated.network.wire`).
 """
 

@@ -5,7 +5,7 @@ last of its users is gone; what is added are the waits, which are the scheduler'
 sockets: its values live as long as the handle, and the rank, that is its master.  Who connects waits for a master as
 long as its timeout says, and a master for its workers.
 
-Left out: host names (a port is one on all of them); what a server sends to a client that asked for nonsense; a file
+Not covered: host names (a port is one on all of them); what a server sends to a client that asked for nonsense; a file
 that other processes write to while a rank waits for a key.
 """
 

@@ -1,7 +1,7 @@
 """`Operation`: one call of one member of a group, from its issue until it is over.
 
-Promised.  A call that is over wakes every thread that waits for it, settles its future, and lets the next call of its
-member begin, once.  Left out: what it waits for (`faultkit.worlds.simulated.network.groups`).
+Guarantees: a call that is over wakes every thread that waits for it, settles its future, and lets the next call of its
+member begin, once.  Not covered: what it waits for (`faultkit.worlds.simulated.network.groups`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The process group of a simulated rank: the interface of torch.distributed on the simulated network.
 
-Promises.  A `SimulatedGroup` is what `ProcessGroupGloo` is to user code: the same calls, the same refusals with
+Guarantees: a `SimulatedGroup` is what `ProcessGroupGloo` is to user code: the same calls, the same refusals with
 the same type of error, the same name.  A group is formed when all of its members have come.
 
-Left out: the calls themselves (`faultkit.worlds.simulated.network.process_group_calls`); devices other than the CPU,
+Not covered: the calls themselves (`faultkit.worlds.simulated.network.process_group_calls`); devices other than the CPU,
 and the hooks of other backends.
 """
 

@@ -2,7 +2,7 @@
 
 Arguments are checked before anything is sent, as gloo does it, so a rank whose arguments are wrong raises alone.
 
-Left out: what a group is, and how it comes and goes (`faultkit.worlds.simulated.network.process_group`); coalescing,
+Not covered: what a group is, and how it comes and goes (`faultkit.worlds.simulated.network.process_group`); coalescing,
 which gloo does not have either.
 """
 

@@ -5,7 +5,7 @@ each member adds what it has to what it received, and the last one is member ``c
 chunks at once, in as many steps as there are members, whatever the number of chunks.  An average is a sum divided at
 the end, which torch refuses for integers: every member then has the sum, and the error.
 
-Left out: which messages carry the chunks (`faultkit.worlds.simulated.network.gloo`); what a minimum or maximum of
+Not covered: which messages carry the chunks (`faultkit.worlds.simulated.network.gloo`); what a minimum or maximum of
 16-bit numbers makes of NaN, where gloo's vector code and its scalar code differ.
 """
 

@@ -3,7 +3,7 @@
 Every access is a place where another thread may go first, and a wait for a key is a wait in the scheduler.
 `SimulatedPrefixStore` takes the place of torch's, which in C++ cannot pass all calls on to a store in Python.
 
-Left out: stores that a rank opens itself (`faultkit.worlds.simulated.network.opened_stores`).
+Not covered: stores that a rank opens itself (`faultkit.worlds.simulated.network.opened_stores`).
 """
 
 from __future__ import annotations

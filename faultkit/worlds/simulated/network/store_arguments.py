@@ -1,8 +1,8 @@
 """Arguments of calls of a store and of works, taken as torch's bindings take them.
 
-Promised.  What a binding takes is taken, and what it refuses is refused with TypeError: a number is no text, a text is
-no list of keys, an amount is a whole number of 64 bits, a number of seconds is a float.  Left out: the signatures that
-torch's messages go on to list.
+Guarantees: what a binding takes is taken, and what it refuses is refused with TypeError: a number is no text, a text is
+no list of keys, an amount is a whole number of 64 bits, a number of seconds is a float.  Not covered: the signatures
+that torch's messages go on to list.
 """
 
 from __future__ import annotations

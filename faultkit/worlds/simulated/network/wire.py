@@ -1,8 +1,9 @@
 """The network of a simulated world: every group of one run, and the calls that go on when something has come for them.
 
-Promised.  A call goes on only here, one after the other, in the order in which something came for it, so that a run
+Guarantees: a call goes on only here, one after the other, in the order in which something came for it, so that a run
 repeats.  A rank that a message ends is ended between two calls.  A call whose group's patience is over fails where the
-clock can come to that.  Left out: what a call does and what it waits for (`faultkit.worlds.simulated.network.groups`).
+clock can come to that.  Not covered: what a call does and what it waits for
+(`faultkit.worlds.simulated.network.groups`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a call of torch.distributed returns on a simulated rank: a work that is waited for in the scheduler.
 
-Left out: the call itself (`network`), and streams of devices.
+Not covered: the call itself (`network`), and streams of devices.
 """
 
 from __future__ import annotations

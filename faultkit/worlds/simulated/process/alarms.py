@@ -1,8 +1,8 @@
 """`signal.alarm` and `setitimer` of simulated ranks: one timer of real time for each rank, on the simulated clock.
 
-Promises.  SIGALRM does to the rank what it does to a process: its handler runs on its main thread, also while that
+Guarantees: SIGALRM does to the rank what it does to a process: its handler runs on its main thread, also while that
 sleeps or waits for a lock, or the rank ends.  A timer ends with the function that set it, so no other run hears of it.
-Left out: timers of processor time (`ITIMER_VIRTUAL`, `ITIMER_PROF`), which are remembered and never ring.
+Not covered: timers of processor time (`ITIMER_VIRTUAL`, `ITIMER_PROF`), which are remembered and never ring.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A process of its own would hand both down by itself; the host has one of each.  
 gets the rank's, and one whose output goes where the rank's does prints to a file of the rank (`output.file_of`).  The
 directory is that of the rank since it is the host's while the rank runs.
 
-Left out: standard input, which is empty for all.
+Not covered: standard input, which is empty for all.
 """
 
 from __future__ import annotations

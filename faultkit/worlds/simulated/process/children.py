@@ -1,10 +1,10 @@
 """Processes that a simulated rank starts: they are what its own process would have started.
 
-Promises.  A forked child is a process like any other: no scheduler, no simulated time, real locks and signals; it has
+Guarantees: a forked child is a process like any other: no scheduler, no simulated time, real locks and signals; it has
 the rank's environment, directory and handlers of signals, and goes nowhere when the rank's function is over in it.
 Waiting for a child or for what it sends takes real time, in which no simulated time passes.
 
-Left out: while a rank waits for a child, nobody else runs; a loop that looks after a child and sleeps sees simulated
+Not covered: while a rank waits for a child, nobody else runs; a loop that looks after a child and sleeps sees simulated
 time pass, and may so reach its end before the child does.
 """
 

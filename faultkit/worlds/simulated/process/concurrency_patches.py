@@ -5,7 +5,7 @@ original on a thread that is not simulated.  The standard library builds on few 
 `threading.Lock` and `RLock`, threads started by ``_start_new_thread``; conditions, events, queues, executors and
 futures are Python code on top of them.  The clock, signals and output have modules of their own.
 
-Left out: waits in C (sockets, `select`, subprocesses, `multiprocessing`): nothing else runs meanwhile, and no
+Not covered: waits in C (sockets, `select`, subprocesses, `multiprocessing`): nothing else runs meanwhile, and no
 simulated time passes.
 """
 

@@ -5,7 +5,7 @@ caches; with a few dozen turns in a save, a run takes a sixth longer.  The host 
 gets that processor for itself, and chooses anew, which is to say lets the kernel choose, after a run in which it had
 to wait for it.
 
-Left out: what ranks start as processes inherits the one processor.
+Not covered: what ranks start as processes inherits the one processor.
 """
 
 from __future__ import annotations

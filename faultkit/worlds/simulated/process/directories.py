@@ -4,7 +4,7 @@ The host is in one directory at a time.  A rank that goes elsewhere keeps a desc
 goes there when it goes to the rank, and not where both are in the same.  In a directory that is gone the rank is
 nowhere, as in a process of its own, and not where the rank before it was.
 
-Left out: more ranks in directories of their own than the host may have descriptors; the others go by the path.
+Not covered: more ranks in directories of their own than the host may have descriptors; the others go by the path.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`os.environ` and `os.environb` are those of the rank that asks.
 
-What a process inherits that a rank starts: see `inheritance`.  Left out: what C code reads from the environment, and
+What a process inherits that a rank starts: see `inheritance`.  Not covered: what C code reads from the environment, and
 what `os.putenv` puts there, which is the host's.
 """
 

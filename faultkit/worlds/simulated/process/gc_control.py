@@ -1,7 +1,7 @@
 """Garbage is collected when the host wants it, and each rank may think that it decides.
 
 Finalizers run at fixed places, or two runs of the same would differ; so the collector is off in the host, whatever a
-rank turns on or off.  Left out: `gc.freeze`, thresholds and callbacks, which all ranks share.
+rank turns on or off.  Not covered: `gc.freeze`, thresholds and callbacks, which all ranks share.
 """
 
 from __future__ import annotations

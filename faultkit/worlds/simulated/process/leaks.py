@@ -1,7 +1,7 @@
 """What a simulated rank leaves behind: threads, descriptors, child processes, shared memory, temporary files.
 
 As on a process (`faultkit.worlds.leaks`), what ends by itself has a moment to do so, and garbage is collected
-first.  Left out: descriptors that C code opened by itself, of which nobody can tell whose they are.
+first.  Not covered: descriptors that C code opened by itself, of which nobody can tell whose they are.
 """
 
 from __future__ import annotations

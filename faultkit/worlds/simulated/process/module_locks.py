@@ -6,7 +6,7 @@ whole host.  `divide` finds such objects in modules of the user's: in their glob
 classes, and in objects of these classes.  A lock is replaced; anything else keeps its identity, and shows each rank a
 state of its own, which starts as what the module made.
 
-Left out: objects kept in closures, default arguments and installed packages, and what else modules keep.
+Not covered: objects kept in closures, default arguments and installed packages, and what else modules keep.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """What simulated ranks print is the rank's: standard output and error, and the handlers of `logging` on them.
 
-Promises.  What Python code writes to `sys.stdout` or `sys.stderr`, whoever has taken these by name, to
+Guarantees: what Python code writes to `sys.stdout` or `sys.stderr`, whoever has taken these by name, to
 `sys.__stdout__` and `sys.__stderr__`, to their `buffer`, or by `os.write` to descriptor 1 or 2, goes to the rank that
 writes, in order; any other thread's to the host's own.  So does what processes print that a rank has started: to a
 file in memory, which is read whenever the rank prints something itself, and at the end.  Once descriptor 1 or 2 leads
 elsewhere, because somebody has put another one in its place, it is left alone.
 
-Left out: what C code prints, and files that are opened on descriptor 1 or 2.
+Not covered: what C code prints, and files that are opened on descriptor 1 or 2.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ All start from the seed of the run, as `random` and numpy do on processes.  What
 the seed and the number of the rank, so a run repeats: `os.urandom`, `secrets`, the seeds of generators that are given
 none, names of temporary files, `uuid.uuid1`.  Torch's generator is exchanged by `isolation.switch`.
 
-Left out: numpy's legacy generator as an object (``numpy.random.mtrand._rand``), and the seeds that C code asks
+Not covered: numpy's legacy generator as an object (``numpy.random.mtrand._rand``), and the seeds that C code asks
 the system for itself (``torch.Generator().seed()``).
 """
 

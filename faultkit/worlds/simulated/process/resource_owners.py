@@ -1,6 +1,6 @@
 """Notes which simulated rank opened a descriptor or started a process: all ranks share one table of each.
 
-Left out: what C code opens by itself, which is nobody's, and descriptors that one rank hands to another.
+Not covered: what C code opens by itself, which is nobody's, and descriptors that one rank hands to another.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The mask of new files' permissions, the limit of recursion, the default timeout 
 prints tensors.  All ranks share one table of these until one changes something; then it has a table of its own, which
 is put in force when the scheduler goes to the rank, and the common one is put back at the end of the run.
 
-Left out: what is set in another way than by these functions, and settings of other libraries.
+Not covered: what is set in another way than by these functions, and settings of other libraries.
 """
 
 from __future__ import annotations

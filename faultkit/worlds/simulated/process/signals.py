@@ -2,8 +2,9 @@
 
 A signal that a rank sends to its own process, thread or group of processes runs the handler that the rank has set, on
 its main thread, or ends the rank where it is deadly; other processes of the group, which a rank may have started, get
-nothing.  Left out: signals that come from outside of the process, what waits for signals (`signal.pause`, `sigwait`),
-and what ends a process in C (a segmentation fault, `os.execv`, an abort in a library), which takes all ranks along.
+nothing.  Not covered: signals that come from outside of the process, what waits for signals (`signal.pause`,
+`sigwait`), and what ends a process in C (a segmentation fault, `os.execv`, an abort in a library), which takes all
+ranks along.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Each rank has a main thread, and counts and lists the threads that are its own.
 
-Left out: native thread numbers, which are the host's.
+Not covered: native thread numbers, which are the host's.
 """
 
 from __future__ import annotations
