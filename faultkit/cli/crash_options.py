@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faultkit.cli.run_sweep import Mistake
 from faultkit.messages import seen
+from faultkit.scenario_text import CRASH, Names, is_named
 
 if TYPE_CHECKING:
     from faultkit.crash import Exploration
@@ -27,12 +28,10 @@ __all__ = [
     "require_numbers",
     "require_seconds",
     "scenario_of",
-    "scenario_text",
     "world_of",
 ]
 
 BUDGET_SECONDS_MAX = 30 * 24 * 3600.0
-ALIASES = {"dcp-save": "dcp-fresh"}
 OF_A_COMMAND = {
     "resume": "--resume",
     "results": "--result",
@@ -100,14 +99,13 @@ def _of_scenario(
     for option, spelt in OF_A_COMMAND.items():
         if options[option] not in (None, (), False):
             raise Mistake(f"{spelt} is for a command, after -- (got the scenario {name!r})")
-    text = scenario_text(name)
-    scenario = scenario_of(text)
+    scenario = scenario_of(name)
     world = world_of(options["world_size"], 2)
 
     def explore(**more: Any) -> Exploration:
         return crash.explore(scenario, models, world=world, **chosen, **more)
 
-    return CrashWork(explore, {"scenario": text})
+    return CrashWork(explore, {"scenario": CRASH.without_alias(name)})
 
 
 def _of_command(
@@ -162,14 +160,8 @@ def _resume(text: str | None) -> tuple[str, ...]:
 
 
 def _names_a_scenario(text: str) -> bool:
-    from faultkit.crash.scenario import SCENARIOS
-
-    name = text.partition(",")[0]
-    return (
-        name in SCENARIOS
-        or name in ALIASES
-        or all(part.replace(".", "_").isidentifier() for part in (name.split(":") if ":" in name else ("",)))
-    )
+    parts = text.partition(",")[0].split(":") if is_named(text) else ("",)
+    return CRASH.has(text) or all(part.replace(".", "_").isidentifier() for part in parts)
 
 
 def world_of(size: int | None, default: int) -> int:
@@ -184,21 +176,15 @@ def world_of(size: int | None, default: int) -> int:
     return size
 
 
-def scenario_text(text: str, aliases: dict[str, str] = ALIASES) -> str:
-    """The scenario's text with the name of a sweep's scenario put as the one of the same work here."""
-    name, comma, chosen = text.partition(",")
-    if ":" in name:
+def scenario_of(text: str, names: Names = CRASH) -> Any:
+    """What `text` names; a module of one's own may lie in the current directory.  Raises Mistake."""
+    from faultkit.scenarios import crashing
+
+    if is_named(text):
         sys.path.insert(0, os.getcwd())
-    return f"{aliases.get(name, name)}{comma}{chosen}"
-
-
-def scenario_of(text: str) -> Any:
-    from faultkit.exceptions import ScenarioError
-    from faultkit.repro.crash_file import scenario_of_text
-
     try:
-        return scenario_of_text(text)
-    except (ScenarioError, ValueError) as error:
+        return crashing.get(text, names)
+    except ValueError as error:
         raise Mistake(str(error)) from None
 
 

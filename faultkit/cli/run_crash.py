@@ -22,7 +22,6 @@ from faultkit.cli.crash_options import (
     require_files,
     require_numbers,
     scenario_of,
-    scenario_text,
     world_of,
 )
 from faultkit.cli.run_sweep import BROKEN, HELD, Mistake, say
@@ -57,8 +56,8 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
 def attended_damage(text: str, options: dict[str, Any]) -> int:
     """Survey the damage to a checkpoint, show the table and write it; the exit status."""
     from faultkit import damage
-    from faultkit.damage.survey import BUILT_IN
     from faultkit.messages import listed, nearest, seen
+    from faultkit.scenario_text import DAMAGE
 
     require_files(options)
     require_numbers(options)
@@ -71,8 +70,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
                 f"{nearest(pattern, damage.ACTIONS)}"
             )
         actions += [action for action in matching if action not in actions]
-    name, comma, chosen = scenario_text(text, BUILT_IN).partition(",")
-    scenario = scenario_of(f"{BUILT_IN.get(name, name)}{comma}{chosen}")
+    scenario = scenario_of(text, DAMAGE)
     timeout = {"timeout_seconds": options["timeout"]} if options["timeout"] is not None else {}
     world = world_of(options["world_size"], 2)
 

@@ -145,12 +145,13 @@ def require_types(allow: tuple[str, ...]) -> None:
 def _scenario(text: str, world_size: int) -> Any:
     """The scenario; its module may lie in the current directory.  Ranks are on their way then."""
     from faultkit.processes import client
-    from faultkit.scenarios import ScenarioError, get, options_of
+    from faultkit.scenario_text import is_named
+    from faultkit.scenarios import ScenarioError, get
     from faultkit.torch_versions import require_torch
 
     require_torch()
     try:
-        if ":" in options_of(text)[0]:
+        if is_named(text):
             sys.path.insert(0, os.getcwd())
         with _warmed_up_beside_torch():
             scenario = get(text)

@@ -252,8 +252,8 @@ def replay(
     --script writes the run as a script that any Python with torch runs, for a report to who maintains the engine.
     """
     from faultkit.report.output import refusal_of
+    from faultkit.scenario_text import is_named
     from faultkit.scenarios import scenario_for_plan
-    from faultkit.scenarios.lookup import is_named
     from faultkit.sweep.replay_input import read_recipe
     from faultkit.worlds import observers
 

@@ -5,16 +5,15 @@ Not covered: recording and judging.  Importing this imports no torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from faultkit.exceptions import ImportMistake, ScenarioError
-from faultkit.importing import imported
-from faultkit.messages import listed, nearest, seen
+from faultkit.exceptions import ScenarioError
+from faultkit.messages import seen
 from faultkit.plan.signatures import taken
+from faultkit.scenario_text import CRASH, Names, chosen_from, find, text_of, values_of
 
 __all__ = ["SCENARIOS", "Scenario", "get"]
 
@@ -65,7 +64,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         values = dict(self.options)
-        return ",".join([self.name, *(f"{name}={values[name]}" for name in self.chosen)])
+        return text_of(self.name, {name: values[name] for name in self.chosen})
 
     @property
     def fresh(self) -> bool:
@@ -81,81 +80,30 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def with_options(self, **values: Any) -> Scenario:
         """The same with other options.  Raises ScenarioError for an unknown one, and one of another type."""
         known = dict(self.options)
-        for name, value in values.items():
-            if name not in known:
-                raise ScenarioError(
-                    f"scenario {self.name!r} has no option {seen(name)}; options are {listed(known)}"
-                    f"{nearest(name, known)}"
-                )
-            kind = type(known[name])
-            if kind in KINDS and type(value) is not kind and not (kind is float and type(value) is int):
-                raise ScenarioError(
-                    f"scenario {self.name!r}: {name} must be {KINDS[kind]}, as {seen(known[name])} is "
-                    f"(got {seen(value)})"
-                )
+        values = chosen_from(self.name, known, values)
         chosen = tuple(dict.fromkeys((*self.chosen, *values)))
         return msgspec.structs.replace(self, options=tuple({**known, **values}.items()), chosen=chosen)
 
 
-KINDS: dict[type, str] = {bool: "true or false", float: "a number", int: "a whole number", str: "text"}
+SCENARIOS = CRASH.homes
 OPTION_MAX = {"threads": 256, "elements": 1_000_000}  # of the built-in scenarios
-# name -> (module of faultkit.crash, attribute)
-SCENARIOS: dict[str, tuple[str, str]] = {
-    "dcp-fresh": ("dcp", "FRESH"),
-    "dcp-overwrite": ("dcp", "OVERWRITE"),
-    "control-fresh": ("control", "FRESH"),
-    "control-overwrite": ("control", "OVERWRITE"),
-}
 
 
-def get(text: str) -> Scenario:
+def get(text: str, names: Names = CRASH) -> Scenario:
     """The scenario of a name ("dcp-overwrite", "dcp-fresh,threads=2") or of "module:attribute".
 
     An option's value is JSON (2, 0.5, true) or else plain text.  Raises ScenarioError, naming the nearest that
     there is.
     """
-    name, *settings = text.split(",")
-    scenario = _named(name)
-    values = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise ScenarioError(
-                f"scenario {seen(text)}: an option is written name=value (got {seen(setting)})"
-            )
-        if key in values:
-            raise ScenarioError(
-                f"scenario {seen(text)}: option {seen(key)} stands twice; leave out one of them"
-            )
-        try:
-            values[key] = json.loads(value)
-        except (ValueError, RecursionError):
-            values[key] = value
-    chosen = scenario.with_options(**values)
-    for key, value in dict(chosen.options).items() if name in SCENARIOS else ():
+    name, found, options = find(text, names)
+    if not isinstance(found, Scenario):
+        raise ScenarioError(
+            f"crash scenario {seen(name)} must be a faultkit.crash.Scenario (got {seen(found)})"
+        )
+    chosen = found.with_options(**values_of(options, dict(found.options)))
+    for key, value in dict(chosen.options).items() if name in names.homes else ():
         if key in OPTION_MAX and not 1 <= value <= OPTION_MAX[key]:
             raise ScenarioError(
                 f"scenario {seen(text)}: {key} must be a number from 1 to {OPTION_MAX[key]} (got {seen(value)})"
             )
     return chosen
-
-
-def _named(name: str) -> Scenario:
-    module_name, colon, attribute = name.partition(":")
-    if name in SCENARIOS:
-        module_name, attribute = SCENARIOS[name]
-        module_name = f"faultkit.crash.{module_name}"
-    elif not colon:
-        raise ScenarioError(
-            f"unknown crash scenario {seen(name)}; built-in are {listed(SCENARIOS)}, and module:attribute is one "
-            f"of yours{nearest(name, SCENARIOS)}"
-        )
-    try:
-        found = imported(f"{module_name}:{attribute}")
-    except ImportMistake as error:
-        raise ScenarioError(f"crash scenario {seen(name)} cannot be found: {error}") from error
-    if not isinstance(found, Scenario):
-        raise ScenarioError(
-            f"crash scenario {seen(name)} must be a faultkit.crash.Scenario (got {seen(found)})"
-        )
-    return found

@@ -19,14 +19,13 @@ import msgspec
 from faultkit.damage.damages import ACTIONS, WHOLE_FILE, Damage, apply, damages_of
 from faultkit.damage.outcomes import BROKEN, OUTCOMES
 from faultkit.damage.regions import KINDS
+from faultkit.scenario_text import DAMAGE
 
 if TYPE_CHECKING:
     from faultkit.crash import Judgement, Scenario
     from faultkit.worlds import World
 
 __all__ = ["Case", "Survey", "survey", "trees_of"]
-
-BUILT_IN = {"dcp-save": "dcp-overwrite", "dcp-load": "dcp-overwrite"}  # the checkpoint is the same
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -151,7 +150,7 @@ def survey(
     from faultkit.worlds import World
 
     if isinstance(scenario, str):
-        scenario = crash.get(BUILT_IN.get(scenario, scenario))
+        scenario = crash.get(scenario, DAMAGE)
     began = time.monotonic()
     if isinstance(world, World):
         size, (new, older) = world.size, trees_of(scenario, world)

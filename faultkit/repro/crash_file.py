@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from faultkit.crash.enumeration.materialise import require_inside
-from faultkit.crash.scenario import SCENARIOS
 from faultkit.crash.scripts.exploring import TEMPORARY, Job
 from faultkit.messages import printable, seen
+from faultkit.scenario_text import CRASH
 
 if TYPE_CHECKING:
     from faultkit.crash import Exploration, Scenario, State
@@ -89,9 +89,13 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         from faultkit import scripts
         from faultkit.crash.loading.engine_classes import EngineClassesOnly
         from faultkit.crash.scripts.resume import Resumption
+        from faultkit.exceptions import ScenarioError
+        from faultkit.scenarios import crashing
 
         if self.job is None:
-            scenario = scenario_of_text(self.scenario)
+            if not self.scenario:
+                raise ScenarioError("the scenario was a function without a name to find it by")
+            scenario = crashing.get(self.scenario)
             if self.would_run:
                 return scenario
             return msgspec.structs.replace(scenario, load=EngineClassesOnly(scenario.load))
@@ -109,28 +113,6 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
             temporary=TEMPORARY,
         )
         return scripts.scenario_of(job, resumption)
-
-
-def scenario_of_text(text: str) -> Scenario:
-    """The scenario that `text` names: one of `faultkit.crash`, or one of a sweep, or a function that saves.
-
-    Raises ScenarioError where there is none, which is a ValueError.
-    """
-    from faultkit import crash, scenarios
-    from faultkit.exceptions import ScenarioError
-    from faultkit.scenarios.crashing import crash_scenario
-
-    if not text:
-        raise ScenarioError("the scenario was a function without a name to find it by")
-    try:
-        return crash.get(text)
-    except ScenarioError:
-        if ":" not in text.partition(",")[0]:
-            raise
-        found = scenarios.get(text)  # which says best what is wrong with module:attribute
-        if isinstance(found.function, crash.Scenario):
-            raise
-        return crash_scenario(found)
 
 
 def keep(found: Exploration, *, scenario: str = "", job: Job | None = None) -> bytes:
@@ -173,7 +155,7 @@ def replay_command(path: str, *, scenario: str = "", job: Job | None = None) -> 
 
 def _is_named(scenario: str) -> bool:
     """Whether there is a scenario, and it is none of faultkit's own."""
-    return bool(scenario) and scenario.partition(",")[0] not in SCENARIOS
+    return bool(scenario) and not CRASH.has(scenario)
 
 
 def read(content: bytes) -> Kept:

@@ -15,12 +15,14 @@ import msgspec
 
 from faultkit.exceptions import ScenarioError
 from faultkit.plan.signatures import taken
+from faultkit.scenario_text import CRASH, Names, find, values_of
+from faultkit.scenarios.lookup import of_found
 from faultkit.scenarios.scenario import Scenario, of_function
 
 if TYPE_CHECKING:
     from faultkit import crash
 
-__all__ = ["crash_scenario", "load_whole"]
+__all__ = ["crash_scenario", "get", "load_whole"]
 
 
 class _Work(msgspec.Struct, frozen=True):
@@ -48,6 +50,20 @@ def load_whole(directory: Path, fill: float = 0.0) -> dict[str, Any]:
     from faultkit.worlds.checkpoint_loader import load_everything
 
     return load_everything(directory, fill)
+
+
+def get(text: str, names: Names = CRASH) -> crash.Scenario:
+    """The scenario that `text` names: one of `faultkit.crash`, or one of a sweep, or a function that saves.
+
+    Raises ScenarioError, where it is the text of nothing or of something else.
+    """
+    from faultkit import crash
+
+    name, found, options = find(text, names)
+    if isinstance(found, crash.Scenario):
+        return crash.get(text, names)
+    scenario = of_found(name, found)
+    return crash_scenario(scenario.with_options(**values_of(options, dict(scenario.options))))
 
 
 def crash_scenario(scenario: Scenario | Callable[..., Any]) -> crash.Scenario:

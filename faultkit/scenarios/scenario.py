@@ -8,15 +8,15 @@ stage`) and finding it by name (`faultkit.scenarios.lookup`).
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from faultkit.exceptions import ScenarioError
-from faultkit.messages import listed, nearest, seen
+from faultkit.messages import listed
 from faultkit.runs.selection import Chosen
+from faultkit.scenario_text import chosen_from, text_of
 
 __all__ = ["Scenario", "of_function"]
 
@@ -61,7 +61,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     allow_residue: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return ",".join([self.name, *(f"{name}={_option_text(value)}" for name, value in self.chosen)])
+        return text_of(self.name, dict(self.chosen))
 
     @property
     def chosen_checks(self) -> Chosen:
@@ -85,22 +85,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def with_options(self, **values: Option) -> Scenario:
         """The same work with other options.  Raises ScenarioError for an unknown one or a wrong type."""
         defaults = dict(self.options)
-        chosen = dict(self.chosen)
-        for name, value in values.items():
-            if name not in defaults:
-                rule = f"options are {listed(defaults)}" if defaults else "it has none"
-                raise ScenarioError(
-                    f"scenario {self.name!r} has no option {seen(name)}; {rule}{nearest(name, defaults)}"
-                )
-            expected = type(defaults[name])
-            if expected is float and type(value) is int:
-                value = float(value)
-            if type(value) is not expected:
-                raise ScenarioError(
-                    f"option {name!r} of scenario {self.name!r} must be of type {expected.__name__} "
-                    f"(got {seen(value)})"
-                )
-            chosen[name] = value
+        chosen = {**dict(self.chosen), **chosen_from(self.name, defaults, values)}
         kept = tuple(
             (name, chosen[name]) for name in defaults if chosen.get(name, defaults[name]) != defaults[name]
         )
@@ -140,7 +125,3 @@ def of_function(function: Callable[..., Any], name: str | None = None) -> Scenar
         preload=(module,) if module and module != "__main__" else (),
         takes_directory=takes,
     )
-
-
-def _option_text(value: Option) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from faultkit import FaultPlan, scenarios
+from faultkit import FaultPlan, crash, scenarios
 from faultkit.scenarios import BUILT_IN, Scenario, ScenarioError, of_function
 from tests.stuck import SECONDS_MAX
 
@@ -68,8 +68,8 @@ def test_a_plain_function_is_a_scenario():
         ("", ["unknown scenario ''"]),
         ("dcp-save,coordinato=1", ["no option 'coordinato'", "did you mean 'coordinator'?"]),
         ("dcp-save,coordinator", ["name=value", "'coordinator'"]),
-        ("dcp-save,coordinator=one", ["type int", "'one'"]),
-        ("dcp-save,coordinator=true", ["type int", "True"]),
+        ("dcp-save,coordinator=one", ["coordinator must be a whole number, as 0 is", "'one'"]),
+        ("dcp-save,coordinator=true", ["a whole number", "True"]),
         ("no_such_module:save", ["no module 'no_such_module'"]),
         ("json:dumpz", ["no attribute 'dumpz'", "did you mean 'dump"]),
         ("json:", ["module:attribute"]),
@@ -124,3 +124,32 @@ def test_a_plan_that_needs_a_save_and_a_load_has_none():
 def test_finding_a_scenario_imports_no_torch():
     code = "import sys, faultkit; faultkit.scenarios.get('dcp-load'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=SECONDS_MAX).returncode == 0
+
+
+def test_the_same_text_means_the_same_to_a_sweep_and_to_crashes():
+    crashing = crash.get("dcp-overwrite, threads = 2")
+    assert scenarios.get("dcp-overwrite, threads = 2").keywords["threads"] == 2
+    assert crashing.keywords_of(crashing.save)["threads"] == 2
+    for get in (scenarios.get, crash.get):
+        for text, words in (
+            ("dcp-overwrite,threads=x", "a whole number"),
+            ("dcp-overwrite,a=1,a=2", "stands twice"),
+        ):
+            with pytest.raises(ScenarioError, match=words):
+                get(text)
+
+
+def test_another_name_for_the_same_work_is_found_by_crashes_alone_where_it_is_theirs():
+    assert str(crash.get("dcp-save,threads=2")) == "dcp-fresh,threads=2"
+    assert scenarios.get("dcp-save").name == "dcp-save"
+    with pytest.raises(ScenarioError, match="unknown crash scenario 'dcp-load'"):
+        crash.get("dcp-load")
+
+
+def test_an_option_that_is_told_is_read_back():
+    given = crash.Scenario(
+        name="x", save=take_nothing, load=take_nothing, options=(("quick", False), ("of", [1]))
+    )
+    told = str(given.with_options(quick=True))
+    assert told == "x,quick=true"
+    assert scenarios.options_of(told) == ("x", {"quick": True})
