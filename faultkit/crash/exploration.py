@@ -60,22 +60,36 @@ def explore(
     judging: Any = None,
     acknowledged: Sequence[tuple[int, tuple[int, ...], int]] = (),
 ) -> Exploration:
-    """Explore the crashes of a save.
+    """Explore the crashes of a save: record it, enumerate what each model allows, load every state and judge it.
 
-    world: ranks that save (a number, or a World that the caller owns).  recording: explore this one instead of
-    recording anew (then `world` does nothing but for its number).  budget_seconds: for all models together, after
-    recording.  plan: faults of the save that is recorded; it must return on every rank all the same.
-    backend: of the recording, "python", "preload", or None: whichever it takes (`faultkit.recording.record`).
-    seed: the order in which larger losses come, and which states are audited.
-    timeout_seconds, memory_bytes: of each load.
-    on_progress(model, explored, judged) is called now and then.  on_interrupt(exploration) is called with what was
-    found until a KeyboardInterrupt, which then goes on.  judging: another judge, used as `Judge` is.
-    acknowledged: steps with the operations that each took and the one by which it was acknowledged: a load that says
-    that it resumed from an older step has lost work.
+    Args:
+        scenario: a `faultkit.crash.Scenario`, its name, or ``"module:attribute"``.
+        models: names of `MODELS`; each is explored for itself.
+        world: how many ranks save, or a `World` that the caller owns.
+        plan: faults of the save that is recorded; it must return on every rank all the same.
+        backend: of the recording, ``"python"``, ``"preload"``, or None for whichever it takes
+            (`faultkit.recording.record`).
+        recording: explore this one instead of recording anew; then `world` tells nothing but its number.
+        bound: how many losses at a time, and how many states; None for the default of `Bound`.
+        seed: the order in which larger losses come, and which states are audited.
+        budget_seconds: for all models together, after the recording.
+        workers: processes that load, side by side.
+        pruning: whether a state that answers every question of an earlier load alike is judged by that load.
+        timeout_seconds: of each load.
+        memory_bytes: of each load.
+        on_progress: called now and then with the model, how many states were explored and how many judged.
+        on_interrupt: called with what was found until a KeyboardInterrupt, which then goes on.
+        judging: another judge, used as `Judge` is.
+        acknowledged: steps, each with the operations that it took and the one by which it was acknowledged: a load
+            that says that it resumed from an older step has lost work.
 
-    Raises ScenarioError where the save, or the load of the finished save, does not go through without a crash,
-    and where a state audited loads as something else than pruning said; ValueError for a model or number out of
-    range.
+    Returns:
+        The counts of each model and every violation, with the fewest lost operations that bring it about.
+
+    Raises:
+        ScenarioError: the save, or the load of the finished save, does not go through without a crash; or a state
+            audited loads as something else than pruning said.
+        ValueError: a model is not known, or a number is out of range.
     """
     started = time.monotonic()
     scenario = get(scenario) if isinstance(scenario, str) else scenario
@@ -161,9 +175,19 @@ def _require_fitting(plan: Any, world: Any) -> None:
 def record_save(
     scenario: Scenario, world: World | int, plan: FaultPlan | str | None = None, backend: str | None = None
 ) -> Recording:
-    """Prepare what the scenario needs, then run its save on the ranks, under `plan`, and record it.
+    """Prepare what the scenario needs, then run its save on the ranks, and record it.
 
-    Raises ScenarioError where either does not return on every rank.
+    Args:
+        scenario: what saves.
+        world: how many ranks save, or a `World` that the caller owns.
+        plan: faults of the save.
+        backend: ``"python"``, ``"preload"``, or None for whichever it takes.
+
+    Returns:
+        The recording of the save alone.
+
+    Raises:
+        ScenarioError: the preparation or the save does not return on every rank.
     """
     import functools
 

@@ -136,10 +136,21 @@ def damages_of(
     samples: int = 3,
     seed: int = 0,
 ) -> tuple[Damage, ...]:
-    """The damages to try on `tree`: of each kind of region and each action at most `samples`, and each file once.
+    """The damages to try on `tree`.
 
-    Of the regions of a kind first those of different files; of each its first byte, its last, then others.
-    Raises ValueError for an action that is not known or a number of samples below 1.
+    Args:
+        tree: the files of a finished checkpoint, by their path in it.
+        older: those of an older one, from which a region may be taken.
+        actions: names of `ACTIONS`.
+        samples: at most so many of each kind of region and each action, and each file once: first regions of
+            different files, of each its first byte, its last, then others.
+        seed: what the others are drawn from.
+
+    Returns:
+        The damages, in the same order for the same arguments.
+
+    Raises:
+        ValueError: an action is not known, or `samples` is below 1.
     """
     unknown = [action for action in actions if action not in ACTIONS]
     if unknown:

@@ -136,14 +136,26 @@ def survey(
     on_progress: Callable[[int, int], None] | None = None,
     on_interrupt: Callable[[Survey], object] | None = None,
 ) -> Survey:
-    """Damage the checkpoint that `scenario` saves on `world` ranks, and judge each damaged tree.
+    """Damage the checkpoint that `scenario` saves, one thing at a time, and judge each damaged tree.
 
-    `scenario` is a `faultkit.crash.Scenario` or its name; ``dcp-save`` is the checkpoint of ``dcp-overwrite``.
-    At most `samples` damages for each kind of region and each of `actions`, drawn from `seed`.  A file is replaced
-    by an older one where the scenario has a `prepare`.  `on_progress(done, of)` is called after each.
-    `on_interrupt(survey)` is called with what was found until a KeyboardInterrupt, which then goes on.
+    Args:
+        scenario: a `faultkit.crash.Scenario` or its name; ``dcp-save`` is the checkpoint of ``dcp-overwrite``.
+        world: how many ranks save, or a `World` that the caller owns.
+        actions: names of `ACTIONS`; a file is replaced by an older one where the scenario has a `prepare`.
+        samples: at most so many damages for each kind of region and each action.
+        seed: what they are drawn from.
+        workers: processes that load, side by side.
+        timeout_seconds: of each load.
+        memory_bytes: of each load.
+        on_progress: called after each damage with how many are done, and of how many.
+        on_interrupt: called with what was found until a KeyboardInterrupt, which then goes on.
 
-    Raises ScenarioError where the checkpoint cannot be made or loaded, ValueError for an unknown action.
+    Returns:
+        Every damage with what a load made of it.
+
+    Raises:
+        ScenarioError: the checkpoint cannot be made or loaded.
+        ValueError: an action is not known.
     """
     from faultkit import crash
     from faultkit.crash.enumeration.state import State, Witness

@@ -70,18 +70,30 @@ def checkpoint_history(
     """A state machine over the life of a job that saves through `manager`.
 
     Use its ``TestCase``, whose `settings` may be assigned, or ``run_state_machine_as_test``; a history has up
-    to 20 steps (``stateful_step_count``).  `rules` are words of `HISTORY_RULES`; all by default, ``start`` comes
-    with any.  Worlds have `min_world` to `max_world` ranks.  ``fail`` and ``kill`` draw plans of up to
-    `max_faults` faults at `points` of a save, as `fault_plans` takes them, with `actions` and with `kills`;
-    ``fail_restart`` draws them at `load_points`.  By default a point fails with ValueError, of files with an
-    OSError.  `may_refuse` is a word of `Refusal`.  A plan of which nothing fires
-    breaks the history off as INERT, unless `may_not_fire`.
+    to 20 steps (``stateful_step_count``).  Each step ends within `timeout` seconds.
 
-    Each step ends within `timeout` seconds.  Worlds are made when needed, kept from example to example, and
-    closed with the test case, else with this process; given `worlds`, a mapping or a function from a number of
-    ranks to a `World`, are used instead and left open.
+    Args:
+        manager: what saves, loads, lists and prunes.
+        rules: words of `HISTORY_RULES`; all by default, ``start`` comes with any.
+        min_world: the fewest ranks of a world.
+        max_world: the most ranks of a world.
+        points: at which ``fail`` and ``kill`` break a save, as `fault_plans` takes them.
+        load_points: at which ``fail_restart`` breaks a load.
+        actions: how ``fail`` breaks; by default with ValueError, at points of files with an OSError.
+        kills: how ``kill`` breaks.
+        max_faults: of one plan.
+        may_refuse: a word of `Refusal`: when a restart may refuse to load.
+        may_not_fire: else a plan of which nothing fires breaks the history off as INERT.
+        timeout: of each step, in seconds.
+        worlds: a mapping or a function from a number of ranks to a `World`, which is left open.  By default worlds
+            are made when needed, kept from example to example, and closed with the test case, else with this process.
 
-    Raises InvalidArgument, or where a history breaks a promise AssertionError with the story of it.
+    Returns:
+        A class for Hypothesis to run.
+
+    Raises:
+        InvalidArgument: an argument is not what it should be, with what is nearest.
+        AssertionError: where a history breaks a promise, with the story of it.
     """
     if not isinstance(manager, Manager):
         raise InvalidArgument(f"manager must be a Manager of functions (got {shown(manager)})")
@@ -133,12 +145,23 @@ def replay_history(
     worlds: GivenWorlds = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> str:
-    """Run one history again, on fresh ranks, and return its story; `history` is a list of steps as it is printed.
+    """Run one history again, on fresh ranks.
 
-    The steps are those of `faultkit.history.steps`; the other arguments those of
-    `checkpoint_history`.  With `folder`, an empty or new folder, the files stay there to be looked at.
+    Args:
+        manager: what saves, loads, lists and prunes.
+        history: a list of steps (`faultkit.history.steps`), as it is printed.
+        may_refuse: as for `checkpoint_history`.
+        may_not_fire: as for `checkpoint_history`.
+        timeout: of each step, in seconds.
+        worlds: as for `checkpoint_history`.
+        folder: an empty or new folder in which the files stay, to be looked at.
 
-    Raises AssertionError with the story where a promise is broken, ValueError for a history that cannot be run.
+    Returns:
+        The story of the history.
+
+    Raises:
+        AssertionError: a promise is broken, with the story.
+        ValueError: the history cannot be run.
     """
     if not isinstance(manager, Manager):
         raise InvalidArgument(f"manager must be a Manager of functions (got {shown(manager)})")

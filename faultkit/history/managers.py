@@ -25,15 +25,18 @@ __all__ = ["Manager", "dcp_manager", "renaming_manager"]
 class Manager(msgspec.Struct, frozen=True, kw_only=True):
     """A checkpoint manager as up to four functions.  Every rank calls them, all with the same arguments.
 
-    ``save(state, step, folder)``: writes the checkpoint of `step`; it is acknowledged once this has returned
-    on every rank.  ``load_latest(state, folder)``: loads the newest checkpoint into `state`, in place or by
-    replacing its leaves, and returns its step; returns None where there is none.  ``list(folder)``: the steps
-    there are, of which `load_latest` loads the newest; None where nobody can ask the manager for them.
-    ``prune(folder, keep)``: removes old checkpoints and keeps the `keep` newest, 1 or more; None where the manager has
-    no such thing.
-
     `state` is a dict of tensors, DTensors, an int and dicts of these; `folder` a `pathlib.Path` that exists.
-    `name` stands in reports.
+
+    Args:
+        save: ``save(state, step, folder)`` writes the checkpoint of `step`; it is acknowledged once this has returned
+            on every rank.
+        load_latest: ``load_latest(state, folder)`` loads the newest checkpoint into `state`, in place or by replacing
+            its leaves, and returns its step; None where there is none.
+        list: ``list(folder)`` gives the steps there are, of which `load_latest` loads the newest; None where nobody
+            can ask the manager for them.
+        prune: ``prune(folder, keep)`` removes old checkpoints and keeps the `keep` newest, 1 or more; None where the
+            manager has no such thing.
+        name: stands in reports.
     """
 
     save: Callable[[dict[str, Any], int, Path], Any]

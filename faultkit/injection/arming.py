@@ -32,11 +32,19 @@ def arm(
 ) -> Iterator[Session]:
     """Make this process follow `plan` as `rank` of `world_size` ranks until the block is left.
 
-    `record(kind, data)` gets every event the moment it happens (see `faultkit.runs.outcomes.Event`); None
-    drops them.  `memory`, where the process is a rank, is where native code writes what fires in it
-    (`faultkit.injection.native`).  `place` is the directory of the checkpoint: faults on real files that name no path
-    strike beneath it alone.  Raises `PlanError` where the plan names a rank beyond the world, ValueError where an
-    exception of the plan cannot be imported or built, and RuntimeError where the process is armed already.
+    Args:
+        plan: a `FaultPlan` or its text; None for the empty one.
+        rank: whose faults it meets.
+        world_size: ranks of the world.
+        record: called with the kind and the data of every event the moment it happens (see
+            `faultkit.runs.outcomes.Event`); None drops them.
+        memory: where the process is a rank, what native code writes to (`faultkit.injection.native`).
+        place: the directory of the checkpoint: faults on real files that name no path strike beneath it alone.
+
+    Raises:
+        PlanError: the plan names a rank beyond the world.
+        ValueError: an exception of the plan cannot be imported or built.
+        RuntimeError: the process is armed already.
     """
     if plan is None or isinstance(plan, str):
         plan = FaultPlan.parse(plan or "")

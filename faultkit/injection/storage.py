@@ -291,8 +291,13 @@ _NOTHING: dict[str, Any] = {
 class FaultyStorageWriter(Faulty, StorageWriter, interface=StorageWriter, layer="writer"):
     """A ``StorageWriter`` whose methods fail as `plan` says.
 
-    `plan` is a `FaultPlan` or its text; `inner` a storage writer, None to store nothing.  Raises PlanError
-    for a text that is no plan, ValueError where an exception of the plan cannot be built.
+    Args:
+        plan: a `FaultPlan` or its text.
+        inner: a storage writer; None to store nothing.
+
+    Raises:
+        PlanError: the text is no plan.
+        ValueError: an exception of the plan cannot be built.
     """
 
     def __init__(self, plan: FaultPlan | str, inner: StorageWriter | None = None) -> None:
@@ -302,8 +307,15 @@ class FaultyStorageWriter(Faulty, StorageWriter, interface=StorageWriter, layer=
 class FaultyStorageReader(Faulty, StorageReader, interface=StorageReader, layer="reader"):
     """A ``StorageReader`` whose methods fail as `plan` says.
 
-    `plan` and `inner` as for `FaultyStorageWriter`.  Without `inner`, `metadata` is what ``read_metadata``
-    returns: a ``Metadata``, or a state dict to derive it from, by default the one that is being loaded.
+    Args:
+        plan: a `FaultPlan` or its text.
+        inner: a storage reader; None to read nothing.
+        metadata: without `inner`, what ``read_metadata`` returns: a ``Metadata``, or a state dict to derive it from,
+            by default the one that is being loaded.
+
+    Raises:
+        PlanError: the text is no plan.
+        ValueError: an exception of the plan cannot be built.
     """
 
     def __init__(

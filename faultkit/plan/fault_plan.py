@@ -39,10 +39,21 @@ FAULT_LENGTH_SHOWN_MAX = 120
 class Fault(msgspec.Struct, frozen=True):
     """One fault: at `point` and `moment`, on `ranks`, at `calls`, `action` happens.
 
-    `action` may be given as text.  `ranks` may be text of the grammar, one rank, or ranks in any order;
-    `calls` text or one number.  Both are kept as canonical text.  At a point of layer ``fs``, `path` is a glob of
-    files and `thread` the role ``main`` or ``helper``, ``*`` each for any, and `calls` are counted among those.
-    Raises PlanError for anything that the grammar does not allow, TypeError for a value of a wrong type.
+    All are kept as canonical text.
+
+    Args:
+        point: a name of the catalogue, such as ``"writer.write_data"``.
+        action: an `Action` or its text.
+        moment: ``"before"``, ``"after"`` or ``"future"``.
+        ranks: text of the grammar, one rank, or ranks in any order.
+        calls: text of the grammar or one number, counted from 1 for each rank; at a point of layer ``fs`` among the
+            files and threads that it names.
+        path: at a point of layer ``fs``, a glob of files; ``*`` for any.
+        thread: at a point of layer ``fs``, the role ``main`` or ``helper``; ``*`` for any.
+
+    Raises:
+        PlanError: for anything that the grammar does not allow.
+        TypeError: a value is of a wrong type.
     """
 
     point: str

@@ -69,14 +69,26 @@ def record_command(
 ) -> CommandRecorded:
     """Run `argv` and record what it and its processes do to files under `root`.
 
-    `environment` is added to that of the caller, `directory` is where the command runs.  `backend` is "preload",
-    "python" or None: "preload" where a C compiler is there, else "python".  After `timeout` seconds the command is
-    ended, with all it started, and what was recorded until then comes back.  `temporary` names a directory
-    under `root` that is made to be the command's TMPDIR; of what is done there the recording has what was moved from or
-    to the rest of `root`.
+    Args:
+        argv: the words of the command.
+        root: a directory; it is made where it is missing.
+        backend: ``"preload"``, ``"python"``, or None: preload where a C compiler is there, else python.
+        block_size: in bytes, forces the buffer of every file that is opened under `root`.
+        environment: added to that of the caller.
+        directory: where the command runs.
+        timeout: in seconds, after which the command is ended with all it started; what was recorded until then comes
+            back.
+        verify: whether the operations are held to the disk at the end.
+        temporary: a directory under `root` that is made to be the command's TMPDIR; of what is done there the
+            recording has what was moved from or to the rest of `root`.
 
-    Raises RecordingError where the command cannot be started, where nothing was recorded under `root`, and where
-    the operations do not explain the files that are there; ValueError for arguments out of range.
+    Returns:
+        The status and output of the command, and the recording.
+
+    Raises:
+        RecordingError: the command cannot be started, nothing was recorded under `root`, or the operations do not
+            explain the files that are there.
+        ValueError: an argument is out of range.
     """
     arguments = [os.fspath(part) for part in argv]
     if not arguments:

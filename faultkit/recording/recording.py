@@ -73,15 +73,28 @@ def record(
 ) -> Recorded:
     """Run ``fn(*args, **kwargs)`` on every rank of `world` and record what it does to files under `root`.
 
-    `root` is made where it is missing.  `block_size` in bytes forces the buffer of every file that is opened under
-    it; by default it is what `open` chooses.  `backend` is "python", "preload", or None: "python", and where a writer
-    that Python does not see was at work and a C compiler is there, the files are put back as they were and `fn` is
-    run once more under "preload".  `plan` and `timeout` are those of `World.run`; faults of layer
-    ``fs`` act above the recorder, so the recording has what the files really got.  With `verify` the operations
-    are held to the disk at the end.
+    Args:
+        world: the ranks that run it.
+        fn: the function, as `World.run` takes it.
+        *args: its arguments.
+        root: a directory; it is made where it is missing.
+        backend: ``"python"``, ``"preload"``, or None: python, and where a writer that Python does not see was at work
+            and a C compiler is there, the files are put back as they were and `fn` is run once more under preload.
+        block_size: in bytes, forces the buffer of every file that is opened under `root`; None for what `open`
+            chooses.
+        plan: that of `World.run`; faults of layer ``fs`` act above the recorder, so the recording has what the files
+            really got.
+        timeout: that of `World.run`, in seconds.
+        verify: whether the operations are held to the disk at the end.
+        **kwargs: further arguments of `fn`.
 
-    Raises RecordingError where no file operation was recorded under `root`, or where the operations do not
-    explain the files that are there; ValueError for an unknown backend; and what `World.run` raises.
+    Returns:
+        The run, and the recording of it.
+
+    Raises:
+        RecordingError: no file operation was recorded under `root`, or the operations do not explain the files that
+            are there.
+        ValueError: the backend is not known; and what `World.run` raises.
     """
     if backend is not None and backend not in BACKENDS:
         raise ValueError(f"record: backend must be one of {', '.join(BACKENDS)} (got {backend!r})")

@@ -60,10 +60,24 @@ def measure(
     budget_seconds: float | None = None,
     on_point: Callable[[Point], None] | None = None,
 ) -> Growth:
-    """Measure `scenario` under `plan` on a simulated world of each of `sizes`; predictions are for `at` ranks.
+    """Measure `scenario` under `plan` on a simulated world of each size.
 
-    `on_point` is called after each size.  Raises ScenarioError for a scenario that is not known, PlanError for a
-    plan that does not fit the smallest world or ends a rank, ValueError for a size out of range, HarnessError.
+    Args:
+        scenario: a `faultkit.scenarios.Scenario` or its name.
+        plan: what fails in it.
+        sizes: of the worlds.
+        at: for how many ranks is predicted.
+        budget_seconds: after which no further size is begun; None for no limit.
+        on_point: called after each size.
+
+    Returns:
+        What each collective cost at each size, and the lines through them.
+
+    Raises:
+        ScenarioError: the scenario is not known.
+        PlanError: the plan does not fit the smallest world, or ends a rank.
+        ValueError: a size is out of range.
+        HarnessError: ranks cannot be started.
     """
     from faultkit.sweep import torch_version
 

@@ -19,10 +19,21 @@ __all__ = ["confirm", "disagreement"]
 
 
 def confirm(world: World, run: Run, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Run:
-    """Return `run`, the run of ``fn(*args, **kwargs)`` in `world`, if every check holds.
+    """See a failure twice before it counts.
 
-    Else run the same plan once more on fresh ranks, and raise AssertionError: with the story of the second
-    run where it has the same verdict, with both stories where it has another one.
+    Args:
+        world: where `run` was made.
+        run: the run of ``fn(*args, **kwargs)`` in it.
+        fn: what was run.
+        *args: its arguments.
+        **kwargs: further arguments.
+
+    Returns:
+        `run`, if every check holds.
+
+    Raises:
+        AssertionError: after the same plan was run once more on fresh ranks: with the story of the second run where it
+            has the same verdict, with both stories where it has another one.
     """
     if not run.violations:
         return run

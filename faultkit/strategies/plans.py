@@ -72,7 +72,23 @@ def faults(
     paths: str | Iterable[str] = ANY,
     threads: str | Iterable[str] = ANY,
 ) -> st.SearchStrategy[Fault]:
-    """Draws faults of a world of `world_size`; the arguments are those of `fault_plans`."""
+    """Draws faults of a world of `world_size` ranks.
+
+    Args:
+        world_size: ranks of the world.
+        op: as for `fault_plans`, like all that follow.
+        points: where.
+        moments: when.
+        actions: what happens.
+        max_ranks: of one fault.
+        max_call: the last call at which a fault may happen; None for every call.
+        coordinator: the coordinator's rank, or None.
+        paths: globs of files.
+        threads: roles of threads.
+
+    Raises:
+        InvalidArgument: an argument is no such value.
+    """
     files = Files(paths, threads)
     return _Drawn(world_size, op, points, moments, actions, max_ranks, max_call, coordinator, files).faults()
 
@@ -95,20 +111,27 @@ def fault_plans(
 ) -> st.SearchStrategy[FaultPlan]:
     """Draws plans for a world of `world_size` ranks.
 
-    `op`, ``"save"`` or ``"load"``, says in which order the engine comes by the points, and what the default
-    of `points` is: the storage points whose failure it promises to report to every rank.  `points` may hold
-    ``"layer.name"``, bare names of storage points, patterns (``"planner.*"``), each with a ``":moment"``;
-    where they name none, all their `moments` are drawn, or those given.  A fault at a point of layer ``fs`` means
-    one of `paths`, globs, and one of `threads` (``"main"``, ``"helper"``, ``"*"`` for any), simplest first, unless
-    the point says so itself: ``'fs.write("*.distcp", helper)'``.
+    Args:
+        world_size: ranks of the world.
+        op: ``"save"`` or ``"load"``: in which order the engine comes by the points, and what the default of `points`
+            is, the storage points whose failure it promises to report to every rank.
+        points: ``"layer.name"``, bare names of storage points, or patterns (``"planner.*"``), each with a
+            ``":moment"`` or without.
+        moments: to draw at points that name none; all of the point by default.
+        actions: a strategy such as `exceptions()`, or actions and texts of the grammar, simplest first; by default
+            errors of the families plain and errno, and at points of layer ``fs`` errors of the system, then what else
+            can happen to a file there (`faultkit.strategies.files`).
+        min_faults: the fewest faults of a plan.
+        max_faults: the most faults of a plan.
+        max_ranks: a fault names at most so many ranks.
+        max_call: a fault happens at one call of the point, from 1 to this; None for every call.
+        coordinator: the coordinator's rank; None draws points that only it calls on any rank.
+        paths: globs of files, simplest first, for points of layer ``fs`` that do not say it themselves, as
+            ``'fs.write("*.distcp", helper)'`` does.
+        threads: ``"main"``, ``"helper"``, ``"*"`` for any, simplest first, for the same points.
 
-    `actions` is a strategy such as `exceptions()`, or actions and texts of the grammar, simplest first; by
-    default errors of the families plain and errno, and at points of layer ``fs`` errors of the system, then
-    what else can happen to a file there (`faultkit.strategies.files`).  A fault names at most `max_ranks`
-    ranks.  With `max_call` it happens at one call of the point, from 1 to that number, else at every call.
-    `coordinator` is the coordinator's rank; None draws points that only it calls on any rank.
-
-    Raises InvalidArgument for anything that is no such value.
+    Raises:
+        InvalidArgument: an argument is no such value.
     """
     files = Files(paths, threads)
     drawn = _Drawn(world_size, op, points, moments, actions, max_ranks, max_call, coordinator, files)
@@ -127,12 +150,23 @@ def rank_failures(
     max_ranks: int | None = None,
     coordinator: int | None = 0,
 ) -> st.SearchStrategy[FaultPlan]:
-    """Draws which ranks fail at which points, the plans of ``FaultPlan.failing``: ValueError, and at points of layer
-    ``fs`` an OSError, nothing else.
+    """Draws which ranks fail at which points, the plans of ``FaultPlan.failing``.
 
-    `op` and `points` as for `fault_plans`; a point is failed before the call, or in its future.  At most
-    `max_points` points fail, each on at most `max_ranks` ranks.  `exceptions` may be other raise actions, or
-    a strategy of them.
+    A point is failed before the call, or in its future, with ValueError, at points of layer ``fs`` with an OSError.
+
+    Args:
+        world_size: ranks of the world.
+        op: ``"save"`` or ``"load"``: in which order the engine comes by the points, and what the default of `points`
+            is, the storage points whose failure it promises to report to every rank.
+        points: ``"layer.name"``, bare names of storage points, or patterns (``"planner.*"``), each with a
+            ``":moment"`` or without.
+        exceptions: other raise actions, or a strategy of them.
+        max_points: at most so many points fail.
+        max_ranks: each on at most so many ranks.
+        coordinator: the coordinator's rank, or None.
+
+    Raises:
+        InvalidArgument: an argument is no such value.
     """
     with about("exceptions", of="actions"):
         drawn = _Drawn(world_size, op, points, ("before", "future"), exceptions, max_ranks, None, coordinator)

@@ -68,11 +68,20 @@ def state_dicts(
     dtypes: str | Iterable[str] | None = None,
     families: str | Iterable[str] | None = None,
 ) -> st.SearchStrategy[StateRecipe]:
-    """Draws recipes of state dicts with `min_size` to `max_size` entries, for worlds of up to `world_size`.
+    """Draws recipes of state dicts, for worlds of up to `world_size` ranks.
 
-    `dtypes` are names of `DTYPES`, `families` of leaves; all by default.  Sharded tensors have up to two rows
-    more than `world_size`, so that some ranks get more than others, and of a DTensor some none.
-    Raises InvalidArgument.
+    Sharded tensors have up to two rows more than `world_size`, so that some ranks get more than others, and of a
+    DTensor some none.
+
+    Args:
+        world_size: ranks of the world.
+        min_size: the fewest entries.
+        max_size: the most entries.
+        dtypes: names of `DTYPES`; all by default.
+        families: names of families of leaves; all by default.
+
+    Raises:
+        InvalidArgument: an argument is no such value.
     """
     size = checked_size("world_size", world_size)
     low, high = checked_range("min_size", min_size, "max_size", max_size, 0, ENTRIES_MAX)
@@ -87,7 +96,14 @@ def save_load_pairs(
 ) -> st.SearchStrategy[SaveLoadPair]:
     """Draws a state with the size of the world that saves it and of the one that loads it.
 
-    `max_size` and `dtypes` as for `state_dicts`.  Raises InvalidArgument.
+    Args:
+        min_world: the fewest ranks of each.
+        max_world: the most ranks of each.
+        max_size: as for `state_dicts`.
+        dtypes: as for `state_dicts`.
+
+    Raises:
+        InvalidArgument: an argument is no such value.
     """
     low, high = checked_range("min_world", min_world, "max_world", max_world, 1, WORLD_SIZE_MAX)
     entries = checked_size("max_size", max_size, 1, ENTRIES_MAX)

@@ -105,24 +105,42 @@ def sweep(
 ) -> Journal:
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
 
-    `points`, `moments` and `actions` are globs, see `faultkit.sweep.selection`; without `points`, those that the
-    scenario names, and without `actions` ValueError, at points of layer ``fs`` an OSError.  What cannot happen to
-    simulated ranks is left out for these, and told; where an action on a file
-    turns out to have nothing to change, it is counted and left out.  Where `plans` is given, these plans are run
-    instead; without `probes`, also where the scenario does not hold with nothing broken.  On a world of more than 64
-    ranks a place is broken on four of them, see `representatives`, or with `every_rank` on each.  `jobs` worlds run
-    side by side.
-    `launcher` says who keeps the job (see `World`), the scenario where it is None, else ``"torchrun"``.
-    `checks`, `no_check` and `allow_residue` say which promises count, beside what the scenario says, see `World.run`.
-    `seed` is that of every run; `orders` gives one to each of `plans` instead.  With `schedules` simulated ranks run
-    each plan several times, each time in another order, and the worst run is the result.
-    With kind ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on processes, see
-    `faultkit.sweep.auto_kind`.  `timeout` in seconds bounds each run.  `on_progress` is called once before the
-    first plan and after each; what it was called with can still give the journal after an exception, Ctrl-C
-    included.
+    Args:
+        scenario: a `faultkit.scenarios.Scenario`, its name, or ``"module:attribute"``.
+        world: ranks.  Of more than 64 a place is broken on four, see `representatives`.
+        kind: of the world.  With ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on
+            processes, see `faultkit.sweep.auto_kind`.
+        timeout: of each run, in seconds.
+        points: globs, see `faultkit.sweep.selection`; () for those that the scenario names.
+        moments: globs.
+        actions: globs, or actions; () for ValueError, at points of layer ``fs`` an OSError.  What cannot happen to
+            simulated ranks is left out for these, and told; an action that finds nothing to change in a file is
+            counted and left out.
+        plans: these are run instead.
+        jobs: worlds side by side.
+        may_not_fire: whether a plan of which nothing fires is no violation.
+        stories: whether each result keeps the story of its run.
+        probes: whether the scenario must hold with nothing broken before anything is.
+        every_rank: break a place on each rank, however many there are.
+        seed: of every run.
+        orders: a seed or schedule for each of `plans`.
+        schedules: simulated ranks run each plan several times, each time in another order; the worst run is the
+            result.
+        launcher: who keeps the job (see `World`); None for the scenario's, else ``"torchrun"``.
+        checks: the promises that count, beside what the scenario says, see `World.run`.
+        no_check: names of others that do not.
+        allow_residue: globs over what may stay.
+        on_progress: called once before the first plan and after each; what it was called with can still give the
+            journal after an exception, Ctrl-C included.
 
-    Raises ScenarioError for a scenario that is not known or whose work fails without a fault, PlanError for a
-    glob or a plan that does not fit, ValueError for a number out of range, HarnessError.
+    Returns:
+        A result for each plan, and what was left out.
+
+    Raises:
+        ScenarioError: the scenario is not known, or its work fails without a fault.
+        PlanError: a glob or a plan does not fit.
+        ValueError: a number is out of range.
+        HarnessError: ranks cannot be started, or faultkit itself failed on one.
     """
     scenario = get(scenario) if isinstance(scenario, str) else scenario
     chosen = scenario.chosen_checks.beside(Chosen.of(checks, no_check, allow_residue))

@@ -17,22 +17,23 @@ __all__ = ["Bound"]
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
     """What one exploration covers.
 
-    lost: at most so many operations that had not reached the disk are lost at a time, of those issued before
-        the cut; None means every subset of them.
-    kept: besides, everything that had not reached the disk is lost except at most so many operations: what a
-        disk that reorders leaves.
-    pieces: the un-synced data of one file is lost in at most so many pieces, cut at block boundaries: the first
-        block, the last, and equal parts between.  Writes are cut in the same pieces where a process is killed.
-        Besides, the last writes of a row are lost, whole, at so many places.
-    cuts: more consistent cuts than this are not explored one by one but pairwise: every pair of threads at
-        every pair of places, with all other threads as early, and as late, as the order allows.
-        In `ordered` at most so many pairs of cuts are explored besides, of which the journal has come to the earlier
-        and data over bytes that were there to the later; where there are more, some spread over all of them.
-    subsets: with ``lost=None``, a cut with more subsets than this falls back to two lost and one kept.
-    states: enumerated states of one model; where the estimate lies above, fewer operations are lost at a time.
-    places: a row of writes of one thread to one file is cut at most at so many places where a process is killed.
-    content_bytes: of all contents of files that are kept to tell trees apart and to load them; past that the
-        exploration ends, and is told as incomplete.
+    Args:
+        lost: at most so many operations that had not reached the disk are lost at a time, of those issued before
+            the cut; None means every subset of them.
+        kept: besides, everything that had not reached the disk is lost except at most so many operations: what a
+            disk that reorders leaves.
+        pieces: the un-synced data of one file is lost in at most so many pieces, cut at block boundaries: the first
+            block, the last, and equal parts between.  Writes are cut in the same pieces where a process is killed.
+            Besides, the last writes of a row are lost, whole, at so many places.
+        cuts: more consistent cuts than this are not explored one by one but pairwise: every pair of threads at
+            every pair of places, with all other threads as early, and as late, as the order allows.
+            In `ordered` at most so many pairs of cuts are explored besides, of which the journal has come to the
+            earlier and data over bytes that were there to the later; where there are more, some spread over all.
+        subsets: with ``lost=None``, a cut with more subsets than this falls back to two lost and one kept.
+        states: enumerated states of one model; where the estimate lies above, fewer operations are lost at a time.
+        places: a row of writes of one thread to one file is cut at most at so many places where a process is killed.
+        content_bytes: of all contents of files that are kept to tell trees apart and to load them; past that the
+            exploration ends, and is told as incomplete.
     """
 
     lost: int | None = 2

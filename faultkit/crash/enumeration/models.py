@@ -258,8 +258,18 @@ def states(
 ) -> Iterator[State]:
     """The distinct states of a model, fewest losses first; a tree comes again where its phase is stricter.
 
-    Ends when all within the bound are through, or the time is over (`Enumeration` tells which).  Raises
-    ValueError for an unknown model.
+    Args:
+        recording: what `record_save` or `faultkit.recording.record` gave.
+        model: one of `MODELS`.
+        bound: how many losses at a time, and how many states; None for the default of `Bound`.
+        seed: the order in which larger losses come.
+        budget_seconds: after which it ends; None for no limit.
+
+    Returns:
+        An iterator, which ends when all within the bound are through, or the time is over (`Enumeration` tells which).
+
+    Raises:
+        ValueError: the model is not known.
     """
     return iter(Enumeration(Space(recording, bound), model, seed=seed, budget_seconds=budget_seconds))
 

@@ -40,8 +40,20 @@ class Judge:
             judge.judge(state)                      # Judgement
             for state, judgement in judge.judge_many(states): ...     # in any order, on all workers
 
-    loaded: how many loads have run.  wrote: how many of them wrote to the files they were given.
-    Raises ValueError for numbers out of range; HarnessError where no process can be started.
+    Args:
+        scenario: whose `load` is called.
+        workers: processes that load, side by side.
+        pruning: whether a state that answers every question of an earlier load alike is judged by that load.
+        timeout_seconds: of each load.
+        memory_bytes: of each load.
+
+    Attributes:
+        loaded: how many loads have run.
+        wrote: how many of them wrote to the files they were given.
+
+    Raises:
+        ValueError: a number is out of range.
+        HarnessError: no process can be started.
     """
 
     def __init__(

@@ -52,15 +52,22 @@ while os.path.lexists(sys.argv[1]):
 class Job(msgspec.Struct, frozen=True):
     """A command and how to tell what came of it.
 
-    `train` is run once; `resume` from every state, () for the same command.  Both hold ``{out}`` where they take
-    their directory; ``python`` is the interpreter that this process has.  `ranks` processes run it at once, with
-    the environment of torchrun.  `results` are files in ``{out}`` whose content must be the same in the end.
-    `values` is a pattern: what its groups find in the output of each rank must be the same; on some rank it must find
-    something.  With `step`, a pattern whose group is the step that was resumed from, and `checkpoints`, a glob whose
-    names end with their step, the newest complete checkpoint must be used, by every rank that says so.  `in_process`
-    runs Python commands in forks of a process that has torch imported; else each is a program of its own.
+    Args:
+        train: the words of the command that is run once; it holds ``{out}`` where it takes its directory, and
+            ``python`` is the interpreter that this process has.
+        resume: the command that is run from every state; () for the same.
+        ranks: how many processes run it at once, with the environment of torchrun.
+        results: files in ``{out}`` whose content must be the same in the end.
+        values: a pattern: what its groups find in the output of each rank must be the same; on some rank it must
+            find something.
+        step: a pattern whose group is the step that was resumed from.
+        checkpoints: a glob whose names end with their step: the newest complete one must be used, by every rank that
+            says so by `step`.
+        in_process: whether Python commands run in forks of a process that has torch imported; else each is a program
+            of its own.
 
-    Raises ValueError for a job that cannot be.
+    Raises:
+        ValueError: the job cannot be.
     """
 
     train: tuple[str, ...]
@@ -247,10 +254,26 @@ def explore(
 ) -> Exploration:
     """Record `job` and explore its crashes, see `faultkit.crash.explore`.
 
-    `timeout_seconds` bounds each resumption, and ten times that the recorded run.  Without `pruning` each distinct
-    state is resumed; with it, those of a single rank that imports nothing but the standard library are spared where
-    an earlier resumption met the same.  Raises ScenarioError where the job does not go through without a crash,
-    RecordingError where it wrote nothing.
+    Args:
+        job: the command, and how to tell what came of it.
+        models: names of `MODELS`.
+        bound: how many losses at a time, and how many states.
+        seed: the order in which larger losses come, and which states are audited.
+        budget_seconds: for all models together, after the recording.
+        workers: resumptions side by side.
+        pruning: without it each distinct state is resumed; with it, those of a single rank that imports nothing but
+            the standard library are spared where an earlier resumption met the same.
+        timeout_seconds: of each resumption, and ten times that for the recorded run.
+        memory_bytes: of each resumption.
+        on_progress: called now and then with the model, how many states were explored and how many judged.
+        on_interrupt: called with what was found until a KeyboardInterrupt, which then goes on.
+
+    Returns:
+        The counts of each model and every violation.
+
+    Raises:
+        ScenarioError: the job does not go through without a crash.
+        RecordingError: it wrote nothing.
     """
     from faultkit import crash
     from faultkit.crash.options import require

@@ -40,9 +40,22 @@ def compare(
     before: Callable[[], Any] | None = None,
     **kwargs: Any,
 ) -> Comparison:
-    """Run the same twice on simulated ranks, each time after `before`, which puts back what the function finds.
+    """Run the same twice on simulated ranks, and find the first difference.
 
-    Raises ValueError for a world of another kind, and what `World.run` raises.
+    Args:
+        world: of kind ``"simulated"``.
+        fn: the function, as `World.run` takes it.
+        *args: its arguments.
+        plan: what breaks.
+        seed: in the place of the world's.
+        before: called before each run; it puts back what the function finds.
+        **kwargs: further arguments of `fn`.
+
+    Returns:
+        Both runs, and where they differ.
+
+    Raises:
+        ValueError: the world is of another kind; and what `World.run` raises.
     """
     if world.kind != "simulated":
         raise ValueError(f"compare: the world must be of kind 'simulated' (got {world!r})")

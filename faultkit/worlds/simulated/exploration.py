@@ -65,10 +65,23 @@ def explore(
     until: Callable[[Run], bool] | None = None,
     **kwargs: Any,
 ) -> Exploration:
-    """Run every schedule of ``fn`` on simulated ranks, at most `bound` runs, each after `before`.
+    """Run every schedule of `fn` on simulated ranks.
 
-    `until` ends the search at the first run for which it is true.  Raises ValueError for a world of another kind
-    or a bound below 1, and what `World.run` raises.
+    Args:
+        world: of kind ``"simulated"``.
+        fn: the function, as `World.run` takes it.
+        *args: its arguments.
+        plan: what breaks.
+        bound: at most so many runs.
+        before: called before each run; it puts back what the function finds.
+        until: ends the search at the first run for which it is true.
+        **kwargs: further arguments of `fn`.
+
+    Returns:
+        How many schedules there were, and the runs by verdict.
+
+    Raises:
+        ValueError: the world is of another kind, or the bound is below 1; and what `World.run` raises.
     """
     if world.kind != "simulated":
         raise ValueError(f"explore: the world must be of kind 'simulated' (got {world!r})")
