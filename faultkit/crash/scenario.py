@@ -21,25 +21,29 @@ __all__ = ["SCENARIOS", "Scenario", "get"]
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """A save whose crashes are explored.
 
-    save: called on every rank with `directory`, a `pathlib.Path` that need not exist (its parent does); saves
-        the NEW values.  This is what is recorded.
-    load: called with (`directory`, `fill`) in a fresh process without a process group, and returns the values
-        as nested dicts, lists and tuples of tensors, arrays, numbers and strings, or None where there is no
-        checkpoint.  It fills what it loads into with `fill` first, as often as it has elements, so that what
-        the load left out is seen.  A load that takes one argument is called with `directory` alone.
-    prepare: like `save`, of the OLD values; None means a fresh directory.
-    new, old: functions that return the values expected; None: what `load` gives of the finished save (of the
-        prepared directory).  With `new`, a finished save that loads as something else is a finding; without, it
-        cannot be known.
-    absent: tells whether an exception of `load` is a clean "no checkpoint here"; None: the documented rule
-        (`faultkit.crash.loading.missing_checkpoint`).
-    refuse: says of the values of a finished save why nothing follows from them, None where something does.
-    options: pairs of name and value that the functions get as keywords, each of them those that it takes; `chosen`
-        are the names of those that were set by `with_options`, and are told in reports.
-    load_ranks: with more than 1, `load` runs on that many ranks with a process group; then nothing is pruned.
-    prunable: False where `load` reads in other processes, or otherwise than through files that this process opens.
-    directory: name of the directory under the recorded root.
-    preload: modules that ranks need.
+    Args:
+        name: as it is told in reports.
+        save: called on every rank with `directory`, a `pathlib.Path` that need not exist (its parent does); saves
+            the NEW values.  This is what is recorded.
+        load: called with (`directory`, `fill`) in a fresh process without a process group, and returns the values
+            as nested dicts, lists and tuples of tensors, arrays, numbers and strings, or None where there is no
+            checkpoint.  It fills what it loads into with `fill` first, as often as it has elements, so that what
+            the load left out is seen.  A load that takes one argument is called with `directory` alone.
+        prepare: like `save`, of the OLD values; None means a fresh directory.
+        new: a function that returns the values expected of the finished save: one that loads as something else is a
+            finding.  None: what `load` gives of it, and whether that is right cannot be known.
+        old: a function that returns the values of the prepared directory; None: what `load` gives of it.
+        absent: tells whether an exception of `load` is a clean "no checkpoint here"; None: the documented rule
+            (`faultkit.crash.loading.missing_checkpoint`).
+        refuse: says of the values of a finished save why nothing follows from them, None where something does.
+        summary: one line for lists.
+        options: pairs of name and value that the functions get as keywords, each of them those that it takes.
+        chosen: the names of those that were set by `with_options`; they are told in reports.
+        load_ranks: with more than 1, `load` runs on that many ranks with a process group; then nothing is pruned.
+        prunable: False where `load` reads in other processes, or otherwise than through files that this process
+            opens.
+        directory: its name under the recorded root.
+        preload: modules that ranks need.
     """
 
     name: str

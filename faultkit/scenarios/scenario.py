@@ -28,19 +28,28 @@ POINTS_OF_A_FUNCTION = ("writer.*", "reader.*")
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of real work under test.
 
-    `function` is called on every rank, with the keyword ``directory`` (a `pathlib.Path` to a directory that
-    exists) where `takes_directory`, and with one keyword for each of `options`, pairs of name and default.
-    It must be importable by name on the ranks or picklable by cloudpickle.  `prepare`, called in the same
-    way with those options that it takes, fills the directory before the first run; every run then gets a copy of its
-    own.  `points` are the
-    globs of the points that a sweep breaks unless it is told otherwise; `preload` names modules that ranks
-    need, imported once for all of them.  What is saved to the directory is read back after each run and compared,
-    unless not `reads_back`; `read` is how to load it where the stock engine does not: a function of the directory
-    that returns the state as a mapping.  `launcher` says who keeps the job (see `World`) where a sweep is not told.
-    `check` is called with the keyword ``world_size`` and the options before
-    anything runs, and returns what is wrong with them, or nothing.
-    `checks` names the promises that count (all, where it is empty), `no_check` others that do not, and `allow_residue`
-    has globs over what the check ``leaks`` tells and may stay.
+    Args:
+        name: as it is told in reports.
+        function: called on every rank, with the keyword ``directory`` (a `pathlib.Path` to a directory that exists)
+            where `takes_directory`, and with one keyword for each of `options`.  It must be importable by name on the
+            ranks or picklable by cloudpickle.
+        summary: one line for lists.
+        prepare: called in the same way with those options that it takes, it fills the directory before the first run;
+            every run then gets a copy of its own.
+        options: pairs of name and default.
+        chosen: the names of those that were set by `with_options`; they are told in reports.
+        points: globs of the points that a sweep breaks unless it is told otherwise.
+        preload: modules that ranks need, imported once for all of them.
+        takes_directory: whether `function` takes the keyword ``directory``.
+        reads_back: whether what is saved to the directory is read back after each run and compared.
+        read: how to load it where the stock engine does not: a function of the directory that returns the state as a
+            mapping.
+        launcher: who keeps the job (see `World`) where a sweep is not told.
+        check: called with the keyword ``world_size`` and the options before anything runs; it returns what is wrong
+            with them, or nothing.
+        checks: the promises that count; all, where it is empty.
+        no_check: others that do not.
+        allow_residue: globs over what the check ``leaks`` tells and may stay.
     """
 
     name: str
