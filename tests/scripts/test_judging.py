@@ -151,7 +151,7 @@ def test_what_a_resumption_starts_ends_with_a_caller_that_is_killed(tmp_path):
 
 def test_a_worker_that_is_killed_takes_what_it_resumes_with_it():
     with ScriptJudge(scenario(), workers=1, timeout_seconds=60) as judge:
-        worker = psutil.Process(judge._pool._workers[0].pid)
+        worker = psutil.Process(judge._pool._processes[0].pid)
         answers = judge.judge_many([state("wait")])
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(Exception, match=r"is gone|Broken pipe"):

@@ -17,11 +17,9 @@ import logging
 import os
 import pickle
 import resource
-import select
 import shutil
 import signal
 import socket
-import struct
 import sys
 import traceback
 import warnings
@@ -33,16 +31,15 @@ import msgspec
 
 from faultkit.crash.enumeration.materialise import Listing, link_tree
 from faultkit.crash.loading.patience import LOOK_SECONDS_MAX, Patience, Turns
+from faultkit.crash.loading.worker_pool import ANSWER_SECONDS_MAX, FAILED, Answer
 from faultkit.exceptions import HarnessError
+from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout, address
 from faultkit.processes.subreaper import adopt_orphans, end_all
 
 __all__ = ["FAILED", "Answer", "Job", "LoadCall", "serve"]
 
-FAILED = "FAILED"  # in the place of a verdict: `detail` says what faultkit could not do
-
 PR_SET_PDEATHSIG = 1
 FILL = 77.0
-SIZE = struct.Struct("!Q")
 MESSAGE_LENGTH_MAX = 2000
 MADV_COLLAPSE = 25
 LARGE_PAGE_BYTES = 2 << 20
@@ -73,27 +70,8 @@ class Job(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What became of a job; verdict "VALUES" where `values` are what was asked for."""
-
-    number: int
-    verdict: str
-    type_name: str = ""
-    message: str = ""
-    detail: str = ""
-    stack: str = ""
-    questions: list[tuple[Any, ...]] | None = None
-    opaque: bool = False
-    wrote: bool = False
-    values: bytes = b""
-    sides: tuple[str, ...] = ()
-    step: int = -1
-
-
 def serve(socket_path: str, call: LoadCall) -> None:
     """Load what comes until the other end closes."""
-    from faultkit.processes.channel import Channel, ChannelClosed, address
-
     place = os.path.dirname(socket_path)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with address(socket_path) as name:
@@ -116,7 +94,7 @@ def serve(socket_path: str, call: LoadCall) -> None:
                 if answer.verdict == "HUNG":
                     with turns.alone():
                         answer = _attend(message[1], call, expected, place, own)
-                channel.send(("done", answer))
+                channel.send(answer, timeout_seconds=ANSWER_SECONDS_MAX)
             else:
                 return
     except ChannelClosed:
@@ -169,45 +147,44 @@ def _use_large_pages() -> None:
 def _attend(job: Job, call: LoadCall, expected: tuple[Any, ...], place: str, own: str) -> Answer:
     tree = os.path.join(own, f"state-{job.number}")
     link_tree(job.listing, os.path.join(place, "objects"), tree)
-    reader, writer = os.pipe()
+    reader, writer = Channel.pair()
     stacks = os.memfd_create("stacks")
     try:
         pid = os.fork()
         if pid == 0:
-            os.close(reader)
-            _be_the_load(job, call, expected, tree, writer, stacks)
-        os.close(writer)
+            reader.close()
+            _be_the_load(job, call, expected, tree, Channel(writer), stacks)
+        writer.close()
         return _wait_for(pid, job, call, reader, stacks)
     finally:
-        os.close(reader)
+        reader.close()
+        writer.close()
         os.close(stacks)
         shutil.rmtree(tree, ignore_errors=True)
 
 
-def _wait_for(pid: int, job: Job, call: LoadCall, reader: int, stacks: int) -> Answer:
+def _wait_for(pid: int, job: Job, call: LoadCall, reader: Channel, stacks: int) -> Answer:
     patience = Patience(call.timeout_seconds, pid)
-    received = bytearray()
-    poller = select.poll()
-    poller.register(reader, select.POLLIN | select.POLLHUP)
+    answer: Answer | None = None
     hung = False
-    while len(received) < SIZE.size or len(received) < SIZE.size + SIZE.unpack_from(received)[0]:
+    while answer is None:
         left = patience.left()
         if left <= 0:
             hung = True
             break
-        if not poller.poll(min(left, LOOK_SECONDS_MAX) * 1000):
+        try:
+            answer = reader.receive(timeout_seconds=min(left, LOOK_SECONDS_MAX))
+        except ChannelTimeout:
             continue
-        part = os.read(reader, 1 << 20)
-        if not part:
+        except ChannelClosed:
             break
-        received += part
     for end in (os.kill, os.killpg) if hung else (os.killpg,):
         with contextlib.suppress(ProcessLookupError):
             end(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     end_all()
-    if len(received) >= SIZE.size and len(received) == SIZE.size + SIZE.unpack_from(received)[0]:
-        return pickle.loads(bytes(received[SIZE.size :]))
+    if answer is not None:
+        return answer
     if hung:
         text = os.pread(stacks, 1 << 16, 0).decode(errors="replace")
         return Answer(job.number, "HUNG", detail=f"no result within {call.timeout_seconds:g} s", stack=text)
@@ -220,7 +197,7 @@ def _wait_for(pid: int, job: Job, call: LoadCall, reader: int, stacks: int) -> A
 
 
 def _be_the_load(
-    job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str, writer: int, stacks: int
+    job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str, writer: Channel, stacks: int
 ) -> None:
     """Never returns."""
     try:
@@ -238,10 +215,7 @@ def _be_the_load(
             if _is_out_of_memory(error):
                 raise
             answer = Answer(job.number, FAILED, detail=_told(error))
-        body = pickle.dumps(answer, protocol=5)
-        view = memoryview(SIZE.pack(len(body)) + body)
-        while view:
-            view = view[os.write(writer, view) :]
+        writer.send(answer, timeout_seconds=ANSWER_SECONDS_MAX)
     except BaseException:
         os._exit(70)
     os._exit(0)

@@ -18,6 +18,7 @@ import msgspec
 from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.loading.pruning import load_all, settle_all
 from faultkit.crash.loading.read_memo import Knowledge
+from faultkit.crash.loading.worker_pool import Answer
 from faultkit.crash.scenario import Scenario
 from faultkit.crash.scripts.pool import Tree, Workers
 from faultkit.exceptions import ScenarioError
@@ -56,7 +57,7 @@ class ScriptJudge:
     def __enter__(self) -> ScriptJudge:
         self._pool = Workers(self._workers) if isinstance(self._workers, int) else self._workers
         try:
-            self._pool.tell(self.scenario.load, self.scenario.directory, self._timeout_seconds)
+            self._pool.resume_with(self.scenario.load, self.scenario.directory, self._timeout_seconds)
         except BaseException:
             self.close()
             raise
@@ -73,21 +74,21 @@ class ScriptJudge:
         """Learn the right result from the finished save.  Raises ScenarioError where it cannot be resumed, or comes to
         another result each time."""
         first, second = self._twice(new)
-        if first[0] != "VALUES":
-            told = " ".join(part for part in first[1:4] if part)
+        if first.verdict != "VALUES":
+            told = " ".join(part for part in (first.type_name, first.message, first.detail) if part)
             raise ScenarioError(
                 f"scenario {self.scenario.name!r}: the finished save must load without any crash "
-                f"(got {first[0]}: {told})"
+                f"(got {first.verdict}: {told})"
             )
-        if wrong := _differences(first[4], second[4]):
+        if wrong := _differences(first.values, second.values or {}):
             raise ScenarioError(
                 f"scenario {self.scenario.name!r}: two resumptions of the finished save must come to the same "
                 f"(got differences in {', '.join(wrong)})"
             )
-        if self.scenario.refuse is not None and (why := self.scenario.refuse(first[4])):
+        if self.scenario.refuse is not None and (why := self.scenario.refuse(first.values)):
             raise ScenarioError(f"scenario {self.scenario.name!r}: {why}")
-        self._expected = first[4]
-        if first[5] is None or ("tree",) in first[5]:
+        self._expected = first.values
+        if first.questions is None or ("tree",) in first.questions:
             self.pruning = False  # it reads where nobody can look on
 
     def judge(self, state: State) -> Judgement:
@@ -108,8 +109,8 @@ class ScriptJudge:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _twice(self, tree: Tree) -> list[Any]:
-        answers: list[Any] = []
+    def _twice(self, tree: Tree) -> list[Answer]:
+        answers: list[Answer] = []
         begun = 0
         while len(answers) < 2:
             while begun < 2 and self._pool.free():
@@ -124,19 +125,21 @@ class ScriptJudge:
             return by_key, state.key
         return self._knowledge.look_up(state)
 
-    def _remember(self, state: State, answer: Any) -> Judgement:
+    def _remember(self, state: State, answer: Answer) -> Judgement:
         self.loaded += 1
-        verdict, type_name, message, detail, values, questions, step = answer
+        verdict, detail = answer.verdict, answer.detail
         sides: tuple[str, ...] = ()
         if verdict == "VALUES":
-            wrong = _differences(values, self._expected)
+            wrong = _differences(answer.values, self._expected)
             verdict = "GARBAGE" if wrong else "NEW"
             detail = f"another {', another '.join(wrong)} than without a crash" if wrong else ""
             sides = tuple(f"wrong {name}" for name in wrong)
-        judgement = Judgement(verdict, type_name, message, detail, sides=sides, step=step)
+        judgement = Judgement(
+            verdict, answer.type_name, answer.message, detail, sides=sides, step=answer.step
+        )
         answered = self._by_key[state.key] = msgspec.structs.replace(judgement, loaded=False)
-        if self.pruning and questions is not None:
-            self._knowledge.learn(state, questions, answered)
+        if self.pruning and answer.questions is not None:
+            self._knowledge.learn(state, answer.questions, answered)
         return judgement
 
 

@@ -1,9 +1,9 @@
-"""``python -m faultkit.crash.scripts.worker N``: resumes a script from the states that come on standard input.
+"""``python -m faultkit.crash.scripts.worker TURNS CHANNEL``: resumes a script from the states that come by a channel.
 
 Each resumption has a directory of its own, and is ended at its deadline, or when its ranks have ended, with all that
 they started, whatever session that is in: orphans come to this process.  One that misses its deadline is tried once
 more, alone among all workers (`faultkit.crash.loading.patience`).  Ends, with all it started and all it wrote,
-when standard input does.
+when the channel does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib
 import os
 import select
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -20,9 +21,10 @@ from typing import Any
 
 from faultkit.crash.enumeration.materialise import write_tree
 from faultkit.crash.loading.patience import Patience, Turns
-from faultkit.crash.scripts.pool import FAILED, receive, send
+from faultkit.crash.loading.worker_pool import ANSWER_SECONDS_MAX, FAILED, Answer
 from faultkit.crash.scripts.run_command import Asked, Limit, imports_of
 from faultkit.exceptions import HarnessError
+from faultkit.processes.channel import Channel, ChannelClosed
 from faultkit.processes.directories import in_memory
 from faultkit.processes.subreaper import adopt_orphans, end_all
 
@@ -40,14 +42,15 @@ COMMON = frozenset(
 
 def main() -> None:
     """Answer each state until there are no more."""
-    incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    turns = Turns(int(sys.argv[1]))
-    os.set_inheritable(int(sys.argv[1]), False)
+    descriptors = [int(word) for word in sys.argv[1:]]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    turns, channel = Turns(descriptors[0]), Channel(socket.socket(fileno=descriptors[1]))
     os.dup2(2, 1)
     adopt_orphans()
     try:
-        load, name, timeout_seconds = receive(incoming)
-    except EOFError:
+        load, name, timeout_seconds = channel.receive(timeout_seconds=None)
+    except ChannelClosed:
         return  # there is nothing to resume
     for module in OWN | (COMMON & (imports_of(load.argv) or set())):
         importlib.import_module(module)
@@ -56,30 +59,28 @@ def main() -> None:
     gc.freeze()
     place = Path(tempfile.mkdtemp(prefix="faultkit-script-", dir=in_memory()))
     try:
-        number = 0
         while True:
             try:
-                tree = receive(incoming)
-            except EOFError:
+                number, tree = channel.receive(timeout_seconds=None)
+            except ChannelClosed:
                 return
-            number += 1
             root = place / str(number)
 
-            def attempt(tree: Any = tree, root: Path = root) -> tuple[Any, ...]:
+            def attempt(number: int = number, tree: Any = tree, root: Path = root) -> Answer:
                 try:
                     write_tree(tree, root)
-                    return _resumed(load, root / name, timeout_seconds, incoming.fileno())
+                    return _resumed(number, load, root / name, timeout_seconds, channel.fileno())
                 finally:
                     shutil.rmtree(root, ignore_errors=True)
 
             with turns.beside_others():
                 answer = attempt()
-            if answer[0] == "HUNG" and not _is_gone(incoming.fileno()):
+            if answer.verdict == "HUNG" and not _is_gone(channel.fileno()):
                 with turns.alone():
                     answer = attempt()
             try:
-                send(outgoing, answer)
-            except BrokenPipeError:
+                channel.send(answer, timeout_seconds=ANSWER_SECONDS_MAX)
+            except ChannelClosed:
                 return
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -92,20 +93,19 @@ def _is_gone(descriptor: int) -> bool:
     return bool(poller.poll(0))
 
 
-def _resumed(load: Any, directory: Path, timeout_seconds: float, incoming: int) -> tuple[Any, ...]:
-    """(verdict, type of the error, its message, detail, values, what was asked of the tree or None, step)."""
+def _resumed(number: int, load: Any, directory: Path, timeout_seconds: float, client: int) -> Answer:
     asked = Asked(str(directory.parent))
-    limit = Limit(Patience(timeout_seconds), incoming)
+    limit = Limit(Patience(timeout_seconds), client)
     try:
         values = load.resumed(directory, asked, limit)
-        return "VALUES", "", "", "", dict(values), asked.questions, values.step
+        return Answer(number, "VALUES", values=dict(values), questions=asked.questions, step=values.step)
     except TimeoutError:
-        return "HUNG", "", "", f"no result within {timeout_seconds:g} s", None, None, -1
+        return Answer(number, "HUNG", detail=f"no result within {timeout_seconds:g} s")
     except HarnessError as error:
-        return FAILED, "", str(error), "", None, None, -1
+        return Answer(number, FAILED, detail=str(error))
     except Exception as error:
         message = str(error).replace(f"{directory}/", "").replace(str(directory), ".")
-        return "ERROR", type(error).__name__, message, "", None, asked.questions, -1
+        return Answer(number, "ERROR", type(error).__name__, message, questions=asked.questions)
     finally:
         end_all()  # before the directory goes, so that nothing writes to it any more
 
