@@ -22,7 +22,7 @@ __all__ = ["install", "renew", "uninstall"]
 
 _SUPPORTS = ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks")
 _WITH_DEFAULTS = frozenset({"tempfile"})  # modules that keep functions of os as defaults of methods
-_OWN = "faultkit.recording."
+_OWN = ("faultkit.interception.", "faultkit.recording.")  # they keep the originals
 _seen: dict[int, Any] = {}  # modules that were searched, by identity
 _last: tuple[int, Any] = (0, None)
 _holders: list[tuple[dict[str, Any], str, str]] = []  # namespace, name in it, name in os
