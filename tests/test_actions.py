@@ -155,7 +155,7 @@ def test_an_action_built_by_hand_is_checked_and_canonical():
         ("exception", "ValueError"),
         ("message", "m"),
     )
-    assert Action("raise", {"exception": PlanError})["exception"] == "faultkit.messages:PlanError"
+    assert Action("raise", {"exception": PlanError})["exception"] == "faultkit.exceptions:PlanError"
     assert Action("delay", {"seconds": 1}) == Action("delay", {"seconds": 1.0})
     assert Action("hang", {"how": None}) == Action("hang")
 

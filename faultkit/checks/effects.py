@@ -1,8 +1,8 @@
 """What a fault does to a rank once it fired, and what the others should then be told.
 
-This is the only place that derives an expectation from an action: `effect_of` says whether it makes an error,
-ends the process, stops it, only takes time, damages data, or shows a rank less than there is; `Injected` says
-which error should arrive.
+This is the only place that derives an expectation from an action, of what the catalogue says of it: `effect_of` says
+whether it makes an error, ends the process, stops it, only takes time, damages data, or shows a rank less than there
+is; `Injected` says which error should arrive.
 Not covered: what an exception type does with its arguments beyond message and errno.
 """
 
@@ -17,6 +17,16 @@ from typing import Any
 import msgspec
 
 from faultkit.plan import Fault
+from faultkit.plan.action_spec import (
+    DAMAGE,
+    DEATH,
+    ERROR,
+    FREEZE,
+    HARMLESS,
+    HIDDEN,
+    LIMIT,
+    TIME,
+)
 from faultkit.plan.actions import OWN_EXCEPTIONS, Action
 from faultkit.runs.outcomes import ErrorRecord, Fired
 
@@ -36,51 +46,12 @@ __all__ = [
     "leaves",
 ]
 
-ERROR = "error"  # the rank's code is given an exception
-DEATH = "death"  # the process ends
-FREEZE = "freeze"  # the rank stands still for ever
-TIME = "time"  # the rank stands still for a while
-DAMAGE = "damage"  # data is changed; an error may or may not follow
-HIDDEN = "hidden"  # a rank does not see what is there, and nothing is changed; an error may or may not follow
-LIMIT = "limit"  # a real limit is set: an error follows where it is reached, and whoever meets it can tell
-HARMLESS = "harmless"  # less was done than asked for, and the call said so: who asked goes on
-
 MESSAGE_CHARACTERS = 500  # of a longer message the rest is not asked for: records cut it
-
-_BY_SIGNAL = {
-    "SIGINT": ERROR,  # the interpreter makes it a KeyboardInterrupt
-    "SIGSTOP": FREEZE,
-    "SIGTSTP": FREEZE,
-    "SIGTTIN": FREEZE,
-    "SIGTTOU": FREEZE,
-}
 
 
 def effect_of(fault: Fault) -> str:
     """One of `ERROR`, `DEATH`, `FREEZE`, `TIME`, `DAMAGE`, `LIMIT`, `HARMLESS`, `HIDDEN`."""
-    action = fault.action
-    match action.name:
-        case "raise" | "memory" | "full":
-            return ERROR
-        case "exit" | "segfault":
-            return DEATH
-        case "torn":
-            return ERROR if action.error is not None else DEATH
-        case "kill":
-            return _BY_SIGNAL.get(str(fault.action.get("signal")), DEATH)
-        case "hang":
-            return FREEZE
-        case "stop":
-            return FREEZE if duration_seconds(fault) is None else TIME
-        case "delay":
-            return TIME
-        case "limit":
-            return LIMIT
-        case "short":
-            return HARMLESS
-        case "missing" | "stale":
-            return HIDDEN
-    return DAMAGE
+    return fault.action.effect
 
 
 def effect_of_fired(fired: Fired) -> str:
@@ -91,18 +62,14 @@ def effect_of_fired(fired: Fired) -> str:
 
 def duration_seconds(fault: Fault) -> float | None:
     """How long a `delay` or a `stop` that resumes lasts; None for everything else."""
-    for name in ("seconds", "resume_seconds"):
-        value = fault.action.get(name)
-        if isinstance(value, int | float):
-            return float(value)
-    return None
+    return fault.action.duration_seconds
 
 
 def leaves(fault: Fault) -> bool:
     """Whether a fault that makes an error may end the process: ``leave``, ``SystemExit``, out of memory."""
     if effect_of(fault) != ERROR:
         return False
-    if fault.action.name == "memory" or fault.action.get("after") == "leave":
+    if fault.action.spec.may_end or fault.action.get("after") == "leave":
         return True
     return not {"SystemExit", "KeyboardInterrupt"}.isdisjoint(Injected.by(fault).type_names)
 
@@ -136,11 +103,11 @@ class Injected(msgspec.Struct, frozen=True):
     def by(cls, fault: Fault) -> Injected:
         """What `fault` injects; read off its action."""
         action = fault.action.error
-        if fault.action.name == "limit":
-            action = Action("raise", (("exception", "OSError"), ("errno", "EFBIG")))
         if action is None:
-            name = "MemoryError" if fault.action.name == "memory" else "KeyboardInterrupt"
-            return cls(type_names=(name,), messages=("",))
+            name, *word = fault.action.spec.explains or ("KeyboardInterrupt",)
+            if not word:
+                return cls(type_names=(name,), messages=("",))
+            action = Action("raise", (("exception", name), ("errno", word[0])))
         spelt = str(action.get("exception") or "Exception")
         name = re.split(r"[:.]", spelt)[-1]
         kind = getattr(builtins, name, None)

@@ -265,8 +265,7 @@ def _size(steps: History, points: Points) -> tuple[object, ...]:
         for known in (points.get(steps[place].word, ()),)
     ]
     actions = [
-        (fault.action != _SIMPLEST, fault.action.name != "raise", str(fault.action))
-        for _, _, fault, _ in faults
+        (fault.action != _SIMPLEST, not fault.action.raises, str(fault.action)) for _, _, fault, _ in faults
     ]
     return (
         len(steps),

@@ -20,7 +20,7 @@ __all__ = ["cut_off"]
 
 def cut_off(action: Action, stream: Any) -> Any:
     """`stream` as ``cut`` leaves it, `stream` itself where that is all of it; None for what cannot be done so."""
-    if action.name != "cut" or isinstance(stream, io.TextIOBase):
+    if isinstance(stream, io.TextIOBase):
         return None
     size, kept = _size_of(stream), action.get("bytes")
     if kept is None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from faultkit.hooks.patches import Patches
 from faultkit.injection.errors import build
-from faultkit.injection.files_data import altered, writing
+from faultkit.injection.files_data import altered, opened_view, writing
 from faultkit.injection.perform import KILL, perform
 from faultkit.injection.session import Calls, Match, Session
 from faultkit.interception import chain, handles, installing
@@ -111,7 +111,7 @@ class _Handler:
         self.places = _names_of(session.place)
         self.globs = {fault.path for fault in session.plan if fault.layer == "fs" and fault.name in _NAMES}
         self.lists = "listdir" in session.planned("fs")  # whose globs mean the names in a directory
-        self.keeps = any(f.name == "open" and f.action.name == "stale" for f in session.plan)
+        self.keeps = any(f.name == "open" and f.action.spec.replaces == "version" for f in session.plan)
 
     def wants(self, path: str) -> bool:
         if any(glob != ANY and matches(glob, path) for glob in self.globs):
@@ -186,16 +186,17 @@ class _Handler:
 
     def _any(self, call: chain.Call, proceed: Proceed, changes: list[Match]) -> Any:
         for match in changes:
-            if match[1].action.name == "missing":
+            replaces = match[1].action.spec.replaces
+            if replaces == "absent":
                 self._strike(match, call)
                 raise missing(call.path, call.target if call.kind == "rename" else None)
-            if match[1].action.name == "lie":
+            if replaces == "nothing":
                 self._strike(match, call)
                 return call.offset if call.kind == "truncate" else None
         return proceed(call)
 
     def _open(self, call: chain.Call, proceed: Proceed, changes: list[Match]) -> Any:
-        if any(match[1].action.name == "missing" for match in changes):
+        if any(match[1].action.spec.replaces == "absent" for match in changes):
             return self._any(call, proceed, changes)
         descriptor = proceed(call)
         for match in changes:
@@ -208,14 +209,11 @@ class _Handler:
         return descriptor
 
     def _view(self, match: Match, path: str, content: bytes) -> bytes | None:
-        action = match[1].action
-        if action.name != "stale":
-            return altered(action, content)
-        given = action.get("path")
-        if given is None:
-            return self.session.versions.older(path, content)
-        old = _content_at(os.path.join(os.path.dirname(path), str(given)))
-        return old if old != content else None
+        older = functools.partial(self.session.versions.older, path, content)
+        folder = os.path.dirname(path)
+        return opened_view(
+            match[1].action, content, older, lambda name: _content_at(os.path.join(folder, name))
+        )
 
     def _read(self, call: chain.Call, proceed: Proceed, changes: list[Match]) -> Any:
         count = proceed(call)
@@ -223,7 +221,7 @@ class _Handler:
             if not count:
                 break
             action = match[1].action
-            if action.name == "short":
+            if action.spec.replaces == "part":
                 kept = max(1, min(int(action.get("bytes", (count + 1) // 2)), count))  # type: ignore[arg-type]
                 if kept == count or call.offset < 0:
                     continue
@@ -253,7 +251,7 @@ class _Handler:
             else:
                 data = made.data
             if made.ends:
-                return self._end(fault, call, proceed, data)
+                return self._end(fault, call, proceed, data, made.fills)
             reported = count if reported is None else min(count, reported)
         if reported is None:
             return proceed(call)
@@ -263,11 +261,11 @@ class _Handler:
     def _room(self, index: int, fault: Fault, wanted: int) -> int:
         return self.session.take_room(index, int(fault.action["bytes"]), wanted)
 
-    def _end(self, fault: Fault, call: chain.Call, proceed: Proceed, data: memoryview) -> int:
+    def _end(self, fault: Fault, call: chain.Call, proceed: Proceed, data: memoryview, fills: bool) -> int:
         """What is left of the data is written; then the write fails, or the process dies."""
         if len(data):
             written = proceed(call.replace(data=data))
-            if fault.action.name == "full":
+            if fills:
                 return written  # as a real disk does: the next write is the one that fails
         error = fault.action.error
         if error is None:

@@ -21,17 +21,19 @@ from typing import Any
 
 from faultkit.injection.cut_streams import cut_off
 from faultkit.injection.errors import build
-from faultkit.injection.files_data import altered, writing
+from faultkit.injection.files_data import altered, opened_view, writing
 from faultkit.injection.files_raw import PEEKING, missing, quietly
 from faultkit.injection.perform import KILL, perform
 from faultkit.injection.session import Calls, Match, Session
 from faultkit.plan import Fault
+from faultkit.plan.action_spec import HARMLESS
 from faultkit.plan.points import STREAM_POINTS
 
 __all__ = ["call_file_system"]
 
 _SEEN_BELOW = ("read", "write", "truncate", "close")
 _POINT_OF = {"ls": "fs.listdir"}
+_SHOWN_AS_STREAM = {"cut": cut_off}  # where no copy of the whole is needed
 
 
 def call_file_system(
@@ -53,7 +55,7 @@ def call_file_system(
     target = paths[1] if len(paths) > 1 else ""
     for match in _before(session, calls, path, target=target):
         session.strike(match, session.step, path, target=target)
-        if match[1].action.name == "lie":
+        if match[1].action.spec.replaces == "nothing":
             return None
         if name == "exists":
             return False
@@ -149,7 +151,7 @@ class _Opening:
         self._calls = session.enter(("fs.create_stream",), (path,), not writes)
         self._changes = _before(session, self._calls, path, self._opened)
         for match in self._changes:
-            if match[1].action.name == "missing":
+            if match[1].action.spec.replaces == "absent":
                 session.strike(match, session.step, path, self._opened)
                 raise missing(path)
         self._inner = call(*args, **kwargs)
@@ -169,7 +171,9 @@ class _Opening:
         planned = set(session.planned("fs")).intersection(STREAM_POINTS)
         names = planned.difference(_SEEN_BELOW) if is_raw else planned
         for match in self._changes:
-            view = cut_off(match[1].action, stream)
+            action = match[1].action
+            as_stream = _SHOWN_AS_STREAM.get(action.name)
+            view = as_stream(action, stream) if as_stream is not None else None
             if view is None:
                 seen = self._view(match, stream)
                 view = None if seen is None else io.BytesIO(seen)
@@ -189,7 +193,7 @@ class _Opening:
 
     def _view(self, match: Match, stream: Any) -> bytes | None:
         index, fault, _, _ = match
-        action, session = fault.action, self._session
+        session = self._session
         try:
             content = stream.read()
             stream.seek(0)
@@ -202,13 +206,13 @@ class _Opening:
             return None
         if isinstance(content, str):
             return None
-        if action.name != "stale":
-            return altered(action, content)
-        given = action.get("path")
-        if given is None:
-            return session.versions.older(self._path, content)
-        old = _content(self._files, session, f"{self._path.rpartition('/')[0]}/{given}")
-        return old if old != content else None
+        folder = self._path.rpartition("/")[0]
+        return opened_view(
+            fault.action,
+            content,
+            functools.partial(session.versions.older, self._path, content),
+            lambda name: _content(self._files, session, f"{folder}/{name}"),
+        )
 
 
 class _Stream:
@@ -314,7 +318,7 @@ class _Stream:
     def _reading(self, do: Callable[[], Any], changes: list[Match]) -> Any:
         data = do()
         for match in changes:
-            if match[1].action.name != "short" and isinstance(data, bytes):
+            if match[1].action.effect != HARMLESS and isinstance(data, bytes):
                 seen = altered(match[1].action, data)
                 if seen is not None:
                     self._strike(match)
@@ -329,7 +333,7 @@ class _Stream:
         is_changed = False
         for match in changes:
             index, fault, _, _ = match
-            if fault.action.name == "short":
+            if fault.action.effect == HARMLESS:  # a stream has no way to say so
                 continue
             made = writing(fault.action, view, functools.partial(self._room, index, fault))
             if made is None:

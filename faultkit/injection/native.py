@@ -60,20 +60,12 @@ def loaded() -> Any:
 def why_refused(fault: Fault) -> str:
     """Why native code cannot be given the action of `fault`; empty where it can."""
     action = fault.action
-    if action.name == "raise" and action.error_number is None:
+    if action.raises and action.error_number is None:
         return (
             f"native code can be given an error number, not {action['exception']}; "
             "raise(OSError, EIO) has one; torch.save and safetensors.save_file are points where anything can be raised"
         )
-    if action.name == "memory":
-        return "native code cannot be given a MemoryError; raise(OSError, ENOMEM) is the nearest"
-    if action.name == "stale" and action.get("path") is None:
-        return (
-            'old versions are remembered where Python opens the file; stale("path") names one for native code'
-        )
-    if action.name == "stop" and action.get("resume_seconds") is not None:
-        return "a forked child that is stopped for a time has nobody to continue it; use delay, or stop"
-    return ""
+    return action.in_native.reason if action.in_native is not None else ""
 
 
 class NoRoom(Exception):
@@ -125,24 +117,23 @@ class Native:
             self._sites[key] = _placed(number)
         action = fault.action
         why = why_refused(fault)
-        name = "hang(native)" if action.name == "hang" and action["how"] == "native" else action.name
-        if why and action.name != "stop":  # which only children refuse
+        name = "hang(native)" if action.holds == "interpreter" else action.name
+        if why and not (action.in_native and action.in_native.of_children):
             name = "refused"
         low, _, high = fault.calls.partition("-")
         last = _FOR_ALL_CALLS if fault.calls.endswith("-") else int(high or low)
         numbers = _arguments(action)
-        seconds = action.get("seconds" if action.name == "delay" else "resume_seconds")
+        seconds = action.duration_seconds
         where = {"site": fault.site} if fault.site != fault.point else {}
         constant = {"point": fault.point, "native": True, **where}
         fired = _template("fired", {"fault": index, "moment": fault.moment, "step": None, **constant})
         called = _template("called", {"ok": True, **constant})
         told = _template("refused", {"fault": index, "why": why, **constant})
-        error = action.error
         return _placed(
             self._library.faultkit_fault(
                 self._sites[key], fault.moment == "after", _ACTIONS.index(name), action.error_number or -1,
-                error is not None and error.get("errno") == "EINTR", int(low), last, *numbers,
-                -1.0 if seconds is None else float(seconds), _text(str(action.get("path") or "")),
+                action.is_repeated, int(low), last, *numbers,
+                -1.0 if seconds is None else seconds, _text(str(action.get("path") or "")),
                 fired, len(fired), called, len(called), told, len(told),
             )
         )  # fmt: skip
@@ -197,21 +188,19 @@ def _lengths(log: bytes, count: int) -> list[int]:
 
 
 def _arguments(action: Action) -> tuple[int, int]:
-    """The two numbers of an action, -1 for one that it does not have."""
-    match action.name:
-        case "exit":
-            return int(action["code"]), -1
-        case "kill":
-            return int(signal.Signals[str(action["signal"])]), -1
-        case "flip":
-            return _number(action.get("byte")), int(action["bit"])
-        case "zero":
-            return int(action["bytes"]), _number(action.get("start"))
-    return _number(action.get("bytes")), -1
-
-
-def _number(value: Any) -> int:
-    return -1 if value is None else int(value)
+    """The first two whole numbers of an action, in the order of the catalogue; -1 for one that it does not have."""
+    numbers = [
+        -1
+        if value is None
+        else signal.Signals[str(value)].value
+        if parameter.type == "signal"
+        else int(value)
+        for parameter in action.spec.parameters
+        if parameter.type in ("integer", "signal")
+        for value in (action.get(parameter.name),)
+    ]
+    first, second, *_ = [*numbers, -1, -1]
+    return first, second
 
 
 def _placed(number: int) -> int:

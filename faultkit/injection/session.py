@@ -113,7 +113,9 @@ class Session:
         )
         self.told: set[int] = set()  # of those, the ones that native code came by and that cannot reach it
         # of streams; of real files `faultkit.injection.files_raw` remembers them
-        self.stale = tuple(f for f in plan if f.point == "fs.create_stream" and f.action.name == "stale")
+        self.stale = tuple(
+            f for f in plan if f.point == "fs.create_stream" and f.action.spec.replaces == "version"
+        )
         self.versions, self.budget = Versions(), Budget()
 
     @property
@@ -281,18 +283,18 @@ class Session:
         data = {"fault": index, "point": fault.point, "moment": fault.moment, "call": number, "step": step}
         if fault.layer == "fs":
             data |= {"path": path, "thread": self.role, **_named(fault.point, site)}
-        if fault.action.name == "delay":
+        if fault.action.family == "time":
             data["thread_name"] = threading.current_thread().name
         self._note_fired(fault, data, opened, target)
         self.record("fired", **data)
-        if fault.action.spec.family != "time" and _is_importing():
+        if fault.action.family != "time" and _is_importing():
             self.broke_import = True
 
     def _note_fired(self, fault: Fault, data: dict[str, Any], opened: str, target: str = "") -> None:
         self.fired.append(data)
         error = fault.action.error
         if fault.layer == "fs" and error is not None:
-            again = error.get("errno") == "EINTR"
+            again = fault.action.is_repeated
             opens = _opens_again(fault.name, opened)
             where = fault.point, data.get("site", fault.point), data["path"], data["call"]
             is_done = remedy(fault.point, data["path"], target)

@@ -18,48 +18,32 @@ and of files alone, at points of layer ``fs`` (`ActionSpec.points` tells which):
     cut[(bytes)]                                              the file ends there; of a write only so much is kept
     stale[("path")]   missing                                 an old version of the file; no file at all
 
-`ActionSpec.usage` writes the shape of each as above.  Not covered: the value of one action with its arguments
-(`faultkit.plan.actions`), and how an action is performed on a rank (`faultkit.injection.perform`).
+All that is asked of an action elsewhere stands here, so that
+nothing else compares with its name: `faultkit.plan.actions.Action` derives from it what holds with given arguments.
+Not covered: how an action is performed (`faultkit.injection.perform`, `faultkit.injection.files_data`,
+`faultkit.repro.script`: tables by name).
 """
 
 from __future__ import annotations
 
-import msgspec
-
+from faultkit.plan.action_spec import (
+    DAMAGE,
+    DEATH,
+    ERROR,
+    FREEZE,
+    HARMLESS,
+    HIDDEN,
+    LIMIT,
+    STOPPING_SIGNALS,
+    TIME,
+    ActionSpec,
+    Obstacle,
+)
 from faultkit.plan.parameters import BYTES_MAX, MEGABYTES_MAX, SECONDS_MAX, Parameter
 
-__all__ = ["ACTIONS", "ActionSpec"]
+__all__ = ["ACTIONS"]
 
-
-class ActionSpec(msgspec.Struct, frozen=True):
-    """One action of the catalogue.
-
-    `family` is ``error`` (the call fails), ``time`` (it takes longer), ``stop`` (it does not come back, the
-    process lives), ``death`` (the process ends) or ``file`` (data or names are not what they should be).
-    `needs` names the signals that the platform must have; `points` the points of layer ``fs`` at which alone the
-    action makes sense, () where it may happen anywhere.
-    """
-
-    name: str
-    parameters: tuple[Parameter, ...]
-    summary: str
-    family: str
-    needs: tuple[str, ...] = ()
-    points: tuple[str, ...] = ()
-
-    @property
-    def usage(self) -> str:
-        """The shape of the action in the grammar, such as ``exit[(code)]``."""
-        text = ""
-        for parameter in self.parameters:
-            word = "|".join(parameter.choices) or parameter.name
-            word = ", " * bool(text) + (f'"{word}"' if parameter.type == "message" else word)
-            text += word if parameter.required or not text else f"[{word}]"
-        if not text:
-            return self.name
-        return f"{self.name}({text})" if self.parameters[0].required else f"{self.name}[({text})]"
-
-
+_STOPS_ALL = "it would stop the process that all ranks share"
 _VIEWS = ("open", "create_stream")  # where a reader gets a file as a whole
 _DATA = ("read", "write", *_VIEWS)
 
@@ -70,150 +54,214 @@ def _bytes(name: str, doc: str, default: int | None = None, required: bool = Fal
 
 _CATALOGUE = (
     ActionSpec(
-        "raise",
-        (
+        name="raise",
+        parameters=(
             Parameter("exception", "exception", None, "a builtin exception, or module:Name", required=True),
             Parameter("errno", "errno", None, "error number by name, for OSError and its subclasses"),
             Parameter("message", "message", None, "text of the exception"),
             Parameter("after", "choice", "stay", "whether the process lives on", choices=("stay", "leave")),
         ),
-        "raise an exception",
-        "error",
+        summary="raise an exception",
+        family="error",
+        effect=ERROR,
     ),
     ActionSpec(
-        "memory",
-        (Parameter("megabytes", "integer", None, "limit in MiB", minimum=1, maximum=MEGABYTES_MAX),),
-        "allocate memory until the limit, for a real MemoryError",
-        "error",
+        name="memory",
+        parameters=(
+            Parameter("megabytes", "integer", None, "limit in MiB", minimum=1, maximum=MEGABYTES_MAX),
+        ),
+        summary="allocate memory until the limit, for a real MemoryError",
+        family="error",
+        effect=ERROR,
+        explains=("MemoryError",),
+        may_end=True,
+        on_simulated=(Obstacle("all ranks share the memory of one process", "raise(MemoryError)"),),
+        in_native=(
+            Obstacle("native code cannot be given a MemoryError; raise(OSError, ENOMEM) is the nearest"),
+        ),
     ),
     ActionSpec(
-        "delay",
-        (Parameter("seconds", "number", None, "how long", required=True, maximum=SECONDS_MAX),),
-        "wait, then go on",
-        "time",
+        name="delay",
+        parameters=(Parameter("seconds", "number", None, "how long", required=True, maximum=SECONDS_MAX),),
+        summary="wait, then go on",
+        family="time",
+        effect=TIME,
     ),
     ActionSpec(
-        "hang",
-        (Parameter("how", "choice", "python", "in Python, or in native code", choices=("python", "native")),),
-        "never come back; native holds the interpreter lock",
-        "stop",
+        name="hang",
+        parameters=(
+            Parameter(
+                "how", "choice", "python", "in Python, or in native code", choices=("python", "native")
+            ),
+        ),
+        summary="never come back; native holds the interpreter lock",
+        family="stop",
+        effect=FREEZE,
+        holds="thread",
     ),
     ActionSpec(
-        "stop",
-        (Parameter("resume_seconds", "number", None, "continue after this time", maximum=SECONDS_MAX),),
-        "stop the process as SIGSTOP does, for ever or for a time",
-        "stop",
+        name="stop",
+        parameters=(
+            Parameter("resume_seconds", "number", None, "continue after this time", maximum=SECONDS_MAX),
+        ),
+        summary="stop the process as SIGSTOP does, for ever or for a time",
+        family="stop",
+        effect=FREEZE,
+        holds="process",
         needs=("SIGSTOP", "SIGCONT"),
+        on_simulated=(
+            Obstacle(_STOPS_ALL, "delay({seconds:g})", given="resume_seconds"),
+            Obstacle(_STOPS_ALL, "hang(native)"),
+        ),
+        in_native=(
+            Obstacle(
+                "a forked child that is stopped for a time has nobody to continue it; use delay, or stop",
+                given="resume_seconds",
+                of_children=True,
+            ),
+        ),
     ),
     ActionSpec(
-        "exit",
-        (Parameter("code", "integer", 1, "exit status", shown=True, maximum=255),),
-        "end the process at once, without cleaning up",
-        "death",
+        name="exit",
+        parameters=(Parameter("code", "integer", 1, "exit status", shown=True, maximum=255),),
+        summary="end the process at once, without cleaning up",
+        family="death",
+        effect=DEATH,
     ),
     ActionSpec(
-        "kill",
-        (Parameter("signal", "signal", "SIGKILL", "signal by name", shown=True),),
-        "send the process a signal",
-        "death",
+        name="kill",
+        parameters=(Parameter("signal", "signal", "SIGKILL", "signal by name", shown=True),),
+        summary="send the process a signal",
+        family="death",
+        effect=DEATH,
+        explains=("KeyboardInterrupt",),  # what the interpreter makes of SIGINT
+        on_simulated=(
+            Obstacle(_STOPS_ALL, "hang(native)", signals=STOPPING_SIGNALS),
+            Obstacle("a thread gets no signals", "raise(KeyboardInterrupt)", signals=("SIGINT",)),
+        ),
     ),
-    ActionSpec("segfault", (), "end the process by an invalid memory access", "death"),
     ActionSpec(
-        "limit",
-        (_bytes("bytes", "how large a file may become", required=True),),
-        "set a real limit on the size of files (EFBIG), until the end of the run",
-        "file",
+        name="segfault",
+        summary="end the process by an invalid memory access",
+        family="death",
+        effect=DEATH,
+        on_simulated=(Obstacle("it would end the process that all ranks share", "kill(SIGSEGV)"),),
+    ),
+    ActionSpec(
+        name="limit",
+        parameters=(_bytes("bytes", "how large a file may become", required=True),),
+        summary="set a real limit on the size of files (EFBIG), until the end of the run",
+        family="file",
+        effect=LIMIT,
+        explains=("OSError", "EFBIG"),
         needs=("SIGXFSZ",),
+        on_simulated=(
+            Obstacle("all ranks share the limits of one process", "full, which fails the writes of one rank"),
+        ),
     ),
     ActionSpec(
-        "full",
-        (
+        name="full",
+        parameters=(
             _bytes("bytes", "how much can still be written in all", required=True),
             Parameter("errno", "errno", "ENOSPC", "what a write then fails with"),
         ),
-        "accept so many bytes in all, then fail as a full disk does",
-        "file",
+        summary="accept so many bytes in all, then fail as a full disk does",
+        family="file",
+        effect=ERROR,
         points=("write",),
+        replaces="part",
     ),
     ActionSpec(
-        "short",
-        (_bytes("bytes", "how much (default half)"),),
-        "read or write only a part, and say so",
-        "file",
+        name="short",
+        parameters=(_bytes("bytes", "how much (default half)"),),
+        summary="read or write only a part, and say so",
+        family="file",
+        effect=HARMLESS,
         points=("read", "write"),
+        replaces="part",
     ),
     ActionSpec(
-        "torn",
-        (
+        name="torn",
+        parameters=(
             _bytes("bytes", "how much reaches the file (default half)"),
             Parameter("errno", "errno", None, "an error to end with, instead of SIGKILL"),
         ),
-        "write a part, then end the process, or fail",
-        "file",
+        summary="write a part, then end the process, or fail",
+        family="file",
+        effect=DEATH,
         points=("write",),
+        replaces="part",
     ),
     ActionSpec(
-        "lie",
-        (),
-        "report the call as done without doing it, as a lying disk does",
-        "file",
+        name="lie",
+        summary="report the call as done without doing it, as a lying disk does",
+        family="file",
+        effect=DAMAGE,
         points=(
-            "write",
-            "fsync",
-            "flush",
-            "truncate",
-            "rename",
-            "mkdir",
-            "rm_file",
-            "unlink",
-            "link",
-            "rmdir",
+            *("write", "fsync", "flush", "truncate", "rename", "mkdir", "rm_file", "unlink", "link", "rmdir"),
         ),
+        replaces="nothing",
     ),
     ActionSpec(
-        "flip",
-        (
+        name="flip",
+        parameters=(
             _bytes("byte", "which byte (default the middle one)"),
             Parameter("bit", "integer", 0, "which bit of it", maximum=7),
         ),
-        "flip one bit of the data",
-        "file",
+        summary="flip one bit of the data",
+        family="file",
+        effect=DAMAGE,
         points=_DATA,
+        replaces="data",
     ),
     ActionSpec(
-        "zero",
-        (
+        name="zero",
+        parameters=(
             _bytes("bytes", "how many", default=512),
             _bytes("start", "from which byte on (default around the middle)"),
         ),
-        "zero a block of the data",
-        "file",
+        summary="zero a block of the data",
+        family="file",
+        effect=DAMAGE,
         points=_DATA,
+        replaces="data",
     ),
     ActionSpec(
-        "cut",
-        (_bytes("bytes", "how much is left (default half)"),),
-        "end the file there for who opens it; keep only so much of a write that is reported whole",
-        "file",
+        name="cut",
+        parameters=(_bytes("bytes", "how much is left (default half)"),),
+        summary="end the file there for who opens it; keep only so much of a write that is reported whole",
+        family="file",
+        effect=DAMAGE,
         points=("write", *_VIEWS),
+        replaces="data",
     ),
     ActionSpec(
-        "stale",
-        (
+        name="stale",
+        parameters=(
             Parameter(
                 "path", "message", None, "the file that holds it; default what this rank saw there before"
             ),
         ),
-        "give an old version of the file to who opens it",
-        "file",
+        summary="give an old version of the file to who opens it",
+        family="file",
+        effect=HIDDEN,
         points=_VIEWS,
+        replaces="version",
+        in_native=(
+            Obstacle(
+                "old versions are remembered where Python opens the file; "
+                'stale("path") names one for native code',
+                lacking="path",
+            ),
+        ),
     ),
     ActionSpec(
-        "missing",
-        (),
-        "there is no such file: opening it fails, looking it up denies it, a listing leaves it out",
-        "file",
+        name="missing",
+        summary="there is no such file: opening it fails, looking it up denies it, a listing leaves it out",
+        family="file",
+        effect=HIDDEN,
         points=(*_VIEWS, "exists", "stat", "listdir", "rename", "rm_file", "unlink"),
+        replaces="absent",
     ),
 )
 

@@ -17,17 +17,23 @@ import msgspec
 
 from faultkit.exceptions import PlanError
 from faultkit.messages import listed, nearest, seen
-from faultkit.plan.action_catalogue import ACTIONS, ActionSpec
+from faultkit.plan.action_catalogue import ACTIONS
+from faultkit.plan.action_spec import (
+    DEATH,
+    ERROR,
+    FREEZE,
+    STOPPING_SIGNALS,
+    TIME,
+    ActionSpec,
+    Obstacle,
+)
 from faultkit.plan.parameters import Parameter, Value, misfit, print_value, read_value, require_errno_fits
-from faultkit.plan.points import Point
 
 __all__ = [
     "OWN_EXCEPTIONS",
     "Action",
     "Argument",
-    "actions_at",
     "from_arguments",
-    "require_actionable",
     "require_allowed",
 ]
 
@@ -37,6 +43,10 @@ OWN_EXCEPTIONS = "faultkit.hostile:"  # naming one of these runs no code but fau
 _SURVIVED_SIGNALS = frozenset(
     "SIGCHLD SIGCONT SIGINFO SIGINT SIGPIPE SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGWINCH SIGXFSZ".split()
 )
+_EFFECT_OF_SIGNAL = {
+    "SIGINT": ERROR,  # the interpreter makes it a KeyboardInterrupt
+    **dict.fromkeys(STOPPING_SIGNALS, FREEZE),
+}
 
 
 _NUMBER_OF = {  # of exceptions that have one by their type
@@ -119,17 +129,51 @@ class Action(msgspec.Struct, frozen=True):
         return self.spec.family
 
     @property
+    def effect(self) -> str:
+        """What it does to the rank, see `ActionSpec`; of ``kill`` by its signal."""
+        effect = self.spec.effect
+        if effect == DEATH and self.error is not None:
+            return ERROR
+        if effect == FREEZE and self.duration_seconds is not None:
+            return TIME
+        return _EFFECT_OF_SIGNAL.get(str(self.get("signal")), effect)
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long it takes, of what ends by itself; None for everything else."""
+        for name in ("seconds", "resume_seconds"):
+            value = self.get(name)
+            if isinstance(value, int | float):
+                return float(value)
+        return None
+
+    @property
+    def holds(self) -> str:
+        """What it keeps from going on: the ``thread`` of the call, the ``interpreter`` lock, the ``process``, or "".
+
+        Of the signals that stop a process SIGSTOP alone cannot be ignored.
+        """
+        if self.get("how") == "native":
+            return "interpreter"
+        return "process" if self.get("signal") == "SIGSTOP" else self.spec.holds
+
+    @property
     def raises(self) -> bool:
         """Whether the call fails by the exception that the action names."""
-        return self.name == "raise"
+        return self.get("exception") is not None
 
     @property
     def error(self) -> Action | None:
         """The raise action that says which error the call fails with by itself; None where it need not fail."""
-        if self.name == "raise":
+        if self.raises:
             return self
-        number = self.get("errno") if self.name in ("full", "torn") else None
+        number = self.get("errno")
         return Action("raise", (("exception", "OSError"), ("errno", number))) if number is not None else None
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether who made the call makes it again by itself: after EINTR, as POSIX asks."""
+        return self.error is not None and self.error.get("errno") == "EINTR"
 
     @property
     def error_number(self) -> int | None:
@@ -148,9 +192,28 @@ class Action(msgspec.Struct, frozen=True):
     @property
     def kills(self) -> bool:
         """Whether the process ends at the point: exit, segfault, torn, and kill by a signal that ends a process."""
-        if self.name == "kill":
-            return self["signal"] not in _SURVIVED_SIGNALS
-        return self.name in ("exit", "segfault") or (self.name == "torn" and self.error is None)
+        return self.effect == DEATH and self.get("signal") not in _SURVIVED_SIGNALS
+
+    @property
+    def on_simulated(self) -> Obstacle | None:
+        """Why simulated ranks cannot be given it; None where they can."""
+        return self._obstacle(self.spec.on_simulated)
+
+    @property
+    def in_native(self) -> Obstacle | None:
+        """Why native code cannot be given it; None where it can."""
+        return self._obstacle(self.spec.in_native)
+
+    def _obstacle(self, known: tuple[Obstacle, ...]) -> Obstacle | None:
+        for one in known:
+            is_wrong_signal = one.signals and self.get("signal") not in one.signals
+            if is_wrong_signal or (one.given and self.get(one.given) is None):
+                continue
+            if one.lacking and self.get(one.lacking) is not None:
+                continue
+            nearest = one.nearest.format(seconds=self.duration_seconds)
+            return msgspec.structs.replace(one, nearest=nearest)
+        return None
 
 
 class Argument(msgspec.Struct, frozen=True):
@@ -201,23 +264,6 @@ def require_allowed(action: Action, allow: Iterable[str]) -> None:
     rule = f"allowed are {listed(names)}" if names else "nothing is allowed here"
     hint = nearest(name, names)
     raise PlanError(f"exception type {seen(name)} must be in the allow list ({rule}){hint}", part=0)
-
-
-def _require_file(point: Point, action: Action, moment: str) -> None:
-    names = action.spec.points
-    if point.layer != "fs" or point.name not in names:
-        at = listed(f"fs.{name}" for name in names)
-        special = [name for name in actions_at(point) if ACTIONS[name].points] if point.layer == "fs" else []
-        here = f"; actions of '{point}' are raise, delay, kill, {listed(special)} ..." if special else ""
-        hint = (
-            nearest(f"fs.{point.name}", (f"fs.{name}" for name in names))
-            or f"; did you mean 'fs.{names[0]}'?"
-        )
-        raise PlanError(f"action {action.name!r} cannot happen at '{point}'; it can at {at}{here}{hint}")
-    if moment != "before":
-        raise PlanError(
-            f"action {action.name!r} takes the place of the call, so its only moment is 'before' (got {moment!r})"
-        )
 
 
 def _spec(name: object) -> ActionSpec:
@@ -290,35 +336,3 @@ def _takes(parameter: Parameter, argument: Argument, later_words: Sequence[str])
         case "integer" | "number":
             return argument.shape == "number"
     return argument.shape == "word"
-
-
-def actions_at(point: Point) -> tuple[str, ...]:
-    """The names of the actions that can happen at `point`."""
-    if point.layer == "clock":
-        return ("exit", "hang", "kill", "segfault", "stop")
-    on_files = point.layer == "fs"
-    return tuple(
-        name for name, spec in ACTIONS.items() if not spec.points or (on_files and point.name in spec.points)
-    )
-
-
-def require_actionable(point: Point, action: Action, calls: str, moment: str = "before") -> None:
-    """Raises PlanError where `action` makes no sense at `point`, for the calls in their canonical text.
-
-    At a point in time no call of the rank is under way that could raise or wait, so only what happens to the
-    whole process can happen there, and only at one time.  What happens to a file can happen where files are.
-    """
-    if action.takes_place:
-        _require_file(point, action, moment)
-    if point.layer != "clock":
-        return
-    whole = action.family in ("death", "stop") and (action.name != "hang" or action["how"] == "native")
-    if not whole:
-        raise PlanError(
-            f"action {str(action)!r} needs a call to happen in, and '{point}' is a time; actions of '{point}' are "
-            "exit, hang(native), kill, segfault, stop"
-        )
-    if not calls.isdigit():
-        raise PlanError(
-            f"'{point}' needs one time in milliseconds, such as '{point}#250' (got the calls {calls!r})"
-        )

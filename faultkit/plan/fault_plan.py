@@ -14,7 +14,8 @@ import msgspec
 
 from faultkit.exceptions import PlanError
 from faultkit.messages import listed, nearest, seen, shortened
-from faultkit.plan.actions import OWN_EXCEPTIONS, Action, require_actionable, require_allowed
+from faultkit.plan.action_places import require_actionable
+from faultkit.plan.actions import OWN_EXCEPTIONS, Action, require_allowed
 from faultkit.plan.file_filters import ANY, filter_text, matches, read_path, read_thread
 from faultkit.plan.grammar import (
     ROLES,

@@ -17,7 +17,8 @@ import msgspec
 
 from faultkit.exceptions import PlanError
 from faultkit.messages import listed, nearest, seen
-from faultkit.plan.actions import Action, Argument, from_arguments, require_actionable, require_allowed
+from faultkit.plan.action_places import require_actionable
+from faultkit.plan.actions import Action, Argument, from_arguments, require_allowed
 from faultkit.plan.file_filters import ANY, THREADS, read_path, read_thread
 from faultkit.plan.limits import require_count, require_length
 from faultkit.plan.named_points import CALL

@@ -170,25 +170,28 @@ def _fault(fault: Fault, run: Run, function: Callable[..., Any], chunks: list[st
 
 
 def _action(action: Action, fault: Fault, chunks: list[str]) -> tuple[tuple[Any, ...], str]:
-    match action.name:
-        case "raise":
-            leaves = ("leave",) if action["after"] == "leave" else ()
-            return ("raise", *leaves), f"lambda: {_error(action, fault, chunks)}"
-        case "memory":
-            return ("raise",), "lambda: MemoryError()"
-        case "delay":
-            return ("delay", float(action["seconds"])), "None"
-        case "hang":
-            return ("hang", action["how"]), "None"
-        case "stop":
-            resumes = action.get("resume_seconds")
-            return ("stop", *(() if resumes is None else (float(resumes),))), "None"
-        case "exit":
-            return ("exit", action["code"]), "None"
-        case "kill" | "segfault":
-            name = "SIGSEGV" if action.name == "segfault" else str(action["signal"])
-            return ("kill", name, 5.0 if action.kills else 0.0), "None"
-    raise ScriptError(f"a script does not know the action {str(action)!r}")
+    if action.raises:
+        leaves = ("leave",) if action["after"] == "leave" else ()
+        return ("raise", *leaves), f"lambda: {_error(action, fault, chunks)}"
+    known = _SCRIPTED.get(action.name)
+    if known is None:
+        raise ScriptError(f"a script does not know the action {str(action)!r}")
+    return known(action)
+
+
+# What `happen` of the script is given, and the expression that makes an error.
+_SCRIPTED: dict[str, Callable[[Action], tuple[tuple[Any, ...], str]]] = {
+    "memory": lambda action: (("raise",), "lambda: MemoryError()"),
+    "delay": lambda action: (("delay", action.duration_seconds), "None"),
+    "hang": lambda action: (("hang", action["how"]), "None"),
+    "stop": lambda action: (
+        ("stop", *(() if (seconds := action.duration_seconds) is None else (seconds,))),
+        "None",
+    ),
+    "exit": lambda action: (("exit", action["code"]), "None"),
+    "kill": lambda action: (("kill", str(action["signal"]), 5.0 if action.kills else 0.0), "None"),
+    "segfault": lambda action: (("kill", "SIGSEGV", 5.0), "None"),
+}
 
 
 def _error(action: Action, fault: Fault, chunks: list[str]) -> str:

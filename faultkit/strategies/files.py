@@ -13,7 +13,8 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis.errors import InvalidArgument
 
-from faultkit.plan.actions import Action, actions_at
+from faultkit.plan.action_places import actions_at
+from faultkit.plan.actions import Action
 from faultkit.plan.file_filters import ANY, read_path, read_thread
 from faultkit.plan.grammar import read_action
 from faultkit.plan.points import find

@@ -11,7 +11,8 @@ import functools
 import msgspec
 
 from faultkit.plan import Fault, FaultPlan
-from faultkit.plan.actions import Action, actions_at
+from faultkit.plan.action_places import can_happen
+from faultkit.plan.actions import Action
 from faultkit.plan.points import default_error, find
 from faultkit.sweep.selection import Place
 from faultkit.worlds import Run
@@ -69,7 +70,7 @@ def plans_for(reach: Reach, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...
         FaultPlan((_fault(site, moment, action, str(rank)),))
         for (site, moment), here in ranks.items()
         for action in actions or (_default_action(site),)
-        if not action.takes_place or (moment == "before" and action.name in _actions_at(site))
+        if can_happen(find(_parsed(site).point), action, moment)
         for rank in here
     )
 
@@ -87,7 +88,3 @@ def _fault(site: str, moment: str, action: Action, ranks: str = "*") -> Fault:
 @functools.lru_cache(maxsize=1024)
 def _default_action(site: str) -> Action:
     return Fault.parse(f"{site}={default_error(site)}").action
-
-
-def _actions_at(site: str) -> tuple[str, ...]:
-    return actions_at(find(_parsed(site).point))

@@ -295,7 +295,9 @@ class Supervision:
             busy = busy or rank in self.leaving
         else:
             blocked = next((call for call in calls if call.native_id == handle.pid), None)
-            hanging = sum(fault.action.name == "hang" for _, fault in self.fired.get(rank, ()))
+            hanging = sum(
+                fault.action.holds in ("thread", "interpreter") for _, fault in self.fired.get(rank, ())
+            )
             frozen = self.frozen(handle)
             if frozen and (blocked is None or self.holds_interpreter(rank) or is_stopped(handle.pid)):
                 state, ending, blocked = "frozen", frozen, None
@@ -329,22 +331,21 @@ class Supervision:
 
     def holds_interpreter(self, rank: int) -> bool:
         """Whether a planned fault holds the interpreter lock for ever: then no thread of the rank goes on."""
-        return any(
-            f.action.name == "hang" and f.action["how"] == "native" for _, f in self.fired.get(rank, ())
-        )
+        return any(fault.action.holds == "interpreter" for _, fault in self.fired.get(rank, ()))
 
     def frozen(self, handle: RankHandle) -> str:
         """Why the rank will never go on by itself, if a planned fault holds it; resumes it when that is due."""
         fired = self.fired.get(handle.rank, [])
         for time_ns, fault in fired:
-            if fault.action.name == "hang" and (
+            holds = fault.action.holds
+            if holds in ("thread", "interpreter") and (
                 self.holds_interpreter(handle.rank) or waits_for_ever(handle.pid)
             ):
                 return f"hangs by plan at {fault.point}"
             if _stops_for_good(fault):
                 if is_stopped(handle.pid):
                     return f"is stopped by plan at {fault.point}"
-            elif fault.action.name == "stop" and (handle.rank, time_ns) not in self.resumed:
+            elif holds == "process" and (handle.rank, time_ns) not in self.resumed:
                 due = time.monotonic_ns() - time_ns >= float(fault.action["resume_seconds"]) * 1e9
                 # on a busy machine the rank may only be about to stop: nothing would resume it after that
                 if due and is_stopped(handle.pid) and not any(_stops_for_good(other) for _, other in fired):
@@ -387,10 +388,7 @@ class Supervision:
 
 
 def _stops_for_good(fault: Fault) -> bool:
-    action = fault.action
-    if action.name == "stop":
-        return action.get("resume_seconds") is None
-    return action.name == "kill" and action["signal"] == "SIGSTOP"
+    return fault.action.holds == "process" and fault.action.duration_seconds is None
 
 
 def _ending(outcome: Outcome) -> str:

@@ -419,7 +419,7 @@ def test_a_plan_without_faults_on_files_costs_nothing_and_all_is_put_back(armed,
 
 def test_every_operation_on_files_is_a_place_for_every_action_that_can_happen_there():
     from faultkit.plan.action_catalogue import ACTIONS
-    from faultkit.plan.actions import actions_at
+    from faultkit.plan.action_places import actions_at
     from faultkit.plan.points import FILE_POINTS, find
 
     required = {"delay": "delay(0)", "raise": "raise(OSError, EIO)", "full": "full(1)", "limit": "limit(1)"}
