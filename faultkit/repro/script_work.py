@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from faultkit.exceptions import FaultkitError
 from faultkit.plan.signatures import taken
 
 __all__ = ["STORES_NOTHING", "ScriptError", "Work", "chunk_of_class", "work_of"]
@@ -121,6 +122,9 @@ class Work:
             self.chunks[name] = _import_of(name, value)
         elif _is_class_of(value, "faultkit.injection.storage", "FaultyStorageWriter"):
             self.chunks[name] = STORES_NOTHING.strip().replace("class FaultyStorageWriter", f"class {name}")
+        elif isinstance(value, type) and value.__module__ == FaultkitError.__module__:
+            base = next(one for one in value.__mro__ if one.__module__ == "builtins")
+            self.chunks[name] = f"class {name}({base.__name__}):\n    pass"
         elif isinstance(value, FunctionType | type) or callable(value):
             self._add_definition(name, value, where)
         elif _is_plain(value):
