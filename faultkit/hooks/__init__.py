@@ -1,3 +1,3 @@
 """Where code of torch.distributed is replaced for a while: `patches` for any attribute, `collectives` for what ranks
-wait for.
+wait for, `gloo_threads` for the name of a thread.
 """

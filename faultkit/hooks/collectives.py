@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from faultkit.hooks import gloo_threads
 from faultkit.processes.memory import RankMemory
 
 __all__ = ["attach", "install"]
@@ -90,6 +91,7 @@ def install(attempt_of_thread: Callable[[], str]) -> None:
         setattr(_DistWrapper, name, _operation(name, getattr(_DistWrapper, name), attempt_of_thread))
     for name in ("reduce_scatter", "all_reduce", "all_gather", "broadcast"):
         setattr(_DistWrapper, name, _step(getattr(_DistWrapper, name)))
+    gloo_threads.install()
 
 
 def _mark(function: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ __all__ = [
 
 FUTEX = {"x86_64": "202", "aarch64": "98"}.get(os.uname().machine)
 FUTEX_PRIVATE = 0x80
-POLLING = "gloo_tcp_loop"  # looks every hundredth of a second
+POLLING = "gloo_tcp_loop"  # looks every hundredth of a second; see `faultkit.hooks.gloo_threads`
 LIBRARY = (POLLING, "pt_gloo_runloop")  # act on what other ranks send
 POLLING_TICKS = 5  # CPU time of a thread that polls, before that counts as work
 INTERRUPTING = (signal.SIGALRM, signal.SIGCHLD, signal.SIGIO, signal.SIGPROF, signal.SIGVTALRM)

@@ -18,6 +18,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from faultkit import Hung, Returned, World
+from faultkit.processes.procfs import LIBRARY, tasks_of
 from faultkit.worlds.stacks import wait_in, waited
 
 DEADLINE_SECONDS = 30.0
@@ -116,6 +117,27 @@ def test_it_is_told_long_before_the_deadline_in_the_same_words_on_every_kind(pai
 
         assert run.seconds < AT_ONCE_SECONDS, world
         assert isinstance(run.outcomes[0], Hung) and run.outcomes[0].waiting == HANGS[hang], world
+
+
+def names_of_threads():
+    """{number: name} of those that a group adds, and of the main thread and one of the function's own afterwards."""
+    before = {task.number for task in tasks_of(os.getpid())}
+    dist.barrier(dist.new_group(backend="gloo"))
+    added = [task.name for task in tasks_of(os.getpid()) if task.number not in before]
+    done = threading.Event()
+    own = threading.Thread(target=done.wait)
+    own.start()
+    named = {task.number: task.name for task in tasks_of(os.getpid())}
+    done.set()
+    own.join()
+    return added, named[os.getpid()], named[own.native_id]
+
+
+def test_the_threads_that_gloo_starts_are_known_by_their_names_and_nobody_else_has_one(pair):
+    for outcome in pair.run(names_of_threads).outcomes.values():
+        added, main, own = outcome.value
+        assert added and set(added) == set(LIBRARY)
+        assert not {main, own}.intersection(LIBRARY)
 
 
 # -- what is only slow ---------------------------------------------------------------------------
