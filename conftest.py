@@ -3,7 +3,7 @@
 A test sees no trace of the shell it was started from (a batch job exports RANK and WORLD_SIZE, and a
 process group would believe them), uses one computing thread per process, and leaves no process group
 behind in the pytest process.  Settings of a single test file do not belong here.  A test that states
-something of the stock engine names the versions of torch for which it is true: `tests/stock.py`.
+something of the stock engine names the versions of torch for which it is true: `tests/helpers/stock.py`.
 """
 
 from __future__ import annotations

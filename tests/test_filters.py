@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from faultkit.plan import Fault, FaultPlan, PlanError
 from faultkit.plan.actions import Action
 from faultkit.plan.file_filters import matches, read_path, read_thread
-from tests.plan_values import assert_short_line, characters
+from tests.helpers.plan_values import assert_short_line, characters
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from faultkit.plan import Fault, FaultPlan, PlanError
 from faultkit.plan.actions import Action
-from tests.plan_values import (
+from tests.helpers.plan_values import (
     ALLOW,
     assert_reads_or_says_why,
     assert_short_line,

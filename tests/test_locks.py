@@ -7,17 +7,16 @@ import re
 import shutil
 import subprocess
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.stock import TESTED
-from tests.stuck import SECONDS_MAX
+from tests.helpers.places import ROOT
+from tests.helpers.stock import TESTED
+from tests.helpers.stuck import SECONDS_MAX
 
-ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = {path.stem.removeprefix("torch-"): path for path in (ROOT / "locks").iterdir()}
 PYTHONS = ("3.11.0", "3.12.0", "3.13.0")

@@ -27,9 +27,9 @@ from typing import NamedTuple
 import pytest
 
 import faultkit
-from tests.stuck import SECONDS_MAX
+from tests.helpers.places import ROOT
+from tests.helpers.stuck import SECONDS_MAX
 
-ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from faultkit.plan import Fault, FaultPlan, PlanError
 from faultkit.plan.points import catalogue
-from tests.plan_values import ALLOW, assert_short_line, plans, spans, spans_text
+from tests.helpers.plan_values import ALLOW, assert_short_line, plans, spans, spans_text
 
 
 @given(plans)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,9 @@ from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.points import LAYERS
 from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS
 from faultkit.sweep.replay_input import read_recipe
+from tests.helpers.places import ROOT
 
-DOCUMENTS = Path(__file__).parent.parent / "docs"
+DOCUMENTS = ROOT / "docs"
 GRAMMAR = (DOCUMENTS / "plan-grammar.md").read_text(encoding="utf-8")
 COMMANDS = (DOCUMENTS / "command-line.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faultkit.plan import FaultPlan, PlanError
-from tests.plan_values import ALLOW, assert_reads_or_says_why, assert_short_line, edited, edits, plans
+from tests.helpers.plan_values import ALLOW, assert_reads_or_says_why, assert_short_line, edited, edits, plans
 
 
 def from_json(text):

@@ -19,7 +19,7 @@ from faultkit.plan.points import (
     require_moment,
     torch_checkpoint_folder,
 )
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
 
 
 def _methods_by_inspection(*classes):

@@ -7,14 +7,13 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from faultkit import FaultPlan, cli
-from tests.stuck import SECONDS_MAX
+from tests.helpers.places import ROOT
+from tests.helpers.stuck import SECONDS_MAX
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 SHOWN = re.findall(r"(?:^    .+\n)+", README, re.MULTILINE)

@@ -11,7 +11,7 @@ from faultkit import Verdict, World, checks, scenarios
 from faultkit.cli import main
 from faultkit.repro.replays import command_for
 from faultkit.scenarios import Stage
-from tests.replayed_engines import CASES
+from tests.helpers.replayed_engines import CASES
 
 
 @pytest.fixture(scope="module")

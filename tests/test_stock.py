@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests import stock as module
-from tests.stock import TORCH, stock, stock_is
+from tests.helpers import stock as module
+from tests.helpers.stock import TORCH, stock, stock_is
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -18,9 +17,9 @@ from faultkit import World
 from faultkit.cli import main
 from faultkit.exceptions import TorchVersionError
 from faultkit.torch_versions import BELOW, FROM, require_torch
-from tests.stock import TESTED
+from tests.helpers.places import ROOT
+from tests.helpers.stock import TESTED
 
-ROOT = Path(__file__).parent.parent
 SECONDS_MAX = 60.0
 MARKED = "import pytest\n\n\n@pytest.mark.spmd\n@pytest.mark.world(2)\ndef test_it(): open('ran', 'w')\n"
 SCENARIO = "open('imported', 'w')\n\n\ndef save(): pass\n"

@@ -2,7 +2,7 @@ import pytest
 
 from faultkit.checks import Verdict, account_of, examine
 from faultkit.runs.outcomes import Died, ErrorRecord
-from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
+from tests.helpers.finished_runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2=raise(ValueError)"
 LOST = ErrorRecord(type_name="RuntimeError", message="Connection closed by peer")

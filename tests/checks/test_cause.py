@@ -9,7 +9,7 @@ from faultkit.checks.effects import Injected
 from faultkit.plan import FaultPlan
 from faultkit.report.story import tell
 from faultkit.runs.outcomes import ErrorRecord
-from tests.checks.runs import Recording, checkpoint_error, injected, reported_save
+from tests.helpers.finished_runs import Recording, checkpoint_error, injected, reported_save
 
 PLAN = "writer.write_data@2=raise(ValueError)"
 FULL = "fs.create_stream@2=raise(OSError, ENOSPC)"

@@ -7,7 +7,7 @@ import pytest
 from faultkit import World
 from faultkit.checks import CATALOGUE, DEFAULT, Check, Verdict
 from faultkit.runs.selection import ALL, Chosen
-from tests.checks.runs import successful
+from tests.helpers.finished_runs import successful
 
 OWN = Check("prompt", "nobody waits", (Verdict.LATE,), lambda account: iter(()))
 

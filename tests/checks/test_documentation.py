@@ -1,10 +1,10 @@
 import re
-from pathlib import Path
 
 from faultkit.checks import CATALOGUE, Verdict
-from tests.checks.runs import reported_save
+from tests.helpers.finished_runs import reported_save
+from tests.helpers.places import page
 
-PAGE = (Path(__file__).parents[2] / "docs" / "checks.md").read_text(encoding="utf-8")
+PAGE = page("checks.md")
 
 
 def test_every_check_has_its_entry_with_what_it_does_not_verify():

@@ -11,8 +11,8 @@ from faultkit.checks import CATALOGUE, Verdict, examine, verdict_of
 from faultkit.plan import FaultPlan
 from faultkit.report.story import tell
 from faultkit.runs.outcomes import Died, ErrorRecord, Event, Fired, Hung, Raised, Returned
-from tests.checks.runs import FinishedRun, checkpoint_error, reported_save, successful
-from tests.stuck import SECONDS_MAX
+from tests.helpers.finished_runs import FinishedRun, checkpoint_error, reported_save, successful
+from tests.helpers.stuck import SECONDS_MAX
 
 PLAN = "writer.write_data@2=raise(ValueError)"
 

@@ -2,7 +2,7 @@ import pytest
 
 from faultkit.checks import Verdict, account_of, examine
 from faultkit.checks.fired import prevented
-from tests.checks.runs import Recording, reported_save, successful
+from tests.helpers.finished_runs import Recording, reported_save, successful
 
 
 def inert(run):

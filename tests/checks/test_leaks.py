@@ -6,7 +6,7 @@ import pytest
 from faultkit.checks import CATALOGUE, DEFAULT, Verdict, examine
 from faultkit.checks.leaks import form_of
 from faultkit.runs.selection import Chosen
-from tests.checks.runs import Recording, reported_save, successful
+from tests.helpers.finished_runs import Recording, reported_save, successful
 
 LEFT = {
     "threads": ["writer_0"],

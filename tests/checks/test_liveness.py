@@ -2,7 +2,7 @@ import pytest
 
 from faultkit.checks import Verdict, examine
 from faultkit.runs.outcomes import Died, ErrorRecord
-from tests.checks.runs import Recording, checkpoint_error, injected, successful
+from tests.helpers.finished_runs import Recording, checkpoint_error, injected, successful
 
 STACK = """Thread 0x00007f0a (most recent call first):
   File "/usr/lib/python3.11/threading.py", line 320 in wait

@@ -13,7 +13,7 @@ from faultkit.checks.wording import (
     without_own_frames,
 )
 from faultkit.runs.outcomes import ErrorRecord
-from tests.checks.runs import checkpoint_error
+from tests.helpers.finished_runs import checkpoint_error
 
 
 @pytest.mark.parametrize(

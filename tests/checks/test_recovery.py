@@ -3,7 +3,7 @@ import pytest
 
 from faultkit.checks import Verdict, examine
 from faultkit.runs.outcomes import Died, ErrorRecord, Hung, Raised, Returned
-from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
+from tests.helpers.finished_runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2#1=raise(ValueError)"
 FULL = ErrorRecord(type_name="OSError", message="[Errno 28] No space left on device", errno=28)

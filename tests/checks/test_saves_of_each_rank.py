@@ -4,12 +4,12 @@ import inspect
 from pathlib import Path
 
 import pytest
-import stored_engines as engines
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from faultkit import World, checks
+from tests.helpers import storing_engines as engines
 
 CAN_DO_WITHOUT_COLLECTIVES = "use_collectives" in inspect.signature(dcp.save).parameters
 

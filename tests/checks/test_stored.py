@@ -1,11 +1,11 @@
 """The checks `durable`, `intact` and `coverage` on real ranks, with real files and engines with known defects."""
 
 import pytest
-import stored_engines as engines
 
 from faultkit import World, checks
 from faultkit.injection import content
-from tests.checks.runs import reported_save
+from tests.helpers import storing_engines as engines
+from tests.helpers.finished_runs import reported_save
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 
-import command_lines
 import pytest
 
-from tests.stuck import SECONDS_MAX
+from tests.helpers import command_lines
+from tests.helpers.stuck import SECONDS_MAX
 
 MODULES = {
     "exits": "import sys\nsys.exit(0)",

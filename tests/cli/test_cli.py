@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from faultkit.cli import main
-from tests.interruptible import ignoring_interrupts, interruptible
-from tests.stuck import SECONDS_MAX
+from tests.helpers.interruptible import ignoring_interrupts, interruptible
+from tests.helpers.stuck import SECONDS_MAX
 
 HANG = "writer.reset@1=raise(ValueError)"
 HOLD = "writer.write_data@1=raise(ValueError)"

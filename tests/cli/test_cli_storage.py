@@ -7,11 +7,11 @@ import os
 import re
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
 from faultkit.cli import command, main
+from tests.helpers.places import page
 
 TRAIN = """
 import json, os, sys
@@ -255,8 +255,7 @@ def test_a_script_that_fails_does_nothing_or_never_ends_is_told_in_a_line(capfd,
 
 @pytest.mark.parametrize("name", ["crash", "damage"])
 def test_the_page_tells_every_option(name):
-    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
-    section = page.partition(f"## faultkit {name}\n")[2].partition("\n## ")[0]
+    section = page("command-line.md").partition(f"## faultkit {name}\n")[2].partition("\n## ")[0]
     for option in command.commands[name].params:
         if option.opts[0].startswith("--") and option.opts[0] not in ("--programs", "--model"):
             assert f"`{option.opts[0]}" in section, option.opts[0]

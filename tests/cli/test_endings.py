@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from faultkit.processes import client
-from tests.interruptible import interruptible
+from tests.helpers.interruptible import interruptible
 
 SECONDS_MAX = 60.0
 LINE = "faultkit: interrupted\n"

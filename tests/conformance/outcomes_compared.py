@@ -11,10 +11,9 @@ import re
 import threading
 from collections.abc import Iterable
 
-from spmd_program import Program
-
 from faultkit import World
 from faultkit.worlds import Died, Hung, Raised, Returned
+from tests.conformance.spmd_program import Program
 
 __all__ = ["compared", "run_all", "told"]
 
@@ -25,8 +24,8 @@ PRELOADED = (
     "torch.distributed._shard.sharded_tensor",
     "torch.nn.parallel",
     "faultkit.scenarios.state",
-    "programs_modules",
-    "programs_names",
+    "tests.conformance.programs.modules",
+    "tests.conformance.programs.names",
 )
 NORMAL = (
     (re.compile(r"\[?[\w./+-]*\.(?:cc|cpp|h|hpp)(?:[:,]\d*)?\]?"), "SOURCE"),

@@ -48,7 +48,7 @@ def register(
     often: bool = True,
 ) -> None:
     """Add the program ``function(*arguments)``; its family is the module that the function stands in."""
-    family = function.__module__.removeprefix("programs_")
+    family = function.__module__.rpartition(".")[2]
     name = f"{family}/{name or function.__name__}"
     if name in PROGRAMS:
         raise ValueError(f"program {name!r} is registered twice")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from disagreements import PLANS, PROGRAMS, SEVERAL
-from spmd_program import PROGRAMS as ALL
-from test_drawn_plans_agree import DRAWS, LONG_DRAWS
-from test_programs_agree import FAMILIES
+from tests.conformance.disagreements import PLANS, PROGRAMS, SEVERAL
+from tests.conformance.spmd_program import PROGRAMS as ALL
+from tests.conformance.test_drawn_plans_agree import DRAWS, LONG_DRAWS
+from tests.conformance.test_programs_agree import FAMILIES
+from tests.helpers.places import page
 
-PAGE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+PAGE = page("conformance.md")
 
 
 def table(name):

@@ -13,11 +13,11 @@ import functools
 
 import msgspec
 import pytest
-from disagreements import PLANS
-from drawn_plans import brought, drawn, representative, told
 
 from faultkit import World, scenarios
 from faultkit.scenarios import Stage
+from tests.conformance.disagreements import PLANS
+from tests.conformance.drawn_plans import brought, drawn, representative, told
 
 AGAIN_COUNT = 6
 TIMEOUT_SECONDS = 20.0

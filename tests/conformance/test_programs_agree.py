@@ -11,14 +11,15 @@ import re
 from pathlib import Path
 
 import pytest
-from disagreements import PROGRAMS as LISTED
-from disagreements import SEVERAL
-from outcomes_compared import run_all
-from spmd_program import PROGRAMS
 
-FAMILIES = sorted(path.stem.removeprefix("programs_") for path in Path(__file__).parent.glob("programs_*.py"))
+from tests.conformance.disagreements import PROGRAMS as LISTED
+from tests.conformance.disagreements import SEVERAL
+from tests.conformance.outcomes_compared import run_all
+from tests.conformance.spmd_program import PROGRAMS
+
+FAMILIES = sorted(path.stem for path in (Path(__file__).parent / "programs").glob("*.py"))
 for _family in FAMILIES:
-    importlib.import_module(f"programs_{_family}")
+    importlib.import_module(f"tests.conformance.programs.{_family}")
 
 CHUNK_COUNT_MAX = 24
 OFTEN_COUNT_MAX = 17  # of a family; the others run with the long forms

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from tapes import Tape
-
 from faultkit import crash
 from faultkit.crash.enumeration.models import Enumeration
 from faultkit.crash.enumeration.replay_space import Space
 from faultkit.crash.scripts.acknowledging import acknowledged_by
+from tests.helpers.tapes import Tape
 
 
 def acknowledged(tape, pattern="c-*"):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-from tapes import CREATE, Tape
-
 from faultkit import crash
 from faultkit.crash.cut_causes import Cut, Levels, split
 from faultkit.crash.enumeration.state import Witness
+from tests.helpers.tapes import CREATE, Tape
 
 NAMES = ("weight0", "weight1", "scheduler")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from programs import Program
-from tapes import Tape
 
 from faultkit import crash
 from faultkit.crash.enumeration.models import Enumeration
 from faultkit.crash.enumeration.replay_space import Space
+from tests.helpers.file_programs import Program
+from tests.helpers.tapes import Tape
 
 EXHAUSTIVE = crash.Bound(lost=None, pieces=2, cuts=1 << 20, states=1 << 30, subsets=1 << 12, places=1 << 20)
 

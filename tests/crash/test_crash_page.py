@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from faultkit import crash
 from faultkit.crash.enumeration import state
+from tests.helpers.places import page
 
-PAGE = (Path(__file__).parents[2] / "docs" / "crash-states.md").read_text(encoding="utf-8")
+PAGE = page("crash-states.md")
 
 # One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.
 EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from loads import (
+
+from faultkit import crash
+from faultkit.crash import Judge
+from faultkit.crash.loading.world_judge import WorldJudge
+from faultkit.exceptions import ScenarioError
+from faultkit.worlds import HarnessError
+from tests.helpers.crash_loads import (
     is_a_key_error,
     load_beyond_python,
     load_by_held_names,
@@ -22,14 +28,8 @@ from loads import (
     state,
     tree,
 )
-from tapes import Tape
-
-from faultkit import crash
-from faultkit.crash import Judge
-from faultkit.crash.loading.world_judge import WorldJudge
-from faultkit.exceptions import ScenarioError
-from faultkit.worlds import HarnessError
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
+from tests.helpers.tapes import Tape
 
 NEW, OLD = tree(value=b"2 2 2 2", other=b"other"), tree(value=b"1 1 1 1", other=b"other")
 

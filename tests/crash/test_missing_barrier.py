@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from tapes import Tape
 
 from faultkit import World, crash
 from faultkit.crash.enumeration.replay_space import Space
 from faultkit.recording import record
+from tests.helpers.tapes import Tape
 
 
 def sync_directory(path):

@@ -6,11 +6,11 @@ import os
 import random
 
 import pytest
-from tapes import CREATE, Tape, commit_badly, commit_well
 
 from faultkit import crash
 from faultkit.crash.enumeration.models import Enumeration
 from faultkit.crash.enumeration.replay_space import Space
+from tests.helpers.tapes import CREATE, Tape, commit_badly, commit_well
 
 BEFORE = {"data": b"OLD!"}
 

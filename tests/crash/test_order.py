@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tapes import Tape
 
 from faultkit.crash.enumeration.bounds import Bound
 from faultkit.crash.enumeration.replay_space import Space
+from tests.helpers.tapes import Tape
 
 
 def done_sets(recording, **bound):

@@ -15,12 +15,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tapes import Tape
 
 from faultkit import crash
-from tests.stuck import SECONDS_MAX
+from tests.helpers.places import HELPERS
+from tests.helpers.stuck import SECONDS_MAX
+from tests.helpers.tapes import Tape
 
-SCRIPT = Path(__file__).with_name("on_a_real_file_system.py")
+SCRIPT = HELPERS / "on_a_real_file_system.py"
 
 
 def why_not(kind: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from faultkit import World, crash
 from faultkit.crash.exploration import record_save
 from faultkit.interception import shim
-from tests.stock import stock
+from tests.helpers.stock import stock
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import waiting_writers
-from waiting_writers import WRITERS
 
 from faultkit import World, crash
 from faultkit.crash.enumeration.replay_space import Space
 from faultkit.interception import shim
 from faultkit.recording import record, record_command
+from tests.helpers import waiting_writers
+from tests.helpers.waiting_writers import WRITERS
 
 COMPLETE = {name: name.encode() * 5000 for name in "ab"}
 

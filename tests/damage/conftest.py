@@ -1,11 +1,12 @@
 """The one survey that the tests of damage share: it is that of the first example of the page."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "damage.md").read_text(encoding="utf-8")
+from tests.helpers import places
+
+PAGE = places.page("damage.md")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from faultkit.interception import shim
 from faultkit.recording import RecordingError, record_command
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
 
 BACKENDS = ["python", "preload"]
 FAMILY = """

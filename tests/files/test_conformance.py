@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from strace_log import Reader, strace_command, why_strace_cannot_run
 
 from faultkit.interception import shim
 from faultkit.recording.merging import merge, with_ranks
 from faultkit.recording.spool import read_frames
 from faultkit.recording.tree import Tree
-from tests.stuck import SECONDS_MAX
+from tests.helpers.places import HELPERS
+from tests.helpers.strace_log import Reader, strace_command, why_strace_cannot_run
+from tests.helpers.stuck import SECONDS_MAX
 
-HERE = Path(__file__).parent
 NOTHING = Tree({}, {}, {})
 
 
@@ -83,7 +82,7 @@ def one_execution(library, traced, tmp_path_factory):
     root.mkdir()
     spools.mkdir()
     environment = {**os.environ, "LD_PRELOAD": library, "PYTHONDONTWRITEBYTECODE": "1"}
-    program = [sys.executable, str(HERE / "every_primitive.py"), str(root), str(spools), library]
+    program = [sys.executable, str(HELPERS / "every_primitive.py"), str(root), str(spools), library]
     why_not = traced(["env", *(f"{k}={environment[k]}" for k in ("LD_PRELOAD",)), *program], log)
     [preload] = spools.glob("preload-*")
     forms = why_not or Reader(root).forms(log)
@@ -136,7 +135,7 @@ def test_strace_sees_what_the_library_sees_of_a_program_in_c(library, traced, tm
     root.mkdir()
     spools.mkdir()
     subprocess.run(
-        [*shim.compiler(), "-w", "-o", program, HERE / "every_primitive.c", "-lpthread"],
+        [*shim.compiler(), "-w", "-o", program, HELPERS / "every_primitive.c", "-lpthread"],
         check=True,
         timeout=SECONDS_MAX,
     )

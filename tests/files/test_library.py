@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from faultkit.interception import shim
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
 
 
 def build(command, path):

@@ -33,7 +33,7 @@ from faultkit.recording import recording as recording_module
 from faultkit.recording.spool import read_frames
 from faultkit.recording.tree import read_tree
 from faultkit.recording.verifying import verified
-from tests.stock import stock_is
+from tests.helpers.stock import stock_is
 
 
 def save(directory, value=1.0, thread_count=1):

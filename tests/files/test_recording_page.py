@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import get_args
 
 from faultkit.recording import Operation, Recording
 from faultkit.recording.operations import Kind
 from faultkit.recording.recording import BACKENDS
-from tests.stock import stock
+from tests.helpers.places import page
+from tests.helpers.stock import stock
 
-PAGE = (Path(__file__).parents[2] / "docs" / "recording.md").read_text(encoding="utf-8")
+PAGE = page("recording.md")
 
 # One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.
 EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))

@@ -11,7 +11,8 @@ import warnings
 
 import pytest
 import torch.distributed.checkpoint as dcp
-from engine_cases import Armed, new_state
+
+from tests.helpers.engine_cases import Armed, new_state
 
 FORK_SECONDS_MAX = 60.0
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from engine_cases import Armed, Counter, new_state
 from torch.distributed.checkpoint import async_save, format_utils, load_state_dict, save_state_dict
 from torch.distributed.checkpoint.staging import BlockingAsyncStager, DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys
 
 from faultkit.injection import arm
 from faultkit.runs.outcomes import ErrorRecord
+from tests.helpers.engine_cases import Armed, Counter, new_state
 
 KINDS = {"attempt_begin": "[", "attempt_end": "]", "step_begin": "(", "step_end": ")"}
 

@@ -9,7 +9,6 @@ import pickle
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from engine_cases import new_state
 from torch.distributed.checkpoint.filesystem import _FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.staging import AsyncStager
@@ -18,6 +17,7 @@ import faultkit
 from faultkit.injection import FaultyStorageReader, FaultyStorageWriter, arm
 from faultkit.injection.storage import Faulty
 from faultkit.plan import FaultPlan
+from tests.helpers.engine_cases import new_state
 
 UPSTREAM_SAVE = (
     "set_up_storage_writer finish prepare_global_plan prepare_local_plan write_data write_data_async"

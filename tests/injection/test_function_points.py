@@ -18,7 +18,7 @@ from faultkit.injection import arm
 from faultkit.plan import Fault, PlanError
 from faultkit.strategies.sites import sites_of
 from faultkit.sweep.selection import choose_places
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
 
 HERE = __name__
 
@@ -146,10 +146,13 @@ def test_a_point_of_the_layer_that_is_none_is_told_in_one_line(text, says):
     [
         ("call.no_such_package.deep:write", "there is no module 'no_such_package'"),
         (
-            "call.faultkit.polnts:find",
-            "there is no module 'faultkit.polnts'; did you mean 'faultkit.plan.points'",
+            "call.faultkit.plan.polnts:find",
+            "there is no module 'faultkit.plan.polnts'; did you mean 'faultkit.plan.points'",
         ),
-        ("call.faultkit.points.deep:find", "module 'faultkit.plan.points' is no package, and has no 'deep'"),
+        (
+            "call.faultkit.plan.points.deep:find",
+            "module 'faultkit.plan.points' is no package, and has no 'deep'",
+        ),
         (f"call.{HERE}:Plugin.wrote", f"'{HERE}.Plugin' has no 'wrote'; did you mean 'write'"),
         (f"call.{HERE}:Plugin.kind", "must be a function or a method"),
         (f"call.{HERE}:Plugin", "must be a function or a method"),

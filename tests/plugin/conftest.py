@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy  # noqa: F401  a session within this one loads it for pytest-randomly, and no process loads it twice
 import pytest
-from pytest_runs import SUITES, once
+
+from tests.helpers.pytest_runs import SUITES, once
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pytest_runs import run_pytest
+
+from tests.helpers.pytest_runs import run_pytest
 
 WRONG = {
     "unknown_check": (

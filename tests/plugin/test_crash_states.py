@@ -2,14 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
-from pytest_runs import SUITES, once, run_pytest
 
 from faultkit.repro import crash_file
+from tests.helpers.places import page
+from tests.helpers.pytest_runs import SUITES, once, run_pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+PAGE = page("command-line.md")
 TRAIN = """
 import json, os, sys
 out = sys.argv[sys.argv.index("--out") + 1]

@@ -8,9 +8,9 @@ import sys
 
 import hypothesis
 import pytest
-from pytest_runs import SUITES, once
 
 from faultkit.strategies import profiles
+from tests.helpers.pytest_runs import SUITES, once
 
 SUITE = (SUITES / "properties.py").read_text()
 REPLAYED_SUITE = """

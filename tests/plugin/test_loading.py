@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
 
 HEAVY = ("torch", "numpy", "hypothesis", "msgspec", "cloudpickle", "faultkit", "rich", "jinja2")
 
@@ -35,7 +35,9 @@ def test_loading_it_imports_nothing_heavy(pytester):
     )
     result = pytester.runpytest_subprocess("-p", "no:randomly", "-W", "error", "-n0")
     result.assert_outcomes(passed=2)
-    assert "loaded: [] ['pytest_faultkit', 'pytest_faultkit.plugin']" in result.outlines
+    assert (
+        "loaded: [] ['pytest_faultkit', 'pytest_faultkit.names', 'pytest_faultkit.plugin']" in result.outlines
+    )
     result.stdout.no_fnmatch_line("faultkit: *")  # and no summary where there is nothing to sum up
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from pytest_runs import once, run_pytest
 
 from faultkit import FaultPlan
+from tests.helpers.pytest_runs import once, run_pytest
 
 FULL_DISK = "writer.write_data@1=raise(OSError, ENOSPC)"
 ENDS = """

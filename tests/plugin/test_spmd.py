@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from pytest_runs import SUITES
 
 from faultkit.worlds import ErrorRecord, Raised
 from pytest_faultkit import spmd
+from tests.helpers.pytest_runs import SUITES
 
 
 @pytest.fixture

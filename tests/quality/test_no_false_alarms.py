@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given
 
 from faultkit import Verdict, strategies
-from tests.quality import engines
+from tests.helpers import defective_engines as engines
 
 quickly = hypothesis.settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

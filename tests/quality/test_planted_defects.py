@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from faultkit import Verdict, strategies
-from tests.quality import engines
+from tests.helpers import defective_engines as engines
 from tests.quality.conftest import EXAMPLES_MAX
 
 FIRST = "storage.storage_meta"  # the first point of a save whose failure is reported

@@ -6,10 +6,10 @@ import io
 
 import msgspec
 from rich.console import Console
-from sweep_journals import HELD, HUNG, journal, result
 
 from faultkit.report.page import as_html
 from faultkit.report.terminal import print_journal
+from tests.helpers.sweep_journals import HELD, HUNG, journal, result
 
 
 def different(plan, verdict, simulated):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from sweep_journals import HUNG, MASKED, journal, result, small_journal
 
 from faultkit import FaultPlan
 from faultkit.report.matrix import groups_of, matrix_of
+from tests.helpers.sweep_journals import HUNG, MASKED, journal, result, small_journal
 
 
 def test_rows_are_places_and_cells_are_ranks():

@@ -13,8 +13,8 @@ import pytest
 
 from faultkit.report.output import refusal
 from faultkit.report.whole_files import write_whole
-from tests.interruptible import interruptible
-from tests.stuck import SECONDS_MAX
+from tests.helpers.interruptible import interruptible
+from tests.helpers.stuck import SECONDS_MAX
 
 # `spoil` is carried out in a process of its own before the file is written there
 WRITER = """

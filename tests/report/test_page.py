@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from sweep_journals import HUNG, journal, result, small_journal
 
 from faultkit import FaultPlan, Verdict
 from faultkit.checks import Violation
@@ -17,6 +16,7 @@ from faultkit.report.page import as_html, write_report
 from faultkit.report.terminal import as_svg
 from faultkit.scale import Cost, Growth, Point
 from faultkit.sweep.results import Baseline
+from tests.helpers.sweep_journals import HUNG, journal, result, small_journal
 
 
 class Page(HTMLParser):

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import script_cases
 
 from faultkit import FaultPlan, Verdict, World, scenarios
 from faultkit.cli import main
@@ -17,7 +16,8 @@ from faultkit.repro.script import ScriptError, plain_script
 from faultkit.repro.script_work import work_of
 from faultkit.scenarios import Stage
 from faultkit.worlds import Run, observers
-from tests.stuck import SECONDS_MAX
+from tests.helpers import script_cases
+from tests.helpers.stuck import SECONDS_MAX
 
 RAISE = "writer.write_data@1=raise(ValueError)"
 
@@ -30,7 +30,7 @@ RUNS = (
     ("dcp-save", "fs.create_stream@0=exit(3)", "HELD"),
     ("dcp-save", "app.state_dict@1=stop", "HUNG"),
     ("dcp-load", "reader.read_metadata@1=raise(ValueError)", "MASKED"),
-    ("script_cases:save_and_forget", "storage.write_data@*=raise(ValueError)", "MISATTRIBUTED"),
+    (f"{script_cases.__name__}:save_and_forget", "storage.write_data@*=raise(ValueError)", "MISATTRIBUTED"),
 )
 
 # One process imports torch for all scripts; that it has no faultkit is made sure of.
@@ -183,7 +183,13 @@ def run_of(plan, **changes):
         (RAISE, {}, lambda: None, (), "is no function of a module"),
         (RAISE, {}, print, (), "only functions of a module"),
         (RAISE, {}, script_cases.save_to, (object(),), "argument 1, a object, cannot be written"),
-        (RAISE, {}, script_cases.uses_what_cannot_be_written, (), "'LOCK' of script_cases, a object"),
+        (
+            RAISE,
+            {},
+            script_cases.uses_what_cannot_be_written,
+            (),
+            "'LOCK' of tests.helpers.script_cases, a object",
+        ),
         (RAISE, {}, script_cases.uses_pytest, (), "imports pytest, and the script is to do with torch alone"),
         (RAISE, {}, script_cases.uses_faultkit, (), "imports faultkit, and the script"),
     ],

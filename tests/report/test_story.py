@@ -3,7 +3,7 @@ import shlex
 from faultkit.plan import FaultPlan
 from faultkit.report.story import replay_command, tell
 from faultkit.runs.outcomes import ErrorRecord
-from tests.checks.runs import Recording, checkpoint_error, injected, reported_save, successful
+from tests.helpers.finished_runs import Recording, checkpoint_error, injected, reported_save, successful
 
 PLAN = "writer.write_data@2=raise(ValueError)"
 STACK = """Thread 0x00007f0b (most recent call first):

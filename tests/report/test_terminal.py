@@ -8,11 +8,11 @@ import xml.etree.ElementTree as ElementTree
 import msgspec
 import pytest
 from rich.console import Console
-from sweep_journals import HUNG, MASKED, journal, result, small_journal
 
 from faultkit import FaultPlan
 from faultkit.report.terminal import as_svg, print_journal
 from faultkit.sweep.results import Baseline
+from tests.helpers.sweep_journals import HUNG, MASKED, journal, result, small_journal
 
 
 def printed(shown, width=80, **console):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from faultkit import cli
+from tests.helpers.places import page
 
-PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+PAGE = page("scale.md")
 COMMANDS = re.findall(r"^\$ (faultkit scale.*)$", PAGE, re.MULTILINE)
 [CODE] = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 

@@ -9,7 +9,7 @@ import pytest
 
 from faultkit import FaultPlan, crash, scenarios
 from faultkit.scenarios import BUILT_IN, Scenario, ScenarioError, of_function
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
 
 
 def write_nothing(directory):

@@ -5,7 +5,6 @@ import select
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
@@ -16,6 +15,7 @@ from faultkit.crash.scripts.judge import ScriptJudge
 from faultkit.crash.scripts.resume import Resumption
 from faultkit.exceptions import ScenarioError
 from faultkit.worlds import HarnessError
+from tests.helpers.places import ROOT
 
 CODE = """
 import os, sys, signal, time
@@ -113,7 +113,7 @@ open(sys.argv[2], "a").write(f"{sleeping.pid}\\n")
 CALLER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from test_judging import ScriptJudge, starting, state
+from tests.scripts.test_judging import ScriptJudge, starting, state
 with ScriptJudge(starting(sys.argv[2]), workers=1, timeout_seconds=60) as judge:
     judge.judge(state("wait"))
 """
@@ -139,7 +139,7 @@ def test_what_a_resumption_starts_in_a_session_of_its_own_ends_with_it(tmp_path)
 def test_what_a_resumption_starts_ends_with_a_caller_that_is_killed(tmp_path):
     told = tmp_path / "told"
     os.mkfifo(told)
-    caller = subprocess.Popen([sys.executable, "-c", CALLER, str(Path(__file__).parent), str(told)])
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, str(ROOT), str(told)])
     try:
         sleeping = os.pidfd_open(int(told.read_text()))
     finally:

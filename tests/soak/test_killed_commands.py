@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.interruptible import interruptible
+from tests.helpers.interruptible import interruptible
 
 SECONDS_MAX = 120.0
 GONE_SECONDS_MAX = 2.0 + float(os.environ.get("SOAK_PATIENCE", "0"))

@@ -11,13 +11,13 @@ import time
 import warnings
 from types import SimpleNamespace
 
-import oracle
 import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from faultkit import Returned, Verdict, World
+from tests.helpers import oracle
 
 SHORT_COUNT = 6
 LONG_COUNT = int(os.environ.get("SOAK_PLANS") or 1_000)

@@ -15,7 +15,7 @@ from hypothesis.errors import InvalidArgument
 from faultkit import FaultPlan, strategies
 from faultkit.plan.points import catalogue
 from faultkit.strategies.sites import LOAD_ORDER, SAVE_ORDER, sites_of
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
 
 SETTINGS = hypothesis.settings(
     max_examples=1_000,

@@ -16,7 +16,7 @@ from hypothesis.errors import InvalidArgument
 from faultkit import World, strategies
 from faultkit.strategies import recipes
 from faultkit.strategies.recipes import DTYPES, Alias, Sharded, StateRecipe, Tensor
-from tests.quality import engines
+from tests.helpers import defective_engines as engines
 
 SETTINGS = hypothesis.settings(
     max_examples=1_000,

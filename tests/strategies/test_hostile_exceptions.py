@@ -12,7 +12,7 @@ from faultkit import FaultPlan, PlanError, Verdict, World, hostile, strategies
 from faultkit.injection.errors import build, describe
 from faultkit.plan.actions import Action
 from faultkit.strategies.errors import ACTION_FAMILIES, ERROR_FAMILIES
-from tests.quality import engines
+from tests.helpers import defective_engines as engines
 
 SETTINGS = hypothesis.settings(
     max_examples=1_000,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from unittest import mock
 
 import hypothesis
@@ -11,8 +10,9 @@ import hypothesis
 from faultkit import strategies
 from faultkit.strategies import profiles
 from faultkit.strategies.sites import promised_sites
+from tests.helpers.places import page
 
-PAGE = (Path(__file__).parents[2] / "docs" / "property-based-testing.md").read_text(encoding="utf-8")
+PAGE = page("property-based-testing.md")
 
 # One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.
 EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))

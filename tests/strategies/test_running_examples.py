@@ -12,7 +12,7 @@ from hypothesis.errors import InvalidArgument
 
 from faultkit import World, strategies
 from faultkit.strategies import profiles
-from tests.quality import engines
+from tests.helpers import defective_engines as engines
 
 SETTINGS = hypothesis.settings(
     max_examples=25,

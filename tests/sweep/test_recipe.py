@@ -13,7 +13,7 @@ import pytest
 from faultkit import FaultPlan, PlanError
 from faultkit.runs.selection import Chosen
 from faultkit.sweep.replay_input import read_recipe
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
 
 TEXT = "writer.write_data@1=raise(OSError, ENOSPC); writer.finish:after=delay(0.5)"
 PLAN = FaultPlan.parse(TEXT)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from watched_scripts import Script
 
 from faultkit import World
+from tests.helpers.watched_scripts import Script
 
 
 @pytest.fixture(scope="module")

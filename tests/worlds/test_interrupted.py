@@ -8,7 +8,7 @@ import re
 import psutil
 import pytest
 
-from tests.stuck import GONE_SECONDS_MAX
+from tests.helpers.stuck import GONE_SECONDS_MAX
 
 pytest.importorskip("pytest_timeout")
 

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from faultkit import Returned, World
 from faultkit.processes import client
 from faultkit.worlds import HarnessError, crew
-from tests.stuck import SECONDS_MAX
+from tests.helpers.stuck import SECONDS_MAX
 
 RUNNING = """
     import os, subprocess, sys, threading, time

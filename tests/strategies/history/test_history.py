@@ -17,7 +17,7 @@ from faultkit import World
 from faultkit.history.draw import HISTORY_RULES
 from faultkit.history.worlds import PRELOADED
 from faultkit.strategies import Manager, checkpoint_history, dcp_manager, renaming_manager, replay_history
-from tests.strategies.history.managers import DEFECTS, forgetful, refusing
+from tests.helpers.defective_managers import DEFECTS, forgetful, refusing
 
 FAILS = "raise(ValueError)"
 
@@ -245,7 +245,7 @@ def test_the_lines_of_the_story_run_as_they_stand(worlds):
         replay_history(refusing, MIXED, worlds=worlds)
     lines = str(caught.value).partition("To see it again\n")[2]
     code = "\n".join(line.removeprefix("  ") for line in lines.splitlines())
-    assert code.startswith("from tests.strategies.history.managers import refusing\n")
+    assert code.startswith("from tests.helpers.defective_managers import refusing\n")
     again = functools.partial(replay_history, worlds=worlds)
     with pytest.raises(AssertionError) as second:
         exec(code.replace("replay_history(", "again("), {"again": again})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -12,8 +11,9 @@ from faultkit.history.draw import HISTORY_RULES
 from faultkit.history.managers import Manager
 from faultkit.history.model import Refusal
 from faultkit.history.steps import WORDS
+from tests.helpers.places import page
 
-PAGE = (Path(__file__).parents[3] / "docs" / "checkpoint-history.md").read_text(encoding="utf-8")
+PAGE = page("checkpoint-history.md")
 
 # One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.
 EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from faultkit import FaultPlan, PlanError
 from faultkit.worlds.simulated.plans import require_carried
+from tests.helpers.places import page
 
-PAGE = (Path(__file__).parents[3] / "docs" / "simulated-world.md").read_text(encoding="utf-8")
+PAGE = page("simulated-world.md")
 
 # One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.
 EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))

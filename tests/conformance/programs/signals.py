@@ -9,7 +9,8 @@ import threading
 import time
 
 import torch.distributed as dist
-from spmd_program import program
+
+from tests.conformance.spmd_program import program
 
 
 def me():

@@ -18,8 +18,9 @@ from xml.etree import ElementTree
 import filelock
 import psutil
 
-from tests.interruptible import interruptible
-from tests.stuck import SECONDS_MAX
+from tests.helpers.interruptible import interruptible
+from tests.helpers.places import ROOT
+from tests.helpers.stuck import SECONDS_MAX
 
 __all__ = ["Case", "PytestRun", "once", "run_pytest"]
 
@@ -32,7 +33,7 @@ junit_logging = system-out
 xfail_strict = true
 filterwarnings = error
 """
-SUITES = Path(__file__).with_name("suites")
+SUITES = ROOT / "tests" / "plugin" / "suites"
 
 
 class Case(NamedTuple):

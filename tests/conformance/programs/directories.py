@@ -6,7 +6,8 @@ import os
 import tempfile
 
 import torch.distributed as dist
-from spmd_program import program
+
+from tests.conformance.spmd_program import program
 
 
 def me():

@@ -7,7 +7,8 @@ import time
 
 import torch
 import torch.distributed as dist
-from spmd_program import UNSEEN_SECONDS, program
+
+from tests.conformance.spmd_program import UNSEEN_SECONDS, program
 
 
 def me():

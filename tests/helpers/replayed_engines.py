@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
-from tests.quality import engines
+from tests.helpers import defective_engines as engines
 
 RAISE = "storage.write_data@1=raise(ValueError)"
 DELAY = "storage.write_data@1=delay(0.001)"

@@ -18,8 +18,9 @@ from time import monotonic, sleep
 import torch.distributed as dist
 from numpy.random import rand
 from numpy.random import seed as seed_numpy
-from spmd_program import program
 from torch.distributed import PrefixStore, TCPStore
+
+from tests.conformance.spmd_program import program
 
 
 def me():

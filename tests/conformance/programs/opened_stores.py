@@ -11,7 +11,8 @@ import time
 
 import torch
 import torch.distributed as dist
-from spmd_program import program
+
+from tests.conformance.spmd_program import program
 
 
 def me():

@@ -14,8 +14,8 @@ import uuid
 
 import psutil
 
-from tests.interruptible import interruptible
-from tests.stuck import GONE_SECONDS_MAX, SECONDS_MAX
+from tests.helpers.interruptible import interruptible
+from tests.helpers.stuck import GONE_SECONDS_MAX, SECONDS_MAX
 
 __all__ = ["Script", "processes_marked"]
 

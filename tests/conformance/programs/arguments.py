@@ -6,7 +6,8 @@ import datetime
 
 import torch
 import torch.distributed as dist
-from spmd_program import program, register
+
+from tests.conformance.spmd_program import program, register
 
 
 def me():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from spmd_program import program, register
+
+from tests.conformance.spmd_program import program, register
 
 
 def reduces(operator, dtype):

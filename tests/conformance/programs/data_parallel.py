@@ -7,9 +7,10 @@ import signal
 
 import torch
 import torch.distributed as dist
-from spmd_program import program
 from torch.nn import BatchNorm1d, Linear, Module, Sequential
 from torch.nn.parallel import DistributedDataParallel
+
+from tests.conformance.spmd_program import program
 
 
 def parallel(module, **options):

@@ -11,7 +11,8 @@ import threading
 import time
 
 import torch.distributed as dist
-from spmd_program import program
+
+from tests.conformance.spmd_program import program
 
 OF_RANK = ("sh", "sh", "-c", 'test "$MINE$RANK" = "$0$0"')
 

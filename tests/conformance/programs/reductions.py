@@ -6,7 +6,8 @@ import hashlib
 
 import torch
 import torch.distributed as dist
-from spmd_program import program, register
+
+from tests.conformance.spmd_program import program, register
 
 
 def mine(count, dtype=torch.float32):

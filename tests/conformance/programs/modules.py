@@ -8,7 +8,8 @@ import threading
 import time
 
 import torch.distributed as dist
-from spmd_program import UNSEEN_SECONDS, program
+
+from tests.conformance.spmd_program import UNSEEN_SECONDS, program
 
 LOCK = threading.Lock()
 REENTRANT = threading.RLock()
@@ -111,10 +112,10 @@ def queues_of_each_rank():
 
 @program()
 def a_module_that_takes_its_time():
-    import slow_module
+    from tests.conformance import slow_module
 
     with slow_module.LOCK:
         dist.barrier()
     slow_module.EVENT.set() if me() else None
     dist.barrier()
-    return slow_module.VALUE, slow_module.EVENT.is_set(), "slow_module" in sys.modules
+    return slow_module.VALUE, slow_module.EVENT.is_set(), slow_module.__name__ in sys.modules

@@ -13,7 +13,8 @@ import time
 
 import torch
 import torch.distributed as dist
-from spmd_program import register
+
+from tests.conformance.spmd_program import register
 
 
 class Bring:

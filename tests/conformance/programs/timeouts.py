@@ -13,7 +13,8 @@ import time
 
 import torch
 import torch.distributed as dist
-from spmd_program import program
+
+from tests.conformance.spmd_program import program
 
 SHORT_SECONDS = 0.1
 BUSY_SECONDS = 0.5

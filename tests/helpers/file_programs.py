@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 
-from tapes import CREATE, Tape
+from tests.helpers.tapes import CREATE, Tape
 
 SIZES = (10, 5000, 9000)
 
