@@ -24,6 +24,8 @@ from torch.distributed._shard.sharded_tensor import ShardedTensor
 from torch.distributed.checkpoint import _nested_dict, default_planner, filesystem
 from torch.distributed.tensor import DTensor
 
+from faultkit.state_values import bytes_of
+
 __all__ = ["checksum", "fingerprint", "pieces_of", "place_of", "random_like", "unfilled", "watching_targets"]
 
 BYTES_MAX = 256 << 20
@@ -98,7 +100,7 @@ def checksum(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         if isinstance(value, (ShardedTensor, DTensor)) or value.is_sparse or value.is_quantized:
             return f"{type(value).__name__}"
-        return f"{value.dtype}{list(value.shape)}:{zlib.crc32(_bytes_of(value).numpy()):08x}"
+        return f"{value.dtype}{list(value.shape)}:{zlib.crc32(bytes_of(value).numpy()):08x}"
     return hashlib.blake2b(_canonical(value).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 
@@ -114,15 +116,6 @@ def _canonical(value: Any) -> str:
     if isinstance(value, (set, frozenset)):
         return "<" + ",".join(sorted(map(_canonical, value))) + ">"
     return f"<{type(value).__module__}.{type(value).__qualname__}>"
-
-
-def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
-    tensor = tensor.detach()
-    if not tensor.is_contiguous() or (
-        tensor.dim() and tensor.stride(-1) != 1
-    ):  # of one element any stride will do
-        tensor = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
-    return tensor.reshape(-1).view(torch.uint8)
 
 
 def _item_bits(tensor: torch.Tensor) -> int:
@@ -143,7 +136,7 @@ def random_like(tensor: torch.Tensor) -> torch.Tensor:
 def unfilled(tensor: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor | None:
     """Which elements still hold `pattern`: a mask in the shape of `tensor`; None where there is none."""
     item_bytes, item_bits = tensor.element_size(), _item_bits(tensor)
-    same = (_bytes_of(tensor) == _bytes_of(pattern)).view(-1, item_bytes).all(1)
+    same = (bytes_of(tensor) == bytes_of(pattern)).view(-1, item_bytes).all(1)
     if not same.any():
         return None
     run = -(-RUN_BITS_MIN // item_bits)

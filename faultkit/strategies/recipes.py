@@ -228,6 +228,7 @@ def _bytes_of(torch: Any, leaf: Any) -> int:
 
 
 def _differences(path: str, expected: Any, seen: Any) -> Iterator[str]:
+    # Stricter than `faultkit.state_values`, for what is loaded in place: keys have their order, lists are no tuples.
     where = path.lstrip(".") or "the state"
     if type(expected) is not type(seen):
         yield f"{where} must be a {type(expected).__name__} (got a {type(seen).__name__})"
@@ -248,27 +249,16 @@ def _differences(path: str, expected: Any, seen: Any) -> Iterator[str]:
 
 
 def _tensor_differences(where: str, expected: Any, seen: Any) -> Iterator[str]:
+    from faultkit.state_values import bytes_of, parts_of  # imports torch
+
     for name in ("dtype", "shape"):
         if getattr(expected, name) != getattr(seen, name):
             yield f"{where} must have {name} {getattr(expected, name)} (got {getattr(seen, name)})"
             return
-    for one, other in zip(_locals(expected), _locals(seen), strict=True):
-        bits = _bits(one).ne(_bits(other))
-        if bits.any():
-            yield f"{where} differs from the {int(bits.nonzero()[0])}th of its {bits.numel()} bytes on"
-
-
-def _locals(tensor: Any) -> list[Any]:
-    if hasattr(tensor, "local_shards"):
-        return [shard.tensor for shard in tensor.local_shards()]
-    return [tensor.to_local() if hasattr(tensor, "to_local") else tensor]
-
-
-def _bits(tensor: Any) -> Any:
-    import torch
-
-    # A copy, since an empty tensor counts as contiguous whatever its strides are.
-    return tensor.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
+    for one, other in zip(parts_of(expected), parts_of(seen), strict=True):
+        unequal = bytes_of(one).ne(bytes_of(other))
+        if unequal.any():
+            yield f"{where} differs from the {int(unequal.nonzero()[0])}th of its {unequal.numel()} bytes on"
 
 
 def _shown(value: Any) -> str:

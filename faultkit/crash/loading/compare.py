@@ -1,7 +1,6 @@
 """Compares what a load gave with what was saved, every element of every leaf, bit for bit.
 
-Values are nested dicts, lists and tuples; tensors and numpy arrays are compared element by element, a
-distributed tensor by its local part, anything else with ``==``.  An element may equal the new value, the old
+What is equal, `faultkit.state_values` says; here it is counted.  An element may equal the new value, the old
 one, both, or neither; what is still the sentinel that the load was to overwrite is counted apart.
 
 Imports torch: for the processes that load.
@@ -10,14 +9,14 @@ Imports torch: for the processes that load.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from faultkit.crash.enumeration.state import GARBAGE, MIX, NEW, OLD
+from faultkit.state_values import equal_elements, leaves_of, same, tensor_of
 
-__all__ = ["compare", "differences", "portable"]
+__all__ = ["compare", "portable"]
 
 LEAVES_TOLD_MAX = 3
 
@@ -28,8 +27,9 @@ def portable(values: Any) -> Any:
         return {key: portable(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
         return [portable(value) for value in values]
-    if isinstance(values, torch.Tensor) or hasattr(values, "to_local"):
-        return _local(values).clone()
+    if isinstance(values, torch.Tensor) or hasattr(values, "local_shards"):
+        tensor = tensor_of(values)
+        return None if tensor is None else tensor.clone()
     return values
 
 
@@ -40,8 +40,8 @@ def compare(got: Any, new: Any, old: Any, fill: float) -> tuple[str, str, tuple[
     counts = {NEW: 0, OLD: 0, "both": 0, "neither": 0, "unfilled": 0}
     told: list[str] = []
     sides: set[str] = set()
-    got_leaves, new_leaves = dict(_leaves(got)), dict(_leaves(new))
-    old_leaves = dict(_leaves(old)) if old is not None else {}
+    got_leaves, new_leaves = dict(leaves_of(got)), dict(leaves_of(new))
+    old_leaves = dict(leaves_of(old)) if old is not None else {}
     for name in [*new_leaves, *(name for name in got_leaves if name not in new_leaves)]:
         if name not in got_leaves:
             counts["neither"] += 1
@@ -72,16 +72,6 @@ def compare(got: Any, new: Any, old: Any, fill: float) -> tuple[str, str, tuple[
     return (OLD if counts[OLD] else NEW), "", tuple(sorted(sides))
 
 
-def differences(one: Any, other: Any) -> list[str]:
-    """Names of the leaves in which two values differ."""
-    ones, others = dict(_leaves(one)), dict(_leaves(other))
-    return [
-        name
-        for name in {**ones, **others}
-        if name not in ones or name not in others or not _same(ones[name], others[name])
-    ]
-
-
 _NOTHING = object()
 
 
@@ -102,72 +92,15 @@ def _told(texts: list[str]) -> str:
     return ", ".join(texts[:LEAVES_TOLD_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _leaves(part, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, (list, tuple)):
-        for place, part in enumerate(value):
-            yield from _leaves(part, f"{name}[{place}]")
-    else:
-        yield name or "value", value
-
-
-def _local(value: Any) -> torch.Tensor:
-    if hasattr(value, "local_shards"):
-        shards = [shard.tensor.detach().cpu().reshape(-1) for shard in value.local_shards()]
-        return torch.cat(shards) if shards else torch.empty(0)
-    if hasattr(value, "to_local"):
-        value = value.to_local()
-    return value.detach().cpu()
-
-
-def _tensor(value: Any) -> torch.Tensor | None:
-    if isinstance(value, torch.Tensor) or hasattr(value, "local_shards"):
-        return _local(value)
-    if type(value).__module__ == "numpy" and hasattr(value, "dtype") and value.dtype.kind in "biufc":
-        return torch.as_tensor(value)
-    return None
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """One row of bytes for each element."""
-    flat = tensor.contiguous().reshape(-1)
-    if flat.is_quantized:
-        flat = flat.int_repr()
-    return flat.view(torch.uint8).reshape(flat.numel(), -1)
-
-
-def _equal(got: torch.Tensor, expected: Any) -> torch.Tensor | None:
-    """For each element whether it is as expected; None where shape or type are not."""
-    other = _tensor(expected) if expected is not _NOTHING else None
-    if other is None or other.shape != got.shape or other.dtype != got.dtype:
-        return None
-    return (_bits(got) == _bits(other)).all(dim=1)
-
-
-def _same(one: Any, other: Any) -> bool:
-    tensor = _tensor(one)
-    if tensor is not None:
-        equal = _equal(tensor, other)
-        return equal is not None and bool(equal.all())
-    if other is _NOTHING or type(one) is not type(other):
-        return False
-    try:
-        return bool(one == other)
-    except Exception:
-        return False
-
-
 def _counts(got: Any, new: Any, old: Any, fill: float) -> dict[str, int]:
     counts = {NEW: 0, OLD: 0, "both": 0, "neither": 0, "unfilled": 0}
-    tensor = _tensor(got)
+    tensor = tensor_of(got)
     if tensor is None:
-        is_new, is_old = _same(got, new), _same(got, old)
+        is_new, is_old = same(got, new), same(got, old)
         counts["both" if is_new and is_old else NEW if is_new else OLD if is_old else "neither"] = 1
         return counts
     nothing = torch.zeros(tensor.numel(), dtype=torch.bool)
-    equals_new, equals_old = _equal(tensor, new), _equal(tensor, old)
+    equals_new, equals_old = equal_elements(tensor, new), equal_elements(tensor, old)
     if equals_new is None and equals_old is None:
         counts["neither"] = max(1, tensor.numel())
         return counts

@@ -245,7 +245,8 @@ def _settle_expected(
 ) -> tuple[Any, ...]:
     """(NEW, OLD or None, leaves left unfilled, leaves of OLD that are wrong, whether OLD and NEW differ, why nothing
     follows from NEW)."""
-    from faultkit.crash.loading.compare import differences, portable
+    from faultkit.crash.loading.compare import portable
+    from faultkit.state_values import differences
 
     def made(which: int) -> bytes | None:
         if given[which] is None:
@@ -267,6 +268,6 @@ def _settle_expected(
 
 def _differences(one: bytes, other: bytes) -> list[str]:
     """Names of the leaves in which two pickled values differ; for a process that has torch."""
-    from faultkit.crash.loading.compare import differences
+    from faultkit.state_values import differences
 
     return differences(pickle.loads(one), pickle.loads(other))
