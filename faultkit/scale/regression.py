@@ -10,13 +10,15 @@ out: sums of several powers, and predictions, which need them (`faultkit.scale.c
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import msgspec
 
 __all__ = ["Line", "line_through", "student"]
 
-# The 97.5 % quantile of Student's distribution for 1, 2, ... degrees of freedom (any table of statistics).
+# The 97.5 % quantile of Student's distribution for 1, 2, ... degrees of freedom (any table of statistics): neither
+# `statistics` nor numpy has it, and scipy is not needed for anything else.
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 STUDENT_MANY = 2.0
 
@@ -35,19 +37,14 @@ def line_through(ranks: Sequence[float], values: Sequence[float]) -> Line | None
     Points whose value is not above zero are left out.  Raises ValueError where the lengths differ.
     """
     pairs = [(math.log(x), math.log(y)) for x, y in zip(ranks, values, strict=True) if x > 0 and y > 0]
-    count = len(pairs)
-    mean_x = math.fsum(x for x, _ in pairs) / count if count else 0.0
-    mean_y = math.fsum(y for _, y in pairs) / count if count else 0.0
-    spread = math.fsum((x - mean_x) ** 2 for x, _ in pairs)
-    if count < 2 or spread == 0.0:
+    if len({x for x, _ in pairs}) < 2:
         return None
-    exponent = math.fsum((x - mean_x) * (y - mean_y) for x, y in pairs) / spread
-    start = mean_y - exponent * mean_x
-    reach = 0.0
-    if count > 2:
+    xs, ys = zip(*pairs, strict=True)
+    exponent, start = statistics.linear_regression(xs, ys)
+    reach, freedom = 0.0, len(pairs) - 2
+    if freedom:
         left = math.fsum((y - start - exponent * x) ** 2 for x, y in pairs)
-        scatter = math.sqrt(left / (count - 2))
-        reach = student(count - 2) * scatter / math.sqrt(spread)
+        reach = student(freedom) * math.sqrt(left / freedom / (statistics.pvariance(xs) * len(xs)))
     return Line(exponent, exponent - reach, exponent + reach)
 
 

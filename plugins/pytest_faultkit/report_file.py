@@ -18,32 +18,6 @@ from pytest_faultkit.ledger import TALLIED, tally
 
 __all__ = ["ReportFile", "write"]
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>faultkit</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem;
-color: #1b1b1f; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% } td, th { border-bottom: 1px solid #ddd;
-padding: .35rem .5rem; text-align: left; vertical-align: top } code { font-size: 13px }
-.v { border-radius: 3px; color: #fff;
-font-weight: 600; font-size: 12px; padding: .1rem .5rem; background: #b3261e } .v.HELD { background: #2e7d32 }
-.v.INERT, .v.MASKED, .v.LATE { background: #8a6d00 } p.e { margin: .3rem 0 0; color: #555 }
-</style>
-<h1>{{ runs | length }} plans</h1>
-<p>{% for verdict, count in totals.items() %}
-<span class="v {{ verdict }}">{{ verdict }}</span> {{ count }} &ensp;
-{% endfor %}</p>
-{% for what, found in tallies.items() if found %}<p>{{ found.values() | sum }} {{ what | replace("_", " ") }}:
-{% for verdict, count in found.items() %}<span class="v {{ verdict }}">{{ verdict }}</span> {{ count }} &ensp;
-{% endfor %}</p>{% endfor %}
-<table><tr><th>verdict<th>test, plan<th>ranks<th>seconds</tr>
-{% for run in runs %}<tr><td><span class="v {{ run.verdict }}">{{ run.verdict }}</span><td>{{ run.test }}<br>
-<code>{{ run.plan or "no fault" }}</code>{% for v in run.violations %}
-<p class="e"><em>{{ v.check }}</em>: {{ v.evidence }}</p>{% endfor %}
-<td>{{ run.world }}<td>{{ "%.3f" | format(run.seconds) }}</tr>
-{% endfor %}</table></html>
-"""
-
 
 class ReportFile:
     """A plugin of pytest that collects the rows of all tests, also from xdist's workers, and writes them."""
@@ -83,7 +57,6 @@ def write(path: Path, runs: list[dict[str, Any]], tallies: dict[str, Counter[str
     if path.suffix == ".json":
         write_whole(path, json.dumps({"plans": runs, "totals": totals, **tallies}, indent=1) + "\n")
         return
-    import jinja2
+    from faultkit.report.runs_page import as_html
 
-    page = jinja2.Environment(autoescape=True).from_string(PAGE)
-    write_whole(path, page.render(runs=runs, totals=totals, tallies=tallies))
+    write_whole(path, as_html(runs, totals, tallies))
