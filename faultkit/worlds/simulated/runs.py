@@ -130,6 +130,7 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
     finally:
         armed.disarm()
         state.restore()
+        process_group.use(None)  # the run is garbage once it is over
         for rank in ranks:
             output.forget(rank)
         sys.path[:] = path

@@ -42,7 +42,7 @@ class Rank:
         self.session: Session | None = None
         self.engine: dict[str, Any] = {}
         self.groups: list[Any] = []
-        self.has_named_groups = False  # a thread has asked for the name of one
+        self.named_groups: dict[str, Any] = {}  # those that a thread has asked for by name
         self.groups_made: dict[tuple[str, tuple[int, ...]], int] = {}
         self.world: Any = None  # what torch.distributed keeps for a process
         self.environment: dict[bytes, bytes] = {}

@@ -59,7 +59,6 @@ def install() -> None:
     rendezvous.FileStore, rendezvous.TCPStore = SimulatedFileStore, SimulatedTCPStore
     _refuse_saves_by_process()
     data_parallel.install()
-    torch._C._distributed_c10d._set_thread_isolation_mode(True)  # groups by name are looked up by thread
     group_names.install()
 
 

@@ -1,27 +1,25 @@
 """Process groups by name, for each rank: what C++ asks for where a functional collective names its group.
 
-torch keeps such names for each thread (thread isolation), and what it keeps for a thread it keeps for good: half a
-kilobyte for every thread that ever had a name.  So a thread of a rank is given names only once it asks for one: for
-the name of a group, or the group of a name.  From then on every new thread of the rank gets all of them.
+torch keeps such names for a process; the host has one of each, and its ranks name their groups alike.  A rank's names
+are known to torch while the rank runs, and only those that one of its threads has asked for: for the name of a group,
+or the group of a name.  (torch could keep them for each thread, but what it keeps for a thread it keeps for good: half
+a kilobyte for every thread that ever had a name.)
 
-Not covered: a thread that is older than that, and calls an operator of C++ with a name that another thread has asked
-for.
+Not covered: the works of functional collectives under way, which torch keeps for each thread, and as long.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from torch.distributed import _functional_collectives, distributed_c10d
 
-from faultkit.worlds.simulated.core.ranks import Rank
 from faultkit.worlds.simulated.core.rebinding import replace
 from faultkit.worlds.simulated.core.scheduler import current_task
 
-__all__ = ["ask_for", "inherit", "install"]
+__all__ = ["ask_for", "enter", "in_force", "install"]
 
 _REPLACED = (
     "_register_process_group",
@@ -30,14 +28,9 @@ _REPLACED = (
     "_unregister_process_group",
 )
 _register: Callable[[str, Any], None] = distributed_c10d._register_process_group
+_unregister: Callable[[str], None] = distributed_c10d._unregister_process_group
 
-
-class _Thread(threading.local):
-    def __init__(self) -> None:
-        self.names: set[str] = set()  # that torch knows on this thread
-
-
-_thread = _Thread()
+in_force: dict[str, Any] = {}  # the groups that torch knows by name now: those of one rank
 
 
 def install() -> None:
@@ -58,17 +51,19 @@ def install() -> None:
 def ask_for(group: Any, name: str) -> None:
     """The calling thread wants the name of a group of its rank."""
     task = current_task()
-    if task is not None and name and name not in _thread.names:
-        _thread.names.add(name)
-        task.rank.has_named_groups = True
+    if task is not None and name and name not in task.rank.named_groups:
+        task.rank.named_groups[name] = group
         _register(name, group)
 
 
-def inherit(rank: Rank) -> None:
-    """The calling thread is a new one of the rank."""
-    if rank.has_named_groups:
-        for group, name in rank.world.pg_names.items():
-            ask_for(group, name)
+def enter(named_groups: dict[str, Any]) -> None:
+    """From now on torch knows these, which are those of the rank that runs, and no others."""
+    global in_force
+    for name in in_force:
+        _unregister(name)
+    in_force = named_groups
+    for name, group in named_groups.items():
+        _register(name, group)
 
 
 def _registering(original: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
@@ -103,8 +98,8 @@ def _naming(original: Callable[..., str]) -> Callable[..., str]:
 
 def _unregistering(original: Callable[[str], None]) -> Callable[[str], None]:
     def unregister(name: str) -> None:
-        if current_task() is None or name in _thread.names:
-            _thread.names.discard(name)
+        task = current_task()
+        if task is None or task.rank.named_groups.pop(name, None) is not None:
             original(name)
 
     return unregister
@@ -112,8 +107,9 @@ def _unregistering(original: Callable[[str], None]) -> Callable[[str], None]:
 
 def _unregistering_all(original: Callable[[], None]) -> Callable[[], None]:
     def unregister_all() -> None:
-        if current_task() is None or _thread.names:
-            _thread.names.clear()
-            original()
+        task = current_task()
+        if task is not None:
+            task.rank.named_groups.clear()
+        original()
 
     return unregister_all

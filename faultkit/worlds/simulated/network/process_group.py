@@ -29,8 +29,8 @@ __all__ = ["SimulatedGroup", "use"]
 _network: Network | None = None
 
 
-def use(network: Network) -> None:
-    """From now on groups are made on this network."""
+def use(network: Network | None) -> None:
+    """From now on groups are made on this network; on none where no run is under way."""
     global _network
     _network = network
 

@@ -119,13 +119,7 @@ def _spawn(thread: threading.Thread | None, body: Callable[[], None]) -> int:
     rank = parent.rank
     rank.is_threaded = True
 
-    def run() -> None:
-        from faultkit.worlds.simulated.network import group_names
-
-        group_names.inherit(rank)
-        body()
-
-    task = parent.scheduler.spawn(rank, run, thread.name if thread is not None else "thread")
+    task = parent.scheduler.spawn(rank, body, thread.name if thread is not None else "thread")
     task.thread = thread
     parent.scheduler.pause(("start", task.number))
     return task.number

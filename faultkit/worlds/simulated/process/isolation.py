@@ -2,10 +2,10 @@
 
 By rank, whatever another rank does: standard output and error, the environment, the working directory, the
 generators of random numbers of Python, numpy and torch (CPU), what the engine keeps in its classes and modules
-(`faultkit.worlds.engine_state`), the default dtype, warning filters and which warnings were shown, `sys.argv`, hooks
-for exceptions, settings such as the umask (`settings`), signal handlers, and the main thread.  Some are looked up for
-the rank that asks; the others are exchanged when the scheduler goes from one rank to another, and only where they
-differ.
+(`faultkit.worlds.engine_state`), process groups by name (`group_names`), the default dtype, warning filters and which
+warnings were shown, `sys.argv`, hooks for exceptions, settings such as the umask (`settings`), signal handlers, and the
+main thread.  Some are looked up for the rank that asks; the others are exchanged when the scheduler goes from one rank
+to another, and only where they differ.
 
 Shared by all ranks: imported modules and what they keep, `sys.path`, logging, torch's numbers of threads and flags of
 determinism, the process number, descriptors, and resource limits.  What C code prints is the host's, and so is what it
@@ -29,6 +29,7 @@ from faultkit.worlds.rank import LIBRARY_DEFAULTS, Call
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank
 from faultkit.worlds.simulated.core.rebinding import replace
 from faultkit.worlds.simulated.core.scheduler import Task
+from faultkit.worlds.simulated.network import group_names
 from faultkit.worlds.simulated.process import directories, environment, randomness, settings, thread_identity
 
 __all__ = ["State", "install", "switch"]
@@ -54,11 +55,11 @@ class State:
         place, common_settings = directories.begin(call.directory), settings.begin()
         torch.default_generator.manual_seed(call.seed)
         _loaded = torch.default_generator.get_state()
-        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "FAULTKIT_SLOTS")
+        of_each = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "FAULTKIT_SLOTS")
         common = {
             os.fsencode(key): os.fsencode(value)
             for key, value in {**LIBRARY_DEFAULTS, **call.environment}.items()
-            if key not in names
+            if key not in of_each
         }
         for rank in ranks:
             number, size = str(rank.number).encode(), str(rank.size).encode()
@@ -88,6 +89,7 @@ class State:
         _put_back(self._hooks)
         settings.end()
         distributed_c10d._world = self._world
+        group_names.enter({})
         directories.end()
 
 
@@ -113,6 +115,8 @@ def switch(before: Task | None, after: Task) -> None:
     rank = after.rank
     rank.engine_kept.give()
     distributed_c10d._world = rank.world
+    if rank.named_groups is not group_names.in_force:
+        group_names.enter(rank.named_groups)
     sys.stdout, sys.stderr = rank.streams
     sys.argv = rank.argv
     if rank.hooks is not _hooks:
@@ -158,10 +162,10 @@ def _warning(original: Callable[..., None]) -> Callable[..., None]:
         rank = current_rank()
         if rank is not None:
             try:
-                names = sys._getframe(max(1, stacklevel)).f_globals
+                scope = sys._getframe(max(1, stacklevel)).f_globals
             except ValueError:
-                names = sys.__dict__
-            names["__warningregistry__"] = rank.warning_registries.setdefault(names.get("__name__"), {})
+                scope = sys.__dict__
+            scope["__warningregistry__"] = rank.warning_registries.setdefault(scope.get("__name__"), {})
         original(message, category, stacklevel + 1, source, **more)
 
     return warn
