@@ -17,8 +17,8 @@ from faultkit.plan.points import (
     catalogue,
     find,
     require_moment,
-    torch_checkpoint_folder,
 )
+from faultkit.plan.torch_source import torch_checkpoint_folder
 from tests.helpers.stuck import SECONDS_MAX
 
 
@@ -185,6 +185,25 @@ def test_a_storage_point_has_a_future_where_the_writer_or_the_reader_returns_one
 def test_a_source_of_which_the_compiler_would_warn_is_read_in_silence(tmp_path):
     tmp_path.joinpath("storage.py").write_text('class StorageWriter:\n    def only(self, text="\\d"): ...\n')
     assert [str(point) for point in catalogue(tmp_path) if point.layer == "writer"] == ["writer.only"]
+
+
+def test_a_point_tells_which_work_comes_by_it_on_which_ranks_and_when():
+    assert find("writer.finish").operations == find("storage.write_data").operations[:1] == ("save",)
+    assert find("reader.reset").operations == find("planner.commit_tensor").operations == ("load",)
+    assert find("fs.open").operations == find("call.some.module:function").operations == ("save", "load")
+    assert [str(p) for p in catalogue() if p.coordinator_only and p.layer != "storage"] == [
+        "writer.prepare_global_plan",
+        "writer.finish",
+        "reader.prepare_global_plan",
+        "planner.create_global_plan",
+    ]
+    assert find("writer.prepare_local_plan").is_early
+    assert not find("writer.write_data").is_early
+    in_order = sorted(
+        ("writer.finish", "fs.write", "planner.finish_plan"), key=lambda p: find(p).place_in("save")
+    )
+    assert in_order == ["planner.finish_plan", "fs.write", "writer.finish"]
+    assert find("torch.save").place_in("load") > find("app.load_state_dict").place_in("load")
 
 
 def test_without_torch_there_is_a_built_in_catalogue(tmp_path, monkeypatch):

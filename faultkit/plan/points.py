@@ -14,33 +14,31 @@ Layer ``fs`` has two floors.  The methods of FileSystemBase, and reading, writin
 and closing of the streams that it opens, are there for every file system (local, fsspec, S3 ...); the rest of
 `FILE_POINTS` for real files alone, whoever opens them.  A rename, a mkdir or a listing is one call on both.
 
-The source of those classes is parsed, never run: importing torch costs seconds, parsing costs milliseconds,
-and a method that a later torch adds is a point without a change here.  The moment ``future`` is legal where
-the method's return annotation names a Future.  Without torch the catalogue is a built-in one, that of
-torch 2.13.  Not covered: private methods, properties, and whether a given run ever reaches a point.
+The classes are read by `faultkit.plan.torch_source`, so that a method that a later torch adds is a point without a
+change here.  What the engine's calls make of a point, such as its place in a save, is asked of the point, too
+(`faultkit.plan.engine_calls`).  Not covered: private methods, properties, and whether a given run ever reaches a point.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
-import importlib.util
-import re
-import warnings
 from pathlib import Path
 
 import msgspec
 
 from faultkit.exceptions import PlanError
 from faultkit.messages import listed, nearest, seen
+from faultkit.plan import engine_calls
 from faultkit.plan.file_filters import ANY
 from faultkit.plan.named_points import CALL, FUNCTIONS, read_call
+from faultkit.plan.torch_source import methods_of, torch_checkpoint_folder
 
 __all__ = [
     "FILE_POINTS",
     "LAYERS",
     "MOMENTS",
     "NATIVE_POINTS",
+    "OPERATIONS",
     "STREAM_POINTS",
     "Point",
     "catalogue",
@@ -48,7 +46,6 @@ __all__ = [
     "find",
     "require_filterable",
     "require_moment",
-    "torch_checkpoint_folder",
 ]
 
 LAYERS = (
@@ -65,6 +62,8 @@ LAYERS = (
     "clock",
 )
 MOMENTS = ("before", "after", "future")
+OPERATIONS = ("save", "load")
+_OPERATION_OF = {"writer": "save", "reader": "load"}
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -89,11 +88,32 @@ class Point(msgspec.Struct, frozen=True):
             return MOMENTS[:1]
         return MOMENTS if self.futures else MOMENTS[:2]
 
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Of ``save`` and ``load`` those that come by here; both where the engine's calls do not say."""
+        if self.layer in _OPERATION_OF:
+            return (_OPERATION_OF[self.layer],)
+        found = tuple(op for op, calls in engine_calls.ORDERS.items() if self._in_calls in calls)
+        return found if found == ("load",) else OPERATIONS
 
-class _Method(msgspec.Struct, frozen=True):
-    name: str
-    futures: bool = False
-    summary: str = ""
+    @property
+    def coordinator_only(self) -> bool:
+        """Whether the engine calls it on the coordinator alone: on any other rank a fault here never fires."""
+        return self.name in engine_calls.COORDINATOR_ONLY
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it comes before any data is written or read: a rank that fails here comes by nothing later."""
+        return self._in_calls in engine_calls.EARLY
+
+    def place_in(self, op: str) -> int:
+        """Its place among the calls of a ``save`` or a ``load``; one that they do not name stands behind them."""
+        order = engine_calls.ORDERS[op]
+        return order.index(self._in_calls) if self._in_calls in order else len(order)
+
+    @property
+    def _in_calls(self) -> str:
+        return f"storage.{self.name}" if self.layer in _OPERATION_OF else str(self)
 
 
 _SOURCES = {
@@ -103,20 +123,6 @@ _SOURCES = {
     "planner": (("planner.py", "SavePlanner"), ("planner.py", "LoadPlanner")),
     "fs": (("filesystem.py", "FileSystemBase"),),
     "comm": (("utils.py", "_DistWrapper"),),
-}
-
-# Where torch is not installed: the methods of the same classes in torch 2.13, "~" where a future is returned.
-_BUILT_IN = {
-    "StorageWriter": "reset set_up_storage_writer prepare_local_plan prepare_global_plan write_data~ finish "
-    "validate_checkpoint_id storage_meta",
-    "StorageReader": "reset read_metadata set_up_storage_reader prepare_local_plan prepare_global_plan "
-    "read_data~ validate_checkpoint_id",
-    "SavePlanner": "set_up_planner create_local_plan create_global_plan finish_plan resolve_data",
-    "LoadPlanner": "set_up_planner create_local_plan create_global_plan finish_plan load_bytes resolve_bytes "
-    "resolve_tensor commit_tensor",
-    "FileSystemBase": "create_stream concat_path rename init_path mkdir validate_checkpoint_id exists "
-    "rm_file",
-    "_DistWrapper": "broadcast_object gather_object all_gather_object scatter_object barrier",
 }
 
 _APP = (
@@ -156,19 +162,6 @@ _FUNCTIONS = tuple(
     for point, (_, _, summary) in FUNCTIONS.items()
 )
 _CLOCK = (Point("clock", "millisecond", summary="That many milliseconds after the function was called."),)
-
-
-def torch_checkpoint_folder() -> Path | None:
-    """The folder of torch.distributed.checkpoint, or None where torch is not installed; imports nothing."""
-    try:
-        spec = importlib.util.find_spec("torch")
-    except (ImportError, ValueError):
-        return None
-    for folder in (spec.submodule_search_locations if spec else None) or ():
-        found = Path(folder, "distributed", "checkpoint")
-        if found.is_dir():
-            return found
-    return None
 
 
 def catalogue(folder: Path | None = None) -> tuple[Point, ...]:
@@ -248,7 +241,7 @@ def _catalogue(folder: Path | None) -> tuple[Point, ...]:
     for layer, classes in _SOURCES.items():
         merged: dict[str, Point] = {}
         for file_name, class_name in classes:
-            for method in _methods_of(folder, file_name, class_name):
+            for method in methods_of(folder, file_name, class_name):
                 if layer == "comm" and not _is_collective(method.name):
                     continue
                 earlier = merged.get(method.name)
@@ -272,54 +265,3 @@ def _by_text(folder: Path | None) -> dict[str, Point]:
 def _is_collective(name: str) -> bool:
     # The other public methods of the wrapper are steps of the engine, built of these.
     return name.endswith("_object") or name == "barrier"
-
-
-@functools.lru_cache(maxsize=64)
-def _methods_of(folder: Path | None, file_name: str, class_name: str) -> tuple[_Method, ...]:
-    try:
-        source = Path(folder, file_name).read_text(encoding="utf-8") if folder is not None else None
-    except (OSError, UnicodeDecodeError):
-        source = None
-    if source is None:
-        return tuple(_Method(word.rstrip("~"), word.endswith("~")) for word in _BUILT_IN[class_name].split())
-    return tuple(_methods_in(source, class_name).values())
-
-
-def _methods_in(source: str, class_name: str) -> dict[str, _Method]:
-    """The public methods of a class and of its bases in the same source, by name, in source order."""
-    definition = _class_definition(source, class_name)
-    if definition is None:
-        return {}
-    found: dict[str, _Method] = {}
-    for base in definition.bases:
-        if isinstance(base, ast.Name) and base.id != class_name:
-            found |= _methods_in(source, base.id)
-    for node in definition.body:
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
-            continue
-        if any("property" in ast.unparse(d) or "setter" in ast.unparse(d) for d in node.decorator_list):
-            continue
-        returns = ast.unparse(node.returns) if node.returns is not None else ""
-        summary = (ast.get_docstring(node) or "").partition("\n")[0].strip()
-        found[node.name] = _Method(node.name, re.search(r"\bFuture\b", returns) is not None, summary)
-    return found
-
-
-def _class_definition(source: str, class_name: str) -> ast.ClassDef | None:
-    # Parsing a whole file costs ten times what parsing one class costs, so the class is cut out first: its
-    # header and the lines that are blank, indented or comments.  A cut that splits a string or a bracket is
-    # a syntax error, and then the whole file is parsed.
-    cut = re.search(rf"^class {class_name}\b.*\n(?:(?:[ \t#)].*)?\n)*", source + "\n", re.MULTILINE)
-    if cut is None:
-        return None
-    for text in (cut.group(), source):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what the compiler thinks of torch's strings is not ours
-                tree = ast.parse(text)
-        except (SyntaxError, ValueError):
-            continue
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and node.name == class_name:
-                return node
-    return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from faultkit.exceptions import ScenarioError
 from faultkit.messages import seen
-from faultkit.plan import FaultPlan
+from faultkit.plan import FaultPlan, points
 from faultkit.scenario_text import SWEEP, find, is_named, options_of, values_of
 from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_SAVE
 from faultkit.scenarios.scenario import Scenario, of_function
@@ -18,22 +18,6 @@ from faultkit.scenarios.scenario import Scenario, of_function
 __all__ = ["BUILT_IN", "get", "is_named", "of_found", "options_of", "scenario_for_plan"]
 
 BUILT_IN: dict[str, Scenario] = {name: resolve_name(home) for name, home in SWEEP.homes.items()}
-
-# Points that only a load comes by; all others that are not the reader's, a save comes by.
-LOAD_POINTS = frozenset(
-    {
-        "app.load_state_dict",
-        "fs.read",
-        "fs.seek",
-        "planner.commit_tensor",
-        "planner.load_bytes",
-        "planner.resolve_bytes",
-        "planner.resolve_tensor",
-        "storage.read_data",
-        "storage.read_metadata",
-        "storage.set_up_storage_reader",
-    }
-)
 
 
 def get(text: str) -> Scenario:
@@ -48,7 +32,7 @@ def scenario_for_plan(plan: FaultPlan) -> Scenario:
 
     Raises ScenarioError where some points need a save and others a load.
     """
-    loads = [fault for fault in plan if fault.layer == "reader" or fault.point in LOAD_POINTS or fault.reads]
+    loads = [fault for fault in plan if fault.reads or points.find(fault.point).operations == ("load",)]
     saves = [fault for fault in plan if fault.layer == "writer"]
     if loads and saves:
         raise ScenarioError(

@@ -18,7 +18,7 @@ from faultkit.plan import Fault, FaultPlan, PlanError
 from faultkit.plan.actions import Action
 from faultkit.plan.file_filters import ANY
 from faultkit.plan.grammar import read_action
-from faultkit.plan.points import Point, default_error
+from faultkit.plan.points import OPERATIONS, Point, default_error
 from faultkit.plan.spans import CALL_MAX
 from faultkit.strategies.arguments import (
     WORLD_SIZE_MAX,
@@ -30,7 +30,7 @@ from faultkit.strategies.arguments import (
 )
 from faultkit.strategies.errors import ONE_ERROR, drawn_action
 from faultkit.strategies.files import Files, file_actions
-from faultkit.strategies.sites import OPERATIONS, Site, sites_of
+from faultkit.strategies.sites import Site, sites_of
 from faultkit.strategies.swarm import SWARM, Choices
 
 __all__ = ["fault_plans", "faults", "rank_failures", "ranks", "world_sizes"]

@@ -1,11 +1,8 @@
 """Where a drawn fault can stand: points with moments, in the order in which the engine comes by them.
 
-`SAVE_ORDER` and `LOAD_ORDER` were read off ``torch/distributed/checkpoint/state_dict_saver.py`` and
-``state_dict_loader.py`` of torch 2.13.  A point that they do not name stands behind all that they do, in the
-order of the catalogue.  `promised_sites` are the storage points, and futures, whose failure the engine
-promises to report to every rank.  Left out of these on purpose: ``reset`` and ``validate_checkpoint_id``,
-which run before the first collective step, and ``read_metadata``, whose error the engine replaces by one of
-its own.
+A point that the engine's calls do not name (`faultkit.plan.engine_calls`) stands behind all that they do, in the order
+of the catalogue.  `promised_sites` are the storage points, and futures, whose failure the engine promises to report to
+every rank.
 """
 
 from __future__ import annotations
@@ -20,51 +17,16 @@ from hypothesis.errors import InvalidArgument
 
 from faultkit.messages import shown
 from faultkit.plan import PlanError
+from faultkit.plan.engine_calls import PROMISED
 from faultkit.plan.file_filters import ANY, filter_text
 from faultkit.plan.grammar import read_fault
 from faultkit.plan.named_points import CALL
 from faultkit.plan.points import MOMENTS, Point, catalogue, find, require_moment
 from faultkit.strategies.arguments import checked_choices, rejecting
 
-__all__ = ["COORDINATOR_ONLY", "LOAD_ORDER", "OPERATIONS", "SAVE_ORDER", "Site", "promised_sites", "sites_of"]
+__all__ = ["Site", "promised_sites", "sites_of"]
 
-OPERATIONS = ("save", "load")
-
-SAVE_ORDER = tuple(
-    "storage.validate_checkpoint_id storage.reset app.stage app.state_dict storage.storage_meta "
-    "planner.set_up_planner storage.set_up_storage_writer planner.create_local_plan "
-    "storage.prepare_local_plan comm.gather_object planner.create_global_plan storage.prepare_global_plan "
-    "comm.scatter_object planner.finish_plan storage.write_data fs.concat_path fs.create_stream "
-    "fs.open planner.resolve_data fs.write fs.flush fs.fsync fs.close storage.finish fs.exists fs.stat fs.rename "
-    "fs.rm_file fs.unlink comm.broadcast_object "
-    "comm.barrier".split()
-)
-LOAD_ORDER = tuple(
-    "storage.validate_checkpoint_id storage.reset app.state_dict storage.read_metadata "
-    "planner.set_up_planner storage.set_up_storage_reader planner.create_local_plan "
-    "storage.prepare_local_plan comm.gather_object planner.create_global_plan storage.prepare_global_plan "
-    "comm.scatter_object planner.finish_plan storage.read_data fs.concat_path fs.create_stream "
-    "fs.open fs.seek fs.read fs.close planner.load_bytes planner.resolve_bytes planner.resolve_tensor "
-    "planner.commit_tensor comm.all_gather_object comm.barrier app.load_state_dict".split()
-)
 _PARTS = re.compile(r"([^(:]*)(\(.*\))?(?::(.*))?", re.DOTALL)
-_ORDERS = {"save": SAVE_ORDER, "load": LOAD_ORDER}
-
-_EARLY = frozenset(
-    point.replace("storage.", layer)
-    for order in (SAVE_ORDER, LOAD_ORDER)
-    for point in order[: order.index("planner.finish_plan")]
-    for layer in ("storage.", "writer.", "reader.")
-)
-
-# The engine calls these on the coordinator alone: on any other rank a fault there would never fire.
-COORDINATOR_ONLY = frozenset({"create_global_plan", "finish", "prepare_global_plan"})
-
-_PROMISED = {
-    "save": "storage_meta set_up_storage_writer prepare_local_plan prepare_global_plan write_data "
-    "write_data:future finish",
-    "load": "set_up_storage_reader prepare_local_plan prepare_global_plan read_data read_data:future",
-}
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -81,7 +43,7 @@ class Site(msgspec.Struct, frozen=True):
 
     @property
     def coordinator_only(self) -> bool:
-        return self.point.partition(".")[2] in COORDINATOR_ONLY
+        return find(self.point).coordinator_only
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -89,14 +51,14 @@ class Site(msgspec.Struct, frozen=True):
 
         A rank that has failed there comes to nothing later, so that half of the examples start later.
         """
-        return (self.point, "early") if self.point in _EARLY else (self.point,)
+        return (self.point, "early") if find(self.point).is_early else (self.point,)
 
 
 @functools.cache
 def promised_sites(op: str) -> tuple[Site, ...]:
     """The storage points whose failure a save or a load reports to every rank, in the order of calls."""
     sites = []
-    for text in _PROMISED[op].split():
+    for text in PROMISED[op]:
         name, _, moment = text.partition(":")
         sites.append(Site(f"storage.{name}", moment or "before"))
     return tuple(sites)
@@ -174,12 +136,8 @@ def _found(text: str) -> Point:
 
 
 def _place(op: str, site: Site) -> tuple[int, int, int]:
-    layer, _, name = site.point.partition(".")
-    order = _ORDERS[op]
-    shared = f"storage.{name}" if layer in ("writer", "reader") else site.point
-    place = order.index(shared) if shared in order else len(order)
     places = _catalogue_places()
-    return place, places.get(site.point, len(places)), MOMENTS.index(site.moment)
+    return find(site.point).place_in(op), places.get(site.point, len(places)), MOMENTS.index(site.moment)
 
 
 @functools.cache

@@ -103,6 +103,7 @@ def test_a_module_that_cannot_be_imported_says_why(tmp_path, monkeypatch):
         ("storage.read_metadata=hang", "dcp-load"),
         ("app.load_state_dict=hang", "dcp-load"),
         ("comm.barrier=hang", "dcp-save"),
+        ("comm.all_gather_object=hang", "dcp-load"),
         ("fs.write=lie", "dcp-save"),
         ("fs.open=hang", "dcp-save"),
         ('fs.open("*.distcp")=stale', "dcp-load"),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 
 from faultkit import FaultPlan, strategies
+from faultkit.plan.engine_calls import LOAD_ORDER, SAVE_ORDER
 from faultkit.plan.points import catalogue
-from faultkit.strategies.sites import LOAD_ORDER, SAVE_ORDER, sites_of
+from faultkit.strategies.sites import sites_of
 from tests.helpers.stuck import SECONDS_MAX
 
 SETTINGS = hypothesis.settings(
