@@ -14,7 +14,7 @@ import sys
 import hypothesis
 import pytest
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.helpers.fixtures"]
 
 _LEAKING_NAMES = (
     "GROUP_RANK",

@@ -33,7 +33,23 @@ def test_a_signpost_names_files_that_are_there(name):
     assert len(named) >= 10
     below = [
         ROOT,
-        *(ROOT / "faultkit" / part for part in ("", "checks", "crash", "injection", "worlds")),
+        *(ROOT / "faultkit" / part for part in ("", "checks", "crash", "injection", "plan", "worlds")),
     ]
-    below += [ROOT / "tests" / "crash", ROOT / "faultkit" / "worlds" / "simulated"]
+    below += [
+        ROOT / "tests" / "crash" / "enumeration",
+        ROOT / "tests" / "helpers",
+        ROOT / "faultkit" / "worlds" / "simulated",
+    ]
     assert not {one for one in named if not any((place / one).exists() for place in below)}
+
+
+def test_the_tests_of_a_package_are_found_from_it():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.partition("## Which tests guard what")[2].partition("## Add an action")[0]
+    told = set(re.findall(r"`([\w/]+)`", " ".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE))))
+    packages = [path.parent for path in (ROOT / "faultkit").rglob("__init__.py")]
+    names = {path.relative_to(ROOT / "faultkit").as_posix() for path in packages} - {"."}
+    assert len(names) >= 20
+    assert {name for name in names - told if not list((ROOT / "tests" / name).glob("test_*.py"))} == set()
+    folders = re.findall(r"`(tests/[\w/]+)`", table)
+    assert len(folders) > 5 and [name for name in folders if not (ROOT / name).is_dir()] == []

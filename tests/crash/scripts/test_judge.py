@@ -113,7 +113,7 @@ open(sys.argv[2], "a").write(f"{sleeping.pid}\\n")
 CALLER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.scripts.test_judging import ScriptJudge, starting, state
+from tests.crash.scripts.test_judge import ScriptJudge, starting, state
 with ScriptJudge(starting(sys.argv[2]), workers=1, timeout_seconds=60) as judge:
     judge.judge(state("wait"))
 """

@@ -1,10 +1,11 @@
-"""What the tests of recordings share: a warm world of two ranks, and a recorder of this very process."""
+"""Fixtures that the tests of several packages use; those of one stand in its conftest.py.
+
+A world is made once for a module, and lives on between its tests.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import platform
 
 import pytest
 
@@ -14,20 +15,35 @@ from faultkit.recording.operations import Recording
 from faultkit.recording.recorder import Recorder
 from faultkit.recording.spool import Spool, read_frames
 from faultkit.recording.tree import read_tree
+from tests.helpers.watched_scripts import Script
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def pair():
     """A warm world of two ranks."""
     with World(2) as world:
         yield world
 
 
-@pytest.fixture(scope="package")
-def tells_of_raw_calls():
-    """Whether Linux tells a process here of system calls that go past the C library."""
-    off = (59, 0, 0, 0, 0)  # PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF
-    return platform.machine() == "x86_64" and ctypes.CDLL(None).prctl(*off) == 0
+@pytest.fixture(scope="module")
+def three():
+    """A warm world of three ranks."""
+    with World(3) as world:
+        yield world
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Runs a script that uses faultkit as a process of its own, and ends what it leaves whatever happens."""
+    started = []
+
+    def start(body):
+        started.append(Script(body, tmp_path / f"script_{len(started)}.py"))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
 
 
 class Here:
