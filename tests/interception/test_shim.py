@@ -115,7 +115,7 @@ def test_a_library_without_a_cache_goes_with_its_process(tmp_path):
         pytest.skip("no C compiler builds the preloaded library here")
     (tmp_path / "home").write_text("no directory")
     (tmp_path / f"faultkit-cache-{os.getuid()}").symlink_to("/nowhere")
-    code = "import ctypes\nfrom faultkit.interception.shim import library\npath = library()\nctypes.CDLL(path)\nprint(path)"
+    code = "import ctypes\nfrom faultkit.interception.shim import library\nprint(path := library())\nctypes.CDLL(path)"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code],
