@@ -12,8 +12,14 @@ from tests.helpers.places import page
 
 PAGE = page("simulated-world.md")
 
-# One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.
-EXAMPLES = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+# One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.  Each line has
+# the number that it has there: Hypothesis reads the source, and Python 3.12 and later refuse what is none.
+EXAMPLES = re.sub(
+    r"^```python\n(.*?)^```$|^[^\n]*$",
+    lambda found: f"\n{found[1]}" if found[1] else "",
+    PAGE,
+    flags=re.MULTILINE | re.DOTALL,
+)
 exec(compile(EXAMPLES, "docs/simulated-world.md", "exec"))
 
 

@@ -19,6 +19,9 @@ import torch.distributed as dist
 
 from faultkit import World
 
+DEPTH_MAX = 6_000
+OWN_CALLS_MAX = 100  # of what calls the function, here and on a rank
+
 
 def test_each_rank_has_its_own_process_state(pair):
     def change():
@@ -181,15 +184,19 @@ def test_the_caller_is_untouched():
 
 def test_a_rank_among_many_may_recurse_as_deep_as_a_process():
     def recurse():
-        def deeper(depth):
-            return max([depth - 1], key=deeper) if depth else 0
+        def reached(depth):
+            try:
+                return depth if depth == DEPTH_MAX else max(map(reached, [depth + 1]))
+            except RecursionError:  # since Python 3.12 the interpreter limits what goes through C
+                return depth
 
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(50_000)
         try:
-            return deeper(6_000)
+            return reached(0)
         finally:
             sys.setrecursionlimit(limit)
 
+    least = recurse() - OWN_CALLS_MAX
     with World(17, kind="simulated") as world:
-        assert [outcome.value for outcome in world.run(recurse).outcomes.values()] == [5_999] * 17
+        assert min(outcome.value for outcome in world.run(recurse).outcomes.values()) >= least
