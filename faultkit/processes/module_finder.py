@@ -27,13 +27,14 @@ ModuleTable = dict[str, tuple[str, bool]]  # name -> (file, asserts rewritten)
 _INSTALLED_CODE = tuple(
     os.path.join(os.path.realpath(sysconfig.get_paths()[key]), "") for key in ("purelib", "platlib", "stdlib")
 )
-_remembered: tuple[int, ModuleTable] = (-1, {})
+_remembered: tuple[tuple[int, list[str]], ModuleTable] = ((-1, []), {})
 
 
 def table_of_this_process() -> ModuleTable:
     """The modules of this process that a rank could not import, or not alike, by name alone."""
     global _remembered
-    if _remembered[0] == len(sys.modules):
+    seen = (loadings(), _names)
+    if _remembered[0] == seen:
         return _remembered[1]
     table: ModuleTable = {}
     for name, module in list(sys.modules.items()):
@@ -44,13 +45,14 @@ def table_of_this_process() -> ModuleTable:
         rewritten = type(spec.loader).__name__ == "AssertionRewritingHook"
         if rewritten and not file.startswith(_INSTALLED_CODE):
             table[name] = (file, True)
-    _remembered = (len(sys.modules), table)
+    _remembered = (seen, table)
     return table
 
 
 # what each module of the user's was loaded by, when last seen
 _own: dict[str, importlib.machinery.ModuleSpec] = {}
-_counts = [-1, 0]  # how many modules there were then; how often one of the user's was loaded again
+_names: list[str] = []  # of all modules then: their number stays as it is where some go and as many come
+_count = [0]  # how often one of the user's was loaded again
 
 
 def spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
@@ -60,19 +62,20 @@ def spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
 
 def loadings() -> int:
     """A number that is another one once a module of the user's own was loaded again."""
+    global _names
     again = False
     for name, known in _own.items():
         now = spec_of(name)
         if now is not None and now is not known:
             again, _own[name] = True, now
-    if _counts[0] != len(sys.modules):
+    if _names != (names := list(sys.modules)):
         for name, module in list(sys.modules.items()):
             spec = spec_of(name)
             if name not in _own and spec and _is_of_the_user(name, getattr(module, "__file__", None)):
                 _own[name] = spec
-        _counts[0] = len(sys.modules)
-    _counts[1] += again
-    return _counts[1]
+        _names = names
+    _count[0] += again
+    return _count[0]
 
 
 def _is_of_the_user(name: str, file: object) -> bool:
