@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import NoReturn
 
 from faultkit import endings
@@ -18,6 +19,7 @@ def main() -> NoReturn:
         run()
     except SystemExit as ended:
         endings.keep(ended.code if isinstance(ended.code, int) else 0)
+        gc.freeze()  # taking torch apart takes a second, where a scenario has imported it here
         raise
 
 

@@ -174,3 +174,15 @@ def test_a_fork_server_whose_caller_is_gone_ends_while_it_imports(tmp_path):
     ours.close()
     _, err = server.communicate(timeout=SECONDS_MAX)
     assert (server.returncode, err) == (-signal.SIGIO, b"")
+
+
+def test_what_a_command_has_imported_is_not_taken_apart_in_the_end():
+    code = (
+        "import atexit, gc, sys\n"
+        "from faultkit.__main__ import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000))\n"
+        "sys.argv[1:] = ['--version']\n"
+        "main()\n"
+    )
+    status, out, err = ended(code)
+    assert (status, out.splitlines()[-1], err) == (0, "True", "")
