@@ -14,6 +14,8 @@ import sys
 import hypothesis
 import pytest
 
+from tests.helpers.brisk import pytest_collection  # noqa: F401  it is a hook
+
 pytest_plugins = ["pytester", "tests.helpers.fixtures"]
 
 _LEAKING_NAMES = (

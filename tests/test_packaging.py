@@ -27,6 +27,7 @@ from typing import NamedTuple
 import pytest
 
 import faultkit
+from tests.helpers import brisk
 from tests.helpers.places import ROOT
 from tests.helpers.stuck import SECONDS_MAX
 
@@ -177,7 +178,8 @@ print([name for name in heavy if name in sys.modules])
 
 def test_every_public_name_but_the_strategies_works_without_pytest_and_hypothesis(installed, tmp_path):
     code = """
-import sys
+import atexit, gc, sys
+gc.disable(), atexit.register(gc.freeze)  # importing torch makes no garbage, nor is it to be taken apart in the end
 sys.modules["pytest"] = sys.modules["_pytest"] = sys.modules["hypothesis"] = None
 import faultkit
 for name in faultkit.__all__:
@@ -220,6 +222,7 @@ def test_a_failed_save_is_known_to_every_rank(world, plan, tmp_path):
 
 
 def test_a_marked_test_passes_under_the_installed_plugin(installed, tmp_path):
+    (tmp_path / "conftest.py").write_text(Path(brisk.__file__).read_text())
     (tmp_path / "test_marked.py").write_text(MARKED)
     options = [
         "-p",

@@ -7,10 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from faultkit import FaultPlan, cli
+from tests.helpers import brisk
 from tests.helpers.places import ROOT
 from tests.helpers.stuck import SECONDS_MAX
 
@@ -19,6 +21,15 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 SHOWN = re.findall(r"(?:^    .+\n)+", README, re.MULTILINE)
 TESTS = "\n\n".join(block for block in BLOCKS if "def test_" in block)
 [SCRIPT] = [block for block in BLOCKS if "def test_" not in block]
+CONFTEST = (
+    Path(brisk.__file__).read_text()
+    + """
+import hypothesis
+
+hypothesis.settings.register_profile("few", max_examples=20)
+hypothesis.settings.load_profile("few")
+"""
+)
 FULL_DISK = "writer.write_data@2=raise(OSError, ENOSPC)"
 
 
@@ -41,6 +52,7 @@ def finish(folder, *command, status=0):
 def test_the_tests_shown_pass_and_the_writer_that_swallows_fails_with_the_lines_shown(tmp_path):
     options = "--strict-markers -rA -p no:randomly -p no:cacheprovider"
     (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = {options}\n")
+    (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_shown.py").write_text(TESTS)
     printed = finish(tmp_path, sys.executable, "-m", "pytest", "test_shown.py", status=1)
     for name in (

@@ -141,17 +141,8 @@ def test_a_fault_that_does_not_fire_is_a_broken_promise(faultkit):
         ("replay", "simulated", "right", 0),
     ],
 )
-def test_the_plan_that_breaks_nothing_finds_what_is_broken_by_itself(
-    faultkit, tmp_path, monkeypatch, command, kind, name, expected
-):
-    (tmp_path / "broken_scenario.py").write_text(
-        "from faultkit.scenarios import WrongContent\n"
-        "def wrong(): raise WrongContent('half of it')\n"
-        "def right(): pass\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    scenario = f"broken_scenario:{name}"
+def test_the_plan_that_breaks_nothing_finds_what_is_broken_by_itself(faultkit, command, kind, name, expected):
+    scenario = f"tests.helpers.scenarios_without_a_fault:{name}"
     arguments = (scenario, "--plan", "") if command == "sweep" else ("", "--scenario", scenario)
     status, out, err = faultkit(command, *arguments, "--world", 1, "--kind", kind)
     assert (status, err) == (expected, "")
@@ -234,7 +225,7 @@ def test_which_checks_count_is_chosen_told_and_replayed(faultkit, tmp_path):
 
 
 def test_a_scenario_that_breaks_a_promise_by_itself_is_a_violation_with_json(faultkit, tmp_path, monkeypatch):
-    (tmp_path / "lossy_scenario.py").write_text(
+    source = (
         "import torch, torch.distributed as dist, torch.distributed.checkpoint as dcp\n"
         "def save(directory):\n"
         "    dcp.save({'weight': torch.ones(8)}, checkpoint_id=directory)\n"
@@ -242,19 +233,22 @@ def test_a_scenario_that_breaks_a_promise_by_itself_is_a_violation_with_json(fau
         "    if dist.get_rank() == 0:\n"
         "        (directory / '.metadata').unlink()\n"
     )
+    for name in ("lossy_scenario", "unseen_scenario"):
+        (tmp_path / f"{name}.py").write_text(source)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     status, out, _ = faultkit("sweep", "lossy_scenario:save", "--world", 2, "--json", tmp_path / "out.json")
     assert status == 1
     assert "does not hold with nothing broken (LOST_WORK in 5 of 5 runs)" in " ".join(out.split())
-    assert json.loads((tmp_path / "out.json").read_text())["totals"] == {"LOST_WORK": 1}
+    told = (tmp_path / "out.json").read_text()
+    assert json.loads(told)["totals"] == {"LOST_WORK": 1}
 
     # whoever wrote the file may name any code with it, so that is run only where somebody says so
-    monkeypatch.delitem(sys.modules, "lossy_scenario", raising=False)
-    status, out, err = faultkit("replay", tmp_path / "out.json")
-    assert (status, out) == (2, "") and "--trust" in err and "'lossy_scenario:save'" in err
-    assert "lossy_scenario" not in sys.modules
-    status, out, _ = faultkit("replay", tmp_path / "out.json", "--trust")
+    (tmp_path / "unseen.json").write_text(told.replace("lossy_scenario", "unseen_scenario"))
+    status, out, err = faultkit("replay", tmp_path / "unseen.json")
+    assert (status, out) == (2, "") and "--trust" in err and "'unseen_scenario:save'" in err
+    assert "unseen_scenario" not in sys.modules
+    status, out, _ = faultkit("replay", tmp_path / "unseen.json", "--trust")
     assert status == 1 and "LOST_WORK" in out
 
 
@@ -325,23 +319,26 @@ def test_a_background_job_goes_on_at_the_terminals_ctrl_c(started, tmp_path):
 )
 def test_however_a_sweep_is_ended_ranks_and_directories_go_with_it(started, tmp_path, number, status):
     marks = tmp_path / "marks"
-    marks.mkdir()
+    os.mkfifo(marks)
     (tmp_path / "waiting_scenario.py").write_text(
-        "import os, pathlib, torch.distributed as dist\n"
+        "import os\n"
         "def wait(directory):\n"
-        f"    mark = pathlib.Path({str(marks)!r}, str(os.getpid()))\n"
-        "    mark.write_text(str(directory))\n"
+        f"    with open({str(marks)!r}, 'w') as marks:\n"
+        "        marks.write(f'{os.getpid()} {directory}\\n')\n"
         "    while True:\n"
         "        os.getppid()\n"
     )
+    reading = os.open(marks, os.O_RDWR)  # for writing, too, so that it has no end where no rank has it open
     process = started("sweep", "waiting_scenario:wait", "--world", "2")
-    until = time.monotonic() + SECONDS_MAX
-    while len([mark for mark in marks.iterdir() if mark.read_text()]) < 2:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        os.sched_yield()
-    directories = {Path(mark.read_text()).parent for mark in marks.iterdir()}
-    ranks = [os.pidfd_open(int(mark.name)) for mark in marks.iterdir()]
+    told = ""
+    while told.count("\n") < 2:
+        ready, _, _ = select.select([reading, process.stdout], [], [], SECONDS_MAX)
+        assert reading in ready, process.communicate()
+        told += os.read(reading, 4096).decode()
+    os.close(reading)
+    of_ranks = [line.split(" ", 1) for line in told.splitlines()]
+    directories = {Path(directory).parent for _, directory in of_ranks}
+    ranks = [os.pidfd_open(int(pid)) for pid, _ in of_ranks]
     assert all(directory.is_dir() for directory in directories)
     process.send_signal(number)
     out, err = process.communicate(timeout=SECONDS_MAX)
@@ -349,6 +346,7 @@ def test_however_a_sweep_is_ended_ranks_and_directories_go_with_it(started, tmp_
     for rank in ranks:
         assert select.select([rank], [], [], SECONDS_MAX)[0], "a rank outlived its sweep"
         os.close(rank)
+    until = time.monotonic() + SECONDS_MAX
     while any(directory.exists() for directory in directories):
         assert time.monotonic() < until, "a directory outlived its sweep"
         os.sched_yield()

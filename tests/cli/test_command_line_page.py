@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import sys
@@ -20,14 +21,17 @@ MODULE = "\n\n".join(
 SHOWN = re.findall(r"^\$ faultkit (.*)$", PAGE, re.MULTILINE)
 
 
-@pytest.fixture
-def checkpointing(tmp_path, monkeypatch):
-    """The module of the page, in the current directory."""
-    (tmp_path / "checkpointing.py").write_text(MODULE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    yield
-    sys.modules.pop("checkpointing", None)
+@pytest.fixture(scope="module")
+def checkpointing(tmp_path_factory):
+    """The module of the page, in the current directory; one for all tests, as each new one needs a server anew."""
+    directory = tmp_path_factory.mktemp("page")
+    (directory / "checkpointing.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        patch.syspath_prepend(str(directory))
+        importlib.import_module("checkpointing")
+        yield
+        del sys.modules["checkpointing"]
 
 
 @pytest.mark.parametrize("scenario", ["save", "LOAD", "LOAD,strict=false"])

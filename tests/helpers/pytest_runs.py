@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import filelock
 import psutil
 
+from tests.helpers import brisk
 from tests.helpers.interruptible import interruptible
 from tests.helpers.places import ROOT
 from tests.helpers.stuck import SECONDS_MAX
@@ -72,6 +73,8 @@ class PytestRun(NamedTuple):
 def run_pytest(folder: Path, *arguments: str, stdin: str = "") -> PytestRun:
     """Run pytest in `folder`; whatever it leaves running is ended, and listed in `left`."""
     (folder / "pytest.ini").write_text(INI)
+    with (folder / "conftest.py").open("a") as stream:
+        stream.write(f"\n{Path(brisk.__file__).read_text()}")
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""The marker ``crash`` and the fixture ``crash_states``, in a session of their own as a user has it."""
+"""The marker ``crash`` and the fixture ``crash_states``, in a session as a user has it."""
 
 import json
 import re
@@ -6,35 +6,12 @@ import re
 import pytest
 
 from faultkit.repro import crash_file
-from tests.helpers.places import page
-from tests.helpers.pytest_runs import SUITES, once, run_pytest
-
-PAGE = page("command-line.md")
-TRAIN = """
-import json, os, sys
-out = sys.argv[sys.argv.index("--out") + 1]
-os.makedirs(out, exist_ok=True)
-path, step = os.path.join(out, "state.json"), 0
-if os.path.exists(path):
-    with open(path) as stream:
-        step = json.load(stream)
-while step < 2:
-    step += 1
-    with open(path + ".new", "w") as stream:
-        json.dump(step, stream)
-    os.replace(path + ".new", path)
-"""
+from tests.helpers.pytest_runs import run_pytest
 
 
-@pytest.fixture(scope="session")
-def crashes(tmp_path_factory):
-    [example] = re.findall(r"^```python\n(import pytest\n.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    files = {
-        "test_crashes.py": (SUITES / "crashes.py").read_text(),
-        "test_page.py": example,
-        "train.py": TRAIN,
-    }
-    return once(tmp_path_factory, "crashes", files, "--basetemp=files", "-rf", "--faultkit-report=told.json")
+@pytest.fixture
+def crashes(all_kinds):
+    return all_kinds
 
 
 def test_each_scenario_of_the_marker_is_a_test(crashes):
@@ -85,7 +62,7 @@ def test_a_test_that_explores_nothing_or_looks_away_is_no_pass(crashes):
 
 
 def test_histories_and_crash_states_are_counted_by_the_summary_and_the_report(crashes):
-    told = json.loads((crashes.folder / "told.json").read_text())
+    told = json.loads((crashes.folder / "reports" / "runs.json").read_text())
     assert (
         told["histories"] == {"HELD": 1} and told["crash_states"]["MIX"] and told["crash_states"]["GARBAGE"]
     )

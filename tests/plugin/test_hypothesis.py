@@ -10,48 +10,13 @@ import hypothesis
 import pytest
 
 from faultkit.strategies import profiles
-from tests.helpers.pytest_runs import SUITES, once
 
-SUITE = (SUITES / "properties.py").read_text()
-REPLAYED_SUITE = """
-import pytest
-from hypothesis import given, settings, strategies as st
-from faultkit import strategies
-
-ran = []
-
-
-def save():  # imports on the ranks alone
-    import torch.distributed.checkpoint as dcp
-    from faultkit import FaultyStorageWriter
-
-    dcp.save({"step": 1}, storage_writer=FaultyStorageWriter(""))
-
-
-@pytest.mark.world(2)
-@given(plan=strategies.rank_failures(2), number=st.integers())
-def test_replayed(world, plan, number):
-    ran.append(str(plan))
-    run = world.run(save, plan=plan)
-    assert (ran, number) == (["storage.finish@0=raise(KeyError)"], 0)
-    run.raise_for_violations()
-    assert settings.get_current_profile_name() == "nightly"
-    assert settings.get_profile("nightly").max_examples == 5_000
-    assert settings.get_profile("dev").max_examples == 7  # that of the conftest
-"""
-CONFTEST = "import hypothesis\nhypothesis.settings.register_profile('dev', max_examples=7)\n"
-REPLAYED = "storage.finish@0=raise(KeyError)"
 FORGOTTEN = "storage.write_data@0-1=raise(ValueError)"
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    return once(
-        tmp_path_factory,
-        "properties",
-        {"test_properties.py": SUITE},
-        *("--faultkit-report", "told/runs.json"),
-    )
+@pytest.fixture
+def session(all_kinds):
+    return all_kinds
 
 
 @pytest.fixture
@@ -90,7 +55,7 @@ def test_the_user_reads_the_smallest_plan_the_story_and_three_ways_to_run_it_aga
     assert f"in a shell  {shell}\n" in told
     [line] = [line for line in told.splitlines() if "with torch" in line]
     script = session.folder / line.split()[3]
-    assert script.parent == session.folder / "told" / "runs-scripts"
+    assert script.parent == session.folder / "reports" / "runs-scripts"
     compile(script.read_text(), str(script), "exec")
     assert "def forget():" in script.read_text() and "pytest" not in script.read_text()
 
@@ -134,15 +99,9 @@ def test_nothing_is_left_of_the_session(session):
 # -- profiles ----------------------------------------------------------------------------------------
 
 
-def test_a_profile_is_there_for_the_option_and_the_plan_of_a_replay_is_run_once(tmp_path_factory):
-    run = once(
-        tmp_path_factory,
-        "profiles",
-        {"test_replayed.py": REPLAYED_SUITE, "conftest.py": CONFTEST},
-        *("--faultkit-replay", REPLAYED, "--hypothesis-profile", "nightly"),
-    )
-    [case] = run.cases.values()
-    assert case.outcome == "passed", run.output
+def test_a_profile_is_there_for_the_option_and_the_plan_of_a_replay_is_run_once(replayed):
+    case = replayed.cases["test_a_property_is_replayed[writer.write_data@1=raise(OSError, ENOSPC)]"]
+    assert case.outcome == "passed", replayed.output
 
 
 @pytest.fixture

@@ -109,79 +109,6 @@ def test_workers_leave_no_process(with_workers):
 
 # -- options ----------------------------------------------------------------------------------------
 
-REPLAYED = """
-import time
-
-import pytest
-import torch
-import torch.distributed.checkpoint as dcp
-
-
-def save(directory):
-    dcp.save({"weight": torch.ones(8)}, checkpoint_id=directory)
-
-
-@pytest.mark.world(2, kind="warm", timeout=30)
-@pytest.mark.faults("writer.finish@0=raise(ValueError)", "writer.finish@0=raise(KeyError)")
-def test_replayed(world, plan, checkpoint_dir):
-    run = world.run(save, checkpoint_dir)
-    assert world.kind == run.kind == "fresh" and run.plan == plan
-    assert [str(fired.fault) for fired in run.fired] == ["writer.write_data@1=raise(OSError, ENOSPC)"]
-    assert sorted(run.outcomes[0].failures) == [1]
-
-
-@pytest.mark.spmd
-@pytest.mark.world(2)
-@pytest.mark.faults("writer.finish@0=raise(ValueError)", raises=dcp.CheckpointException)
-def test_the_replayed_plan_need_not_raise(checkpoint_dir):
-    try:
-        save(checkpoint_dir)
-    except dcp.CheckpointException as error:
-        assert sorted(error.failures) == [1]
-
-
-@pytest.mark.spmd
-@pytest.mark.world(2)
-@pytest.mark.faults("writer.finish@0=raise(ValueError)", raises=dcp.CheckpointException)
-def test_the_replayed_plan_may_raise(checkpoint_dir):
-    save(checkpoint_dir)
-
-
-@pytest.mark.spmd
-@pytest.mark.world(2)
-def test_the_replayed_plan_leaves_the_body(checkpoint_dir):
-    save(checkpoint_dir)
-    raise NotImplementedError("it never comes here")
-
-
-@pytest.mark.spmd
-@pytest.mark.world(2, timeout=30)
-def test_too_slow(checkpoint_dir):
-    with pytest.raises(dcp.CheckpointException):
-        save(checkpoint_dir)
-    time.sleep(30)
-
-
-@pytest.mark.spmd
-@pytest.mark.world(1)
-def test_too_small():
-    pass
-
-
-def test_without_a_marker(world, plan, checkpoint_dir):
-    assert not plan and not world.run(save, checkpoint_dir).plan
-
-
-def test_with_a_directory_alone(checkpoint_dir):
-    assert checkpoint_dir.is_dir()
-"""
-
-
-@pytest.fixture(scope="session")
-def replayed(tmp_path_factory):
-    options = ("--faultkit-kind=fresh", "--faultkit-timeout=1.5", f"--faultkit-replay={FULL_DISK}")
-    return once(tmp_path_factory, "replayed", {"test_replayed.py": REPLAYED}, *options)
-
 
 def test_a_replayed_plan_takes_the_place_of_the_markers(replayed):
     case = replayed.cases[f"test_replayed[{FULL_DISK}]"]
@@ -219,17 +146,17 @@ def test_a_world_too_small_for_the_replayed_plan_says_so(replayed):
 
 STOPS = """
 import pytest
-import torch
-import torch.distributed.checkpoint as dcp
 
 
 @pytest.mark.spmd
 @pytest.mark.world(2)
 def test_first(checkpoint_dir):
-    try:
+    import torch  # on the ranks alone
+    import torch.distributed.checkpoint as dcp
+
+    with pytest.raises(dcp.CheckpointException):
         dcp.save({"weight": torch.ones(8)}, checkpoint_id=checkpoint_dir)
-    except dcp.CheckpointException:
-        pytest.fail("stop here")
+    pytest.fail("stop here")
 
 
 @pytest.mark.spmd
@@ -252,20 +179,6 @@ def test_a_plan_file_may_be_text_with_comments(pytester):
     pytester.makepyfile(test_marked="import pytest\n\n@pytest.mark.world(2)\ndef test_it(): pass\n")
     result = pytester.runpytest_inprocess("--collect-only", "-q", "--faultkit-replay=found.plan")
     assert f"test_marked.py::test_it[{FULL_DISK}]" in result.outlines
-
-
-def test_the_debugger_opens_in_the_controller_with_the_run_at_hand(tmp_path):
-    suite(
-        tmp_path,
-        test_debugged=ENDS
-        + "def test_it():\n    assert int(os.environ['RANK']) == 5\n\n\ndef test_more(): pass\n",
-    )
-    run = run_pytest(
-        tmp_path, "--pdb", stdin="p 'seen', sorted(run.outcomes), run.outcomes[1].type_name\nc\n"
-    )
-    assert "('seen', [0, 1], 'AssertionError')" in run.output
-    assert run.cases["test_it"].outcome == "failed" and run.cases["test_more"].outcome == "passed"
-    assert not run.left
 
 
 # -- sessions that are cut short ----------------------------------------------------------------------
@@ -295,8 +208,14 @@ def test_never():
     }
 
 
-def test_pytest_exit_in_a_body_ends_the_session_with_its_status_and_leaves_no_process(tmp_path):
+@pytest.fixture(scope="module")
+def debugged(tmp_path_factory):
+    """A session with a debugger that goes on, and then meets ``pytest.exit``."""
     body = """
+def test_fails():
+    assert int(os.environ["RANK"]) == 5
+
+
 def test_passes():
     pass
 
@@ -308,7 +227,18 @@ def test_exits():
 def test_never():
     pass
 """
-    run = run_pytest(suite(tmp_path, test_ends=ENDS + body))
-    assert run.status == 7 and "Exit: enough for today" in run.output
-    assert run.cases["test_passes"].outcome == "passed" and "test_never" not in run.cases
-    assert not run.left and "INTERNALERROR" not in run.output
+    commands = "p 'seen', sorted(run.outcomes), run.outcomes[1].type_name\nc\n"
+    folder = tmp_path_factory.mktemp("debugged")
+    return run_pytest(suite(folder, test_ends=ENDS + body), "--pdb", stdin=commands)
+
+
+def test_the_debugger_opens_in_the_controller_with_the_run_at_hand(debugged):
+    assert "('seen', [0, 1], 'AssertionError')" in debugged.output
+    assert debugged.cases["test_fails"].outcome == "failed"
+    assert debugged.cases["test_passes"].outcome == "passed"
+
+
+def test_pytest_exit_in_a_body_ends_the_session_with_its_status_and_leaves_no_process(debugged):
+    assert debugged.status == 7 and "Exit: enough for today" in debugged.output
+    assert debugged.cases["test_passes"].outcome == "passed" and "test_never" not in debugged.cases
+    assert not debugged.left and "INTERNALERROR" not in debugged.output

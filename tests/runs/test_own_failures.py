@@ -147,20 +147,6 @@ def test_a_process_that_ends_with_the_same_status_is_an_outcome(two):
     assert [run.outcomes[rank].exitcode for rank in (0, 1)] == [70, 70]
 
 
-SCENARIO = """
-import torch
-import torch.distributed.checkpoint as dcp
-
-def own(directory):
-    from faultkit.injection import engine
-    engine.Arguments.get = None
-    dcp.save({"weight": torch.ones(2)}, checkpoint_id=directory)
-
-def theirs(directory):
-    raise TypeError("'NoneType' object is not callable")
-"""
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -174,12 +160,11 @@ def theirs(directory):
     ids=lambda command: " ".join(command[:1] + command[4:6]),
 )
 def test_each_command_exits_with_three(tmp_path, monkeypatch, capsys, command):
-    (tmp_path / "failing_scenario.py").write_text(SCENARIO)
     monkeypatch.chdir(tmp_path)
     ends = {}
     for name in ("own", "theirs"):
         with pytest.raises(SystemExit) as ended:
-            main([word.format(f"failing_scenario:{name}") for word in command])
+            main([word.format(f"tests.helpers.failing_scenarios:{name}") for word in command])
         ends[name] = (ended.value.code, capsys.readouterr())
     assert ends["own"][0] == 3, ends["own"]
     assert ends["own"][1].err.startswith("faultkit: the harness failed: faultkit failed on rank 0: TypeError")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tests.helpers import brisk
+
 CASES = Path(__file__).with_name("test_upstream_cases.py")
 LOSES_ONE_FAILURE = """
 from torch.distributed.checkpoint import utils
@@ -22,6 +24,7 @@ utils._get_failure_dict = _get_failure_dict
 
 def test_the_cases_fail_on_an_engine_that_loses_a_failure(pytester):
     pytester.makepyfile(
+        conftest=Path(brisk.__file__).read_text(encoding="utf-8"),
         broken_engine=LOSES_ONE_FAILURE,
         test_cases="import broken_engine\n" + CASES.read_text(encoding="utf-8"),
     )
