@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["listed", "nearest", "printable", "seen", "shortened", "shown"]
+__all__ = ["listed", "nearest", "printable", "require_type", "seen", "shortened", "shown"]
 
 SEEN_LENGTH_MAX = 48
 WORDS_LISTED_MAX = 24
@@ -55,6 +55,12 @@ def shown(value: object) -> str:
     except Exception:
         return seen(value)
     return text if len(text) <= WORD_LENGTH_MAX and text.isprintable() else seen(value)
+
+
+def require_type(function: str, name: str, value: object, kinds: type | tuple[type, ...], what: str) -> None:
+    """Raises TypeError where the argument `name` of `function` is not of one of these types, which `what` names."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{function}: {name} must be {what} (got {shown(value)})")
 
 
 def nearest(word: object, words: Iterable[str]) -> str:

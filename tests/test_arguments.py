@@ -6,6 +6,7 @@ that is new is in them, and fails until somebody says what it takes.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 
@@ -13,9 +14,10 @@ import psutil
 import pytest
 from hypothesis.errors import InvalidArgument
 
-from faultkit import World, crash, scripts, strategies
+from faultkit import World, crash, damage, scale, scripts, strategies
 from faultkit.crash import exploration
 from faultkit.crash.scripts import exploring
+from faultkit.plan import PlanError
 from faultkit.processes import client
 from faultkit.strategies import dcp_manager
 from faultkit.worlds import world
@@ -75,7 +77,7 @@ NOTHING = "tuple list dict"  # no name at all, where names may stand
 TAKEN = {
     "timeout": "1.5",
     "seed": "0",
-    "backend": "empty abc",
+    "backend": "empty",
     "group_timeout": "None 1.5",
     "preload": NOTHING,
     "gpus_per_rank": "0",
@@ -247,6 +249,8 @@ def test_a_name_where_names_stand_is_told_with_what_is_nearest():
         ("nearest is Bound(lost=5)", lambda: crash.explore("dcp-fresh", bound=5)),
         ("did you mean 'python'?", lambda: crash.explore("dcp-fresh", backend="pyton")),
         ("nearest is 'gloo'", lambda: World(2, backend=5)),
+        ("nearest is 'gloo'", lambda: World(2, backend="gloo2")),
+        ("nearest is 'nccl'", lambda: World(2, backend="cpu:gloo,cuda:ncl")),
     ):
         with pytest.raises(ValueError) as refusal:
             make()
@@ -263,3 +267,50 @@ def test_a_place_that_no_directory_can_have_is_refused(tmp_path):
         with World(1) as one, pytest.raises(ValueError, match="checkpoint_at must be a directory") as refusal:
             one.run(function, checkpoint_at=place)
         assert told in str(refusal.value)
+
+
+def test_backends_that_there_are_and_that_a_module_may_register_are_taken():
+    for backend in ("", "gloo", "GLOO", "cpu:gloo,cuda:nccl", "fake"):
+        World(2, backend=backend)
+    World(2, backend="gloo2", preload=("registers_gloo2",))
+
+
+TREE = {"a": b"x"}
+FIRST_ARGUMENTS = {
+    "steer: run": strategies.steer,
+    "get: text": crash.get,
+    "record_save: scenario": functools.partial(crash.record_save, world=2),
+    "states: recording": lambda value: crash.states(value, "killed"),
+    "rebuild: recording": lambda value: crash.rebuild(value, None),
+    "apply: tree": lambda value: damage.apply(value, None),
+    "apply: damage": lambda value: damage.apply(TREE, value),
+    "damages_of: tree": damage.damages_of,
+    "regions_of: tree": damage.regions_of,
+    "survey: scenario": damage.survey,
+}
+
+
+@pytest.mark.parametrize("subject", FIRST_ARGUMENTS)
+@pytest.mark.parametrize(
+    "value", [5, None, [], float, Hostile()], ids="number nothing list type hostile".split()
+)
+def test_a_value_of_another_type_is_told_in_one_line(subject, value):
+    with pytest.raises(TypeError) as refusal:
+        FIRST_ARGUMENTS[subject](value)
+    told = str(refusal.value)
+    assert told.startswith(f"{subject} must be ") and "(got " in told and told.isprintable(), told
+
+
+def test_what_is_of_the_type_is_taken():
+    (region,) = damage.regions_of(TREE)
+    assert region.path == "a" and damage.damages_of(TREE)
+    assert crash.get("dcp-fresh").name
+
+
+@pytest.mark.parametrize("action", ["kill", "exit", "segfault"])
+def test_growth_under_a_plan_that_ends_a_rank_is_refused_before_anything_starts(action, monkeypatch):
+    monkeypatch.setattr(World, "run", lambda *_, **__: pytest.fail("a rank was started"))
+    with pytest.raises(
+        PlanError, match=f"scale: 'writer.write_data@1={action}.*' must leave every rank alive"
+    ):
+        scale.measure("dcp-save", plan=f"writer.write_data@1={action}", sizes=(2,))

@@ -29,7 +29,7 @@ from faultkit.crash.rendering import at_words, lost_words, where_lines
 from faultkit.crash.results import Exploration, Finding, ModelCounts
 from faultkit.crash.scenario import Scenario, get
 from faultkit.exceptions import ScenarioError
-from faultkit.messages import shown
+from faultkit.messages import require_type, shown
 from faultkit.worlds import observers
 
 if TYPE_CHECKING:
@@ -188,11 +188,14 @@ def record_save(
 
     Raises:
         ScenarioError: the preparation or the save does not return on every rank.
+        TypeError: `scenario` is none.
     """
     import functools
 
     from faultkit import files
     from faultkit.worlds import World
+
+    require_type("record_save", "scenario", scenario, Scenario, "a faultkit.crash.Scenario")
 
     def bound_to(function: Callable[..., Any], directory: Path) -> Callable[..., Any]:
         return functools.partial(function, directory, **scenario.keywords_of(function))

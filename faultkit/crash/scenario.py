@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from faultkit.exceptions import ScenarioError
-from faultkit.messages import seen
+from faultkit.messages import require_type, seen
 from faultkit.plan.signatures import taken
 from faultkit.scenario_text import CRASH, Names, chosen_from, find, text_of, values_of
 
@@ -97,8 +97,9 @@ def get(text: str, names: Names = CRASH) -> Scenario:
     """The scenario of a name ("dcp-overwrite", "dcp-fresh,threads=2") or of "module:attribute".
 
     An option's value is JSON (2, 0.5, true) or else plain text.  Raises ScenarioError, naming the nearest that
-    there is.
+    there is, and TypeError for what is no text.
     """
+    require_type("get", "text", text, str, "the name of a crash scenario")
     name, found, options = find(text, names)
     if not isinstance(found, Scenario):
         raise ScenarioError(

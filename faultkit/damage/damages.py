@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from faultkit.damage.regions import KINDS, Region, regions_of
-from faultkit.messages import seen
+from faultkit.damage.regions import KINDS, TREE_WORDS, Region, regions_of
+from faultkit.messages import require_type, seen
 
 __all__ = ["ACTIONS", "WHOLE_FILE", "Damage", "Tree", "apply", "damages_of"]
 
@@ -71,7 +71,9 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def apply(tree: Tree, damage: Damage, older: Tree | None = None) -> dict[str, bytes | str | None]:
-    """The tree after `damage`.  Raises ValueError where it does not fit the tree."""
+    """The tree after `damage`.  Raises ValueError where it does not fit the tree, TypeError for another thing."""
+    require_type("apply", "tree", tree, Mapping, TREE_WORDS)
+    require_type("apply", "damage", damage, Damage, "a faultkit.damage.Damage, as damages_of gives it")
     _require_fitting(tree, damage)
     after = dict(tree)
     data = _content(tree, damage.path)
@@ -151,7 +153,9 @@ def damages_of(
 
     Raises:
         ValueError: an action is not known, or `samples` is below 1.
+        TypeError: `tree` is no mapping.
     """
+    require_type("damages_of", "tree", tree, Mapping, TREE_WORDS)
     unknown = [action for action in actions if action not in ACTIONS]
     if unknown:
         raise ValueError(f"an action must be one of {', '.join(ACTIONS)} (got {unknown[0]!r})")

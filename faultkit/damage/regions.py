@@ -16,7 +16,11 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-__all__ = ["KINDS", "Region", "regions_of", "regions_of_file"]
+from faultkit.messages import require_type
+
+__all__ = ["KINDS", "TREE_WORDS", "Region", "regions_of", "regions_of_file"]
+
+TREE_WORDS = "a mapping of paths to bytes, text of a link, or None for a directory"
 
 # In the order in which a table shows them.
 KINDS = {
@@ -77,7 +81,8 @@ class Region(msgspec.Struct, frozen=True):
 
 def regions_of(tree: Mapping[str, bytes | str | None]) -> tuple[Region, ...]:
     """The regions of all files of `tree`, in the order of the paths: content by path, None for a directory, text
-    for a symbolic link."""
+    for a symbolic link.  Raises TypeError for what is no mapping."""
+    require_type("regions_of", "tree", tree, Mapping, TREE_WORDS)
     return tuple(
         region
         for path, data in sorted(tree.items())

@@ -19,6 +19,7 @@ import msgspec
 from faultkit.damage.damages import ACTIONS, WHOLE_FILE, Damage, apply, damages_of
 from faultkit.damage.outcomes import BROKEN, OUTCOMES
 from faultkit.damage.regions import KINDS
+from faultkit.messages import require_type
 from faultkit.scenario_text import DAMAGE
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def survey(
 
     if isinstance(scenario, str):
         scenario = crash.get(scenario, DAMAGE)
+    require_type("survey", "scenario", scenario, crash.Scenario, "a faultkit.crash.Scenario or its name")
     began = time.monotonic()
     if isinstance(world, World):
         size, (new, older) = world.size, trees_of(scenario, world)

@@ -88,6 +88,10 @@ def measure(
         raise ValueError("scale: sizes must hold at least one number of ranks")
     require_at(at)
     plan.validate_for(chosen[0])
+    if any(fault.action.kills for fault in plan.faults):
+        raise PlanError(
+            f"scale: {str(plan)!r} must leave every rank alive to count what it sent; use actions that raise or delay"
+        )
     scenario.validate_for(chosen[0])
     function = functools.partial(traffic_counter.measured, scenario.function)
     on_stage = msgspec.structs.replace(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hypothesis
 
+from faultkit.messages import require_type
 from faultkit.runs.run import Run
 
 __all__ = ["steer"]
@@ -16,8 +17,9 @@ __all__ = ["steer"]
 def steer(run: Run) -> Run:
     """Tell Hypothesis how much `run` reached, and return it.  Once per example, inside a test.
 
-    Raises ``hypothesis.errors.InvalidArgument`` outside of a test of Hypothesis.
+    Raises ``hypothesis.errors.InvalidArgument`` outside of a test of Hypothesis, TypeError for what is no run.
     """
+    require_type("steer", "run", run, Run, "a faultkit.Run, as World.run gives it")
     steps = {(e.rank, e.data.get("number")) for e in run.events if e.kind == "step_begin"}
     fired = {(one.fault, one.rank) for one in run.fired}
     hypothesis.target(float(len(steps)), label="faultkit: steps entered")

@@ -10,6 +10,7 @@ import inspect
 import os
 import pathlib
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,6 +51,7 @@ GPUS_MAX = 1024
 BACKEND = re.compile(
     r"[A-Za-z][\w:,.-]{0,79}|"
 )  # "gloo", "cpu:gloo,cuda:nccl", a name that somebody registers
+BUILT_IN_BACKENDS = ("gloo", "nccl", "xccl", "ucc", "mpi", "fake", "undefined")
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 SEED_MAX = 2**64 - 1  # of torch's generators
 
@@ -101,14 +103,34 @@ def require_seed(seed: Any) -> int:
     return seed
 
 
-def require_backend(backend: Any) -> str:
-    """`backend` itself.  Raises ValueError for what names no backend of a process group."""
+def require_backend(backend: Any, preload: Any = ()) -> str:
+    """`backend` itself.  Raises ValueError for what names no backend of a process group.
+
+    A name that torch does not come with must be registered in the calling process; it may be one that a module of
+    `preload` registers.
+    """
     if not isinstance(backend, str) or not BACKEND.fullmatch(backend):
         raise ValueError(
             "World: backend must be the name of a backend of torch.distributed, or '' for no process group "
             f"(got {shown(backend)}); nearest is 'gloo'"
         )
+    known = _backends()
+    for part in backend.lower().split(",") if backend and not preload else ():
+        name = part.rpartition(":")[2]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"World: backend must be one of {', '.join(known)}, or one that a module of preload registers "
+                f"(got {shown(backend)}); nearest is {near!r}"
+            )
     return backend
+
+
+def _backends() -> tuple[str, ...]:
+    """Those of torch, and those that the calling process has registered; torch is not imported for it."""
+    distributed = sys.modules.get("torch.distributed")
+    registered = getattr(getattr(distributed, "Backend", None), "backend_list", ())
+    return tuple(dict.fromkeys([*BUILT_IN_BACKENDS, *registered]))
 
 
 def require_preload(preload: Any) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ class World:
         self.timeout = require_seconds("timeout", timeout)
         self.seed = require_seed(seed)
         slot_count()  # says what is wrong with FAULTKIT_SLOTS
-        self._backend = require_backend(backend)
+        self._backend = require_backend(backend, preload)
         self._group_timeout = (
             None if group_timeout is None else require_seconds("group_timeout", group_timeout)
         )

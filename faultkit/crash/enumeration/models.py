@@ -52,7 +52,7 @@ from faultkit.crash.enumeration.replay_space import Space
 from faultkit.crash.enumeration.state import State, Witness
 from faultkit.crash.enumeration.units import NAME, TRUNCATE
 from faultkit.crash.enumeration.witnesses import make_witness, masks_of
-from faultkit.messages import listed, nearest, seen
+from faultkit.messages import listed, nearest, require_type, seen
 
 if TYPE_CHECKING:
     from faultkit.recording.operations import Recording
@@ -270,12 +270,27 @@ def states(
 
     Raises:
         ValueError: the model is not known.
+        TypeError: `recording` is none, or `bound` is none.
     """
+    _require_recording("states", recording)
+    require_type("states", "bound", bound, (Bound, type(None)), "a faultkit.crash.Bound or None")
     return iter(Enumeration(Space(recording, bound), model, seed=seed, budget_seconds=budget_seconds))
 
 
 def rebuild(recording: Recording, witness: Witness) -> State:
-    """The state of a witness again.  Raises ValueError where it does not fit the recording."""
+    """The state of a witness again.
+
+    Raises ValueError where it does not fit the recording, TypeError for what is neither.
+    """
+    _require_recording("rebuild", recording)
+    require_type("rebuild", "witness", witness, Witness, "a faultkit.crash.Witness, as a State has it")
     space = Space(recording, Bound(pieces=witness.pieces))
     done, lost, grown = masks_of(space, witness)
     return space.forest.state(space.forest.parts(done & ~lost, grown), witness)
+
+
+def _require_recording(function: str, recording: object) -> None:
+    from faultkit.recording.operations import Recording
+
+    what = "a faultkit.recording.Recording, as record_save gives it"
+    require_type(function, "recording", recording, Recording, what)
