@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers.brisk import pytest_collection  # noqa: F401  it is a hook
 
-pytest_plugins = ["pytester", "tests.helpers.fixtures"]
+pytest_plugins = ["pytester", "tests.conformance.second_tries", "tests.helpers.fixtures"]
 
 _LEAKING_NAMES = (
     "GROUP_RANK",
