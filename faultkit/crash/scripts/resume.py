@@ -102,12 +102,15 @@ class Resumption(msgspec.Struct, frozen=True):
         if status:
             raise ResumeFailed(_how(status, output).replace(str(directory), "."))
         if self.step:
-            step = self._step_of(outputs)
+            told = self._step_of(outputs)
+            step = told or 0
             found.step = step if newest is not None else -1
             if step < (newest or 0):
-                raise LostWork(
-                    f"resumed from step {step}, although the checkpoint of step {newest} is complete"
-                )
+                how = f"resumed from step {step}"
+                if told is None:
+                    pattern = seen(self.step)
+                    how = f"printed nothing that the pattern of the step {pattern} finds, which counts as step 0"
+                raise LostWork(f"{how}, although the checkpoint of step {newest} is complete")
         for path in with_directory(self.results, directory):
             name = os.path.relpath(path, directory)
             try:
@@ -131,8 +134,11 @@ class Resumption(msgspec.Struct, frozen=True):
             )
         return None
 
-    def _step_of(self, outputs: Sequence[str]) -> int:
-        """The step that the ranks say they resumed from; 0 where none says.  Raises ResumeFailed where they differ."""
+    def _step_of(self, outputs: Sequence[str]) -> int | None:
+        """The step that the ranks say they resumed from; None where none says.
+
+        Raises ResumeFailed where they differ.
+        """
         steps = {}
         for rank, text in enumerate(outputs):
             match = re.search(self.step, text)
@@ -147,7 +153,7 @@ class Resumption(msgspec.Struct, frozen=True):
         if len(set(steps.values())) > 1:
             told = ", ".join(f"rank {rank} from {step}" for rank, step in steps.items())
             raise ResumeFailed(f"the ranks resumed from different steps: {told}")
-        return next(iter(steps.values()), 0)
+        return next(iter(steps.values()), None)
 
     def _questions_after(self, directory: Path, asked: Asked) -> list[tuple[Any, ...]]:
         """What is asked of the tree besides: results that the command left as they were, and what it could use."""

@@ -94,6 +94,11 @@ def test_an_older_step_than_the_newest_complete_one_is_lost_work(out):
     asked = {"step": r"from step (\d+)", "checkpoints": "ckpt-*", "complete": complete}
     with pytest.raises(LostWork, match="from step 10, although the checkpoint of step 20 is complete"):
         resumption(**asked)(out)
+    silent = {**asked, "step": r"FROM (\d+)"}
+    with pytest.raises(
+        LostWork, match=r"printed nothing that the pattern of the step .* counts as step 0, although"
+    ):
+        resumption(**silent)(out)
     assert resumption(**asked, finished=digest_of(out))(out)
     (out / "ckpt-20" / "data").write_text("torn")
     assert resumption(**asked)(out) == {"status": 0}
