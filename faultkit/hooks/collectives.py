@@ -22,7 +22,7 @@ from typing import Any
 from faultkit.hooks import gloo_threads
 from faultkit.processes.memory import RankMemory
 
-__all__ = ["attach", "install"]
+__all__ = ["attach", "install", "label_of_thread"]
 
 COLLECTIVES = (
     "_allgather_base",
@@ -58,6 +58,11 @@ _pending: dict[
     int, tuple[Any, str, str, int, int]
 ] = {}  # id(work) -> its reference, kind, group, sequence, peer
 _local = threading.local()
+
+
+def label_of_thread() -> str:
+    """What the engine is doing on the calling thread: operation, step and attempt; empty outside of the engine."""
+    return getattr(_local, "label", "")
 
 
 def attach(memory: RankMemory | None) -> None:

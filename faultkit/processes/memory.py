@@ -25,7 +25,7 @@ import msgspec
 
 from faultkit.runs.records import RECORD
 
-__all__ = ["RankMemory", "ThreadState", "create_memory"]
+__all__ = ["RankMemory", "ThreadState", "create_memory", "plain"]
 
 MEMORY_BYTES = 4 << 20  # pages are allocated when touched
 NATIVE_LOG_BYTES = 1 << 20
@@ -102,7 +102,7 @@ class RankMemory:
         try:
             body = _encode((kind, data))
         except (TypeError, ValueError):  # a lone surrogate in a message, an object that is no plain value
-            body = _encode((kind, _plain(data)))
+            body = _encode((kind, plain(data)))
         now = time.monotonic_ns()
         with self._lock:
             (committed, dropped) = struct.unpack_from("=QQ", self._map, 0)
@@ -230,13 +230,14 @@ def native_log(native: memoryview, start: int = 0) -> bytes:
     return bytes(native[NATIVE_HEADER.size + start : NATIVE_HEADER.size + taken]) if taken > start else b""
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` in types that a message can carry: what is neither a number nor a container becomes its text."""
     if isinstance(value, dict):
         return {
-            (key if isinstance(key, int) else _plain(str(key))): _plain(item) for key, item in value.items()
+            (key if isinstance(key, int) else plain(str(key))): plain(item) for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return str(value).encode("utf-8", "backslashreplace").decode()

@@ -258,5 +258,5 @@ def _of_job(job: Job, entries: Any) -> tuple[tuple[tuple[str, int, dict[str, byt
     with tempfile.TemporaryDirectory() as root:
         write_tree(dict(entries), Path(root) / "root")
         directory = Path(root) / "root" / exploring.DIRECTORY
-        complete = exploring._complete(job, directory) if job.checkpoints else ()
+        complete = exploring.complete_checkpoints(job, directory) if job.checkpoints else ()
         return complete, digest_of(directory)

@@ -21,9 +21,9 @@ from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout
 from faultkit.processes.client import ForkServer
 from faultkit.processes.launch import Launch
 from faultkit.processes.memory import RankMemory, create_memory
-from faultkit.processes.procfs import is_stopped
+from faultkit.processes.procfs import STACK_SIGNAL, is_stopped
 from faultkit.processes.py_spy import spied_stack
-from faultkit.worlds.rank import STACK_SIGNAL, RankSpec
+from faultkit.worlds.process_setup import RankSpec
 
 __all__ = ["Crew", "RankHandle"]
 

@@ -30,7 +30,20 @@ from typing import Any, NamedTuple
 
 from faultkit.processes import threads
 
-__all__ = ["Snapshot", "in_all_since", "install", "left_since", "snapshot"]
+__all__ = [
+    "SHARED_MEMORY",
+    "Snapshot",
+    "bounded",
+    "described",
+    "in_all_since",
+    "install",
+    "is_left",
+    "left_since",
+    "links_of",
+    "of_the_function",
+    "open_descriptors",
+    "snapshot",
+]
 
 GRACE_SECONDS_MAX = 0.05
 NAMED_COUNT_MAX = 50
@@ -55,9 +68,16 @@ class Snapshot(NamedTuple):
     memory: int
 
 
-def install() -> None:
-    """From now on, for the life of this process, temporary files and shared memory are noted when made."""
+def install(files: list[str] | None = None, memory: list[str] | None = None) -> None:
+    """From now on, for the life of this process, temporary files and shared memory are noted when made.
+
+    They are noted in `files` and `memory` where these are given, which is for a process that has several ranks.
+    """
+    global _made_files, _made_memory
     import tempfile
+
+    if files is not None and memory is not None:
+        _made_files, _made_memory = files, memory
 
     if not isinstance(tempfile._sys, _NotedSys):  # type: ignore[attr-defined]
         tempfile._sys = _NotedSys()  # type: ignore[attr-defined]
@@ -97,7 +117,7 @@ def snapshot() -> Snapshot:
     """What this process has now."""
     return Snapshot(
         frozenset(threads.of_python()),
-        _descriptors(),
+        open_descriptors(),
         _children() if _has_children() else frozenset(),
         _torch_memory(),
         len(_made_files),
@@ -117,14 +137,14 @@ def left_since(before: Snapshot) -> dict[str, list[str]]:
         name for name in _made_memory[before.memory :] if os.path.lexists(os.path.join(SHARED_MEMORY, name))
     ]
     found["threads"] = sorted(thread.name for thread in threads)
-    return {name: _bounded(found[name]) for name in sorted(found)} if any(found.values()) else {}
+    return {name: bounded(found[name]) for name in sorted(found)} if any(found.values()) else {}
 
 
 def in_all_since(origin: Snapshot) -> dict[str, list[str]]:
     """What there is now and was not in `origin`, of an earlier run, also what ends by itself in a moment."""
     found = _compare(origin)
     found["threads"] = [thread.name for thread in _new_threads(origin.threads)]
-    return {name: _bounded(found[name]) for name in sorted(found)}
+    return {name: bounded(found[name]) for name in sorted(found)}
 
 
 def _outlast(before: frozenset[threading.Thread]) -> list[threading.Thread]:
@@ -151,7 +171,7 @@ def _compare(before: Snapshot) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {
         "children": [],
         "descriptors": [],
-        "files": [path for path in _made_files[before.files :] if _is_left(path)],
+        "files": [path for path in _made_files[before.files :] if is_left(path)],
         "shared_memory": [],
         "threads": [],
     }
@@ -161,12 +181,12 @@ def _compare(before: Snapshot) -> dict[str, list[str]]:
     }
     kept: frozenset[int] = frozenset()
     if _has_children():
-        children = _described(_children() - before.children)
+        children = described(_children() - before.children)
         kept = frozenset(pid for pid, words in children.items() if words is None)
         found["children"] = [f"{pid} {words}" for pid, words in sorted(children.items()) if words is not None]
-    new = _descriptors() - before.descriptors
+    new = open_descriptors() - before.descriptors
     if new:
-        for number, target in _counted(_links(new), is_served=bool(kept)).items():
+        for number, target in of_the_function(links_of(new), is_served=bool(kept)).items():
             place, _, name = target.rpartition("/")
             if place == SHARED_MEMORY:
                 memory.add(name.removesuffix(" (deleted)"))
@@ -176,7 +196,8 @@ def _compare(before: Snapshot) -> dict[str, list[str]]:
     return found
 
 
-def _bounded(names: list[str]) -> list[str]:
+def bounded(names: list[str]) -> list[str]:
+    """`names`, of which no more than `NAMED_COUNT_MAX` are said."""
     if len(names) <= NAMED_COUNT_MAX:
         return names
     return [*names[:NAMED_COUNT_MAX], f"and {len(names) - NAMED_COUNT_MAX} more"]
@@ -185,7 +206,8 @@ def _bounded(names: list[str]) -> list[str]:
 # -- descriptors ---------------------------------------------------------------------------------
 
 
-def _descriptors() -> frozenset[str]:
+def open_descriptors() -> frozenset[str]:
+    """The numbers of this process's descriptors."""
     try:
         own = os.dup(0)  # the number that the listing itself is about to take
         os.close(own)
@@ -194,7 +216,8 @@ def _descriptors() -> frozenset[str]:
         return frozenset()
 
 
-def _links(numbers: frozenset[str]) -> dict[int, str]:
+def links_of(numbers: frozenset[str]) -> dict[int, str]:
+    """What these descriptors lead to."""
     links = {}
     for number in sorted(numbers, key=int):
         try:
@@ -204,7 +227,7 @@ def _links(numbers: frozenset[str]) -> dict[int, str]:
     return links
 
 
-def _counted(links: dict[int, str], *, is_served: bool) -> dict[int, str]:
+def of_the_function(links: dict[int, str], *, is_served: bool) -> dict[int, str]:
     """Those of new descriptors that are the function's, not a library's own."""
     links = {
         number: target
@@ -268,7 +291,7 @@ def _children() -> frozenset[int]:
     return frozenset(pids)
 
 
-def _described(pids: frozenset[int]) -> dict[int, str | None]:
+def described(pids: frozenset[int]) -> dict[int, str | None]:
     """The command of each child; None for one that torch keeps, no entry for multiprocessing's own."""
     kept_by_torch = _process_of_async_saves()
     found: dict[int, str | None] = {}
@@ -323,5 +346,6 @@ def _torch_memory() -> frozenset[str]:
         return frozenset()
 
 
-def _is_left(path: str) -> bool:
+def is_left(path: str) -> bool:
+    """Whether the temporary file at `path` is there still, and is none that goes with the process."""
     return not os.path.basename(path).startswith(PER_PROCESS_PREFIX) and os.path.lexists(path)

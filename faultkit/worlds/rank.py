@@ -10,8 +10,6 @@ function's own threads; they are reported, and the parent replaces the rank.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import faulthandler
 import gc
 import multiprocessing.process
 import os
@@ -21,7 +19,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -30,8 +28,8 @@ from faultkit.plan import FaultPlan
 from faultkit.processes import idleness, module_finder, serialization, threads
 from faultkit.processes.channel import Channel, ChannelClosed
 from faultkit.processes.memory import IDLE, RUNNING, STARTING, RankMemory
-from faultkit.processes.procfs import STACK_SIGNAL
 from faultkit.worlds import engine_state, leaks, subgroups
+from faultkit.worlds.process_setup import RankSpec, open_streams, set_environment, set_up_process
 
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
@@ -40,31 +38,9 @@ _origin: leaks.Snapshot | None = None  # what this process had before its first 
 
 Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
-__all__ = ["STACK_SIGNAL", "Call", "RankSpec", "main"]
+__all__ = ["Call", "attempt", "main"]
 
-PR_SET_PDEATHSIG = 1
 FAREWELL_SECONDS_MAX = 10.0
-LINE_BUFFERED = 1  # _IOLBF of stdio.h
-LIBRARY_DEFAULTS = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "GLOO_SOCKET_IFNAME": "lo",
-}
-
-
-class RankSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rank is told once, when it starts."""
-
-    rank: int
-    size: int
-    backend: str
-    environment: dict[str, str]
-    directory: str
-    path: list[str]
-    modules: dict[str, tuple[str, bool]]
-    group_timeout_seconds: float | None = None
-    gpus: tuple[str, ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,19 +69,8 @@ def main(
     """Be a rank until the parent says end or goes away.  Does not return."""
     status = 70
     try:
-        _die_with(server_pid)
-        os.setpgid(0, 0)
+        set_up_process(output_fd, stack_fd, server_pid)
         _yield_less()
-        with open(os.devnull, "rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
-        os.dup2(output_fd, 1)
-        os.dup2(output_fd, 2)
-        os.close(output_fd)
-        _write_c_output_by_line()
-        _open_streams()
-        faulthandler.enable(file=stack_fd, all_threads=True)
-        faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True, chain=False)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         channel = Channel(socket.socket(fileno=channel_fd))
         memory = RankMemory(memory_fd)
         memory.set_phase(STARTING)
@@ -132,7 +97,7 @@ def main(
 def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) -> int:
     module_finder.install(spec.modules)
     sys.path[:] = spec.path
-    _set_environment(spec.environment, spec)
+    set_environment(spec.environment, spec)
     with contextlib.suppress(OSError):
         os.chdir(spec.directory)
     gc.disable()  # nothing of what is imported becomes garbage, and looking for it takes a fifth of the time
@@ -229,7 +194,7 @@ def _attempts(
 
     Empties `work`, so that what hangs on the function and its arguments is gone before anybody looks.
     """
-    result, leave = _attempt(work[0], session)
+    result, leave = attempt(work[0], session)
     for number in range(1, call.attempts_after + 1):
         if leave is not None:
             break
@@ -240,14 +205,18 @@ def _attempts(
             break
         session.spent = True
         session.record("again", number=number)
-        result, leave = _attempt(work[0], session)
+        result, leave = attempt(work[0], session)
     work.clear()
     return result, leave
 
 
-def _attempt(
+def attempt(
     work: Work, session: Session, begin_waiting: Callable[[], Callable[[], float]] = idleness.of_process
 ) -> tuple[tuple[str, Any], int | None]:
+    """Run the function once: the message that tells what became of it, and the status to exit with, if it must.
+
+    `begin_waiting` starts to measure for how long the process has nothing to do.
+    """
     from faultkit.injection.errors import describe
 
     function, args, kwargs = work
@@ -293,7 +262,7 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
     path, dtype, streams = list(sys.path), torch.get_default_dtype(), (sys.stdout, sys.stderr)
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     sys.path[:] = call.path
-    _set_environment(call.environment, spec)
+    set_environment(call.environment, spec)
     with contextlib.suppress(OSError):
         os.chdir(call.directory)
     random.seed(call.seed)
@@ -311,7 +280,7 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
             os.chdir("/")  # the next run goes where its caller is; meanwhile no directory is held
             sys.stdout, sys.stderr = streams
             if sys.stdout.closed or sys.stderr.closed:
-                _open_streams()
+                open_streams()
             _restore_signals(handlers)
 
 
@@ -325,47 +294,6 @@ def _restore_signals(handlers: Mapping[Any, Any]) -> None:
                 signal.signal(number, handler)
 
 
-_environment_set: tuple[dict[str, str], dict[bytes, bytes]] | None = None  # as asked for, as it then was
-
-
-def _set_environment(environment: dict[str, str], spec: RankSpec) -> None:
-    global _environment_set
-    now: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
-    if _environment_set == (environment, now):
-        return
-    wanted = {
-        **LIBRARY_DEFAULTS,
-        **environment,
-        "RANK": str(spec.rank),
-        "LOCAL_RANK": str(spec.rank),
-        "WORLD_SIZE": str(spec.size),
-        "LOCAL_WORLD_SIZE": str(spec.size),
-        "FAULTKIT_SLOTS": "0",  # a world within a world must not wait for the slots of its own ranks
-    }
-    if spec.gpus:
-        wanted["CUDA_VISIBLE_DEVICES"] = ",".join(spec.gpus)
-    if dict(os.environ) != wanted:
-        for key in set(os.environ) - set(wanted):
-            del os.environ[key]
-        os.environ.update(wanted)
-    _environment_set = (environment, dict(now))
-
-
-def _open_streams() -> None:
-    sys.stdout, sys.stderr = _stream(1), _stream(2)
-
-
-def _stream(descriptor: int) -> TextIO:
-    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-
-
-def _write_c_output_by_line() -> None:
-    """What C code prints stands beside what Python prints, and is there when the process dies."""
-    with contextlib.suppress(AttributeError, ValueError):
-        library = ctypes.CDLL(None)
-        library.setvbuf(ctypes.c_void_p.in_dll(library, "stdout"), None, LINE_BUFFERED, ctypes.c_size_t(0))
-
-
 def _yield_less() -> None:
     """Ranks that wake do not interrupt each other or the parent: they share few cores and talk all the time.
 
@@ -373,9 +301,3 @@ def _yield_less() -> None:
     """
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
-def _die_with(server_pid: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != server_pid:
-        os._exit(0)

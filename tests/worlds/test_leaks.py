@@ -130,7 +130,7 @@ def test_a_child_that_was_started_this_moment_has_its_arguments():
     try:
         for _ in range(20):
             with subprocess.Popen(["sleep", "60"]) as child:
-                found += leaks._described(frozenset([child.pid])).values()
+                found += leaks.described(frozenset([child.pid])).values()
                 child.kill()
     finally:
         os.sched_setaffinity(0, processors)

@@ -36,7 +36,7 @@ from faultkit.exceptions import HarnessError
 from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout, address
 from faultkit.processes.subreaper import adopt_orphans, end_all
 
-__all__ = ["FAILED", "Answer", "Job", "LoadCall", "serve"]
+__all__ = ["FAILED", "Answer", "Job", "LoadCall", "answer_job", "serve"]
 
 PR_SET_PDEATHSIG = 1
 FILL = 77.0
@@ -210,7 +210,7 @@ def _be_the_load(
         _limit_memory(call.memory_bytes)
         faulthandler.dump_traceback_later(call.timeout_seconds * 0.9, file=stacks, exit=False)
         try:
-            answer = _answer(job, call, expected, tree)
+            answer = answer_job(job, call, expected, tree)
         except Exception as error:
             if _is_out_of_memory(error):
                 raise
@@ -238,7 +238,8 @@ def _limit_memory(more_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
 
 
-def _answer(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -> Answer:
+def answer_job(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -> Answer:
+    """What becomes of one job of `call` on the tree at the path `tree`, in this process."""
     from faultkit.crash.loading import read_tracer
     from faultkit.crash.loading.compare import portable
 

@@ -20,8 +20,8 @@ import msgspec
 
 from faultkit.crash.enumeration.materialise import Objects, Place, link_tree
 from faultkit.crash.enumeration.state import MIX, NEW, OLD, Judgement, State
-from faultkit.crash.loading.judge import OTHER_FILL, _differences
-from faultkit.crash.loading.load_worker import FILL, Answer, Job, LoadCall, _answer
+from faultkit.crash.loading.judge import OTHER_FILL
+from faultkit.crash.loading.load_worker import FILL, Answer, Job, LoadCall, answer_job
 from faultkit.crash.loading.missing_checkpoint import empty_trees
 from faultkit.crash.scenario import Scenario
 from faultkit.exceptions import HarnessError, ScenarioError
@@ -220,7 +220,7 @@ def _load_on_rank(job: Job, call: LoadCall, expected: list[Any], directory: str)
     if expected:
         own = tuple(None if one is None else pickle.loads(one) for one in expected[dist.get_rank()])
     try:
-        return _answer(job, call, own, directory)
+        return answer_job(job, call, own, directory)
     finally:
         logging.disable(logging.NOTSET)
 
@@ -228,7 +228,9 @@ def _load_on_rank(job: Job, call: LoadCall, expected: list[Any], directory: str)
 def _differences_on_rank(ones: list[bytes], others: list[bytes]) -> list[str]:
     import torch.distributed as dist
 
-    return _differences(ones[dist.get_rank()], others[dist.get_rank()])
+    from faultkit.crash.loading.compare import differences
+
+    return differences(*(pickle.loads(side[dist.get_rank()]) for side in (ones, others)))
 
 
 def _values_on_rank(function: Callable[..., Any], keywords: dict[str, Any]) -> bytes:

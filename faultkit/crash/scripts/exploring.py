@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from faultkit.crash import Bound, Exploration, Scenario
     from faultkit.recording import Recording
 
-__all__ = ["Job", "explore", "record_job", "scenario_of"]
+__all__ = ["Job", "complete_checkpoints", "explore", "record_job", "scenario_of"]
 
 DIRECTORY = "out"
 TEMPORARY = (
@@ -148,7 +148,7 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
             )
         complete: tuple[tuple[str, int, dict[str, bytes]], ...] = ()
         if job.checkpoints:
-            complete = _complete(job, directory)
+            complete = complete_checkpoints(job, directory)
         finished = digest_of(directory)
     resumption = Resumption(
         argv=tuple(job.resume or job.train),
@@ -186,7 +186,11 @@ def _own_directory() -> Iterator[Path]:
         remover.communicate()
 
 
-def _complete(job: Job, directory: Path) -> tuple[tuple[str, int, dict[str, bytes]], ...]:
+def complete_checkpoints(job: Job, directory: Path) -> tuple[tuple[str, int, dict[str, bytes]], ...]:
+    """The checkpoints of the job in its finished `directory`: of each its name, its step and its files.
+
+    Raises ScenarioError where none is found.
+    """
     from faultkit.exceptions import ScenarioError
 
     found = []

@@ -8,10 +8,8 @@ ever executed.  Not covered: cleaning up after such threads; the parent replaces
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import gc
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -19,8 +17,7 @@ from typing import Any
 
 from faultkit.processes import module_finder
 from faultkit.processes.channel import Channel, ChannelClosed
-from faultkit.worlds import rank as process
-from faultkit.worlds.rank import RankSpec
+from faultkit.worlds.process_setup import RankSpec, set_environment, set_up_process
 
 __all__ = ["main", "prepare"]
 
@@ -39,20 +36,9 @@ def main(
     """Be the host until the parent says end or goes away.  Does not return."""
     status = 70
     try:
-        process._die_with(server_pid)
-        os.setpgid(0, 0)
-        with open(os.devnull, "rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
-        os.dup2(output_fd, 1)
-        os.dup2(output_fd, 2)
-        os.close(output_fd)
+        set_up_process(output_fd, stack_fd, server_pid)
         os.close(memory_fd)
         os.close(store_fd)
-        process._write_c_output_by_line()
-        process._open_streams()
-        faulthandler.enable(file=stack_fd, all_threads=True)
-        faulthandler.register(process.STACK_SIGNAL, file=stack_fd, all_threads=True, chain=False)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         channel = Channel(socket.socket(fileno=channel_fd))
         spec: RankSpec = channel.receive(timeout_seconds=60.0)
         status = _serve(spec, channel)
@@ -73,7 +59,7 @@ def _serve(spec: RankSpec, channel: Channel) -> int:
 
     module_finder.install(spec.modules)
     sys.path[:] = spec.path
-    process._set_environment(spec.environment, spec)
+    set_environment(spec.environment, spec)
     with contextlib.suppress(OSError):
         os.chdir(spec.directory)
     concurrency_patches.install()

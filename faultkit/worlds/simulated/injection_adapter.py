@@ -19,7 +19,7 @@ from faultkit.injection.session import Session, lay_down, take_up
 from faultkit.plan import FaultPlan
 from faultkit.plan.actions import Action
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank
-from faultkit.worlds.simulated.core.scheduler import _get_ident, _tasks, current_task
+from faultkit.worlds.simulated.core.scheduler import current_task, get_ident, tasks_by_ident
 from faultkit.worlds.simulated.network.opened_stores import close_servers
 
 __all__ = ["Armed", "bury", "end_rank", "install", "send_signal", "set_alarms", "signal_rank"]
@@ -36,7 +36,7 @@ class _Sessions:
         object.__setattr__(self, "_idle", idle)
 
     def __getattr__(self, name: str) -> Any:
-        task = _tasks.get(_get_ident())  # `current_rank`, without the call: this is asked all the time
+        task = tasks_by_ident.get(get_ident())  # `current_rank`, without the call: this is asked all the time
         return getattr(self._idle if task is None else task.rank.session, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

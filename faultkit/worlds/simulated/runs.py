@@ -17,7 +17,7 @@ from typing import Any
 from faultkit.hooks import collectives
 from faultkit.injection.errors import describe
 from faultkit.processes import idleness, module_finder, serialization
-from faultkit.worlds import rank as process
+from faultkit.worlds.rank import attempt
 from faultkit.worlds.simulated import agent, injection_adapter, wait_reasons
 from faultkit.worlds.simulated.core import rebinding, refusals
 from faultkit.worlds.simulated.core.policies import Choices, Priorities
@@ -221,7 +221,7 @@ class _Body:
     def _attempt(self, work: list[Any]) -> int | None:
         rank = self._rank
         assert rank.session is not None
-        result, leave = process._attempt(work[0], rank.session, idleness.of_virtual_time)
+        result, leave = attempt(work[0], rank.session, idleness.of_virtual_time)
         rank.results.append(result)
         return leave
 

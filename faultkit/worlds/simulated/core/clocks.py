@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.worlds.simulated.core.rebinding import replace
-from faultkit.worlds.simulated.core.scheduler import Task, _get_ident, _tasks, current_task
+from faultkit.worlds.simulated.core.scheduler import Task, current_task, get_ident, tasks_by_ident
 
 __all__ = ["install"]
 
@@ -58,7 +58,7 @@ def _read_ns(task: Task, *, is_date: bool) -> int:
 
 def _clock(original: Callable[[], Any], *, is_date: bool, in_seconds: bool) -> Callable[[], Any]:
     def read() -> Any:
-        task = _tasks.get(_get_ident())
+        task = tasks_by_ident.get(get_ident())
         if task is None:
             return original()
         now_ns = _read_ns(task, is_date=is_date)

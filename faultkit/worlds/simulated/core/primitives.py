@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from faultkit.worlds.simulated.core.scheduler import Scheduler, Task, _allocate_lock, current_task
+from faultkit.worlds.simulated.core.scheduler import Scheduler, Task, allocate_lock, current_task
 
 __all__ = ["SimulatedLock", "SimulatedRLock"]
 
@@ -76,7 +76,7 @@ class SimulatedLock:
 
 def _require_timeout(blocking: bool, timeout: float) -> None:
     """Raise what a real lock raises for a timeout that it does not take: a free one is taken at once."""
-    _allocate_lock().acquire(blocking, timeout)
+    allocate_lock().acquire(blocking, timeout)
 
 
 def _wait_for(lock: SimulatedLock, task: Task | None, timeout: float) -> bool:

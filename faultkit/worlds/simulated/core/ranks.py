@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from faultkit.processes.memory import RECORD, _plain
+from faultkit.processes.memory import RECORD, plain
 from faultkit.worlds.engine_state import Kept
-from faultkit.worlds.simulated.core.scheduler import OVER, Scheduler, Task, _get_ident, _tasks
+from faultkit.worlds.simulated.core.scheduler import OVER, Scheduler, Task, get_ident, tasks_by_ident
 
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
@@ -81,7 +81,7 @@ class Rank:
         try:
             body = _encode((kind, data))
         except (TypeError, ValueError):
-            body = _encode((kind, _plain(data)))
+            body = _encode((kind, plain(data)))
         self.log += RECORD.pack(len(body), self.scheduler.stamp_ns())
         self.log += body
 
@@ -110,5 +110,5 @@ def current_rank() -> Rank | None:
 
     In a process that a rank has forked, that rank.
     """
-    task = _tasks.get(_get_ident())
+    task = tasks_by_ident.get(get_ident())
     return task.rank if task is not None else forked

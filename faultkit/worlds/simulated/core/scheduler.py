@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from faultkit.worlds.simulated.core.policies import Policy
     from faultkit.worlds.simulated.core.ranks import Rank
 
-__all__ = ["BLOCKED", "OVER", "PARKED", "READY", "Scheduler", "Task", "current_task"]
+__all__ = [
+    "BLOCKED",
+    "OVER",
+    "PARKED",
+    "READY",
+    "Scheduler",
+    "Task",
+    "allocate_lock",
+    "current_task",
+    "get_ident",
+    "tasks_by_ident",
+]
 
 READY, BLOCKED, PARKED, OVER = "ready", "blocked", "parked", "over"
 NANOSECONDS = 1_000_000_000
@@ -36,20 +47,19 @@ YIELDS_MAX = 1_000  # by `sleep(0)`, in a row; whoever does that more often only
 LOOKS_MAX = 100  # at files, in a row, before that is a place where somebody else may go first
 EVENT_NS = 1  # what happens after another thing has a later time, too
 
-_allocate_lock = (
-    _thread.allocate_lock
-)  # kept: both names are replaced in `threading` while ranks are simulated
+# the real ones, whatever `threading` has in their place while ranks are simulated
+allocate_lock = _thread.allocate_lock
 _start_new_thread = _thread.start_new_thread
-_get_ident = _thread.get_ident
+get_ident = _thread.get_ident
 _get_native_id = _thread.get_native_id
 _exit = os._exit
 
-_tasks: dict[int, Task] = {}  # by thread identifier
+tasks_by_ident: dict[int, Task] = {}  # by the identifier of their thread
 
 
 def current_task() -> Task | None:
     """The task that the calling thread is, None for any other thread."""
-    return _tasks.get(_get_ident())
+    return tasks_by_ident.get(get_ident())
 
 
 def _nothing() -> None:
@@ -76,7 +86,7 @@ class Task:
     ) -> None:
         self.scheduler, self.number, self.rank, self.body, self.name = scheduler, number, rank, body, name
         self.is_main = is_main
-        self.baton = _allocate_lock()
+        self.baton = allocate_lock()
         self.baton.acquire()
         self.state = READY
         self.priority = 0.0
@@ -114,7 +124,7 @@ class Scheduler:
         self.timer_count = 0
         self.lock_count = 0
         self.own_seconds = 0.0  # CPU time that the simulation of messages took
-        self.over = _allocate_lock()
+        self.over = allocate_lock()
         self.over.acquire()
         self.stopped = False
         self.reached_limit = False
@@ -366,8 +376,8 @@ class Scheduler:
             _start_new_thread(self._main, (following,))
 
     def _main(self, task: Task) -> None:
-        task.ident, task.native_id = _get_ident(), _get_native_id()
-        _tasks[task.ident] = task
+        task.ident, task.native_id = get_ident(), _get_native_id()
+        tasks_by_ident[task.ident] = task
         try:
             task.body()
         finally:
@@ -375,7 +385,7 @@ class Scheduler:
             if not task.is_main:
                 task.body, task.thread = _nothing, None  # what only a thread held is garbage once it is over
             task.token += 1
-            if _tasks.pop(task.ident, None) is None:
+            if tasks_by_ident.pop(task.ident, None) is None:
                 _exit(0)  # this is a process that the task has forked: nobody here waits for a turn
             task.rank.task_is_over(task)
             self._leave(task)

@@ -170,7 +170,7 @@ class SimulatedStore(Store):
             raise values.timed_out(kind, names[0], milliseconds)
         scheduler = task.scheduler
         deadline_ns = scheduler.now_ns + int(chosen.total_seconds() * NANOSECONDS)
-        task.label = getattr(collectives._local, "label", "")
+        task.label = collectives.label_of_thread()
         while not all(values.has(name) for name in names):
             values.waiting.append(task)
             if not scheduler.block(("store", kind, names[0]), deadline_ns, patient=values.is_patient):

@@ -78,7 +78,7 @@ class SimulatedWork(Work):
         deadline_ns = None
         if timeout > NO_TIMEOUT:
             deadline_ns = scheduler.now_ns + nanoseconds(timeout)
-        task.label = getattr(collectives._local, "label", "")
+        task.label = collectives.label_of_thread()
         while not op.done:
             op.waiters.append(task)
             if not scheduler.block(op, deadline_ns, patient=True) and not op.done:

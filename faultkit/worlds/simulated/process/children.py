@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.worlds.simulated.core import primitives, ranks
-from faultkit.worlds.simulated.core.scheduler import _tasks, current_task
+from faultkit.worlds.simulated.core.scheduler import current_task, tasks_by_ident
 
 __all__ = ["install"]
 
@@ -67,7 +67,7 @@ def _be_a_process() -> None:
     rank = ranks.current_rank()
     if rank is None:
         return
-    _tasks.clear()
+    tasks_by_ident.clear()
     ranks.forked, primitives.is_child = rank, True
     threads: Any = threading
     threads._active_limbo_lock = threading.RLock()  # that of a moment ago is still a simulated one

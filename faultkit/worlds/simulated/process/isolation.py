@@ -25,7 +25,8 @@ import torch
 from torch.distributed import distributed_c10d
 
 from faultkit.worlds import engine_state
-from faultkit.worlds.rank import LIBRARY_DEFAULTS, Call
+from faultkit.worlds.process_setup import LIBRARY_DEFAULTS
+from faultkit.worlds.rank import Call
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank
 from faultkit.worlds.simulated.core.rebinding import replace
 from faultkit.worlds.simulated.core.scheduler import Task

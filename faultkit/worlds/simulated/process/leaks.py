@@ -38,9 +38,7 @@ class _ByRank(list[str]):
 
 def install() -> None:
     """Once, in the host."""
-    leaks.install()
-    leaks._made_files = _ByRank("made_files")
-    leaks._made_memory = _ByRank("made_memory")
+    leaks.install(_ByRank("made_files"), _ByRank("made_memory"))
     resource_owners.install()
 
 
@@ -48,7 +46,7 @@ def begin() -> None:
     """A run begins: what there is now is nobody's."""
     global _before
     resource_owners.forget()
-    _before = leaks._descriptors()
+    _before = leaks.open_descriptors()
 
 
 def record_left(ranks: list[Rank], scheduler: Scheduler) -> None:
@@ -69,7 +67,7 @@ def record_left(ranks: list[Rank], scheduler: Scheduler) -> None:
         left = {
             "children": _children(rank.number),
             "descriptors": [],
-            "files": [path for path in rank.made_files if leaks._is_left(path)],
+            "files": [path for path in rank.made_files if leaks.is_left(path)],
             "threads": sorted(task.name for task in rank.live_tasks() if task.state is not OVER),
         }
         for number, target in descriptors.items():
@@ -80,18 +78,18 @@ def record_left(ranks: list[Rank], scheduler: Scheduler) -> None:
                 left["descriptors"].append(f"{number} -> {target}")
         left["shared_memory"] = sorted(os.path.join(leaks.SHARED_MEMORY, name) for name in memory)
         if any(left.values()):
-            rank.record("residue", {name: leaks._bounded(names) for name, names in left.items()})
+            rank.record("residue", {name: leaks.bounded(names) for name, names in left.items()})
 
 
 def _descriptors() -> dict[int, str]:
     """Those that are new and the ranks' own, with what they lead to."""
-    new = leaks._descriptors() - _before
+    new = leaks.open_descriptors() - _before
     if new:
         gc.collect()
-        new = leaks._descriptors() - _before
-    return leaks._counted(leaks._links(new), is_served=False) if new else {}
+        new = leaks.open_descriptors() - _before
+    return leaks.of_the_function(leaks.links_of(new), is_served=False) if new else {}
 
 
 def _children(rank: int) -> list[str]:
-    described = leaks._described(resource_owners.children(rank))
+    described = leaks.described(resource_owners.children(rank))
     return [f"{pid} {words}" for pid, words in sorted(described.items()) if words is not None]

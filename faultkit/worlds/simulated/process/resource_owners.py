@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from faultkit.worlds.simulated.core.rebinding import replace
-from faultkit.worlds.simulated.core.scheduler import _get_ident, _tasks
+from faultkit.worlds.simulated.core.scheduler import get_ident, tasks_by_ident
 
 __all__ = ["children", "descriptors", "disown", "forget", "install"]
 
@@ -67,7 +67,7 @@ def _noting(original: Any, table: dict[int, int], numbers_of: Callable[[Any], It
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
-        task = _tasks.get(_get_ident())
+        task = tasks_by_ident.get(get_ident())
         if task is not None:
             for number in numbers_of(result):
                 table[number] = task.rank.number
@@ -80,7 +80,7 @@ def _noting_self(original: Any) -> Any:
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        task = _tasks.get(_get_ident())
+        task = tasks_by_ident.get(get_ident())
         if task is not None:
             _descriptors[self.fileno()] = task.rank.number
 
