@@ -20,7 +20,7 @@ from faultkit.crash.scripts import exploring
 from faultkit.plan import PlanError
 from faultkit.processes import client
 from faultkit.strategies import dcp_manager
-from faultkit.worlds import world
+from faultkit.worlds.kinds import crew_kind
 
 LINE_CHARACTERS_MAX = 420
 
@@ -81,6 +81,7 @@ TAKEN = {
     "group_timeout": "None 1.5",
     "preload": NOTHING,
     "gpus_per_rank": "0",
+    "shares": "None",
     "fn": FUNCTIONS,
     "plan": "None empty",
     "run.timeout": "None 1.5",
@@ -139,7 +140,7 @@ def nothing_starts(monkeypatch):
         raise Started
 
     for place, name in (
-        (world.World, "_ready_crew"),
+        (crew_kind.CrewKind, "_ready_crew"),
         (exploration, "record_save"),
         (exploring, "record_job"),
         (client, "warm_up"),

@@ -64,23 +64,23 @@ def attended_sweep(
     """Run a sweep, show it, write what is to be written; the exit status."""
     from faultkit.report import output
     from faultkit.worlds import World
-    from faultkit.worlds.arguments import require_launcher
-    from faultkit.worlds.simulated.plans import require_carried
+    from faultkit.worlds.arguments import require_kind, require_launcher
+    from faultkit.worlds.kinds import KINDS
 
     if refusal := output.refusal(json_path, report_path):
         raise Mistake(refusal)
     try:
         if launcher is not None:
             require_launcher(launcher)
-        # starts nothing, and says what is wrong; kind auto needs processes, too, for what it confirms
-        for seed in {choices.get("seed", 0), *(order.seed for order in choices.get("orders") or ())}:
-            World(world_size, kind="fresh" if kind == "auto" else kind, timeout=timeout, seed=seed)
+        # starts nothing, and says what is wrong; where other ranks confirm what is found, they are needed, too
+        worlds = [
+            World(world_size, kind=KINDS[require_kind(kind)].confirmed_by or kind, timeout=timeout, seed=seed)
+            for seed in {choices.get("seed", 0), *(order.seed for order in choices.get("orders") or ())}
+        ]
     except ValueError as error:
         raise Mistake(str(error).removeprefix("World: ")) from None
     for plan in plans or ():
-        plan.validate_for(world_size)
-        if kind == "simulated":
-            require_carried(plan)
+        worlds[0].validate_plan(plan)
     scenario = _scenario(scenario_text, world_size)
 
     from faultkit.sweep import sweep as run_sweep

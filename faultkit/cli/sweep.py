@@ -171,7 +171,7 @@ def sweep(
 
     if every and drawn > 1:
         raise Mistake("--schedules draws some and --exhaustive runs every one: leave out one of them")
-    if (every or drawn > 1) and kind not in ("simulated", "auto"):
+    if (every or drawn > 1) and not _follows_schedules(_first(kind, "warm")):
         name = "--exhaustive" if every else "--schedules"
         raise Mistake(f"{name} needs --kind simulated or auto (got {'warm' if kind is None else kind!r})")
     if plan_texts and (points_globs or moments or actions):
@@ -276,7 +276,7 @@ def replay(
         why := refusal_of({"--script": script_path, "--json": json_path, "--report": report_path})
     ):
         raise Mistake(why)
-    if any(order.schedule is not None for order in orders) and chosen not in ("simulated", "auto"):
+    if any(order.schedule is not None for order in orders) and not _follows_schedules(chosen):
         raise Mistake(f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})")
     seen: list[observers.Witnessed] = []
     with observers.witnessed(seen.append if script_path is not None else lambda _: None):
@@ -297,6 +297,12 @@ def replay(
     if script_path is not None:
         _write_script(script_path, [one for one in seen if one.run.plan == recipe.plans[0]], name)
     return status
+
+
+def _follows_schedules(kind: str) -> bool:
+    from faultkit.worlds.kinds import KINDS
+
+    return kind in KINDS and KINDS[kind].follows_schedules
 
 
 def _first(*values: Any) -> Any:

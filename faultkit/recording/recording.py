@@ -98,7 +98,7 @@ def record(
     """
     if backend is not None and backend not in BACKENDS:
         raise ValueError(f"record: backend must be one of {', '.join(BACKENDS)} (got {backend!r})")
-    if world.kind == "simulated":
+    if world.is_simulated:
         raise ValueError(
             "record: a simulated world has one process for all ranks; use kind 'warm' or 'fresh'"
         )

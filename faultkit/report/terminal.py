@@ -290,7 +290,7 @@ def _figures(journal: Journal) -> str:
     speed = f", {count / journal.seconds:.1f} plans per second" if journal.seconds > 0 and count else ""
     faults = f"{fired} fault fired" if fired == 1 else f"{fired} faults fired"
     confirmed = sum(result.confirmed for result in journal.results)
-    worlds = f", {confirmed} confirmed on processes" if journal.kind == "auto" else ""
+    worlds = f", {confirmed} confirmed on processes" if journal.is_confirmed else ""
     if differences := len(journal.differences):
         worlds += f", {differences} not"
     return f"{_plans(count)}, {faults}{worlds}, {journal.seconds:.1f} s{speed}"

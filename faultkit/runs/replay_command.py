@@ -18,6 +18,7 @@ __all__ = ["SCHEDULE_SEPARATOR", "replay_line"]
 SCHEDULE_SEPARATOR = ","
 TIMEOUT_SECONDS = 30.0  # of the command, where it is not told
 LAUNCHER = "torchrun"  # likewise
+KIND = "warm"  # likewise
 
 
 def replay_line(
@@ -25,7 +26,7 @@ def replay_line(
     *,
     scenario: str = "",
     world_size: int | None = None,
-    kind: str = "warm",
+    kind: str = KIND,
     timeout_seconds: float = TIMEOUT_SECONDS,
     seed: int = 0,
     schedule: tuple[int, ...] | None = None,
@@ -41,7 +42,7 @@ def replay_line(
         words += ["--scenario", scenario]
     if world_size:
         words += ["--world", str(world_size)]
-    if kind != "warm":
+    if kind != KIND:
         words += ["--kind", kind]
     if timeout_seconds != TIMEOUT_SECONDS:
         words += ["--timeout", f"{timeout_seconds:g}"]

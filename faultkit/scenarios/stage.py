@@ -113,11 +113,10 @@ class Stage:
         """How many of each form a process keeps, whether it calls the function once or twice."""
         with self._lock:
             if self._kept is None:
-                kind = "fresh" if world.kind == "warm" else world.kind
                 with contextlib.ExitStack() as stack:
                     places = [stack.enter_context(self._directory_of_a_run()) for _ in range(3)]
                     calls = [self._keywords(place, self.scenario.function) for place in places]
-                    other = stack.enter_context(world.like(kind=kind))
+                    other = stack.enter_context(world.afresh())
                     once = other.run(_call, self.scenario.function, calls[:1])
                     other.renew()
                     twice = other.run(_call, self.scenario.function, calls[1:])

@@ -37,8 +37,7 @@ def confirm(world: World, run: Run, fn: Callable[..., Any], *args: Any, **kwargs
     """
     if not run.violations:
         return run
-    kind = "fresh" if world.kind == "warm" else world.kind  # no other kind keeps anything from run to run
-    with world.like(kind=kind, timeout=run.timeout_seconds) as fresh:
+    with world.afresh(timeout=run.timeout_seconds) as fresh:
         how = {"may_not_fire": run.may_not_fire, **run.chosen.options, **kwargs}
         again = fresh.run(fn, *args, plan=run.plan, **how)
     if again.verdict == run.verdict:

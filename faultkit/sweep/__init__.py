@@ -28,7 +28,7 @@ from faultkit.runs.launcher import TORCHRUN
 from faultkit.runs.selection import Chosen
 from faultkit.scenarios import Scenario, ScenarioError, Stage, get
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
-from faultkit.sweep.auto_kind import AUTO, Ladder
+from faultkit.sweep.auto_kind import Ladder
 from faultkit.sweep.baseline import Broken, Sound, establish
 from faultkit.sweep.reachability import WIDE_SIZE_MIN, Cell, Reach, plans_for, representatives
 from faultkit.sweep.results import Baseline, Journal, PlanResult, result_of
@@ -44,7 +44,8 @@ from faultkit.sweep.selection import (
     choose_places,
 )
 from faultkit.worlds import World
-from faultkit.worlds.simulated.plans import can_carry, require_carried
+from faultkit.worlds.arguments import require_kind
+from faultkit.worlds.kinds import KINDS
 
 __all__ = [
     "DEFAULT_ACTIONS",
@@ -151,13 +152,12 @@ def sweep(
     places = () if plans is not None else choose_places(tuple(points) or scenario.points, moments)
     actions = (actions,) if isinstance(actions, str) else tuple(actions)
     chosen_actions = choose_actions(actions) if actions and plans is None else ()
-    for plan in plans or ():
-        plan.validate_for(world)
-        if kind == "simulated":
-            require_carried(plan)
     schedules = schedules or Schedules()
     launcher = launcher or scenario.launcher or TORCHRUN
-    if schedules.several and kind not in ("simulated", AUTO):
+    first: World | Ladder = _world(world, kind, timeout, scenario, launcher)  # nothing starts yet
+    for plan in plans or ():
+        first.validate_plan(plan)
+    if schedules.several and not KINDS[kind].follows_schedules:
         raise ValueError(
             f"sweep: only simulated ranks run under {schedules}; kind must be simulated or auto (got {kind!r})"
         )
@@ -169,7 +169,7 @@ def sweep(
     refused: tuple[str, ...] = ()
     left_out_count = 0
     with contextlib.ExitStack() as stack:
-        first: World | Ladder = stack.enter_context(_world(world, kind, timeout, scenario, launcher))
+        stack.enter_context(first)
         stage = stack.enter_context(Stage(scenario))
         found = _established(stage, first, places, is_wanted=probes or plans is None)
         if isinstance(found, Broken):
@@ -190,14 +190,14 @@ def sweep(
                 cells = tuple(cell for cell in reach.cells if cell.rank in standing)
                 reach = msgspec.structs.replace(reach, cells=cells)
             plans = plans_for(reach, chosen_actions)
-            if kind == "simulated":
-                left_out = dict.fromkeys(str(plan.faults[0].action) for plan in plans if not can_carry(plan))
-                plans = tuple(plan for plan in plans if can_carry(plan))
-                if not plans and left_out:
-                    raise ScenarioError(
-                        f"{listed(left_out)} cannot happen to simulated ranks; choose other actions or another kind"
-                    )
-                refused = tuple(left_out)
+            refused = tuple(
+                dict.fromkeys(str(plan.faults[0].action) for plan in plans if not first.supports(plan))
+            )
+            plans = tuple(plan for plan in plans if first.supports(plan))
+            if not plans and refused:
+                raise ScenarioError(
+                    f"{listed(refused)} cannot happen to {kind} ranks; choose other actions or another kind"
+                )
             unreached = tuple(
                 f"{point}:{moment}" if moment != "before" else point for point, moment in reach.unreached
             )
@@ -325,7 +325,9 @@ def _without_faults(
 
 def _world(size: int, kind: str, timeout: float, scenario: Scenario, launcher: str) -> Any:
     options: dict[str, Any] = {"timeout": timeout, "preload": scenario.preload, "launcher": launcher}
-    return Ladder(size, **options) if kind == AUTO else World(size, kind=kind, **options)
+    if above := KINDS[require_kind(kind)].confirmed_by:
+        return Ladder(size, above, **options)
+    return World(size, kind=kind, **options)
 
 
 def torch_version() -> str:

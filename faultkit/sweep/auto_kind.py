@@ -21,19 +21,20 @@ from faultkit.sweep.results import PlanResult, result_of, story_of
 from faultkit.sweep.schedules import Order, Schedules, run_under
 from faultkit.worlds import Run, World
 
-__all__ = ["AUTO", "CONFIRMING_COUNT_MAX", "Ladder"]
+__all__ = ["CONFIRMING_COUNT_MAX", "Ladder"]
 
-AUTO = "auto"
 CONFIRMING_COUNT_MAX = 3
 
 
 class Ladder:
-    """A simulated world, and above it one of fresh processes that are started when they are first asked."""
+    """A simulated world, and above it one of processes, of kind `above`, that are started when they are first asked."""
 
-    def __init__(self, size: int, *, timeout: float, preload: tuple[str, ...], launcher: str = NONE) -> None:
+    def __init__(
+        self, size: int, above: str, *, timeout: float, preload: tuple[str, ...], launcher: str = NONE
+    ) -> None:
         options: dict[str, Any] = {"timeout": timeout, "preload": preload, "launcher": launcher}
         self.simulated = World(size, kind="simulated", **options)
-        self.processes = World(size, kind="fresh", **options)
+        self.processes = World(size, kind=above, **options)
 
     def __enter__(self) -> Ladder:
         return self
@@ -43,6 +44,14 @@ class Ladder:
             self.simulated.close()
         finally:
             self.processes.close()
+
+    def supports(self, plan: FaultPlan) -> bool:
+        """Whether every fault of `plan` can happen to one of the two."""
+        return self.simulated.supports(plan) or self.processes.supports(plan)
+
+    def validate_plan(self, plan: FaultPlan) -> None:
+        """Raise PlanError for a plan that neither can run."""
+        self.processes.validate_plan(plan)
 
     def pids(self) -> dict[int, int]:
         """The process numbers of both worlds, under numbers that only tell them apart."""

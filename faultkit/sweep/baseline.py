@@ -133,13 +133,15 @@ def _require_fit_for_used_ranks(stage: Stage, world: World, trials: list[_Trial]
         or any(one.failed for one in trials if one.is_new)
     ):
         return
-    with world.like(kind="fresh") if world.kind == "warm" else world.like() as other:
+    with world.afresh() as other:
         for _ in range(NEW_COUNT):
             if stage.run(other).violations:
                 return
             other.renew()
     advice = (
-        "--kind fresh gives it new ranks each time" if world.kind == "warm" else "--kind fresh does without"
+        "--kind fresh does without"
+        if other.kind == world.kind
+        else "--kind fresh gives it new ranks each time"
     )
     raise ScenarioError(
         f"scenario {str(stage.scenario)!r} holds on new ranks, and not on ranks that have run it before "

@@ -41,6 +41,7 @@ from faultkit.runs.replay_command import replay_line
 from faultkit.runs.selection import ALL, Chosen
 from faultkit.sweep.schedules import Covered, Order
 from faultkit.worlds import Died, Fired, Hung, Outcome, Raised, Run
+from faultkit.worlds.kinds import KINDS
 
 __all__ = ["Baseline", "Journal", "OutcomeNote", "PlanResult", "result_of", "story_of"]
 
@@ -205,6 +206,11 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         """The results in which processes came to another verdict than simulated ranks."""
         return tuple(result for result in self.results if result.differs)
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether what broke was run again, on ranks of another kind."""
+        return bool(KINDS[self.kind].confirmed_by)
+
     def to_json(self) -> str:
         """The journal as one JSON object, in ASCII, with a line for each plan."""
         head = {
@@ -217,7 +223,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         plans = ",\n  ".join(json.dumps(result.to_builtins()) for result in self.results)
         body = f'"plans": [\n  {plans}\n ]' if plans else '"plans": []'
         tail: dict[str, Any] = {"totals": self.totals}
-        if self.kind == "auto":
+        if self.is_confirmed:
             tail["differences"] = len(self.differences)
         if self.idle_count:
             tail["idle"] = self.idle_count

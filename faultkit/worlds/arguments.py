@@ -17,14 +17,13 @@ from typing import Any
 from faultkit.messages import WORD_LENGTH_MAX, shown
 from faultkit.plan import FaultPlan
 from faultkit.runs.launcher import LAUNCHERS
+from faultkit.worlds.kinds import KINDS
+from faultkit.worlds.kinds.world_kind import SIZE_MAX
 from faultkit.worlds.simulated.messages import Schedule
 
 __all__ = [
     "ATTEMPT_COUNT_MAX",
-    "KINDS",
     "SEED_MAX",
-    "SIMULATED_SIZE_MAX",
-    "SIZE_MAX",
     "TIMEOUT_SECONDS_MAX",
     "require_attempts",
     "require_backend",
@@ -42,9 +41,6 @@ __all__ = [
     "require_size",
 ]
 
-KINDS = ("warm", "fresh", "spawn", "simulated", "auto")
-SIZE_MAX = 256
-SIMULATED_SIZE_MAX = 4096
 ATTEMPT_COUNT_MAX = 1000
 TIMEOUT_SECONDS_MAX = 24 * 3600.0
 GPUS_MAX = 1024
@@ -58,7 +54,7 @@ SEED_MAX = 2**64 - 1  # of torch's generators
 
 def require_size(size: Any, kind: Any) -> int:
     """`size` itself.  Raises ValueError for no number of ranks of such a world."""
-    largest = SIMULATED_SIZE_MAX if kind in ("simulated", "auto") else SIZE_MAX
+    largest = KINDS[kind].size_max if isinstance(kind, str) and kind in KINDS else SIZE_MAX
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= largest:
         what = "processes" if largest == SIZE_MAX else "simulated ranks"
         raise ValueError(
@@ -69,7 +65,7 @@ def require_size(size: Any, kind: Any) -> int:
 
 def require_kind(kind: Any) -> str:
     """`kind` itself.  Raises ValueError, with the nearest one."""
-    return _one_of("kind", kind, KINDS)
+    return _one_of("kind", kind, tuple(KINDS))
 
 
 def require_launcher(launcher: Any) -> str:

@@ -3,7 +3,8 @@
 Guarantees: every run ends within its timeout plus a few seconds, with an outcome for every rank.  A world that a
 run damaged (a rank died or hangs, the process group is out of step, threads are left) is replaced before the
 next run.  Leaving the world, an exception in the caller, Ctrl-C: the ranks are gone when `close` returns.  One
-run at a time; several worlds may run at once from several threads.  Not covered: judging (`Run.verdict`).
+run at a time; several worlds may run at once from several threads.  Not covered: judging (`Run.verdict`), and how its
+ranks live, which is all that kinds differ in (`faultkit.worlds.kinds`).
 """
 
 from __future__ import annotations
@@ -11,23 +12,18 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from faultkit.messages import shown
 from faultkit.plan import FaultPlan
-from faultkit.processes import client, module_finder, slots
-from faultkit.processes.launch import Launch
+from faultkit.processes import module_finder
 from faultkit.processes.serialization import dump_call
 from faultkit.processes.slots import slot_count
 from faultkit.runs import launcher as launchers
-from faultkit.runs.outcomes import ErrorRecord, Raised
-from faultkit.runs.own_failures import own_failure
 from faultkit.runs.run import Run
 from faultkit.runs.selection import Chosen
-from faultkit.worlds import observers, stacks_on_interrupt
+from faultkit.worlds import observers
 from faultkit.worlds.arguments import (
     require_attempts,
     require_backend,
@@ -44,25 +40,15 @@ from faultkit.worlds.arguments import (
     require_seed,
     require_size,
 )
-from faultkit.worlds.crew import Crew
+from faultkit.worlds.kinds import KINDS, RunOrder, WorldKind, WorldSpec
 from faultkit.worlds.rank import Call
 from faultkit.worlds.readback import Reader
-from faultkit.worlds.simulated import plans
-from faultkit.worlds.supervision import Supervision
 
 if TYPE_CHECKING:
     from faultkit.worlds.simulated.messages import Schedule
 
 __all__ = ["World"]
 
-FORKED = Launch("faultkit.worlds.rank:main")
-LAUNCHES = {
-    "spawn": FORKED._replace(spawned=True),
-    "simulated": Launch(
-        "faultkit.worlds.simulated.host:main", prepare="faultkit.worlds.simulated.host:prepare"
-    ),
-}
-KEPT_KINDS = ("warm", "simulated")  # ranks, or their host, serve run after run while they are healthy
 READING = ("faultkit.worlds.readback", "faultkit.worlds.checkpoint_loader")
 
 
@@ -79,6 +65,9 @@ class World:
     each rank has that many GPUs to itself (``CUDA_VISIBLE_DEVICES``) for as long as it lives; 0 leaves the
     variable as it is.  `launcher` says who keeps the job: with ``"none"`` nobody does, and ranks that wait for one that
     has ended wait for ever; ``"torchrun"`` ends them, see `faultkit.runs.launcher`.
+
+    With `shares` the ranks are those of another world that was made with the same arguments, save for `timeout` and
+    `seed`: for whoever hands out a world of his own.  Closing this one leaves them alone.
 
     Worlds share the cores: each run waits until there is a slot for each rank (`faultkit.processes.slots`).
 
@@ -98,6 +87,7 @@ class World:
         preload: tuple[str, ...] = (),
         gpus_per_rank: int = 0,
         launcher: str = launchers.NONE,
+        shares: World | None = None,
     ) -> None:
         self.launcher = require_launcher(launcher)
         self.size = require_size(size, kind)
@@ -105,27 +95,30 @@ class World:
         self.timeout = require_seconds("timeout", timeout)
         self.seed = require_seed(seed)
         slot_count()  # says what is wrong with FAULTKIT_SLOTS
-        self._backend = require_backend(backend, preload)
-        self._group_timeout = (
-            None if group_timeout is None else require_seconds("group_timeout", group_timeout)
+        self._spec = WorldSpec(
+            size=size,
+            kind=kind,
+            backend=require_backend(backend, preload),
+            group_timeout_seconds=None
+            if group_timeout is None
+            else require_seconds("group_timeout", group_timeout),
+            preload=require_preload(preload),
+            gpus_per_rank=require_gpus(gpus_per_rank),
+            launcher=launcher,
         )
-        self._preload = require_preload(preload)
-        self.gpus_per_rank = require_gpus(gpus_per_rank)
-        if kind == "simulated" and (backend not in ("gloo", "") or gpus_per_rank):
-            what = (
-                f"backend={backend!r}" if backend not in ("gloo", "") else f"gpus_per_rank={gpus_per_rank!r}"
+        self.gpus_per_rank = gpus_per_rank
+        made = KINDS[kind]
+        made.require_spec(self._spec)
+        if shares is not None and not isinstance(shares, World):
+            raise ValueError(f"World: shares must be a World, or None (got {shown(shares)})")
+        self._is_lent = shares is not None
+        if shares is not None:
+            self._ranks, self._reader = shares._lend(self._spec)
+        else:
+            self._ranks = made(self._spec)
+            self._reader = Reader(
+                functools.partial(World, 1, timeout=self.timeout, backend="", preload=READING)
             )
-            raise ValueError(
-                f"World: simulated ranks talk as gloo does, or not at all, and have no GPUs (got {what}); "
-                "nearest is kind='fresh'"
-            )
-        self._lock = threading.Lock()
-        self._crew: Crew | None = None
-        self._loadings = 0
-        self._worlds: dict[str, World] = {}  # of kind "auto": by kind, those that do its work
-        self._reader = Reader(functools.partial(World, 1, timeout=self.timeout, backend="", preload=READING))
-        self._claim = slots.Claim(repr(self))
-        self._closed = False
 
     # -- using it --------------------------------------------------------------------------------
 
@@ -136,7 +129,7 @@ class World:
         self.close()
 
     def __repr__(self) -> str:
-        return f"World({self.size}, kind={self.kind!r})"
+        return self._spec.title
 
     def __reduce__(self) -> Any:
         raise TypeError("a World stays in the process that made it; ranks reach it through torch.distributed")
@@ -194,30 +187,7 @@ class World:
         require_attempts(attempts_after, then)
         place = require_place(checkpoint_at, read_with)
         chosen = Chosen.of(checks, no_check, allow_residue)
-        if self.kind == "auto":
-            if schedule is not None:
-                plans.require_carried(plan)  # processes follow none
-            return self._world_for(plan).run(
-                fn,
-                *args,
-                plan=plan,
-                timeout=timeout,
-                may_not_fire=may_not_fire,
-                attempts_after=attempts_after,
-                then=then,
-                seed=seed,
-                schedule=schedule,
-                checkpoint_at=checkpoint_at,
-                read_with=read_with,
-                checks=checks,
-                no_check=no_check,
-                allow_residue=allow_residue,
-                **kwargs,
-            )
-        if self.kind == "simulated":
-            plans.require_carried(plan)
-        elif schedule is not None:
-            raise ValueError(f"{self!r}: only simulated ranks follow a schedule (got {schedule!r})")
+        self._ranks.require(plan, schedule)
         call = Call(
             body=dump_call(fn, args, kwargs),
             plan=plan,
@@ -232,24 +202,15 @@ class World:
             place=os.path.abspath(place) if place is not None else "",
         )
         before = self._reader.before(place, read_with) if place is not None else {}
-        with self._lock:
-            if self._closed:
-                raise ValueError(f"{self!r} is closed")
-            self._claim.take(self._slots, gpus=self.size * self.gpus_per_rank)
-            try:
-                crew = self._ready_crew(_module_of(fn))
-                supervision = self._supervision(crew, call, timeout_seconds, schedule)
-                with stacks_on_interrupt.watched(supervision):
-                    run = supervision.run(may_not_fire=may_not_fire)
-                _require_whole(run)
-            except BaseException:
-                self._end_crew()
-                raise
-            else:
-                if self.kind not in KEPT_KINDS or not crew.healthy:
-                    self._end_crew()
-            finally:
-                self._claim.give(gpus=self._crew is None)
+        run = self._ranks.run(
+            RunOrder(
+                call=call,
+                timeout_seconds=timeout_seconds,
+                may_not_fire=may_not_fire,
+                schedule=schedule,
+                module=_module_of(fn),
+            )
+        )
         run.chosen = chosen
         if schedule is not None and run.simulation is not None:
             run.simulation.require_followed(schedule, run)
@@ -259,35 +220,34 @@ class World:
         run.asked.clear()
         return run
 
+    def supports(self, plan: FaultPlan) -> bool:
+        """Whether every fault of `plan` can happen to the ranks of this kind of world."""
+        return self._ranks.supports(plan)
+
+    def validate_plan(self, plan: FaultPlan) -> None:
+        """Raise PlanError for a plan that a run of this world would refuse."""
+        plan.validate_for(self.size)
+        self._ranks.require(plan)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether all ranks are threads of one process, whatever the plan."""
+        return self._ranks.is_simulated
+
     def prepare(self) -> None:
         """Start the ranks now rather than at the first run.  Raises HarnessError."""
-        if self.kind == "auto":
-            self._world_for(FaultPlan()).prepare()
-            return
-        with self._lock:
-            if self._closed:
-                raise ValueError(f"{self!r} is closed")
-            self._claim.take(self._slots, gpus=self.size * self.gpus_per_rank)
-            try:
-                self._ready_crew(None).wait_ready()
-            finally:
-                self._claim.give(gpus=self._crew is None)
+        self._ranks.start()
 
     def pids(self) -> dict[int, int]:
         """The process number of each live rank; empty while none is started.
 
         Simulated ranks share one process, their host, which stands there as rank 0.
         """
-        if self.kind == "auto":
-            return {rank: pid for world in self._worlds.values() for rank, pid in world.pids().items()}
-        return self._crew.pids() if self._crew is not None else {}
+        return self._ranks.pids()
 
     def renew(self) -> None:
         """End the ranks, so that the next run has new ones, in which no earlier run left anything behind."""
-        for world in self._worlds.values():
-            world.renew()
-        with self._lock:
-            self._end_crew()
+        self._ranks.renew()
 
     def like(self, **changes: Any) -> World:
         """Another world with the arguments of this one, save for `changes`, such as ``kind="fresh"``.
@@ -298,84 +258,33 @@ class World:
             "kind": self.kind,
             "timeout": self.timeout,
             "seed": self.seed,
-            "backend": self._backend,
-            "group_timeout": self._group_timeout,
-            "preload": self._preload,
+            "backend": self._spec.backend,
+            "group_timeout": self._spec.group_timeout_seconds,
+            "preload": self._spec.preload,
             "gpus_per_rank": self.gpus_per_rank,
             "launcher": self.launcher,
         }
         return World(changes.pop("size", self.size), **{**own, **changes})
 
+    def afresh(self, **changes: Any) -> World:
+        """As `like`, a world whose runs begin on ranks that no run has used: ``"fresh"`` in the place of ``"warm"``."""
+        return self.like(**{"kind": self._ranks.afresh, **changes})
+
     def close(self) -> None:
-        """End the ranks; returns when they are gone.  Closing twice is fine."""
-        self._closed = True
-        for world in self._worlds.values():
-            world.close()
-        self._reader.close()
-        self._end_crew()
-        self._claim.close()
+        """End the ranks, unless they are another world's; returns when they are gone.  Closing twice is fine."""
+        if self._is_lent:
+            return
+        try:
+            self._reader.close()
+        finally:
+            self._ranks.close()
 
-    # -- inside ----------------------------------------------------------------------------------
-
-    @property
-    def _slots(self) -> int:
-        """How many processes it keeps busy."""
-        return 1 if self.kind == "simulated" else self.size
-
-    def _supervision(
-        self,
-        crew: Crew,
-        call: Call,
-        timeout_seconds: float,
-        schedule: Schedule | None,
-    ) -> Any:
-        if self.kind != "simulated":
-            return Supervision(crew, call, timeout_seconds, self.kind, self.launcher)
-        from faultkit.worlds.simulated.supervision import supervise
-
-        return supervise(
-            crew,
-            call,
-            self.size,
-            timeout_seconds,
-            self._backend,
-            self._group_timeout,
-            schedule,
-            self.launcher,
-        )
-
-    def _world_for(self, plan: FaultPlan) -> World:
-        """Of a world of kind ``"auto"``: the cheapest that can carry the plan, kept for the next one."""
-        simulated = self._backend in ("gloo", "") and not self.gpus_per_rank and plans.can_carry(plan)
-        kind = "simulated" if simulated else "warm"
-        with self._lock:
-            if self._closed:
-                raise ValueError(f"{self!r} is closed")
-            if kind not in self._worlds:
-                self._worlds[kind] = self.like(kind=kind)
-            return self._worlds[kind]
-
-    def _ready_crew(self, module: str | None) -> Crew:
-        loadings = module_finder.loadings()
-        if self._crew is not None and not (self._crew.whole() and loadings == self._loadings):
-            self._end_crew()
-        self._loadings = loadings
-        if self._crew is None:
-            preload = self._preload + ((module,) if module is not None else ())
-            self._crew = Crew(
-                client.server(preload if self.kind != "spawn" else ()),
-                1 if self.kind == "simulated" else self.size,
-                launch=LAUNCHES.get(self.kind, FORKED),
-                backend=self._backend,
-                group_timeout_seconds=self._group_timeout,
-                gpus=self._claim.gpus,
+    def _lend(self, spec: WorldSpec) -> tuple[WorldKind, Reader]:
+        if spec != self._spec:
+            raise ValueError(
+                f"World: shares must be a world with the same arguments (got {self!r} for {spec.title})"
             )
-        return self._crew
-
-    def _end_crew(self) -> None:
-        crew, self._crew = self._crew, None
-        if crew is not None:
-            crew.close()
+        return self._ranks, self._reader
 
 
 def _module_of(fn: Callable[..., Any]) -> str | None:
@@ -391,18 +300,3 @@ def _directory() -> str:
         return os.getcwd()
     except OSError:
         return "/"
-
-
-def _require_whole(run: Run) -> None:
-    """Raises HarnessError where faultkit itself failed on a rank: what became of the others says nothing then."""
-    for rank, outcome in run.outcomes.items():
-        ends = [outcome, *run.attempts_after.get(rank, ())]
-        errors = [end.error for end in ends if isinstance(end, Raised)]
-        errors += [
-            msgspec.convert(event.data["error"], ErrorRecord)
-            for event in run.events
-            if event.rank == rank and event.kind == "suspect"
-        ]
-        for error in errors:
-            if why := own_failure(error):
-                raise client.HarnessError(f"faultkit failed on rank {rank}: {why}")

@@ -76,10 +76,9 @@ class RankWorld:
 class _CaseWorld(World):
     """The session's world as one test has it: with the test's plan and timeout, and its runs written down."""
 
-    def __init__(self, case: Case, world: World) -> None:
+    def __init__(self, case: Case, world: World, arguments: dict[str, Any]) -> None:
+        super().__init__(**arguments, shares=world)
         self._case = case
-        self._world = world
-        self.size, self.kind, self.seed = world.size, world.kind, world.seed
         self.timeout = case.settings.timeout
 
     def run(
@@ -95,26 +94,11 @@ class _CaseWorld(World):
         limit = timeouts.effective_timeout(self._case.item)
         if limit is not None and isinstance(timeout, (int, float)) and timeout > limit:
             timeout = limit
-        run = self._world.run(fn, *args, plan=plan, timeout=timeout, **kwargs)
+        run = super().run(fn, *args, plan=plan, timeout=timeout, **kwargs)
         run.replay = self._case.replay_command(run)
         self._case.ledger.add(run)
         self._case.endings.add(run, fn)
         return run
-
-    def prepare(self) -> None:
-        self._world.prepare()
-
-    def pids(self) -> dict[int, int]:
-        return self._world.pids()
-
-    def renew(self) -> None:
-        self._world.renew()
-
-    def like(self, **changes: Any) -> World:
-        return self._world.like(**{"timeout": self.timeout, **changes})
-
-    def close(self) -> None:
-        """Nothing: the world is the session's."""
 
 
 class _OnRank:
@@ -177,17 +161,10 @@ class Case:
         if worlds is None:
             worlds = config.stash[_worlds_key] = {}
             config.__dict__.setdefault("_faultkit_closing", []).append(lambda: _close(worlds))
+        arguments: dict[str, Any] = {**wanted._asdict(), "preload": PRELOADED}
         if wanted not in worlds:
-            worlds[wanted] = World(
-                wanted.size,
-                kind=wanted.kind,
-                seed=wanted.seed,
-                backend=wanted.backend,
-                group_timeout=wanted.group_timeout,
-                launcher=wanted.launcher,
-                preload=PRELOADED,
-            )
-        return _CaseWorld(self, worlds[wanted])
+            worlds[wanted] = World(**arguments)
+        return _CaseWorld(self, worlds[wanted], arguments)
 
     @property
     def is_of_unittest(self) -> bool:

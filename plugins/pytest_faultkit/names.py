@@ -6,6 +6,13 @@ import pytest
 
 DEFAULT_SIZE = 4
 DEFAULT_CRASH_SIZE = 2
+KIND_NAMES = (
+    "warm",
+    "fresh",
+    "spawn",
+    "simulated",
+    "auto",
+)  # those of faultkit, which is not imported for them
 
 MARKER_NAMES = ("world", "faults", "spmd", "crash")
 FIXTURE_NAMES = ("world", "plan", "faulty_writer", "faulty_reader", "checkpoint_dir", "crash_states")

@@ -42,7 +42,7 @@ from typing import Any
 
 import pytest
 
-from pytest_faultkit.names import is_marked, is_used_by
+from pytest_faultkit.names import KIND_NAMES, is_marked, is_used_by
 
 MARKERS = (
     (
@@ -73,7 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--faultkit-kind",
         metavar="KIND",
-        choices=("warm", "fresh", "spawn", "simulated", "auto"),
+        choices=KIND_NAMES,
         help="the kind of all worlds, whatever the markers say: warm, fresh, spawn, simulated or auto",
     )
     group.addoption(

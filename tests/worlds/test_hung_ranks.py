@@ -16,7 +16,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from faultkit import FaultPlan, FaultyStorageWriter, Hung, Returned
-from faultkit.worlds.rank import STACK_SIGNAL
+from faultkit.processes.procfs import STACK_SIGNAL
 
 WHOLE = {0: Returned(0), 1: Returned(1)}
 DEADLINE_SECONDS = 30.0

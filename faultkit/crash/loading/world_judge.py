@@ -228,7 +228,7 @@ def _load_on_rank(job: Job, call: LoadCall, expected: list[Any], directory: str)
 def _differences_on_rank(ones: list[bytes], others: list[bytes]) -> list[str]:
     import torch.distributed as dist
 
-    from faultkit.crash.loading.compare import differences
+    from faultkit.state_values import differences
 
     return differences(*(pickle.loads(side[dist.get_rank()]) for side in (ones, others)))
 

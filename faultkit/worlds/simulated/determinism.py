@@ -57,7 +57,7 @@ def compare(
     Raises:
         ValueError: the world is of another kind; and what `World.run` raises.
     """
-    if world.kind != "simulated":
+    if not world.is_simulated:
         raise ValueError(f"compare: the world must be of kind 'simulated' (got {world!r})")
     runs = []
     for _ in range(2):

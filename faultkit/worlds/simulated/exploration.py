@@ -83,7 +83,7 @@ def explore(
     Raises:
         ValueError: the world is of another kind, or the bound is below 1; and what `World.run` raises.
     """
-    if world.kind != "simulated":
+    if not world.is_simulated:
         raise ValueError(f"explore: the world must be of kind 'simulated' (got {world!r})")
     if isinstance(bound, bool) or not isinstance(bound, int) or bound < 1:
         raise ValueError(f"explore: bound must be a number of runs from 1 (got {bound!r})")

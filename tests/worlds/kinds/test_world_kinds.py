@@ -14,10 +14,10 @@ import torch.distributed.checkpoint as dcp
 
 from faultkit import Died, FaultPlan, FaultyStorageWriter, Hung, Verdict, World
 
-KINDS = ["warm", "fresh", "spawn"]
+WORLD_KINDS = ["warm", "fresh", "spawn"]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=WORLD_KINDS)
 def world(request):
     with World(2, kind=request.param) as world:
         yield world

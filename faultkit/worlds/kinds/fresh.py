@@ -1,0 +1,20 @@
+"""Kind ``fresh``: every run has ranks of its own, forked from a server that has imported torch.
+
+Guarantees: no run finds anything in its processes that another one left.  Not covered: what is on disk, and what the
+server has imported.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from faultkit.worlds.kinds.crew_kind import CrewKind
+
+__all__ = ["Fresh"]
+
+
+class Fresh(CrewKind):
+    """Forked for each run."""
+
+    name: ClassVar[str] = "fresh"
+    afresh: ClassVar[str] = "fresh"
