@@ -3,6 +3,7 @@
     FaultkitError
       PlanError           a plan, fault or action cannot be carried out           ValueError
         NotSimulatedError the function does what simulated ranks cannot
+      ArgumentError       an argument is one that cannot be meant                ValueError
       ScenarioError       a scenario is not known, or does not go through         ValueError
       ScheduleError       a schedule is one of another run                        ValueError
       ImportMistake       ``module:attribute`` names nothing that can be had      ValueError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "ArgumentError",
     "FaultkitError",
     "HarnessError",
     "ImportMistake",
@@ -62,6 +64,21 @@ class PlanError(FaultkitError, ValueError):
 
 class NotSimulatedError(PlanError):
     """The function under test does what simulated ranks cannot; the message says what, and which kind can."""
+
+
+class ArgumentError(FaultkitError, ValueError):
+    """Raised where an argument is one that cannot be meant: one line that says why.
+
+    `subject` is what was called, such as ``World``, and `reason` the rest, for who has another name for the argument.
+    """
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(subject, reason)
+        self.subject = subject
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.reason}"
 
 
 class ScenarioError(FaultkitError, ValueError):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["listed", "nearest", "printable", "require_type", "seen", "shortened", "shown"]
+__all__ = ["columns", "listed", "nearest", "printable", "require_type", "seen", "shortened", "shown"]
 
 SEEN_LENGTH_MAX = 48
 WORDS_LISTED_MAX = 24
@@ -80,3 +80,16 @@ def listed(words: Iterable[str]) -> str:
     more = len(every) - WORDS_LISTED_MAX
     text = ", ".join(every[:WORDS_LISTED_MAX])
     return f"{text} and {more} more" if more > 0 else text
+
+
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Each row as a line, its texts below each other; a column without any text is left out.
+
+    By hand: a table of rich folds its texts at the width of a terminal, and these lines are whole in a pipe, too.
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(text.ljust(wide) for text, wide in zip(row, widths, strict=True) if wide).rstrip()
+        for row in rows
+    ]

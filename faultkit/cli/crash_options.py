@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from faultkit.cli.run_sweep import Mistake
+from faultkit.cli.run_sweep import Mistake, reason_of
 from faultkit.messages import seen
 from faultkit.scenario_text import CRASH, Names, is_named
 
@@ -172,7 +172,7 @@ def world_of(size: int | None, default: int) -> int:
     try:
         World(size)  # starts nothing, and says what is wrong
     except ValueError as error:
-        raise Mistake(str(error).removeprefix("World: ")) from None
+        raise Mistake(reason_of(error)) from None
     return size
 
 
@@ -203,7 +203,7 @@ def _bound(options: dict[str, Any], is_scenario: bool) -> Any:
     try:
         return Bound(**values)
     except ValueError as error:
-        raise Mistake(str(error).removeprefix("Bound: ")) from None
+        raise Mistake(reason_of(error)) from None
 
 
 def require_seconds(option: str, value: float | None, seconds_max: float) -> None:
@@ -223,7 +223,7 @@ def require_numbers(options: dict[str, Any]) -> None:
     try:
         require_seed(options["seed"])
     except ValueError as error:
-        raise Mistake(str(error).removeprefix("World: ")) from None
+        raise Mistake(reason_of(error)) from None
 
 
 def require_files(options: dict[str, Any]) -> None:

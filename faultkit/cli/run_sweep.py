@@ -31,6 +31,7 @@ __all__ = [
     "Mistake",
     "attended_sweep",
     "fail",
+    "reason_of",
     "require_types",
     "say",
 ]
@@ -78,7 +79,7 @@ def attended_sweep(
             for seed in {choices.get("seed", 0), *(order.seed for order in choices.get("orders") or ())}
         ]
     except ValueError as error:
-        raise Mistake(str(error).removeprefix("World: ")) from None
+        raise Mistake(reason_of(error)) from None
     for plan in plans or ():
         worlds[0].validate_plan(plan)
     scenario = _scenario(scenario_text, world_size)
@@ -178,6 +179,13 @@ def _warmed_up_beside_torch() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(Finder)  # type: ignore[arg-type]
+
+
+def reason_of(error: ValueError) -> str:
+    """What is wrong, without the name of the function that says so: it is an option here."""
+    from faultkit.exceptions import ArgumentError
+
+    return error.reason if isinstance(error, ArgumentError) else str(error)
 
 
 def fail(error: Exception) -> int:

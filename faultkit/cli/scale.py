@@ -13,7 +13,7 @@ import click
 
 from faultkit import endings
 from faultkit.cli.crash_options import BUDGET_SECONDS_MAX, require_seconds
-from faultkit.cli.run_sweep import HELD, Mistake
+from faultkit.cli.run_sweep import HELD, Mistake, reason_of
 from faultkit.messages import printable
 from faultkit.messages import seen as shown
 
@@ -89,7 +89,7 @@ def scale(
     except ScenarioError as error:
         raise Mistake(str(error)) from None
     except ValueError as error:
-        raise Mistake(str(error).removeprefix("scale: ").removeprefix("World: ")) from None
+        raise Mistake(reason_of(error)) from None
     plan.validate_for(low)
     points: list[Point] = []
 

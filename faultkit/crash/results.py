@@ -153,6 +153,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """Counts and findings as one object; a finding's tree as its witness, without contents."""
+        # json, as in every report: msgspec refuses names of files that are no UTF-8
         findings = []
         for finding in self.findings:
             told = msgspec.structs.asdict(finding)

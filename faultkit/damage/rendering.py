@@ -10,6 +10,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from faultkit.damage.outcomes import OUTCOMES
+from faultkit.messages import columns
 
 if TYPE_CHECKING:
     from faultkit.damage.survey import Case, Survey
@@ -28,11 +29,8 @@ def as_text(survey: Survey, width: int | None = None) -> str:
     rows = [["", *survey.actions]]
     for kind in survey.kinds:
         rows.append([kind, *(cell_text(survey.cell(kind, action)) for action in survey.actions)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for number, row in enumerate(rows):
-        line = "  ".join(text.ljust(size) for text, size in zip(row, widths, strict=True)).rstrip()
-        parts += [line, "─" * sum(widths, 2 * len(widths) - 2)] if number == 0 else [line]
-    parts.append("")
+    head, *lines = columns(rows)
+    parts += [head, "─" * max(map(len, (head, *lines))), *lines, ""]
     for case in _examples(survey):
         parts += textwrap.wrap(f"{case.outcome}: {case.damage}", width, subsequent_indent="  ")
         if case.detail:

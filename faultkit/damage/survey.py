@@ -230,7 +230,7 @@ def _saved(scenario: Scenario, save: Callable[..., Any], world: World) -> Tree:
             name = getattr(save, "__name__", "save")
             raise ScenarioError(
                 f"scenario {scenario.name!r}: without any damage, {name} does not return on every rank",
-                run.story().rpartition("\n\nreplay: ")[0],
+                run.story(replay=None),
             )
         return {
             str(path.relative_to(root)): path.read_bytes() if path.is_file() else None

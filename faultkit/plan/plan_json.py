@@ -7,6 +7,7 @@
 ``calls`` an integer.  A fault of layer ``fs`` may have ``path`` and ``thread`` as well.  Unknown and repeated
 keys are errors, and so is more than `faultkit.plan.limits` allows.  Text is UTF-8; it is written as
 ASCII, in one line.  Not covered: whether the values stand for a fault, which `faultkit.plan.Fault` checks.
+By hand: msgspec lets a key stand twice, and says of an unknown one neither the nearest nor whose it is.
 """
 
 from __future__ import annotations

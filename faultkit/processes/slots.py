@@ -17,7 +17,8 @@ place in the line.
 
 `FAULTKIT_SLOTS` sets the number of slots; 0 shares nothing, and so does a machine where the directory cannot
 be made.  GPUs are handed out in the same way, each to one world at a time, for as long as the ranks live.
-Not covered: fairness between users, and memory.
+Not covered: fairness between users, and memory.  By hand: N files with a lock each would be a semaphore, but who
+comes first would not be served first, and a world that wants several could wait for ever for all of them.
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from typing import Any
 
-from faultkit.messages import listed, shortened
+from faultkit.messages import columns, listed, shortened
 from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.file_filters import THREADS
 from faultkit.plan.points import LAYERS, MOMENTS, catalogue
@@ -58,19 +57,19 @@ def as_text(width: int | None = None) -> str:
         points = [point for point in catalogue() if point.layer == layer]
         lines += [f"  {layer}: {LAYER_MEANING.get(layer, '')}"]
         if points:
-            lines += _columns((f"    {p}", "future" if p.futures else "", p.summary) for p in points)
+            lines += columns((f"    {p}", "future" if p.futures else "", p.summary) for p in points)
     for title, meanings in (
         ("files", FILES_MEANING),
         ("moments", MOMENT_MEANING),
         ("ranks", ROLE_MEANING),
         ("calls", CALL_MEANING),
     ):
-        lines += ["", title, *_columns((f"  {word}", meaning) for word, meaning in meanings.items())]
+        lines += ["", title, *columns((f"  {word}", meaning) for word, meaning in meanings.items())]
     lines += ["", "actions"]
     for spec in ACTIONS.values():
         at = f"; only at {listed(f'fs.{name}' for name in spec.points)}" if spec.points else ""
         lines += [f"  {spec.usage}", f"    {spec.summary}{at}"]
-        lines += _columns((f"      {p.name}", _about(p)) for p in spec.parameters)
+        lines += columns((f"      {p.name}", _about(p)) for p in spec.parameters)
     return "\n".join(line if width is None else shortened(line, max(1, width - 3)) for line in lines)
 
 
@@ -121,11 +120,3 @@ def as_json() -> str:
 def _about(parameter: Any) -> str:
     default = "" if parameter.default is None else f" (default {parameter.default})"
     return f"{parameter.doc}{default}"
-
-
-def _columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [text.ljust(wide) for text, wide in zip(row, widths, strict=True) if wide]
-        yield "  ".join(cells).rstrip()

@@ -38,8 +38,11 @@ MAY_STAY = (
 )
 
 
-def tell(run: Any) -> str:
-    """The whole story of `run`, a `faultkit.Run` or anything with its attributes; ends without a newline."""
+def tell(run: Any, *, replay: str | None = "") -> str:
+    """The whole story of `run`, a `faultkit.Run` or anything with its attributes; ends without a newline.
+
+    `replay` is the command that replays it, "" for that of the run itself; None leaves it out.
+    """
     account = account_of(run)
     violations = getattr(run, "violations", None)
     if violations is None:
@@ -57,7 +60,7 @@ def tell(run: Any) -> str:
         _section("Where it was raised", _raised(account)),
         _section("Where ranks hung", _stacks(account)),
         _section("What the ranks printed", _output(run)),
-        f"replay: {replay_command(run)}",
+        "" if replay is None else f"replay: {replay or replay_command(run)}",
     ]
     return printable("\n\n".join(section for section in sections if section))
 

@@ -175,11 +175,18 @@ class Run:
 
         return verdict_of(self.violations)
 
-    def story(self) -> str:
-        """What was injected where, what each rank then saw, what should have held, and how to replay it."""
+    def story(self, *, replay: str | None = "") -> str:
+        """What was injected where, what each rank then saw, what should have held, and how to replay it.
+
+        Args:
+            replay: The command that replays it, where that is another one than of the run alone; None leaves it out.
+
+        Returns:
+            Lines of text, without a line end behind the last.
+        """
         from faultkit.report.story import tell
 
-        return tell(self)
+        return tell(self, replay=replay)
 
     def raise_for_violations(self) -> None:
         """Raise AssertionError with the whole story if any check does not hold."""

@@ -8,7 +8,6 @@ failing expression.
 
 from __future__ import annotations
 
-import linecache
 import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -72,11 +71,8 @@ def text_of(error: ErrorRecord, *, chain: bool = True) -> str:
             "\nDuring handling of the above exception, another exception occurred:\n\n",
         ]
     if error.frames:
-        lines.append("Traceback (most recent call last):\n")
-        for file, line, function in error.frames:
-            lines.append(f'  File "{file}", line {line}, in {function}\n')
-            if source := linecache.getline(file, line).strip():
-                lines.append(f"    {source}\n")
+        stack = traceback.StackSummary.from_list((*frame, None) for frame in error.frames)
+        lines += ["Traceback (most recent call last):\n", *stack.format()]
     name = (
         error.type_name if error.module in ("builtins", "__main__") else f"{error.module}.{error.type_name}"
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from faultkit.exceptions import PlanError
+from faultkit.exceptions import ArgumentError, PlanError
 from faultkit.messages import seen
 from faultkit.plan import FaultPlan
 from faultkit.scale import traffic_counter
@@ -34,11 +34,11 @@ def doubled(low: int, high: int) -> tuple[int, ...]:
     """`low`, twice that, and so on up to `high`.  Raises ValueError for numbers that give no size."""
     for name, value in (("from", low), ("to", high)):
         if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= SIZE_MAX:
-            raise ValueError(
-                f"scale: {name!r} must be a number of ranks from 2 to {SIZE_MAX} (got {value!r})"
+            raise ArgumentError(
+                "scale", f"{name!r} must be a number of ranks from 2 to {SIZE_MAX} (got {value!r})"
             )
     if low > high:
-        raise ValueError(f"scale: 'from' must not be above 'to' (got {low} and {high})")
+        raise ArgumentError("scale", f"'from' must not be above 'to' (got {low} and {high})")
     sizes = [low]
     while sizes[-1] * 2 <= high:
         sizes.append(sizes[-1] * 2)
@@ -48,7 +48,9 @@ def doubled(low: int, high: int) -> tuple[int, ...]:
 def require_at(at: object) -> None:
     """Raises ValueError for no number of ranks to predict the costs for."""
     if isinstance(at, bool) or not isinstance(at, int) or not 2 <= at <= AT_RANKS_MAX:
-        raise ValueError(f"scale: 'at' must be a number of ranks from 2 to {AT_RANKS_MAX} (got {seen(at)})")
+        raise ArgumentError(
+            "scale", f"'at' must be a number of ranks from 2 to {AT_RANKS_MAX} (got {seen(at)})"
+        )
 
 
 def measure(
@@ -85,7 +87,7 @@ def measure(
     plan = FaultPlan.parse(plan) if isinstance(plan, str) else plan
     chosen = sorted(set(sizes))
     if not chosen:
-        raise ValueError("scale: sizes must hold at least one number of ranks")
+        raise ArgumentError("scale", "sizes must hold at least one number of ranks")
     require_at(at)
     plan.validate_for(chosen[0])
     if any(fault.action.kills for fault in plan.faults):

@@ -1,7 +1,8 @@
 """Growth in a terminal: what each size cost, a drawing of it, the exponents, and what they predict.
 
 Plain text; every number comes from the growth, and the drawing has a logarithmic axis both ways: a straight
-row of marks is a power law.
+row of marks is a power law.  By hand: numbers stand to the right, in columns that are the same whatever was measured,
+and a drawing is no table.
 """
 
 from __future__ import annotations

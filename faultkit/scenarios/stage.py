@@ -168,7 +168,7 @@ class Stage:
                 raise ScenarioError(
                     f"scenario {str(self.scenario)!r} cannot be prepared: without any fault, "
                     f"{getattr(prepare, '__qualname__', 'prepare')} does not return on every rank",
-                    run.story().rpartition("\n\nreplay: ")[0],
+                    run.story(replay=None),
                 )
             self._prepared = prepared
 

@@ -213,6 +213,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """The journal as one JSON object, in ASCII, with a line for each plan."""
+        # by hand: msgspec knows neither ASCII nor such lines, and refuses names of files that are no UTF-8
         head = {
             "scenario": self.scenario,
             "world": self.world_size,
@@ -278,7 +279,6 @@ def result_of(
 
 def story_of(run: Run, scenario: str) -> str:
     """The story of `run`, with the command that replays it on `scenario`."""
-    before, _, _ = run.story().rpartition("\nreplay: ")
     line = replay_line(
         run.plan,
         scenario=scenario,
@@ -289,7 +289,7 @@ def story_of(run: Run, scenario: str) -> str:
         launcher=run.launcher if has_failed(run) else "",
         chosen=run.chosen,
     )
-    return f"{before}\nreplay: {line}"
+    return run.story(replay=line)
 
 
 def _note(outcome: Outcome) -> OutcomeNote:

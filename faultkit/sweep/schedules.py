@@ -81,7 +81,7 @@ def run_under(
         try:
             run = run_once(seed=order.seed, schedule=order.schedule)
         except ScheduleError as error:
-            raise ScenarioError(str(error), error.run.story().rpartition("\n\nreplay: ")[0]) from None
+            raise ScenarioError(str(error), error.run.story(replay=None)) from None
         return run, Order(order.seed, run.schedule), None
     if schedules.every:
         from faultkit.worlds.simulated.exploration import walk

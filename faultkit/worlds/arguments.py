@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from faultkit.exceptions import ArgumentError
 from faultkit.messages import WORD_LENGTH_MAX, shown
 from faultkit.plan import FaultPlan
 from faultkit.runs.launcher import LAUNCHERS
@@ -57,8 +58,8 @@ def require_size(size: Any, kind: Any) -> int:
     largest = KINDS[kind].size_max if isinstance(kind, str) and kind in KINDS else SIZE_MAX
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= largest:
         what = "processes" if largest == SIZE_MAX else "simulated ranks"
-        raise ValueError(
-            f"World: size must be a number of ranks from 1 to {largest} for {what} (got {shown(size)})"
+        raise ArgumentError(
+            "World", f"size must be a number of ranks from 1 to {largest} for {what} (got {shown(size)})"
         )
     return size
 
@@ -76,8 +77,8 @@ def require_launcher(launcher: Any) -> str:
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
         near = difflib.get_close_matches(str(value)[:WORD_LENGTH_MAX], choices, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"World: {name} must be one of {', '.join(choices)} (got {shown(value)}); nearest is {near!r}"
+        raise ArgumentError(
+            "World", f"{name} must be one of {', '.join(choices)} (got {shown(value)}); nearest is {near!r}"
         )
     return value
 
@@ -85,9 +86,10 @@ def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
 def require_seconds(name: str, value: Any) -> float:
     """`value` as a number of seconds.  Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= TIMEOUT_SECONDS_MAX:
-        raise ValueError(
-            f"World: {name} must be a number of seconds above 0 and at most {TIMEOUT_SECONDS_MAX:g} "
-            f"(got {shown(value)})"
+        raise ArgumentError(
+            "World",
+            f"{name} must be a number of seconds above 0 and at most {TIMEOUT_SECONDS_MAX:g} "
+            f"(got {shown(value)})",
         )
     return float(value)
 
@@ -95,7 +97,7 @@ def require_seconds(name: str, value: Any) -> float:
 def require_seed(seed: Any) -> int:
     """`seed` itself.  Raises ValueError for what does not seed every generator of a rank."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= SEED_MAX:
-        raise ValueError(f"World: seed must be a whole number from 0 to {SEED_MAX} (got {shown(seed)})")
+        raise ArgumentError("World", f"seed must be a whole number from 0 to {SEED_MAX} (got {shown(seed)})")
     return seed
 
 
@@ -106,18 +108,20 @@ def require_backend(backend: Any, preload: Any = ()) -> str:
     `preload` registers.
     """
     if not isinstance(backend, str) or not BACKEND.fullmatch(backend):
-        raise ValueError(
-            "World: backend must be the name of a backend of torch.distributed, or '' for no process group "
-            f"(got {shown(backend)}); nearest is 'gloo'"
+        raise ArgumentError(
+            "World",
+            "backend must be the name of a backend of torch.distributed, or '' for no process group "
+            f"(got {shown(backend)}); nearest is 'gloo'",
         )
     known = _backends()
     for part in backend.lower().split(",") if backend and not preload else ():
         name = part.rpartition(":")[2]
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"World: backend must be one of {', '.join(known)}, or one that a module of preload registers "
-                f"(got {shown(backend)}); nearest is {near!r}"
+            raise ArgumentError(
+                "World",
+                f"backend must be one of {', '.join(known)}, or one that a module of preload registers "
+                f"(got {shown(backend)}); nearest is {near!r}",
             )
     return backend
 
@@ -139,9 +143,10 @@ def require_preload(preload: Any) -> tuple[str, ...]:
                 isinstance(preload, str) and len(preload) < WORD_LENGTH_MAX and MODULE.fullmatch(preload)
             )
             near = f"; nearest is ({preload!r},)" if is_name else ""
-            raise ValueError(
-                "World: preload must be a tuple of names of modules, such as ('numpy',) "
-                f"(got {shown(preload)}){near}"
+            raise ArgumentError(
+                "World",
+                "preload must be a tuple of names of modules, such as ('numpy',) "
+                f"(got {shown(preload)}){near}",
             )
     return names
 
@@ -150,8 +155,9 @@ def require_gpus(gpus_per_rank: Any) -> int:
     """`gpus_per_rank` itself.  Raises ValueError for no number of GPUs."""
     is_number = isinstance(gpus_per_rank, int) and not isinstance(gpus_per_rank, bool)
     if not is_number or not 0 <= gpus_per_rank <= GPUS_MAX:
-        raise ValueError(
-            f"World: gpus_per_rank must be a number of GPUs from 0 to {GPUS_MAX} (got {shown(gpus_per_rank)})"
+        raise ArgumentError(
+            "World",
+            f"gpus_per_rank must be a number of GPUs from 0 to {GPUS_MAX} (got {shown(gpus_per_rank)})",
         )
     return int(gpus_per_rank)
 

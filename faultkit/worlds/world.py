@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from faultkit.exceptions import ArgumentError
 from faultkit.messages import shown
 from faultkit.plan import FaultPlan
 from faultkit.processes import module_finder
@@ -110,7 +111,7 @@ class World:
         made = KINDS[kind]
         made.require_spec(self._spec)
         if shares is not None and not isinstance(shares, World):
-            raise ValueError(f"World: shares must be a World, or None (got {shown(shares)})")
+            raise ArgumentError("World", f"shares must be a World, or None (got {shown(shares)})")
         self._is_lent = shares is not None
         if shares is not None:
             self._ranks, self._reader = shares._lend(self._spec)
@@ -281,8 +282,8 @@ class World:
 
     def _lend(self, spec: WorldSpec) -> tuple[WorldKind, Reader]:
         if spec != self._spec:
-            raise ValueError(
-                f"World: shares must be a world with the same arguments (got {self!r} for {spec.title})"
+            raise ArgumentError(
+                "World", f"shares must be a world with the same arguments (got {self!r} for {spec.title})"
             )
         return self._ranks, self._reader
 

@@ -70,7 +70,7 @@ def _section(case: Case, seen: Witnessed, error: BaseException) -> str:
     run = seen.run
     if isinstance(seen.function, Body):  # of an spmd test
         seen = seen._replace(function=seen.function.function, kwargs=seen.function.values)
-    story = run.story().rpartition("\n\nreplay: ")[0]
+    story = run.story(replay=None)
     lines = [f"{run.verdict}: {run.plan or 'nothing was injected'}"]
     if story.partition("\n")[0] not in _texts(error):
         lines += ["", story]

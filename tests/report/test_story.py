@@ -37,6 +37,23 @@ def test_it_ends_with_a_command_that_replays_the_plan():
     assert words[3:] == ["--world", "4", "--kind", "fresh"]
 
 
+def test_another_command_or_none_stands_in_its_place():
+    run = reported_save(PLAN, step="write", fired_on={2: 0}).run()
+    before = tell(run).removesuffix(f"\n\nreplay: {replay_command(run)}")
+    assert "replay:" not in before and before != tell(run)
+    assert tell(run, replay=None) == before
+    assert tell(run, replay="make it so") == f"{before}\n\nreplay: make it so"
+
+
+def test_a_recursion_is_told_as_the_interpreter_does():
+    frames = (("/home/me/train.py", 3, "save"), *[("/home/me/train.py", 9, "again")] * 50)
+    text = ErrorRecord(
+        type_name="RecursionError", module="builtins", message="", frames=frames
+    ).traceback_text
+    assert text.count("in again") == 3 and "[Previous line repeated 47 more times]" in text
+    assert text.startswith("Traceback (most recent call last):\n") and text.endswith("\nRecursionError\n")
+
+
 def test_the_order_is_that_of_cause_and_effect():
     story = tell(hung_run(output={0: "saving\n"}))
     titles = ["HUNG:", "What was injected", "What each rank saw", "What should have held", "Where ranks hung",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import pickle
 import threading
 
 import psutil
 import pytest
 
 from faultkit import World
+from faultkit.exceptions import ArgumentError
 from faultkit.plan import FaultPlan, PlanError
 from faultkit.worlds import TransportError
 
@@ -28,6 +30,14 @@ def test_a_size_that_is_no_number_of_ranks_is_refused(size):
     assert "size must be a number of ranks from 1 to" in str(refusal.value) and f"got {size!r}" in str(
         refusal.value
     )
+
+
+def test_what_is_refused_is_told_with_and_without_whose_argument_it_is():
+    with pytest.raises(ArgumentError) as refusal:
+        World(0)
+    for error in (refusal.value, pickle.loads(pickle.dumps(refusal.value))):
+        assert str(error) == f"World: {error.reason}" and error.subject == "World"
+        assert error.reason.startswith("size must be a number of ranks")
 
 
 @pytest.mark.parametrize(

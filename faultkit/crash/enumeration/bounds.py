@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from faultkit.exceptions import ArgumentError
+
 __all__ = ["Bound"]
 
 
@@ -60,7 +62,7 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
             if name == "lost" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"Bound: {name} must be a number from {least} (got {value!r})")
+                raise ArgumentError("Bound", f"{name} must be a number from {least} (got {value!r})")
 
     @classmethod
     def exhaustive(cls, pieces: int = 3) -> Bound:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from faultkit.exceptions import ArgumentError
 from faultkit.plan import FaultPlan
 from faultkit.processes.launch import Launch
 from faultkit.worlds.crew import Crew
@@ -40,9 +41,10 @@ class Simulated(CrewKind):
     @classmethod
     def require_spec(cls, spec: WorldSpec) -> None:
         if what := cls.unfit(spec):
-            raise ValueError(
-                f"World: simulated ranks talk as gloo does, or not at all, and have no GPUs (got {what}); "
-                "nearest is kind='fresh'"
+            raise ArgumentError(
+                "World",
+                f"simulated ranks talk as gloo does, or not at all, and have no GPUs (got {what}); "
+                "nearest is kind='fresh'",
             )
 
     @staticmethod
