@@ -27,13 +27,13 @@ ModuleTable = dict[str, tuple[str, bool]]  # name -> (file, asserts rewritten)
 _INSTALLED_CODE = tuple(
     os.path.join(os.path.realpath(sysconfig.get_paths()[key]), "") for key in ("purelib", "platlib", "stdlib")
 )
-_remembered: tuple[tuple[int, list[str]], ModuleTable] = ((-1, []), {})
+_remembered: tuple[tuple[int, int, object], ModuleTable] = ((-1, 0, None), {})
 
 
 def table_of_this_process() -> ModuleTable:
     """The modules of this process that a rank could not import, or not alike, by name alone."""
     global _remembered
-    seen = (loadings(), _names)
+    seen = (loadings(), *_latest)
     if _remembered[0] == seen:
         return _remembered[1]
     table: ModuleTable = {}
@@ -51,7 +51,8 @@ def table_of_this_process() -> ModuleTable:
 
 # what each module of the user's was loaded by, when last seen
 _own: dict[str, importlib.machinery.ModuleSpec] = {}
-_names: list[str] = []  # of all modules then: their number stays as it is where some go and as many come
+# how many modules there were then, and the one that had come last: a new one comes last, whatever goes meanwhile
+_latest: tuple[int, object] = (0, None)
 _count = [0]  # how often one of the user's was loaded again
 
 
@@ -62,18 +63,19 @@ def spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
 
 def loadings() -> int:
     """A number that is another one once a module of the user's own was loaded again."""
-    global _names
+    global _latest
     again = False
     for name, known in _own.items():
         now = spec_of(name)
         if now is not None and now is not known:
             again, _own[name] = True, now
-    if _names != (names := list(sys.modules)):
+    count, last = len(sys.modules), next(reversed(sys.modules.values()))
+    if _latest[0] != count or _latest[1] is not last:
         for name, module in list(sys.modules.items()):
             spec = spec_of(name)
             if name not in _own and spec and _is_of_the_user(name, getattr(module, "__file__", None)):
                 _own[name] = spec
-        _names = names
+        _latest = (count, last)
     _count[0] += again
     return _count[0]
 
