@@ -285,6 +285,8 @@ def pytest_runtest_makereport(
     if call.excinfo is not None and "faultkit" in sys.modules:
         _hide_own_frames(call.excinfo.value)
     report = yield
+    if report.failed and call.excinfo is not None and _is_of_the_harness(call.excinfo.value):
+        report.__dict__["faultkit_harness_failed"] = True  # travels with it, also from an xdist worker
     if call.when == "call" and is_used_by(item):
         from pytest_faultkit import cases
 
@@ -316,6 +318,18 @@ def _tallied(item: pytest.Item) -> Iterator[None]:
             yield
     finally:
         item.user_properties += [(name, f"{verdict} {number}") for (name, verdict), number in tally.items()]
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """A failure of faultkit is no failed test: it says nothing of the code under test."""
+    if getattr(report, "faultkit_harness_failed", False):
+        return "error", "E", "ERROR (the harness failed)"
+    return None
+
+
+def _is_of_the_harness(error: BaseException) -> bool:
+    exceptions = sys.modules.get("faultkit.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.HarnessError)
 
 
 def _hide_own_frames(error: BaseException | None) -> None:

@@ -6,6 +6,8 @@ Each way in which faultkit can fail has a twin, the same error of the code under
 from __future__ import annotations
 
 import os
+import re
+import shutil
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ import torch.distributed.checkpoint as dcp
 from faultkit import World
 from faultkit.cli import main
 from faultkit.worlds import HarnessError
+from tests.helpers import failing_scenarios
+from tests.helpers.pytest_runs import run_pytest
 
 PLAN = "writer.write_data@1=raise(ValueError)"
 
@@ -169,3 +173,26 @@ def test_each_command_exits_with_three(tmp_path, monkeypatch, capsys, command):
     assert ends["own"][0] == 3, ends["own"]
     assert ends["own"][1].err.startswith("faultkit: the harness failed: faultkit failed on rank 0: TypeError")
     assert ends["theirs"][0] in (1, 2) and "harness" not in ends["theirs"][1].err
+
+
+SUITE = """
+import pytest
+
+import failing_scenarios
+
+@pytest.mark.world(1)
+@pytest.mark.parametrize("function", [failing_scenarios.own, failing_scenarios.theirs])
+def test_it(world, tmp_path, function):
+    world.run(function, tmp_path, plan="writer.finish=delay(0)", may_not_fire=True).raise_for_violations()
+    pytest.fail("of the user")
+"""
+
+
+def test_in_pytest_it_is_an_error_and_no_failed_test(tmp_path):
+    shutil.copy(failing_scenarios.__file__, tmp_path / "failing_scenarios.py")
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    run = run_pytest(tmp_path, "-v")
+    assert run.status == 1
+    assert re.search(r"test_it\[own\] ERROR \(the harness failed\)", run.output), run.output
+    assert re.search(r"test_it\[theirs\] FAILED", run.output), run.output
+    assert re.search(r"1 failed, .*1 error", run.output), run.output
