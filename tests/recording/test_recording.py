@@ -33,6 +33,7 @@ from faultkit.recording import recording as recording_module
 from faultkit.recording.spool import read_frames
 from faultkit.recording.tree import read_tree
 from faultkit.recording.verifying import verified
+from tests.helpers.own_files import files_told
 from tests.helpers.stock import stock_is
 
 
@@ -152,7 +153,7 @@ def test_each_operation_names_the_line_that_issued_it(saved_twice):
     ]
     assert renamed.where[1].endswith(" in finish")
     assert 1 < len(renamed.where) <= 6
-    assert not any("faultkit/files" in line for one in first.operations for line in one.where)
+    assert files_told("\n".join(line for one in first.operations for line in one.where)) == []
 
 
 def test_every_rank_says_when_its_function_returned(saved_twice):
