@@ -340,9 +340,9 @@ def _save_watched() -> None:
 
 
 def _save_unwatched() -> None:
-    from faultkit.hooks import collectives
+    from faultkit.hooks import thread_states
 
-    collectives.attach(None)
+    thread_states.attach(None)
     workload.save()
 
 

@@ -1,3 +1,5 @@
-"""Where code of torch.distributed is replaced for a while: `patches` for any attribute, `collectives` for what ranks
-wait for, `gloo_threads` for the name of a thread.
+"""What is replaced in torch.distributed: `collectives` is the one source of its events, `patches` undoes replacements.
+
+`thread_states` is the listener of every rank; the recorder and the counter of traffic are others.  `gloo_threads` gives
+a thread its name.
 """

@@ -1,14 +1,16 @@
-"""Tells the parent, through the rank's memory, which communication call each thread is inside.
+"""The one source of events of torch.distributed: who listens is told of each call of a process group, and of its wait.
 
-What is watched.  Every call of `torch.distributed` that reaches a process group from Python ends in a method
-of the `ProcessGroup` class and, unless asynchronous, in `Work.wait`.  Both are replaced once per process, by
-functions that write a few dozen bytes to shared memory and then call the original: about a microsecond each,
-no system call, and nobody is woken.  A thread counts as blocked from the start of the wait to its end; a
-collective counts as entered when it is issued.  The label says what the engine was doing: its operation and the step
-of `torch.distributed.checkpoint`, taken from `_DistWrapper`, and the attempt.
+Guarantees: every call that reaches a process group from Python ends in a method of the `ProcessGroup` class and, unless
+asynchronous, in `Work.wait`; calls of the store end in `Store.get` and `Store.wait`.  These are replaced once per
+process, by functions that tell the listeners and then call the original; without a listener they only pass through.  In
+a process where `install` was called, which each rank does, the object collectives and the steps of
+`torch.distributed.checkpoint` are told of as well, and `label_of_thread` says in which of them a thread is.
 
-What is not.  Communication issued from C++ (functional collectives in a compiled graph, a custom backend
-that waits inside its own call) is invisible; a rank in it looks busy, and the deadline is what ends it.
+To listen keeps nothing alive: works are known by weak references, because a work that nobody keeps takes a message
+with it that has not left yet.  So a run goes the same way however many listen to it.
+
+Not covered: communication issued from C++ (functional collectives in a compiled graph, a custom backend that waits
+inside its own call); subscribing on two threads at a time.
 """
 
 from __future__ import annotations
@@ -20,233 +22,259 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.hooks import gloo_threads
-from faultkit.processes.memory import RankMemory
-
-__all__ = ["attach", "install", "label_of_thread"]
-
-COLLECTIVES = (
-    "_allgather_base",
-    "_reduce_scatter_base",
-    "all_gather_single",
-    "all_gather_single_coalesced",
-    "all_to_all_single",
-    "allgather",
-    "allgather_coalesced",
-    "allgather_into_tensor_coalesced",
-    "allreduce",
-    "allreduce_coalesced",
-    "alltoall",
-    "alltoall_base",
-    "barrier",
-    "broadcast",
-    "gather",
-    "gather_into_tensor",
-    "gather_single",
-    "reduce",
-    "reduce_scatter",
-    "reduce_scatter_single",
-    "reduce_scatter_single_coalesced",
-    "reduce_scatter_tensor_coalesced",
-    "scatter",
+from faultkit.hooks.distributed_calls import (
+    COLLECTIVE,
+    GROUP_METHODS,
+    KINDS,
+    MESSAGE,
+    OPERATION,
+    OPERATIONS,
+    STEP,
+    STEPS,
+    STORE,
+    DistributedCall,
+    Listener,
 )
-PENDING_COUNT_MAX = 4096
+from faultkit.hooks.patches import Patches
 
-_memory: RankMemory | None = None
-_known_groups: set[str] = set()
-_group_names: dict[int, str] = {}
-_pending: dict[
-    int, tuple[Any, str, str, int, int]
-] = {}  # id(work) -> its reference, kind, group, sequence, peer
-_local = threading.local()
+__all__ = ["install", "label_of_thread", "subscribe", "unsubscribe", "watch_class"]
 
-
-def label_of_thread() -> str:
-    """What the engine is doing on the calling thread: operation, step and attempt; empty outside of the engine."""
-    return getattr(_local, "label", "")
-
-
-def attach(memory: RankMemory | None) -> None:
-    """From now on calls are written to `memory`; None detaches."""
-    global _memory
-    _memory = memory
-    _known_groups.clear()
-    _pending.clear()
+_listeners: tuple[Listener, ...] = ()
+_listening: dict[str, Listener | None] = dict.fromkeys(KINDS)  # whoever listens, several as one
+_works: dict[
+    int, tuple[Any, DistributedCall, Listener, Any]
+] = {}  # by the identity of the work, with its reference
+_thread = threading.local()
+_patches = Patches()
+_is_installed = _is_kept = False
+_watched: set[type] = set()
 
 
 def install(attempt_of_thread: Callable[[], str]) -> None:
-    """Replace the methods, once per process; without an attached memory they only pass through.
+    """Replace the methods for the life of this process, those of the engine, too; only the first call counts.
 
     `attempt_of_thread` names the attempt of the engine that the calling thread carries out, empty for none.
     """
-    from torch._C._distributed_c10d import ProcessGroup, Store, Work
+    global _is_kept
+    if _is_kept:
+        return
+    _is_kept = True
+    _replace_calls()
     from torch.distributed.checkpoint.utils import _DistWrapper
 
-    if getattr(ProcessGroup.allreduce, "__faultkit__", False):
-        return
-    for name in COLLECTIVES:
-        if hasattr(ProcessGroup, name):
-            setattr(ProcessGroup, name, _collective(name, getattr(ProcessGroup, name)))
-    for name in ("send", "recv", "recv_anysource"):
-        setattr(ProcessGroup, name, _point_to_point(name, getattr(ProcessGroup, name)))
-    ProcessGroup.monitored_barrier = _blocking("monitored_barrier", ProcessGroup.monitored_barrier)
-    Work.wait = _wait(Work.wait)
-    for name in ("get", "wait"):
-        setattr(Store, name, _store(name, getattr(Store, name)))
-    for name in ("gather_object", "all_gather_object", "scatter_object", "broadcast_object", "barrier"):
-        setattr(_DistWrapper, name, _operation(name, getattr(_DistWrapper, name), attempt_of_thread))
-    for name in ("reduce_scatter", "all_reduce", "all_gather", "broadcast"):
-        setattr(_DistWrapper, name, _step(getattr(_DistWrapper, name)))
+    for name in OPERATIONS:
+        _replace(_DistWrapper, name, functools.partial(_operation, name, attempt_of_thread))
+    for name in STEPS:
+        _replace(_DistWrapper, name, _step)
     gloo_threads.install()
 
 
-def _mark(function: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
-    functools.update_wrapper(function, original)
-    function.__faultkit__ = True  # type: ignore[attr-defined]
-    return function
+def subscribe(listener: Listener) -> None:
+    """Tell `listener` of calls from now on; the methods are replaced where they are not yet."""
+    _replace_calls()
+    _listen((*_listeners, listener))
 
 
-def _group(memory: RankMemory, group: Any) -> str:
-    name = group.group_name
-    if name not in _known_groups:
-        _known_groups.add(name)
-        try:
-            import torch.distributed as dist
-
-            ranks = dist.get_process_group_ranks(group)
-        except Exception:
-            ranks = []
-        memory.append("group", {"name": name, "ranks": ranks})
-    return name
+def unsubscribe(listener: Listener) -> None:
+    """Tell it no more; after the last one the methods are put back, except where `install` was called."""
+    global _is_installed
+    _listen(tuple(one for one in _listeners if one is not listener))
+    if not _listeners and not _is_kept:
+        _patches.undo()
+        _is_installed = False
 
 
-def _remember(work: Any, kind: str, name: str, sequence: int, peer: int) -> None:
-    """By a weak reference: a work that nobody keeps takes a message with it that has not left yet."""
-    if work is None:
+def watch_class(kind: type) -> None:
+    """Tell of the calls of a class of process groups that makes them itself, for the life of this process."""
+    from torch._C._distributed_c10d import ProcessGroup
+
+    for one in kind.__mro__[: kind.__mro__.index(ProcessGroup)]:
+        if one not in _watched:
+            _watched.add(one)
+            for name in vars(one).keys() & GROUP_METHODS.keys():
+                setattr(one, name, _of_group(name, vars(one)[name]))
+
+
+def label_of_thread() -> str:
+    """What the engine does on this thread: "object collective|step|attempt", or ""."""
+    return getattr(_thread, "label", "")
+
+
+def _listen(listeners: tuple[Listener, ...]) -> None:
+    global _listeners, _listening
+    _listeners = listeners
+    listening: dict[str, Listener | None] = {}
+    for kind in KINDS:
+        told = tuple(one for one in listeners if kind in one.kinds)
+        listening[kind] = _Several(told) if len(told) > 1 else next(iter(told), None)
+    _listening = listening
+
+
+class _Several:
+    """Several listeners as one, whose note is theirs; of a wait it tells those that still listen."""
+
+    kinds = frozenset(KINDS)
+
+    def __init__(self, listeners: tuple[Listener, ...]) -> None:
+        self.listeners = listeners
+
+    def begins(self, call: DistributedCall, owner: Any, arguments: tuple[Any, ...]) -> list[Any]:
+        return [one.begins(call, owner, arguments) for one in self.listeners]
+
+    def ends(self, call: DistributedCall, note: list[Any], is_ok: bool) -> None:
+        for one, its_note in zip(self.listeners, note, strict=True):
+            one.ends(call, its_note, is_ok)
+
+    def waits(self, call: DistributedCall, note: list[Any]) -> None:
+        for one, its_note in zip(self.listeners, note, strict=True):
+            if one in _listeners:
+                one.waits(call, its_note)
+
+    def waited(self, call: DistributedCall, note: list[Any], is_ok: bool) -> None:
+        for one, its_note in zip(self.listeners, note, strict=True):
+            if one in _listeners:
+                one.waited(call, its_note, is_ok)
+
+
+def _replace_calls() -> None:
+    global _is_installed
+    if _is_installed:
         return
-    if len(_pending) >= PENDING_COUNT_MAX:
-        for key, entry in list(_pending.items()):
-            known = entry[0]()
-            if known is None or known.is_completed():
-                _pending.pop(key, None)
-    _pending[id(work)] = (weakref.ref(work), kind, name, sequence, peer)
+    _is_installed = True
+    from torch._C._distributed_c10d import ProcessGroup, Store, Work
+
+    for name in GROUP_METHODS:
+        if hasattr(ProcessGroup, name):
+            _replace(ProcessGroup, name, functools.partial(_of_group, name))
+    _replace(Work, "wait", _wait)
+    for name in ("get", "wait"):
+        _replace(Store, name, functools.partial(_of_store, name))
 
 
-def _collective(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+def _replace(owner: type, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    _patches.set_attribute(owner, name, make(getattr(owner, name)))
+
+
+def _of_group(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    kind = GROUP_METHODS[name]
+    peer_of = {COLLECTIVE: _root, MESSAGE: _peer}.get(kind, _nobody)
+    if name == "recv_anysource":
+        peer_of = _nobody
+
+    @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        memory = _memory
-        if memory is None:
+        listener = _listening[kind]
+        if listener is None:
             return original(self, *args, **kwargs)
-        name = _group(memory, self)
-        sequence = memory.count(name, entered=1)
-        root = getattr(args[-1], "rootRank", -1) if args else -1
-        native_id = threading.get_native_id()
-        # issuing may block too (connections are made on first use), so the thread counts as inside from here
-        memory.thread_enters(native_id, kind, name, getattr(_local, "label", ""), sequence, root)
+        made = DistributedCall(kind, name, self.group_name, peer_of(args, kwargs))
+        note = listener.begins(made, self, args)
+        is_ok = False
         try:
             work = original(self, *args, **kwargs)
+            is_ok = True
         finally:
-            memory.thread_leaves(native_id)
-        _remember(work, kind, name, sequence, root)
+            listener.ends(made, note, is_ok)
+        if work is not None:
+            key = id(work)
+            _works[key] = (weakref.ref(work, functools.partial(_works.pop, key)), made, listener, note)
         return work
 
-    return _mark(call, original)
+    return call
 
 
-def _point_to_point(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    def call(self: Any, tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        memory = _memory
-        if memory is None:
-            return original(self, tensors, *args, **kwargs)
-        name = _group(memory, self)
-        peer = (
-            -1
-            if kind == "recv_anysource"
-            else int(args[0] if args else kwargs.get("dst", kwargs.get("src", -1)))
-        )
-        memory.count(name, **({"sent": 1} if kind == "send" else {"received": 1}))
-        work = original(self, tensors, *args, **kwargs)
-        _remember(work, kind, name, 0, peer)
-        return work
-
-    return _mark(call, original)
+def _root(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Options come last, or by name."""
+    for one in (*args[-1:], *kwargs.values()):
+        root = getattr(one, "rootRank", None)
+        if root is not None:
+            return int(root)
+    return -1
 
 
-def _blocking(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        memory = _memory
-        if memory is None:
-            return original(self, *args, **kwargs)
-        name = _group(memory, self)
-        sequence = memory.count(name, entered=1)
-        native_id = threading.get_native_id()
-        memory.thread_enters(native_id, kind, name, getattr(_local, "label", ""), sequence, -1)
-        try:
-            result = original(self, *args, **kwargs)
-            memory.count(name, left=1)
-            return result
-        finally:
-            memory.thread_leaves(native_id)
+def _peer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    return int(args[1] if len(args) > 1 else kwargs.get("dstRank", kwargs.get("srcRank", -1)))
 
-    return _mark(call, original)
+
+def _nobody(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    return -1
 
 
 def _wait(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
     def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
-        memory = _memory
-        entry = _pending.pop(id(self), None) if memory is not None else None
-        if memory is None or entry is None or entry[0]() is not self:
+        entry = _works.get(id(self))
+        if entry is None:
             return original(self, *args, **kwargs)
-        _, kind, name, sequence, peer = entry
-        native_id = threading.get_native_id()
-        memory.thread_enters(native_id, kind, name, getattr(_local, "label", ""), sequence, peer)
+        _, call, listener, note = entry
+        if listener not in _listeners and not isinstance(listener, _Several):
+            return original(self, *args, **kwargs)
+        listener.waits(call, note)
+        is_ok = False
         try:
             result = original(self, *args, **kwargs)
-            if sequence:
-                memory.count(name, left=1)
+            is_ok = _works.pop(id(self), None) is entry
             return result
         finally:
-            memory.thread_leaves(native_id)
+            listener.waited(call, note, is_ok)
 
-    return _mark(wait, original)
+    return wait
 
 
-def _store(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+def _of_store(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    made = DistributedCall(STORE, f"store.{name}")
+
+    @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        memory = _memory
-        if memory is None:
-            return original(self, *args, **kwargs)
-        native_id = threading.get_native_id()
-        memory.thread_enters(native_id, f"store.{kind}", "", getattr(_local, "label", ""), 0, -1)
-        try:
-            return original(self, *args, **kwargs)
-        finally:
-            memory.thread_leaves(native_id)
+        return _told(made, original, self, args, kwargs)
 
-    return _mark(call, original)
+    return call
 
 
 def _operation(
-    name: str, original: Callable[..., Any], attempt_of_thread: Callable[[], str]
+    name: str, attempt_of_thread: Callable[[], str], original: Callable[..., Any]
 ) -> Callable[..., Any]:
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _memory is None:
-            return original(self, *args, **kwargs)
-        _local.label = f"{name}|{getattr(_local, 'step', '')}|{attempt_of_thread()}"
-        try:
-            return original(self, *args, **kwargs)
-        finally:
-            _local.label = ""
+    made = DistributedCall(OPERATION, name)
 
-    return _mark(call, original)
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _thread.label = f"{name}|{getattr(_thread, 'step', '')}|{attempt_of_thread()}"
+        try:
+            return _told(made, original, self, args, kwargs)
+        finally:
+            _thread.label = ""
+
+    return call
 
 
 def _step(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
     def call(self: Any, step: str, *args: Any, **kwargs: Any) -> Any:
-        before = getattr(_local, "step", "")
-        _local.step = step
+        before = getattr(_thread, "step", "")
+        _thread.step = step
         try:
-            return original(self, step, *args, **kwargs)
+            made = DistributedCall(STEP, step)
+            return _told(made, original, self, (step, *args), kwargs)
         finally:
-            _local.step = before
+            _thread.step = before
 
-    return _mark(call, original)
+    return call
+
+
+def _told(
+    call: DistributedCall,
+    original: Callable[..., Any],
+    owner: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    listener = _listening[call.kind]
+    if listener is None:
+        return original(owner, *args, **kwargs)
+    note = listener.begins(call, owner, args)
+    is_ok = False
+    try:
+        result = original(owner, *args, **kwargs)
+        is_ok = True
+        return result
+    finally:
+        listener.ends(call, note, is_ok)

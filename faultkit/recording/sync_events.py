@@ -1,9 +1,9 @@
 """What orders the ranks and the threads of a run, recorded beside the file operations: collectives, threads.
 
-Guarantees: a collective is recorded at the process group, where every call of `torch.distributed` from Python ends:
-"enter" when it is issued, "leave" when its wait is over.  `number` counts per group and rank, so equal group and number
-are one collective; of send and recv it counts per pair.  A thread's start is recorded before it runs, a join after it,
-and between them what `faultkit.recording.sync_primitives` sees threads wait for.  Both end with the function that was
+Guarantees: a collective is recorded where `faultkit.hooks.collectives` sees it, which keeps nothing alive: "enter" when
+it is issued, "leave" when its wait is over.  `number` counts per group and rank, so equal group and number are one
+collective; of send and recv it counts per pair.  A thread's start is recorded before it runs, a join after it, and
+between them what `faultkit.recording.sync_primitives` sees threads wait for.  Both end with the function that was
 returned.  Not covered: communication issued from C++.
 """
 
@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from faultkit.hooks import collectives
+from faultkit.hooks.distributed_calls import BLOCKING, COLLECTIVE, MESSAGE, DistributedCall
+from faultkit.hooks.patches import Patches
 from faultkit.recording import happens_before, sync_primitives
 
 __all__ = ["watch_collectives", "watch_threads"]
 
 Event = Callable[..., None]
-MESSAGES = ("send", "recv", "recv_anysource")
 
 
 def watch_threads(event: Event) -> Callable[[], None]:
@@ -45,11 +47,13 @@ def watch_threads(event: Event) -> Callable[[], None]:
             event("thread", phase="join", number=number)
 
     happens_before.listen(event)
-    undo = _set((Thread, "start", started), (Thread, "join", join_seen), *sync_primitives.changes())
+    patches = Patches()
+    for change in ((Thread, "start", started), (Thread, "join", join_seen), *sync_primitives.changes()):
+        patches.set_attribute(*change)
 
     def stop() -> None:
         happens_before.listen(None)
-        undo()
+        patches.undo()
 
     return stop
 
@@ -62,143 +66,52 @@ def watch_collectives(event: Event) -> Callable[[], None]:
 
     if not dist.is_available():
         return lambda: None
-    from torch._C._distributed_c10d import ProcessGroup, Work
-
-    from faultkit.hooks.collectives import COLLECTIVES
-
-    methods = [(ProcessGroup, name) for name in COLLECTIVES if hasattr(ProcessGroup, name)]
-    methods += [(ProcessGroup, name) for name in (*MESSAGES, "monitored_barrier")]
-    methods.append((Work, "wait"))
-    originals = [getattr(owner, name) for owner, name in methods]
-    if (
-        _watch.originals != originals
-    ):  # made once: to make two dozen functions takes longer than a save's calls
-        _watch.originals = originals
-        _watch.changes = [
-            (owner, name, _watch.seen(name, original))
-            for (owner, name), original in zip(methods, originals, strict=True)
-        ]
-    _watch.begin(event)
-    return _set(*_watch.changes)
+    listener = _Collectives(event)
+    collectives.subscribe(listener)
+    return functools.partial(collectives.unsubscribe, listener)
 
 
-class _Watch:
-    def __init__(self) -> None:
-        self.originals: list[Any] = []
-        self.changes: list[tuple[Any, str, Any]] = []
-        self.lock = threading.Lock()
-        self.begin(lambda *_, **__: None)
+class _Collectives:
+    """Its notes are the fields of a call's events."""
 
-    def begin(self, event: Event) -> None:
+    kinds = frozenset({COLLECTIVE, MESSAGE, BLOCKING})
+
+    def __init__(self, event: Event) -> None:
         self.event = event
+        self.lock = threading.Lock()
         self.counts: dict[Any, int] = {}
         self.ranks: dict[str, list[int]] = {}
         self.rank_told = False
-        self.waited_for: dict[int, tuple[Any, dict[str, Any]]] = {}
 
-    def seen(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        if name == "wait":
-            return self.wait(original)
-        if name == "monitored_barrier":
-            return self.blocking(original)
-        return (self.point_to_point if name in MESSAGES else self.collective)(name, original)
-
-    def fields(self, group: Any, name: str, root: int, pair: bool = False) -> dict[str, Any]:
+    def begins(self, call: DistributedCall, owner: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
         import torch.distributed as dist
 
-        label = group.group_name
-        ranks = self.ranks.get(label)
+        ranks = self.ranks.get(call.group)
         if ranks is None:
             try:
-                ranks = list(dist.get_process_group_ranks(group))
+                ranks = list(dist.get_process_group_ranks(owner))
             except Exception:
                 ranks = []
-            self.ranks[label] = ranks
+            self.ranks[call.group] = ranks
         if not self.rank_told and dist.is_initialized():
             self.rank_told = True
             self.event("rank", number=dist.get_rank())
-        root = ranks[root] if 0 <= root < len(ranks) else root
-        key = (label, name, root) if pair else label
+        root = ranks[call.peer] if 0 <= call.peer < len(ranks) else call.peer
+        key = (call.group, call.name, root) if call.kind == MESSAGE else call.group
         with self.lock:
             number = self.counts.get(key, 0)
             self.counts[key] = number + 1
-        return {"name": name, "number": number, "group": ranks, "root": root}
-
-    def enter(self, fields: dict[str, Any]) -> None:
+        fields = {"name": call.name, "number": number, "group": ranks, "root": root}
         self.event("collective", phase="enter", **fields)
+        return fields
 
-    def leave_later(self, work: Any, fields: dict[str, Any]) -> None:
-        if work is not None:
-            self.waited_for[id(work)] = (work, fields)
+    def ends(self, call: DistributedCall, fields: dict[str, Any], is_ok: bool) -> None:
+        if call.kind == BLOCKING:
+            self.waited(call, fields, is_ok)
 
-    def collective(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def call(group: Any, *args: Any, **kwargs: Any) -> Any:
-            options = [*args, *kwargs.values()]
-            root = next((one.rootRank for one in reversed(options) if hasattr(one, "rootRank")), -1)
-            fields = self.fields(group, name, root)
-            self.enter(fields)
-            work = original(group, *args, **kwargs)
-            self.leave_later(work, fields)
-            return work
+    def waits(self, call: DistributedCall, fields: dict[str, Any]) -> None:
+        pass
 
-        return call
-
-    def point_to_point(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def call(group: Any, tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            anybody = name == "recv_anysource"
-            peer = -1 if anybody else int(args[0] if args else kwargs.get("dst", kwargs.get("src", -1)))
-            fields = self.fields(group, name, peer, pair=True)
-            self.enter(fields)
-            work = original(group, tensors, *args, **kwargs)
-            self.leave_later(work, fields)
-            return work
-
-        return call
-
-    def blocking(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def call(group: Any, *args: Any, **kwargs: Any) -> Any:
-            fields = self.fields(group, "monitored_barrier", -1)
-            self.enter(fields)
-            result = original(group, *args, **kwargs)
+    def waited(self, call: DistributedCall, fields: dict[str, Any], is_ok: bool) -> None:
+        if is_ok:
             self.event("collective", phase="leave", **fields)
-            return result
-
-        return call
-
-    def wait(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def call(work: Any, *args: Any, **kwargs: Any) -> Any:
-            result = original(work, *args, **kwargs)
-            entry = self.waited_for.pop(id(work), None)
-            if entry is not None:
-                self.event("collective", phase="leave", **entry[1])
-            return result
-
-        return call
-
-
-_watch = _Watch()
-
-
-def _set(*changes: tuple[Any, str, Any]) -> Callable[[], None]:
-    # what stands in the class itself, not what `getattr` makes of it: a method of C++ would lose its binding
-    before = [(owner, name, vars(owner).get(name, _MISSING), value) for owner, name, value in changes]
-    for owner, name, value in changes:
-        setattr(owner, name, value)
-
-    def undo() -> None:
-        for owner, name, original, value in reversed(before):
-            if vars(owner).get(name) is not value:
-                continue  # somebody has replaced it since; theirs stays
-            if original is _MISSING:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, original)
-
-    return undo
-
-
-_MISSING = object()

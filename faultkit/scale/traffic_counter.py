@@ -14,39 +14,26 @@ Not covered: collectives on threads that the engine starts, and point to point m
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from faultkit.hooks import collectives
+from faultkit.hooks.distributed_calls import COLLECTIVE, OPERATION, STEP, DistributedCall
+
 __all__ = ["Meter", "measured", "traffic"]
 
-OPERATIONS = ("gather_object", "all_gather_object", "scatter_object", "broadcast_object", "barrier")
-STEPS = ("reduce_scatter", "all_reduce", "all_gather", "broadcast")
 WORK = "work"  # what a step does besides its collectives
-GROUP_CALLS = (
-    "_allgather_base",
-    "_reduce_scatter_base",
-    "all_gather_single",
-    "all_to_all_single",
-    "allgather",
-    "allreduce",
-    "alltoall",
-    "alltoall_base",
-    "barrier",
-    "broadcast",
-    "gather",
-    "reduce",
-    "reduce_scatter",
-    "reduce_scatter_single",
-    "scatter",
-)
 _local = threading.local()
 
 
 class Meter:
-    """What one rank did: `counts` by label, "step: operation", each a list as in `COLUMNS`."""
+    """What one rank did: `counts` by label, "step: operation", each a list as in `COLUMNS`.
+
+    The three methods are told of a call that begins; each gives what is to be done with the CPU seconds that it
+    took, or None where it is part of another call.
+    """
 
     COLUMNS = ("calls", "messages sent", "bytes sent", "bytes received", "CPU seconds")
 
@@ -54,6 +41,7 @@ class Meter:
         self.counts: dict[str, list[float]] = {}
         self.step = ""
         self.operation = ""
+        self.is_in_group = False
         self.transport_seconds = 0.0  # inside the process group, in the operation that goes on
         self.inner_seconds = 0.0  # inside operations, in the step that goes on
 
@@ -64,25 +52,114 @@ class Meter:
     def label(self) -> str:
         return ": ".join(filter(None, (self.step, self.operation)))
 
+    def begin_step(self, call: DistributedCall, *_: Any) -> Callable[[float], None] | None:
+        if self.step:
+            return None
+        self.step, self.inner_seconds = call.name, 0.0
+
+        def end(seconds: float) -> None:
+            row = self.row(f"{call.name}: {WORK}")
+            row[0] += 1
+            row[4] += seconds - self.inner_seconds
+            self.step = ""
+
+        return end
+
+    def begin_operation(self, call: DistributedCall, *_: Any) -> Callable[[float], None] | None:
+        if self.operation:
+            return None
+        self.operation, self.transport_seconds = call.name, 0.0
+
+        def end(seconds: float) -> None:
+            self.row(self.label)[4] += seconds - self.transport_seconds
+            self.inner_seconds += seconds
+            self.operation = ""
+
+        return end
+
+    def begin_in_group(
+        self, call: DistributedCall, group: Any, arguments: tuple[Any, ...]
+    ) -> Callable[[float], None] | None:
+        if self.is_in_group or call.name.endswith("_coalesced"):  # which is seen by its parts
+            return None
+        row = self.row(self.label or call.name)
+        item_bytes = _item_bytes(call.name, arguments)
+        sent = traffic(call.name, group.size(), item_bytes, group.rank(), call.peer)
+        for place, number in enumerate((1, *sent)):
+            row[place] += number
+        self.is_in_group = True
+
+        def end(seconds: float) -> None:
+            self.is_in_group = False
+            self.transport_seconds += seconds
+
+        return end
+
+
+class _Meters:
+    """Hands what is told of a thread to its meter, where it has one."""
+
+    kinds = frozenset({COLLECTIVE, OPERATION, STEP})
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def begins(self, call: DistributedCall, owner: Any, arguments: tuple[Any, ...]) -> Any:
+        meter: Meter | None = getattr(_local, "meter", None)
+        if meter is None:
+            return None
+        begin = {STEP: meter.begin_step, OPERATION: meter.begin_operation, COLLECTIVE: meter.begin_in_group}
+        end = begin[call.kind](call, owner, arguments)
+        return end and (end, time.thread_time())
+
+    def ends(self, call: DistributedCall, note: Any, is_ok: bool) -> None:
+        if note is not None:
+            end, began = note
+            end(time.thread_time() - began)
+
+    def waits(self, call: DistributedCall, note: Any) -> None:
+        pass
+
+    def waited(self, call: DistributedCall, note: Any, is_ok: bool) -> None:
+        pass
+
+
+_meters = _Meters()
+
+
+@contextlib.contextmanager
+def _metered(meter: Meter) -> Iterator[None]:
+    """Meanwhile `meter` is told of what this thread does; ranks that are threads of one process share a listener."""
+    import torch.distributed as dist
+
+    collectives.watch_class(type(dist.distributed_c10d._get_default_group()))
+    if not _meters.count:
+        collectives.subscribe(_meters)
+    _meters.count += 1
+    _local.meter = meter
+    try:
+        yield
+    finally:
+        _local.meter = None
+        _meters.count -= 1
+        if not _meters.count:
+            collectives.unsubscribe(_meters)
+
 
 def measured(function: Callable[..., Any], **keywords: Any) -> dict[str, Any]:
     """Run ``function(**keywords)`` on this rank under a meter: what was counted, and how it ended, as plain values."""
-    import torch.distributed as dist
-
     meter = Meter()
-    _install(dist.distributed_c10d._get_default_group())
-    _local.meter = meter
-    began = time.thread_time()
     ended = ""
-    try:
-        function(**keywords)
-    except SystemExit:
-        raise
-    except BaseException as error:  # the engine's own exception is none of the ordinary ones
-        ended = type(error).__name__
-    finally:
-        _local.meter = None
-    return {"counts": meter.counts, "ended": ended, "seconds": time.thread_time() - began}
+    with _metered(meter):
+        began = time.thread_time()
+        try:
+            function(**keywords)
+        except SystemExit:
+            raise
+        except BaseException as error:  # the engine's own exception is none of the ordinary ones
+            ended = type(error).__name__
+        seconds = time.thread_time() - began
+    return {"counts": meter.counts, "ended": ended, "seconds": seconds}
 
 
 def traffic(kind: str, size: int, item_bytes: int, rank: int, root: int) -> tuple[int, int, int]:
@@ -119,99 +196,6 @@ def traffic(kind: str, size: int, item_bytes: int, rank: int, root: int) -> tupl
 def _children(place: int, size: int) -> int:
     """How many members the one at `place` of a binomial tree sends to."""
     return sum(place + (1 << power) < size for power in range(place.bit_length(), size.bit_length()))
-
-
-def _install(group: Any) -> None:
-    """Replace what is not replaced yet; without a meter, calls only pass through.
-
-    What else replaces these methods for the time of a run takes ours away with its own, so this is looked at on
-    every run.
-    """
-    from torch.distributed.checkpoint.utils import _DistWrapper
-
-    for name in OPERATIONS:
-        _replace(_DistWrapper, name, functools.partial(_operation, name))
-    for name in STEPS:
-        _replace(_DistWrapper, name, _step)
-    for kind in type(group).__mro__:
-        if any(one.__name__ == "ProcessGroup" for one in kind.__mro__):
-            for name in GROUP_CALLS:
-                _replace(kind, name, functools.partial(_group_call, name))
-
-
-def _replace(kind: type, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    original = vars(kind).get(name)
-    if original is not None and not hasattr(original, "__faultkit_meter__"):
-        replacement = make(original)
-        replacement.__faultkit_meter__ = True  # type: ignore[attr-defined]
-        setattr(kind, name, replacement)
-
-
-def _operation(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        meter: Meter | None = getattr(_local, "meter", None)
-        if meter is None or meter.operation:
-            return original(*args, **kwargs)
-        meter.operation, meter.transport_seconds = name, 0.0
-        began = time.thread_time()
-        try:
-            return original(*args, **kwargs)
-        finally:
-            seconds = time.thread_time() - began
-            meter.row(meter.label)[4] += seconds - meter.transport_seconds
-            meter.inner_seconds += seconds
-            meter.operation = ""
-
-    return call
-
-
-def _step(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def call(self: Any, step: str, *args: Any, **kwargs: Any) -> Any:
-        meter: Meter | None = getattr(_local, "meter", None)
-        if meter is None or meter.step:
-            return original(self, step, *args, **kwargs)
-        meter.step, meter.inner_seconds = step, 0.0
-        began = time.thread_time()
-        try:
-            return original(self, step, *args, **kwargs)
-        finally:
-            row = meter.row(f"{step}: {WORK}")
-            row[0] += 1
-            row[4] += time.thread_time() - began - meter.inner_seconds
-            meter.step = ""
-
-    return call
-
-
-def _group_call(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        meter: Meter | None = getattr(_local, "meter", None)
-        if meter is None or getattr(_local, "within", False):
-            return original(self, *args, **kwargs)
-        row = meter.row(meter.label or kind)
-        root = getattr(args[-1], "rootRank", -1) if args else -1
-        item_bytes = _item_bytes(kind, args)
-        sent = traffic(kind, self.size(), item_bytes, self.rank(), root)
-        for place, number in enumerate((1, *sent)):
-            row[place] += number
-        with _within(meter):
-            return original(self, *args, **kwargs)
-
-    return call
-
-
-@contextlib.contextmanager
-def _within(meter: Meter) -> Iterator[None]:
-    _local.within = True
-    began = time.thread_time()
-    try:
-        yield
-    finally:
-        _local.within = False
-        meter.transport_seconds += time.thread_time() - began
 
 
 def _item_bytes(kind: str, args: tuple[Any, ...]) -> int:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from faultkit.hooks import collectives
+from faultkit.hooks import collectives, thread_states
 from faultkit.plan import FaultPlan
 from faultkit.processes import idleness, module_finder, serialization, threads
 from faultkit.processes.channel import Channel, ChannelClosed
@@ -142,7 +142,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     global _origin
     session: Session | None = None
     with _state_of_a_run(call, spec):
-        collectives.attach(memory)
+        thread_states.attach(memory)
         memory.set_phase(RUNNING)
         try:
             module_finder.install(call.modules)
@@ -166,7 +166,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
             result, leave = _exit_of(error)
         except BaseException as error:
             result = ("raised", serialization.encode_exception(error, describe(error)))
-        collectives.attach(None)
+        thread_states.attach(None)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):
             stream.flush()

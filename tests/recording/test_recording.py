@@ -410,6 +410,39 @@ def test_methods_of_cpp_are_put_back_as_they_were(pair):
         assert outcome.value == (True, 2)
 
 
+def send_and_keep_no_work(directory, is_kept=False):
+    """Rank 0 sends before rank 1 asks, and keeps the work of it or does not; rank 1 gives what it received."""
+    (directory / f"of_{dist.get_rank()}").write_bytes(b"1")
+    if dist.get_rank() == 0:
+        works = [dist.isend(torch.ones(1), 1)]
+        if not is_kept:
+            works.clear()
+        dist.barrier()
+        for work in works:
+            work.wait()
+        return "sent"
+    dist.barrier()
+    into = torch.zeros(1)
+    dist.recv(into, 0)
+    return into.item()
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_work_that_nobody_keeps_takes_its_message_with_it_in_a_recorded_run_as_in_any(
+    pair, tmp_path, is_kept
+):
+    alone = pair.run(send_and_keep_no_work, tmp_path, is_kept)
+    recorded = record(pair, send_and_keep_no_work, tmp_path, is_kept, root=tmp_path).run
+    for run in (alone, recorded):
+        assert run.verdict == ("HELD" if is_kept else "HUNG")
+        assert run.outcomes[0].value == "sent"
+    received = [run.outcomes[1] for run in (alone, recorded)]
+    if is_kept:
+        assert [one.value for one in received] == [1, 1]
+    else:
+        assert received[0].waiting == received[1].waiting == "in recv, for rank 0, which returned"
+
+
 def write_more_than_allowed(directory):
     import resource
 

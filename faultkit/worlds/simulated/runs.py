@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from faultkit.hooks import collectives
 from faultkit.injection.errors import describe
 from faultkit.processes import idleness, module_finder, serialization
 from faultkit.worlds.rank import attempt
@@ -55,7 +54,6 @@ SMALL_FROM = 1025  # ranks: more than 8 GiB of addresses is more than some machi
 def install() -> None:
     """Once, in the host: torch.distributed and the injection learn to tell ranks apart."""
     c10d_state.install()
-    collectives.attach(_Labels())  # type: ignore[arg-type]
     injection_adapter.install()
     alarms.install()
     isolation.install()
@@ -67,15 +65,6 @@ def install() -> None:
     refusals.install()
     rebinding.sweep()
     module_locks.divide(list(sys.modules.values()))
-
-
-class _Labels:
-    """Has `collectives` note which operation of the engine a thread is in, and nothing else."""
-
-    def append(self, *_: Any) -> None:
-        pass
-
-    count = thread_enters = thread_leaves = append
 
 
 def carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from torch._C import _distributed_c10d as c10d
 from torch.distributed import distributed_c10d
 
-from faultkit.hooks import collectives
+from faultkit.hooks.distributed_calls import COLLECTIVES, MESSAGES
 from faultkit.worlds.simulated.network import (
     c10d_state,
     data_parallel,
@@ -186,13 +186,10 @@ def test_each_call_of_a_group_that_gives_a_work_is_watched():
         for name, call in inspect.getmembers(c10d.ProcessGroup, callable)
         if "Work" in (call.__doc__ or "")
     }
-    messages = {"send", "recv", "recv_anysource"}
     assert "allreduce" in gives
     others = {
         "_end_coalescing",
         "_register_on_completion_hook",
         "reconfigure",
     }  # gloo has none of them to wait in
-    assert gives - others == {
-        name for name in (*collectives.COLLECTIVES, *messages) if hasattr(c10d.ProcessGroup, name)
-    }
+    assert gives - others == {name for name in (*COLLECTIVES, *MESSAGES) if hasattr(c10d.ProcessGroup, name)}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from faultkit.hooks import collectives
+from faultkit.hooks.distributed_calls import COLLECTIVES
 from faultkit.worlds.simulated.core.ranks import Rank
 from faultkit.worlds.simulated.core.scheduler import Task
 from faultkit.worlds.simulated.network.arguments import (
@@ -302,6 +302,6 @@ def _counting(method: Any) -> Any:
     return call
 
 
-for _name in collectives.COLLECTIVES:
+for _name in COLLECTIVES:
     if _name in vars(GroupCalls):
         setattr(GroupCalls, _name, _counting(vars(GroupCalls)[_name]))
