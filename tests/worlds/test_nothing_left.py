@@ -15,6 +15,7 @@ import torch.distributed as dist
 from faultkit import Returned, World
 from faultkit.processes import client
 from faultkit.worlds import HarnessError, crew
+from faultkit.worlds.world import FORKED
 from tests.helpers.stuck import SECONDS_MAX
 
 RUNNING = """
@@ -298,7 +299,7 @@ def test_a_world_whose_ranks_cannot_start_says_why_and_leaves_nothing(monkeypatc
 @pytest.mark.timeout(400)  # less than the wait that must not be
 def test_ranks_that_have_ended_are_not_waited_for_again(monkeypatch):
     monkeypatch.setattr(crew, "END_SECONDS_MAX", 1000.0)
-    ranks = crew.Crew(client.server(), 2, how="fork", backend="unheard_of")
+    ranks = crew.Crew(client.server(), 2, launch=FORKED, backend="unheard_of")
     try:
         while any(handle.exitcode is None for handle in ranks.ranks):
             ranks.poll_server()
