@@ -189,11 +189,6 @@ class Interposer:
                     for name in self._session.methods(layer):
                         self._attach_method(known, instance, layer, name)
 
-    def is_attached(self, instance: Any, layer: str) -> bool:
-        """Whether faults of `layer` enter this very object."""
-        known = self._known.get(id(instance))
-        return known is not None and known.reference() is instance and layer in known.layers
-
     @contextlib.contextmanager
     def adopting(self, classes: dict[type, tuple[str, ...]], adopt: Callable[[Any], None]) -> Iterator[None]:
         """Meanwhile, on this thread: attach instances of `classes` (with their layers) on their first call.

@@ -31,7 +31,7 @@ MEMORY_BYTES = 4 << 20  # pages are allocated when touched
 NATIVE_LOG_BYTES = 1 << 20
 NATIVE_BYTES = NATIVE_LOG_BYTES + (1 << 20)
 NATIVE_HEADER = struct.Struct("=QQ")  # taken of its log, records that found no room
-HEADER = struct.Struct("=QQQQii")  # committed, dropped, phase, since (ns), threads alive, threads active
+HEADER = struct.Struct("=QQii")  # committed, dropped, threads alive, threads active
 THREAD_SLOT_COUNT = 32
 THREAD_SLOT = struct.Struct(
     "=QIiQQ24s40s40s"
@@ -41,8 +41,6 @@ GROUP_SLOT = struct.Struct("=40sQQQQ")  # name, entered, left, sent, received
 THREADS_START = 64
 GROUPS_START = THREADS_START + THREAD_SLOT_COUNT * THREAD_SLOT.size
 LOG_START = GROUPS_START + GROUP_SLOT_COUNT * GROUP_SLOT.size
-
-IDLE, STARTING, RUNNING = 0, 1, 2
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -88,14 +86,11 @@ class RankMemory:
 
     # -- the rank's side -------------------------------------------------------------------------
 
-    def set_phase(self, phase: int) -> None:
-        struct.pack_into("=QQ", self._map, 16, phase, time.monotonic_ns())
-
     def count_threads(self, alive: int, active: int) -> None:
         """Add to the numbers of threads, besides the main one, that live and that have something to do."""
         with self._lock:
-            counts = struct.unpack_from("=ii", self._map, 32)
-            struct.pack_into("=ii", self._map, 32, counts[0] + alive, counts[1] + active)
+            counts = struct.unpack_from("=ii", self._map, 16)
+            struct.pack_into("=ii", self._map, 16, counts[0] + alive, counts[1] + active)
 
     def append(self, kind: str, data: dict[str, Any]) -> None:
         """Add a record; it is visible to the parent, and safe from this process's death, on return."""
@@ -177,12 +172,9 @@ class RankMemory:
             end = NATIVE_HEADER.size + taken
             self._map[MEMORY_BYTES : MEMORY_BYTES + end] = bytes(end)
 
-    def phase(self) -> int:
-        return struct.unpack_from("=Q", self._map, 16)[0]
-
     def thread_counts(self) -> tuple[int, int]:
         """How many threads besides the main one live, and how many of them have something to do."""
-        return struct.unpack_from("=ii", self._map, 32)
+        return struct.unpack_from("=ii", self._map, 16)
 
     def dropped(self) -> int:
         return (

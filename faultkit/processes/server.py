@@ -96,7 +96,7 @@ class _Server:
                 heard.add(client.channel.fileno())
                 with contextlib.suppress(ChannelClosed):
                     for verb, *rest in client.channel.receive_ready():
-                        if verb in ("world", "own", "disown"):
+                        if verb in ("world", "own"):
                             getattr(self, f"do_{verb}")(client, *rest)
 
     def drop(self, client: _Client) -> None:
@@ -153,9 +153,6 @@ class _Server:
 
     def do_own(self, client: _Client, directory: str) -> None:
         client.directories.add(directory)
-
-    def do_disown(self, client: _Client, directory: str) -> None:
-        client.directories.discard(directory)
 
     def do_signal(self, client: _Client, pid: int, number: int) -> None:
         if pid in client.ranks:

@@ -33,8 +33,6 @@ Kind = Literal[
 ]
 
 FILE_BYTES_MAX = 1 << 32  # of a file in a recording that is read: its content is held in memory
-NAMES_CHANGED = frozenset({"rename", "link", "symlink", "unlink", "mkdir", "rmdir"})
-SYNCS = frozenset({"fsync", "fdatasync", "fsync_directory", "sync"})
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -35,7 +35,6 @@ from faultkit.sweep.results import Baseline, Journal, PlanResult, result_of
 from faultkit.sweep.runner import run_plans
 from faultkit.sweep.schedules import Covered, Order, Schedules
 from faultkit.sweep.selection import (
-    DEFAULT_ACTIONS,
     DEFAULT_MOMENTS,
     FILE_ACTIONS,
     STANDARD_ACTIONS,
@@ -48,7 +47,6 @@ from faultkit.worlds.arguments import require_kind
 from faultkit.worlds.kinds import KINDS
 
 __all__ = [
-    "DEFAULT_ACTIONS",
     "DEFAULT_MOMENTS",
     "FILE_ACTIONS",
     "STANDARD_ACTIONS",

@@ -28,7 +28,6 @@ from faultkit.plan.named_points import CALL
 from faultkit.plan.points import MOMENTS, Point, catalogue, find
 
 __all__ = [
-    "DEFAULT_ACTIONS",
     "DEFAULT_MOMENTS",
     "FILE_ACTIONS",
     "STANDARD_ACTIONS",
@@ -53,7 +52,6 @@ STANDARD_ACTIONS = (
     "segfault",
 )
 FILE_ACTIONS = ("full(1000)", "short", "torn", "lie", "flip", "zero", "cut", "stale", "missing")
-DEFAULT_ACTIONS = STANDARD_ACTIONS[:1]
 DEFAULT_MOMENTS = ("before", "future")
 
 

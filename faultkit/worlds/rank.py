@@ -27,7 +27,7 @@ from faultkit.hooks import collectives, thread_states
 from faultkit.plan import FaultPlan
 from faultkit.processes import idleness, module_finder, serialization, threads
 from faultkit.processes.channel import Channel, ChannelClosed
-from faultkit.processes.memory import IDLE, RUNNING, STARTING, RankMemory
+from faultkit.processes.memory import RankMemory
 from faultkit.worlds import engine_state, leaks, subgroups
 from faultkit.worlds.process_setup import RankSpec, open_streams, set_environment, set_up_process
 
@@ -73,7 +73,6 @@ def main(
         _yield_less()
         channel = Channel(socket.socket(fileno=channel_fd))
         memory = RankMemory(memory_fd)
-        memory.set_phase(STARTING)
         threads.install(memory)
         leaks.install()
         spec: RankSpec = channel.receive(timeout_seconds=60.0)
@@ -117,7 +116,6 @@ def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) 
         # The store is an anonymous file that all ranks inherited: no port, and no name that could be left behind.
         store = dist.FileStore(f"/proc/self/fd/{store_fd}", spec.size)
         dist.init_process_group(spec.backend, store=store, rank=spec.rank, world_size=spec.size, **options)
-    memory.set_phase(IDLE)
     channel.send(("ready", None))
     while True:
         message = channel.receive(timeout_seconds=None)
@@ -143,7 +141,6 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
     session: Session | None = None
     with _state_of_a_run(call, spec):
         thread_states.attach(memory)
-        memory.set_phase(RUNNING)
         try:
             module_finder.install(call.modules)
             work = [serialization.load_call(call.body)]
@@ -182,7 +179,6 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
         # multiprocessing makes one when it is first used
         "directory": multiprocessing.process.current_process()._config.get("tempdir"),  # type: ignore[attr-defined]
     }
-    memory.set_phase(IDLE)
     channel.send(("result", result, health, leave))
     return leave
 

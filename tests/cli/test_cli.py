@@ -52,7 +52,7 @@ def started(tmp_path):
     processes = []
 
     def start(*arguments, preexec_fn=interruptible, **options):
-        command = [sys.executable, "-m", "faultkit.cli", *arguments]
+        command = [sys.executable, "-m", "faultkit", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         # another session on this machine may hold every slot, and the wait is told
         options.setdefault("env", {**os.environ, "FAULTKIT_SLOTS": "0"})
@@ -286,7 +286,7 @@ def test_the_command_alone_says_what_it_can_do(faultkit):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-    command = f"{sys.executable} -m faultkit.cli points --json | head -c 10"
+    command = f"{sys.executable} -m faultkit points --json | head -c 10"
     done = subprocess.run(
         command, shell=True, capture_output=True, text=True, timeout=SECONDS_MAX, check=True
     )

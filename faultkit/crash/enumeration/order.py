@@ -126,9 +126,6 @@ class Order:
         for chain, count in zip(self.chains, cut, strict=True):
             yield from chain[:count]
 
-    def operations_in(self, cut: Clock) -> list[int]:
-        return sorted(index for step in self.steps_in(cut) for index in step)
-
     def next_steps(self, cut: Clock) -> Iterator[tuple[int, list[int]]]:
         """(thread, step) of every step that may come next."""
         for thread, count in enumerate(cut):

@@ -8,7 +8,6 @@ owners of files, which no model speaks of.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -98,6 +97,3 @@ class Judgement(msgspec.Struct, frozen=True):
             f"{witness.acknowledged} and gone on, and no crash took it",
             step=self.step,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in msgspec.structs.asdict(self).items() if value != ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -91,7 +92,7 @@ def in_turn(tape, late, of_rank_0, of_rank_1):
 
 def sets_of(tape):
     space = Space(tape.recording())
-    return {frozenset(space.order.operations_in(cut)) for cut in space.cuts}
+    return {frozenset(itertools.chain(*space.order.steps_in(cut))) for cut in space.cuts}
 
 
 @pytest.mark.parametrize("late", [0, 1])

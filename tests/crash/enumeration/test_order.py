@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from faultkit.crash.enumeration.bounds import Bound
@@ -11,7 +13,7 @@ from tests.helpers.tapes import Tape
 
 def done_sets(recording, **bound):
     space = Space(recording, Bound(**bound))
-    return {frozenset(space.order.operations_in(cut)) for cut in space.cuts}, space
+    return {frozenset(itertools.chain(*space.order.steps_in(cut))) for cut in space.cuts}, space
 
 
 def test_threads_that_nothing_orders_are_cut_in_every_combination():
@@ -90,4 +92,4 @@ def test_save_has_returned_when_it_has_on_every_rank():
     tape = Tape({"a": b"", "b": b""}, world_size=2)
     tape.at(0).do("returned").at(1).do("unlink", "a").do("returned").at(0).do("unlink", "b")
     space = Space(tape.recording())
-    assert set(space.order.operations_in(space.returned)) == {0, 1, 2}
+    assert set(itertools.chain(*space.order.steps_in(space.returned))) == {0, 1, 2}
