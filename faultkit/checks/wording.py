@@ -8,6 +8,7 @@ and a stack hundreds of frames.  Stacks are understood in the three forms that a
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,24 @@ __all__ = [
     "top_frames",
     "user_frames",
     "without_own_frames",
+    "wrapped",
 ]
 
+WIDTH = 110
 MESSAGE_CHARACTERS = 240
 FAILURES_NAMED = 4
+
+
+def wrapped(text: str, first: str = "  ", rest: str = "    ") -> str:
+    """`text` in lines of a story, the first one behind `first`, the others behind `rest`; no word is broken."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def spans(ranks: Iterable[int]) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
+from faultkit.cli.options import JSON, together
 from faultkit.cli.run_sweep import Mistake
 
 __all__ = ["crash", "damage"]
 
-_LOAD_OPTIONS = (
+_load_options = together(
     click.option("--world", "--ranks", "world_size", type=int, metavar="N", help="Ranks that save."),
     click.option(
         "--timeout", type=float, metavar="SECONDS", help="Bound of each load.  [default: 10, a command 60]"
@@ -29,17 +30,9 @@ _LOAD_OPTIONS = (
     click.option(
         "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of what is drawn."
     ),
-    click.option(
-        "--json", "json_path", metavar="PATH", help="Write all results as one JSON object; - is stdout."
-    ),
+    JSON,
     click.option("--report", "report_path", metavar="PATH", help="Write a page (.html)."),
 )
-
-
-def _load_options(function: Any) -> Any:
-    for option in reversed(_LOAD_OPTIONS):
-        function = option(function)
-    return function
 
 
 @click.command(context_settings={"ignore_unknown_options": False})

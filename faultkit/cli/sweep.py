@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from faultkit.cli.options import JSON, together
 from faultkit.cli.run_sweep import Mistake, attended_sweep, require_types
 from faultkit.messages import seen as shown
 
@@ -20,7 +21,7 @@ __all__ = ["replay", "sweep"]
 
 DIGITS_MAX = 18  # of a thread's number
 
-_WORLD_OPTIONS = (
+_world_options = together(
     click.option("--world", "world_size", type=int, metavar="N", help="Ranks of the world.  [default: 4]"),
     click.option(
         "--kind",
@@ -67,17 +68,9 @@ _WORLD_OPTIONS = (
         metavar="GLOB",
         help="What the check leaks may find, such as 'thread fsspecIO'. Repeatable.",
     ),
-    click.option(
-        "--json", "json_path", metavar="PATH", help="Write all results as one JSON object; - is stdout."
-    ),
+    JSON,
     click.option("--report", "report_path", metavar="PATH", help="Write a page (.html) or a picture (.svg)."),
 )
-
-
-def _world_options(function: Any) -> Any:
-    for option in reversed(_WORLD_OPTIONS):
-        function = option(function)
-    return function
 
 
 @click.command()

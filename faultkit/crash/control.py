@@ -11,8 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faultkit.crash.dcp import NEW_STEP, OLD_STEP, new_values, old_values, values
-from faultkit.crash.scenario import Scenario
+from faultkit.crash.dcp import NEW_STEP, OLD_STEP, fresh_and_overwrite, values
 
 __all__ = ["FRESH", "OVERWRITE", "load", "prepare", "save", "write_checkpoint"]
 
@@ -100,22 +99,6 @@ def _save(directory: Path, step: int, threads: int, elements: int) -> None:
     write_checkpoint(directory, step, parts)
 
 
-FRESH = Scenario(
-    name="control-fresh",
-    summary="a writer that survives every crash, to a new directory",
-    save=save,
-    load=load,
-    new=new_values,
-    options=(("threads", 1), ("elements", 64)),
-)
-
-OVERWRITE = Scenario(
-    name="control-overwrite",
-    summary="a writer that survives every crash, after a checkpoint of an earlier step",
-    prepare=prepare,
-    save=save,
-    load=load,
-    new=new_values,
-    old=old_values,
-    options=(("threads", 1), ("elements", 64)),
+FRESH, OVERWRITE = fresh_and_overwrite(
+    "control", "a writer that survives every crash,", prepare, save, load, over="after"
 )

@@ -7,12 +7,25 @@ Not covered: sharded tensors, whose files are the same.  torch is imported where
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from faultkit.crash.scenario import Scenario
 
-__all__ = ["FRESH", "OVERWRITE", "load", "new_values", "old_values", "prepare", "save", "values"]
+__all__ = [
+    "FRESH",
+    "OVERWRITE",
+    "fresh_and_overwrite",
+    "load",
+    "new_values",
+    "old_values",
+    "prepare",
+    "save",
+    "values",
+]
 
 TENSOR_COUNT = 10
 OLD_STEP, NEW_STEP = 1, 2
@@ -71,22 +84,31 @@ def _save(directory: Path, step: int, threads: int, elements: int) -> None:
     dcp.save(values(step, elements), checkpoint_id=directory, storage_writer=writer)
 
 
-FRESH = Scenario(
-    name="dcp-fresh",
-    summary="torch.distributed.checkpoint.save to a new directory",
-    save=save,
-    load=load,
-    new=new_values,
-    options=(("threads", 1), ("elements", 64)),
-)
+def fresh_and_overwrite(
+    name: str,
+    summary: str,
+    prepare: Callable[..., Any],
+    save: Callable[..., Any],
+    load: Callable[..., Any],
+    over: str = "over",
+) -> tuple[Scenario, Scenario]:
+    """The two scenarios of a writer of these values: to a new directory, and `over` a checkpoint of an earlier step."""
+    fresh = Scenario(
+        name=f"{name}-fresh",
+        summary=f"{summary} to a new directory",
+        save=save,
+        load=load,
+        new=new_values,
+        options=(("threads", 1), ("elements", 64)),
+    )
+    overwrite = msgspec.structs.replace(
+        fresh,
+        name=f"{name}-overwrite",
+        summary=f"{summary} {over} a checkpoint of an earlier step",
+        prepare=prepare,
+        old=old_values,
+    )
+    return fresh, overwrite
 
-OVERWRITE = Scenario(
-    name="dcp-overwrite",
-    summary="torch.distributed.checkpoint.save over a checkpoint of an earlier step",
-    prepare=prepare,
-    save=save,
-    load=load,
-    new=new_values,
-    old=old_values,
-    options=(("threads", 1), ("elements", 64)),
-)
+
+FRESH, OVERWRITE = fresh_and_overwrite("dcp", "torch.distributed.checkpoint.save", prepare, save, load)

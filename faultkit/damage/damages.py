@@ -198,12 +198,18 @@ def _spread(regions: list[Region], source: random.Random) -> list[Region]:
     ]
 
 
-def _flips(regions: list[Region], samples: int, source: random.Random) -> Iterator[Damage]:
+def _places(regions: list[Region], samples: int, source: random.Random) -> Iterator[tuple[Region, int]]:
+    """So many bytes, spread over the regions: the first one of the first, the last one of the next, then any."""
     for turn in range(samples):
         region = regions[turn % len(regions)]
         place = (
             (region.start, region.stop - 1)[turn] if turn < 2 else source.randrange(region.start, region.stop)
         )
+        yield region, place
+
+
+def _flips(regions: list[Region], samples: int, source: random.Random) -> Iterator[Damage]:
+    for region, place in _places(regions, samples, source):
         yield Damage(
             action="flip", path=region.path, kind=region.kind, name=region.name, start=place, stop=place + 1,
             bit=source.randrange(8),
@@ -221,11 +227,7 @@ def _zeros(regions: list[Region], samples: int, source: random.Random) -> Iterat
 
 
 def _cuts(regions: list[Region], samples: int, source: random.Random) -> Iterator[Damage]:
-    for turn in range(samples):
-        region = regions[turn % len(regions)]
-        place = (
-            (region.start, region.stop - 1)[turn] if turn < 2 else source.randrange(region.start, region.stop)
-        )
+    for region, place in _places(regions, samples, source):
         yield Damage(
             action="truncate", path=region.path, kind=region.kind, name=region.name, start=place, stop=place
         )

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from faultkit.checks import Verdict
+from faultkit.checks.wording import wrapped
 from faultkit.history.judge import name_version
 from faultkit.history.managers import Manager
 from faultkit.history.model import Model, Refusal, allowed
@@ -18,7 +19,6 @@ from faultkit.history.steps import Step
 
 __all__ = ["snippet", "tell"]
 
-WIDTH = 110
 _REFUSING = {
     Refusal.WITHOUT_CHECKPOINT: "it may refuse only where nothing is acknowledged",
     Refusal.AFTER_FAILURE: "it may refuse only where nothing is acknowledged, or after a save that failed",
@@ -32,7 +32,7 @@ def tell(life: Life) -> str:
     verdict = finding.verdict if finding is not None else Verdict.HELD
     sections = [f"{verdict}: {finding.meaning if finding is not None else verdict.meaning}"]
     if finding is not None:
-        sections[0] += "\n" + _wrapped(finding.sentence)
+        sections[0] += "\n" + wrapped(finding.sentence, "  ", "  ")
     sections.append(_section(f"The history of {life.manager.name}", _steps(life.told)))
     last = life.told[-1] if life.told else None
     if finding is not None and last is not None and last.step.word == "restart":
@@ -74,7 +74,7 @@ def _home(manager: Manager) -> tuple[str, str]:
 
 def _steps(told: Iterable[Told]) -> Iterator[str]:
     for number, one in enumerate(told, 1):
-        yield _wrapped(one.words, f"  {number}. ", "     " if number < 10 else "      ")
+        yield wrapped(one.words, f"  {number}. ", "     " if number < 10 else "      ")
 
 
 def _could(model: Model, rules: Rules) -> Iterator[str]:
@@ -90,14 +90,3 @@ def _could(model: Model, rules: Rules) -> Iterator[str]:
 
 def _section(title: str, lines: Iterable[str]) -> str:
     return "\n".join([title, *lines])
-
-
-def _wrapped(text: str, first: str = "  ", rest: str = "  ") -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )

@@ -17,7 +17,7 @@ from faultkit.checks.cause import lost_chains
 from faultkit.checks.expected import Attempt, Observation, Strike
 from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
-from faultkit.checks.wording import clip, name_error, name_ranks, top_frames, user_frames
+from faultkit.checks.wording import WIDTH, clip, name_error, name_ranks, top_frames, user_frames, wrapped
 from faultkit.messages import printable
 from faultkit.runs.launcher import NONE, has_failed, was_ended
 from faultkit.runs.outcomes import Died, Hung
@@ -26,7 +26,6 @@ from faultkit.runs.selection import ALL
 
 __all__ = ["replay_command", "tell"]
 
-WIDTH = 110
 PLAN_CHARACTERS = 2_000
 FAULTS_SHOWN = 40
 OUTPUT_LINES = 20
@@ -51,7 +50,7 @@ def tell(run: Any, *, replay: str | None = "") -> str:
         _headline(account, violations),
         _section("What was injected", _injected(account)),
         _section("What each rank saw", _seen(account)),
-        _section("What was lost on the way", map(_wrapped, lost_chains(account))),
+        _section("What was lost on the way", map(wrapped, lost_chains(account))),
         _section("What the attempts without a fault then came to", _afterwards(run)),
         _section("What the next start then came to", _next_start(run)),
         _section("How long each rank took to know", _known(run)),
@@ -85,17 +84,6 @@ def _section(title: str, lines: Iterable[str]) -> str:
     return "\n".join([title, *lines]) if lines else ""
 
 
-def _wrapped(text: str, first: str = "  ", rest: str = "    ") -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
-
-
 def _headline(account: Account, violations: Iterable[Violation]) -> str:
     run, verdict = account.run, verdict_of(violations)
     plan = clip(getattr(run, "plan", None) or "", PLAN_CHARACTERS) or "(empty: nothing is injected)"
@@ -107,25 +95,25 @@ def _headline(account: Account, violations: Iterable[Violation]) -> str:
         world += f", {seconds:.3g} s"
     lines = [
         f"{verdict}: {meaning_of(verdict, violations)}",
-        _wrapped(plan, "  plan   ", "         "),
+        wrapped(plan, "  plan   ", "         "),
         f"  world  {world}",
     ]
     if told := getattr(run, "chosen", ALL).told:
-        lines.append(_wrapped(told, "  checks ", "         "))
+        lines.append(wrapped(told, "  checks ", "         "))
     if kept := getattr(run, "kept_residue", {}):
         lines.append(
-            _wrapped(f"{', '.join(sorted(kept))}: kept by the process, no leak", "  kept   ", "         ")
+            wrapped(f"{', '.join(sorted(kept))}: kept by the process, no leak", "  kept   ", "         ")
         )
     return "\n".join(lines)
 
 
 def _injected(account: Account) -> Iterator[str]:
     for strike in account.strikes[:FAULTS_SHOWN]:
-        yield _wrapped(_strike(account, strike))
+        yield wrapped(_strike(account, strike))
     if len(account.strikes) > FAULTS_SHOWN:
         yield f"  and {len(account.strikes) - FAULTS_SHOWN} more"
     for sentence in prevented(account):
-        yield _wrapped(sentence)
+        yield wrapped(sentence)
     if not account.strikes:
         yield "  nothing fired"
 
@@ -168,7 +156,7 @@ def _seen(account: Account) -> Iterator[str]:
         ends.setdefault(end, []).append(rank)
     yield "  at the end" if told else "  outcomes"
     for end, ranks in sorted(ends.items(), key=lambda pair: (_END_ORDER.get(pair[0][:4], 3), pair[1])):
-        yield _wrapped(f"{name_ranks(ranks)}: {end}", "    ", "      ")
+        yield wrapped(f"{name_ranks(ranks)}: {end}", "    ", "      ")
 
 
 _END_ORDER = {"died": 0, "rais": 1, "hung": 2, "was ": 2}
@@ -239,7 +227,7 @@ def _in_order(told: list[tuple[float, str, list[int]]], since: str) -> Iterator[
         yield f"  seconds since {since}"
     for earliest, text, ranks in sorted(told, key=lambda one: (one[0], one[2])):
         time = "         " if earliest == float("inf") else f"{earliest:+9.3f}"
-        yield _wrapped(f"{name_ranks(ranks)}: {text}", f"  {time}  ", " " * 13)
+        yield wrapped(f"{name_ranks(ranks)}: {text}", f"  {time}  ", " " * 13)
 
 
 def _afterwards(run: Any) -> Iterator[str]:
@@ -250,7 +238,7 @@ def _afterwards(run: Any) -> Iterator[str]:
             if number < len(outcomes):
                 ends.setdefault(_end_of(outcomes[number]), []).append(rank)
         told = "; ".join(f"{name_ranks(ranks)} {end}" for end, ranks in ends.items())
-        yield _wrapped(f"attempt {number + 1}: {told}")
+        yield wrapped(f"attempt {number + 1}: {told}")
 
 
 def _next_start(run: Any) -> Iterator[str]:
@@ -259,7 +247,7 @@ def _next_start(run: Any) -> Iterator[str]:
         ends: dict[str, list[int]] = {}
         for rank, outcome in sorted(following.outcomes.items()):
             ends.setdefault(_end_of(outcome), []).append(rank)
-        yield _wrapped("; ".join(f"{name_ranks(ranks)} {end}" for end, ranks in ends.items()))
+        yield wrapped("; ".join(f"{name_ranks(ranks)} {end}" for end, ranks in ends.items()))
 
 
 def _end_of(outcome: Any) -> str:
@@ -285,9 +273,9 @@ def _known(run: Any) -> Iterator[str]:
 
 def _broken(violations: Collection[Violation]) -> Iterator[str]:
     for violation in violations:
-        yield _wrapped(f"{violation.verdict} ({violation.check}): {violation.evidence}")
+        yield wrapped(f"{violation.verdict} ({violation.check}): {violation.evidence}")
     if any(violation.check == "leaks" for violation in violations):
-        yield _wrapped(MAY_STAY, "    ")
+        yield wrapped(MAY_STAY, "    ")
 
 
 def _unreferenced(run: Any) -> Iterator[str]:
@@ -295,7 +283,7 @@ def _unreferenced(run: Any) -> Iterator[str]:
     for readback in getattr(run, "readbacks", ()):
         if readback.unreferenced:
             files = clip(", ".join(readback.unreferenced), 400)
-            yield _wrapped(f"beside the checkpoint in {readback.path}, which loads: {files}")
+            yield wrapped(f"beside the checkpoint in {readback.path}, which loads: {files}")
 
 
 def _stacks(account: Account) -> Iterator[str]:

@@ -203,8 +203,8 @@ def _mark(result: PlanResult, names: dict[Verdict, str]) -> str:
     return mark
 
 
-def _table(matrix: Matrix, ranks: tuple[int, ...], names: dict[Verdict, str], several: bool) -> Table:
-    table = Table(
+def _empty_table() -> Table:
+    return Table(
         box=box.SIMPLE_HEAD,
         padding=(0, GAP, 0, 0),
         pad_edge=False,
@@ -212,6 +212,10 @@ def _table(matrix: Matrix, ranks: tuple[int, ...], names: dict[Verdict, str], se
         header_style="dim",
         border_style="dim",
     )
+
+
+def _table(matrix: Matrix, ranks: tuple[int, ...], names: dict[Verdict, str], several: bool) -> Table:
+    table = _empty_table()
     table.add_column("injected at", no_wrap=True)
     for rank in ranks:
         table.add_column(f"rank {rank}", no_wrap=True)
@@ -233,14 +237,7 @@ def _table(matrix: Matrix, ranks: tuple[int, ...], names: dict[Verdict, str], se
 
 
 def _other_plans(matrix: Matrix) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, GAP, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-        header_style="dim",
-        border_style="dim",
-    )
+    table = _empty_table()
     table.add_column("verdict", no_wrap=True)
     table.add_column("plan", overflow="fold")
     for result in matrix.others:

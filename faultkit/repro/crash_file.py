@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from faultkit.crash.enumeration.materialise import require_inside
-from faultkit.crash.scripts.exploring import TEMPORARY, Job
+from faultkit.crash.scripts.exploring import Job, resumption_of
 from faultkit.messages import printable, seen
 from faultkit.scenario_text import CRASH
 
@@ -88,7 +88,6 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         """
         from faultkit import scripts
         from faultkit.crash.loading.engine_classes import EngineClassesOnly
-        from faultkit.crash.scripts.resume import Resumption
         from faultkit.exceptions import ScenarioError
         from faultkit.scenarios import crashing
 
@@ -100,19 +99,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
                 return scenario
             return msgspec.structs.replace(scenario, load=EngineClassesOnly(scenario.load))
         job = self.job
-        resumption = Resumption(
-            argv=tuple(job.resume or job.train),
-            ranks=job.ranks,
-            results=job.results,
-            values=job.values,
-            step=job.step,
-            checkpoints=job.checkpoints,
-            complete=self.complete,
-            finished=self.finished,
-            in_process=job.in_process,
-            temporary=TEMPORARY,
-        )
-        return scripts.scenario_of(job, resumption)
+        return scripts.scenario_of(job, resumption_of(job, self.complete, self.finished))
 
 
 def keep(found: Exploration, *, scenario: str = "", job: Job | None = None) -> bytes:

@@ -150,7 +150,14 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
         if job.checkpoints:
             complete = complete_checkpoints(job, directory)
         finished = digest_of(directory)
-    resumption = Resumption(
+    return recorded.recording, resumption_of(job, complete, finished)
+
+
+def resumption_of(
+    job: Job, complete: tuple[tuple[str, int, dict[str, bytes]], ...], finished: str
+) -> Resumption:
+    """How the command of `job` is resumed; `complete` and `finished` are those of `Resumption`."""
+    return Resumption(
         argv=tuple(job.resume or job.train),
         ranks=job.ranks,
         results=job.results,
@@ -162,7 +169,6 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
         in_process=job.in_process,
         temporary=TEMPORARY,
     )
-    return recorded.recording, resumption
 
 
 @contextlib.contextmanager
@@ -285,18 +291,18 @@ def explore(
 
     if not isinstance(job, Job):
         raise TypeError(f"explore: job must be a faultkit.crash.scripts.Job (got {shown(job)})")
-    require(
-        models=models,
-        bound=bound,
-        seed=seed,
-        budget_seconds=budget_seconds,
-        workers=workers,
-        pruning=pruning,
-        timeout_seconds=timeout_seconds,
-        memory_bytes=memory_bytes,
-        on_progress=on_progress,
-        on_interrupt=on_interrupt,
-    )
+    options: dict[str, Any] = {
+        "bound": bound,
+        "seed": seed,
+        "budget_seconds": budget_seconds,
+        "workers": workers,
+        "timeout_seconds": timeout_seconds,
+        "memory_bytes": memory_bytes,
+        "on_progress": on_progress,
+        "on_interrupt": on_interrupt,
+    }
+    require(models=models, pruning=pruning, **options)
+    options["bound"] = bound or crash.Bound(lost=1, pieces=2)
     needs_torch = _mentions_torch(job.resume or job.train)
     if needs_torch:
         client.warm_up()  # it imports torch while the job is recorded
@@ -307,7 +313,6 @@ def explore(
 
             pool = stack.enter_context(Workers(workers))  # they come up while the job is recorded
         recording, resumption = record_job(job, timeout_seconds=10 * timeout_seconds)
-        options: dict[str, Any] = {"on_progress": on_progress} if on_progress is not None else {}
         scenario = scenario_of(job, resumption)
         if job.checkpoints:
             found = acknowledged_by(recording, job.checkpoints, DIRECTORY)
@@ -317,19 +322,7 @@ def explore(
                 scenario, workers=pool, pruning=pruning, timeout_seconds=timeout_seconds
             )
         return crash.explore(
-            scenario,
-            tuple(models),
-            world=job.ranks,
-            recording=recording,
-            bound=bound or crash.Bound(lost=1, pieces=2),
-            seed=seed,
-            budget_seconds=budget_seconds,
-            workers=workers,
-            pruning=False,
-            timeout_seconds=timeout_seconds,
-            memory_bytes=memory_bytes,
-            on_interrupt=on_interrupt,
-            **options,
+            scenario, tuple(models), world=job.ranks, recording=recording, pruning=False, **options
         )
 
 
