@@ -12,6 +12,7 @@ import functools
 import io
 import os
 import sys
+import weakref
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -23,9 +24,11 @@ __all__ = ["install", "renew", "uninstall"]
 _SUPPORTS = ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks")
 _WITH_DEFAULTS = frozenset({"tempfile"})  # modules that keep functions of os as defaults of methods
 _OWN = ("faultkit.interception.", "faultkit.recording.")  # they keep the originals
-_seen: dict[int, Any] = {}  # modules that were searched, by identity
-_last: tuple[int, Any] = (0, None)
-_holders: list[tuple[dict[str, Any], str, str]] = []  # namespace, name in it, name in os
+# Of modules only references, which keep none: what a program has open it closes when its main module goes, and that
+# must go while there is still somebody to see it.
+_seen: dict[int, Callable[[], Any]] = {}  # modules that were searched, by identity
+_last: tuple[int, Callable[[], Any]] = (0, lambda: None)  # how many there were, and the last one
+_holders: list[tuple[Callable[[], Any], str, str]] = []  # module, name in it, name in os
 _defaults: list[tuple[FunctionType, list[str]]] = []  # a function, and of each default its name in os, or ""
 _undo: list[Callable[[], None]] = []
 _reads = False
@@ -46,10 +49,11 @@ def install() -> None:
         seen = tuple(vars(os)[name] if name else value for name, value in zip(names, before, strict=True))
         _undo.append(functools.partial(setattr, function, "__defaults__", before))
         function.__defaults__ = seen
-    for namespace, name, of_os in _holders:
+    for reference, name, of_os in _holders:
         made = seen_open if of_os == "builtins.open" else vars(os)[of_os]
-        if of_os == "builtins.open" or of_os in descriptors.CHANGES:
-            _set(namespace, name, made)
+        holder = reference()
+        if holder is not None and (of_os == "builtins.open" or of_os in descriptors.CHANGES):
+            _set_in(reference, name, made)
 
 
 def renew(*, reads: bool) -> None:
@@ -91,20 +95,39 @@ def _set(namespace: dict[str, Any], name: str, value: Any) -> None:
     _undo.append(undo)
 
 
+def _set_in(reference: Callable[[], Any], name: str, value: Any) -> None:
+    """As `_set`, in a module that may be gone before it is undone."""
+    before = vars(reference())[name]
+    vars(reference())[name] = value
+
+    def undo() -> None:
+        module = reference()
+        if module is not None and vars(module).get(name) is value:
+            vars(module)[name] = before
+
+    _undo.append(undo)
+
+
+def _reference(module: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(module)
+    except TypeError:  # what stands among the modules without being one
+        return lambda: module
+
+
 def _search(real_open: Any) -> None:
     """Find, in modules that were not searched yet, the functions that were imported by name."""
     global _last
-    last = (len(sys.modules), next(reversed(sys.modules.values())))
-    if _last == last:
+    count, last = len(sys.modules), next(reversed(sys.modules.values()))
+    if _last[0] == count and _last[1]() is last:
         return  # there are thousands, and a save can take less time than a look at each
-    _last = last
-    new = set(map(id, sys.modules.values())).difference(_seen)
+    _last = count, _reference(last)
     wanted = {id(function): name for name, function in descriptors.originals().items()}
     wanted[id(real_open)] = "builtins.open"
     for module_name, module in list(sys.modules.items()):
-        if id(module) not in new:
+        if (reference := _seen.get(id(module))) is not None and reference() is module:
             continue
-        _seen[id(module)] = module
+        reference = _seen[id(module)] = _reference(module)
         if module in (os, io, builtins) or module_name.startswith(_OWN) or module_name in ("posix", "_io"):
             continue
         try:
@@ -116,7 +139,7 @@ def _search(real_open: Any) -> None:
             continue
         if module_name in _WITH_DEFAULTS:
             _defaults.extend(_functions_with(wanted, namespace))
-        _holders.extend((namespace, name, of_os) for name, of_os in found)
+        _holders.extend((reference, name, of_os) for name, of_os in found)
 
 
 def _functions_with(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -63,6 +64,17 @@ def test_a_script_is_recorded_with_what_it_forks_and_starts(root, tmp_path, back
     assert ended.recording.operations[0].where == ("script.py:4 in <module>",) or ended.recording.operations[
         0
     ].where[0].endswith("script.py:4 in <module>")
+
+
+def test_what_a_script_that_has_functions_of_os_by_name_leaves_open_is_seen_to_its_end(root, tmp_path):
+    text = """
+    import sys
+    from os import fsync, rename
+    kept = open(sys.argv[1] + "/kept", "w")
+    kept.write("written when the interpreter ends")
+    """
+    ended = record_command([*script(tmp_path, textwrap.dedent(text)), str(root)], root=root, backend="python")
+    assert [one.kind for one in ended.recording.operations] == ["open", "write", "close", "returned"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
