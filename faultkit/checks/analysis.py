@@ -15,20 +15,10 @@ from typing import Any
 
 import msgspec
 
-from faultkit.checks.effects import (
-    DEATH,
-    ERROR,
-    FREEZE,
-    HARMLESS,
-    LIMIT,
-    TIME,
-    Injected,
-    duration_seconds,
-    effect_of_fired,
-    leaves,
-)
+from faultkit.checks.effects import Injected, effect_of_fired, leaves
 from faultkit.checks.expected import Account, Attempt, Observation, Strike, is_assertion, is_own_assertion
 from faultkit.checks.timeline import Place, Timeline, same_error, timelines_of
+from faultkit.plan.action_spec import DEATH, ERROR, FREEZE, HARMLESS, LIMIT, TIME
 from faultkit.runs.outcomes import Died, ErrorRecord, Fired, Hung, Outcome, Raised, Returned
 
 __all__ = ["account_of"]
@@ -90,7 +80,7 @@ class _Builder:
         if effect != TIME:
             return False
         limit = getattr(self.run, "timeout_seconds", None) or getattr(self.run, "seconds", None) or 0.0
-        return fired.seconds + (duration_seconds(fired.fault) or 0.0) >= limit
+        return fired.seconds + (fired.fault.action.duration_seconds or 0.0) >= limit
 
     def keys(self) -> dict[tuple, dict[int, int]]:
         """Each attempt, in order of its first begin, with its place among the spans of each rank.

@@ -18,11 +18,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from faultkit.checks.effects import LIMIT, Injected
+from faultkit.checks.effects import Injected
 from faultkit.checks.expected import Account, Attempt
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import name_error, name_fired, name_ranks, plural, spans
+from faultkit.plan.action_spec import LIMIT
 
 __all__ = ["find"]
 

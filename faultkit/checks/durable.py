@@ -21,11 +21,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.checks.effects import DAMAGE, HARMLESS, TIME
 from faultkit.checks.expected import Account
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_ranks, plural
+from faultkit.plan.action_spec import DAMAGE, HARMLESS, TIME
 
 __all__ = ["described_load", "find", "named", "only_damaged"]
 

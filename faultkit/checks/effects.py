@@ -1,8 +1,7 @@
 """What a fault does to a rank once it fired, and what the others should then be told.
 
-This is the only place that derives an expectation from an action, of what the catalogue says of it: `effect_of` says
-whether it makes an error, ends the process, stops it, only takes time, damages data, or shows a rank less than there
-is; `Injected` says which error should arrive.
+This is the only place that derives an expectation from an action, of what the catalogue says of it: `effect_of_fired`
+says what it did to the rank, in the words of `faultkit.plan.action_spec`; `Injected` which error should arrive.
 Not covered: what an exception type does with its arguments beyond message and errno.
 """
 
@@ -17,57 +16,24 @@ from typing import Any
 import msgspec
 
 from faultkit.plan import Fault
-from faultkit.plan.action_spec import (
-    DAMAGE,
-    DEATH,
-    ERROR,
-    FREEZE,
-    HARMLESS,
-    HIDDEN,
-    LIMIT,
-    TIME,
-)
+from faultkit.plan.action_spec import DEATH, ERROR
 from faultkit.plan.actions import OWN_EXCEPTIONS, Action
 from faultkit.runs.outcomes import ErrorRecord, Fired
 
-__all__ = [
-    "DAMAGE",
-    "DEATH",
-    "ERROR",
-    "FREEZE",
-    "HARMLESS",
-    "HIDDEN",
-    "LIMIT",
-    "TIME",
-    "Injected",
-    "duration_seconds",
-    "effect_of",
-    "effect_of_fired",
-    "leaves",
-]
+__all__ = ["Injected", "effect_of_fired", "leaves"]
 
 MESSAGE_CHARACTERS = 500  # of a longer message the rest is not asked for: records cut it
 
 
-def effect_of(fault: Fault) -> str:
-    """One of `ERROR`, `DEATH`, `FREEZE`, `TIME`, `DAMAGE`, `LIMIT`, `HARMLESS`, `HIDDEN`."""
-    return fault.action.effect
-
-
 def effect_of_fired(fired: Fired) -> str:
-    """`effect_of` its fault; for the rank it is an error where a process died that the rank had forked."""
-    effect = effect_of(fired.fault)
+    """The effect of its action; for the rank it is an error where a process died that the rank had forked."""
+    effect = fired.fault.action.effect
     return ERROR if effect == DEATH and fired.child else effect
-
-
-def duration_seconds(fault: Fault) -> float | None:
-    """How long a `delay` or a `stop` that resumes lasts; None for everything else."""
-    return fault.action.duration_seconds
 
 
 def leaves(fault: Fault) -> bool:
     """Whether a fault that makes an error may end the process: ``leave``, ``SystemExit``, out of memory."""
-    if effect_of(fault) != ERROR:
+    if fault.action.effect != ERROR:
         return False
     if fault.action.spec.may_end or fault.action.get("after") == "leave":
         return True
@@ -96,7 +62,7 @@ class Injected(msgspec.Struct, frozen=True):
         injected = cls.by(fired.fault)
         if not fired.native:
             return injected
-        number = None if effect_of(fired.fault) == DEATH else fired.fault.action.error_number
+        number = None if fired.fault.action.effect == DEATH else fired.fault.action.error_number
         return cls(injected.type_names, injected.messages, number, native=True)
 
     @classmethod

@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.checks.effects import ERROR
+from faultkit.plan.action_spec import ERROR
 from faultkit.runs.launcher import was_ended
 from faultkit.runs.outcomes import ErrorRecord, Fired, Outcome
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.checks.effects import DAMAGE, HARMLESS, HIDDEN, TIME
 from faultkit.checks.expected import Account, Strike
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_fired, name_ranks, plural
 from faultkit.plan import Fault
+from faultkit.plan.action_spec import DAMAGE, HARMLESS, HIDDEN, TIME
 from faultkit.plan.file_filters import ANY
 
 __all__ = ["find", "prevented"]

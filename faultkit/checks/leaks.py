@@ -19,11 +19,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from faultkit.checks.effects import DEATH, FREEZE, TIME, duration_seconds
 from faultkit.checks.expected import Account, Strike
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_ranks
+from faultkit.plan.action_spec import DEATH, FREEZE, TIME
 
 __all__ = ["find", "form_of", "forms_left"]
 
@@ -114,7 +114,7 @@ def _lasts(strike: Strike, seconds: float) -> bool:
     """Whether a planned delay was not over yet."""
     return (
         strike.effect == TIME
-        and strike.fired.seconds + (duration_seconds(strike.fired.fault) or 0.0) >= seconds
+        and strike.fired.seconds + (strike.fired.fault.action.duration_seconds or 0.0) >= seconds
     )
 
 

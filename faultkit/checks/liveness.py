@@ -17,11 +17,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from faultkit.checks.effects import ERROR, TIME, Injected, duration_seconds
+from faultkit.checks.effects import Injected
 from faultkit.checks.expected import Account, Attempt, Strike
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_error, name_fired, name_ranks, plural, top_frames
+from faultkit.plan.action_spec import ERROR, TIME
 from faultkit.runs.launcher import was_ended
 from faultkit.runs.outcomes import Died, ErrorRecord, Hung, Raised, Returned
 
@@ -178,7 +179,7 @@ def _slow(account: Account) -> Iterator[Violation]:
 
 
 def _planned_seconds(strike: Strike) -> float:
-    return (duration_seconds(strike.fired.fault) or 0.0) if strike.effect == TIME else 0.0
+    return (strike.fired.fault.action.duration_seconds or 0.0) if strike.effect == TIME else 0.0
 
 
 def _waited(

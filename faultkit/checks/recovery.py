@@ -20,12 +20,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from faultkit.checks.effects import DAMAGE, HIDDEN, LIMIT, Injected
+from faultkit.checks.effects import Injected
 from faultkit.checks.expected import Account, Attempt, Observation, is_assertion
 from faultkit.checks.liveness import describe_death, is_group_timeout
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_error, name_ranks
+from faultkit.plan.action_spec import DAMAGE, HIDDEN, LIMIT
 from faultkit.runs.outcomes import Died, Hung, Outcome, Raised
 
 __all__ = ["find"]

@@ -221,6 +221,41 @@ def test_what_an_action_does_to_the_process_is_told():
     assert [text for text in kills + lives if read_action(text).kills] == kills
 
 
+@pytest.mark.parametrize(
+    ("text", "effect", "holds", "simulated", "native"),
+    [
+        ("raise(OSError, EIO)", "error", "", "", ""),
+        ("memory", "error", "", "raise(MemoryError)", "refused"),
+        ("delay(1)", "time", "", "", ""),
+        ("hang", "freeze", "thread", "", ""),
+        ("hang(native)", "freeze", "interpreter", "", ""),
+        ("stop", "freeze", "process", "hang(native)", ""),
+        ("stop(0.5)", "time", "process", "delay(0.5)", "refused"),
+        ("exit", "death", "", "", ""),
+        ("kill", "death", "", "", ""),
+        ("kill(SIGINT)", "error", "", "raise(KeyboardInterrupt)", ""),
+        ("kill(SIGSTOP)", "freeze", "process", "hang(native)", ""),
+        ("kill(SIGTSTP)", "freeze", "", "hang(native)", ""),
+        ("segfault", "death", "", "kill(SIGSEGV)", ""),
+        ("torn", "death", "", "", ""),
+        ("torn(EIO)", "error", "", "", ""),
+        ("short", "harmless", "", "", ""),
+        ("lie", "damage", "", "", ""),
+        ("stale", "hidden", "", "", "refused"),
+        ('stale("old")', "hidden", "", "", ""),
+    ],
+)
+def test_what_an_action_does_follows_from_its_entry_and_its_arguments(text, effect, holds, simulated, native):
+    action = read_action(text)
+    assert (action.effect, action.holds) == (effect, holds)
+    assert (action.on_simulated.nearest if action.on_simulated else "") == simulated
+    assert bool(action.in_native) == bool(native)
+
+
+def test_what_takes_the_place_of_a_call_tells_how():
+    assert all(bool(spec.replaces) == bool(spec.points) for spec in ACTIONS.values())
+
+
 def test_the_catalogue_tells_usage_and_family_of_every_action():
     assert {spec.family for spec in ACTIONS.values()} == {"error", "time", "stop", "death", "file"}
     assert [spec.usage for spec in ACTIONS.values()] == [
