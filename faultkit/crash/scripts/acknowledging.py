@@ -21,7 +21,7 @@ import msgspec
 from faultkit.crash.scripts.resume import step_of, with_directory
 from faultkit.recording.operations import Operation, Recording
 
-__all__ = ["Acknowledged", "acknowledged_by"]
+__all__ = ["Acknowledged", "acknowledged_by", "moments_of"]
 
 MAKERS = frozenset({"open", "write", "truncate", "rename", "link", "symlink", "mkdir"})
 REMOVERS = frozenset({"unlink", "rmdir"})
@@ -57,6 +57,24 @@ def acknowledged_by(recording: Recording, pattern: str, directory: str) -> tuple
             if by >= 0:
                 found.append(Acknowledged(step, _with_sources(operations, made), by))
     return tuple(found)
+
+
+def moments_of(recording: Recording, pattern: str, directory: str) -> list[int]:
+    """How many operations were done when a checkpoint that matches was there and nothing had followed, newest first.
+
+    That is before the operation that acknowledges it, when what points to it has been written too, and else when its
+    own last operation was done, and before the last change of all.
+    """
+    (relative,) = with_directory((pattern,), "")
+    parts = [directory, *relative.strip("/").split("/")]
+    operations = [one for one in recording.operations if not one.error]
+    names = dict.fromkeys(name for one in operations for name in _names_in(one, parts))
+    made = {lives[-1] for name in names if step_of(name) for lives, _ in _lives(operations, name)}
+    found = {one.by for one in acknowledged_by(recording, pattern, directory) if one.step}
+    if made:
+        last = max(one.index for one in operations if _changes(one))
+        found |= {index + 1 for index in made} | ({last} if last > max(made) else set())
+    return sorted(found, reverse=True)
 
 
 def _lives(operations: Iterable[Operation], name: str) -> list[tuple[list[int], int]]:

@@ -26,11 +26,12 @@ import msgspec
 from faultkit.crash.scripts.acknowledging import acknowledged_by
 from faultkit.crash.scripts.resume import Resumption, contents_of, digest_of, step_of, with_directory
 from faultkit.crash.scripts.run_command import imports_of
+from faultkit.crash.scripts.step_pattern import require_step_told
 from faultkit.messages import shown
 
 if TYPE_CHECKING:
     from faultkit.crash import Bound, Exploration, Scenario
-    from faultkit.recording import Recording
+    from faultkit.recording import CommandRecorded, Recording
 
 __all__ = ["Job", "complete_checkpoints", "explore", "record_job", "scenario_of"]
 
@@ -127,6 +128,11 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
 
     Raises ScenarioError where the command does not succeed by itself, RecordingError where nothing was recorded.
     """
+    recorded, resumption = _recorded(job, timeout_seconds)
+    return recorded.recording, resumption
+
+
+def _recorded(job: Job, timeout_seconds: float) -> tuple[CommandRecorded, Resumption]:
     from faultkit import files
     from faultkit.exceptions import ScenarioError
 
@@ -150,7 +156,7 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
         if job.checkpoints:
             complete = complete_checkpoints(job, directory)
         finished = digest_of(directory)
-    return recorded.recording, resumption_of(job, complete, finished)
+    return recorded, resumption_of(job, complete, finished)
 
 
 def resumption_of(
@@ -282,7 +288,7 @@ def explore(
         The counts of each model and every violation.
 
     Raises:
-        ScenarioError: the job does not go through without a crash.
+        ScenarioError: the job does not go through without a crash, or the pattern of its step finds nothing.
         RecordingError: it wrote nothing.
     """
     from faultkit import crash
@@ -312,7 +318,10 @@ def explore(
             from faultkit.crash.scripts.pool import Workers
 
             pool = stack.enter_context(Workers(workers))  # they come up while the job is recorded
-        recording, resumption = record_job(job, timeout_seconds=10 * timeout_seconds)
+        recorded, resumption = _recorded(job, 10 * timeout_seconds)
+        recording = recorded.recording
+        if job.step:
+            require_step_told(recording, recorded.output, resumption, DIRECTORY, timeout_seconds)
         scenario = scenario_of(job, resumption)
         if job.checkpoints:
             found = acknowledged_by(recording, job.checkpoints, DIRECTORY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from faultkit import crash
 from faultkit.crash.enumeration.models import Enumeration
 from faultkit.crash.enumeration.replay_space import Space
-from faultkit.crash.scripts.acknowledging import acknowledged_by
+from faultkit.crash.scripts.acknowledging import acknowledged_by, moments_of
 from tests.helpers.tapes import Tape
 
 
@@ -41,6 +41,15 @@ def test_a_name_that_is_made_again_is_another_checkpoint_and_numbers_are_needed(
     tape.put("out/c-last", b"1").do("unlink", "out/c-last").put("out/.c-9", b"").do("unlink", "out/.c-9")
     assert acknowledged(tape) == [(1, (0, 1), 3), (1, (4, 5), 7)]
     assert acknowledged(tape, "{out}/c-*") == acknowledged(tape)
+
+
+def test_a_resumption_from_a_checkpoint_can_begin_when_it_is_made_and_before_what_follows_it():
+    tape = Tape({"out": None}).put("out/c-0", b"0")  # of which no step is asked
+    assert moments_of(tape.recording(), "c-*", "out") == []
+    tape.put("out/c-1", b"1").put("out/latest", b"1").put("out/c-2", b"2").put("out/end", b"")
+    kinds = [(one.kind, one.path) for one in tape.recording().operations]
+    done = [kinds[:after][-1] for after in moments_of(tape.recording(), "c-*", "out")]
+    assert done == [("open", "out/end"), ("write", "out/c-2"), ("close", "out/latest"), ("write", "out/c-1")]
 
 
 def test_only_what_no_crash_took_is_owed():
