@@ -250,7 +250,7 @@ class _Script(torch.nn.Module):
         return given
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
 def test_a_load_of_the_engine_runs_no_torchscript(replayed, tmp_path, stock_file):
     witness, program = tmp_path / WITNESS, io.BytesIO()
     torch.jit.save(torch.jit.script(_Script(str(witness))), program)
