@@ -18,6 +18,7 @@ import importlib._bootstrap
 import queue
 import sys
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,9 @@ def install() -> None:
     """Once, in the host, before any rank runs."""
     replace(threading, "RLock", lambda original: _making(original, SimulatedRLock))
     replace(threading, "Lock", lambda original: _making(original, SimulatedLock))
+    # since Python 3.13 it is another function
+    if isinstance(_thread.allocate_lock, types.BuiltinFunctionType):
+        replace(_thread, "allocate_lock", lambda original: _making(original, SimulatedLock))
     replace(_thread, "RLock", lambda original: _making(original, SimulatedRLock))
     threading._allocate_lock = threading.Lock  # type: ignore[attr-defined]
     _replace_starting(threading)
