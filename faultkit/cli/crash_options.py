@@ -6,14 +6,12 @@ run, and carrying it out (`faultkit.cli.run_crash`).
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from faultkit.cli.run_sweep import Mistake, reason_of
+from faultkit.cli.run_sweep import Mistake, reason_of, search_here
 from faultkit.messages import seen
 from faultkit.scenario_text import CRASH, Names, is_named
 
@@ -180,8 +178,7 @@ def scenario_of(text: str, names: Names = CRASH) -> Any:
     """What `text` names; a module of one's own may lie in the current directory.  Raises Mistake."""
     from faultkit.scenarios import crashing
 
-    if is_named(text):
-        sys.path.insert(0, os.getcwd())
+    search_here(text)
     try:
         return crashing.get(text, names)
     except ValueError as error:

@@ -8,7 +8,6 @@ SIGHUP: what was found by then is told and written.  Not covered: the arguments 
 from __future__ import annotations
 
 import fnmatch
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ from faultkit.cli.crash_options import (
     scenario_of,
     world_of,
 )
-from faultkit.cli.run_sweep import BROKEN, HELD, Mistake, say
+from faultkit.cli.run_sweep import BROKEN, HELD, Mistake, say, search_here
 from faultkit.messages import printable
 
 __all__ = ["attended_crash", "attended_damage", "replay_crash"]
@@ -127,8 +126,8 @@ def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
         raise Mistake(f"{error.filename or into} cannot be written: {error.strerror}") from None
     print(printable(finding.text))
     print(f"\nthe state is in {directory}")
-    if kept.would_run and ":" in kept.scenario:
-        sys.path.insert(0, os.getcwd())
+    if kept.would_run:
+        search_here(kept.scenario)
 
     def judge() -> Any:
         scenario = kept.to_scenario()

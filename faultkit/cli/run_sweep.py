@@ -18,6 +18,7 @@ import click
 from faultkit import endings
 from faultkit.endings import INTERRUPTED
 from faultkit.messages import printable, seen
+from faultkit.scenario_text import is_named
 
 if TYPE_CHECKING:
     from faultkit.plan import FaultPlan
@@ -34,6 +35,7 @@ __all__ = [
     "reason_of",
     "require_types",
     "say",
+    "search_here",
 ]
 
 HELD, BROKEN, USAGE, HARNESS = 0, 1, 2, 3
@@ -133,9 +135,8 @@ def require_types(allow: tuple[str, ...]) -> None:
     """Raises Mistake for an ``--allow`` that names no type of a module; imports nothing."""
     from faultkit.importing import has_module
 
-    if allow:
-        sys.path.insert(0, os.getcwd())
     for entry in allow:
+        search_here(entry)
         module, colon, name = entry.partition(":")
         if not (colon and name and has_module(module)):
             raise Mistake(
@@ -143,17 +144,21 @@ def require_types(allow: tuple[str, ...]) -> None:
             )
 
 
+def search_here(text: str) -> None:
+    """Where `text` names something of a module, that may lie in the current directory."""
+    if is_named(text) and sys.path[:1] != [os.getcwd()]:
+        sys.path.insert(0, os.getcwd())
+
+
 def _scenario(text: str, world_size: int) -> Any:
     """The scenario; its module may lie in the current directory.  Ranks are on their way then."""
     from faultkit.processes import client
-    from faultkit.scenario_text import is_named
     from faultkit.scenarios import ScenarioError, get
     from faultkit.torch_versions import require_torch
 
     require_torch()
     try:
-        if is_named(text):
-            sys.path.insert(0, os.getcwd())
+        search_here(text)
         with _warmed_up_beside_torch():
             scenario = get(text)
         scenario.validate_for(world_size)

@@ -7,13 +7,12 @@ SIGTERM or SIGHUP; what was measured by then is told all the same.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
 from faultkit import endings
 from faultkit.cli.crash_options import BUDGET_SECONDS_MAX, require_seconds
-from faultkit.cli.run_sweep import HELD, Mistake, reason_of
+from faultkit.cli.run_sweep import HELD, Mistake, reason_of, search_here
 from faultkit.messages import printable
 from faultkit.messages import seen as shown
 
@@ -82,8 +81,7 @@ def scale(
         sizes = doubled(low, high)
         World(low, kind="simulated")  # starts nothing, and says what is wrong
         require_at(at)
-        if scenario is not None and ":" in scenario:
-            sys.path.insert(0, str(Path.cwd()))
+        search_here(scenario or "")
         chosen = SAVE if scenario is None else get(scenario)
         chosen.validate_for(low)
     except ScenarioError as error:

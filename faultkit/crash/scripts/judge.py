@@ -144,4 +144,5 @@ class ScriptJudge:
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    # Of text and bytes alone; `faultkit.state_values` would import torch.
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]
