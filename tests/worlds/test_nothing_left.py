@@ -15,7 +15,7 @@ import torch.distributed as dist
 from faultkit import Returned, World
 from faultkit.processes import client
 from faultkit.worlds import HarnessError, crew
-from faultkit.worlds.world import FORKED
+from faultkit.worlds.kinds.crew_kind import CrewKind
 from tests.helpers.stuck import SECONDS_MAX
 
 RUNNING = """
@@ -299,7 +299,7 @@ def test_a_world_whose_ranks_cannot_start_says_why_and_leaves_nothing(monkeypatc
 @pytest.mark.timeout(400)  # less than the wait that must not be
 def test_ranks_that_have_ended_are_not_waited_for_again(monkeypatch):
     monkeypatch.setattr(crew, "END_SECONDS_MAX", 1000.0)
-    ranks = crew.Crew(client.server(), 2, launch=FORKED, backend="unheard_of")
+    ranks = crew.Crew(client.server(), 2, launch=CrewKind.launch, backend="unheard_of")
     try:
         while any(handle.exitcode is None for handle in ranks.ranks):
             ranks.poll_server()
