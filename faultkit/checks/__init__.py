@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import msgspec
 
@@ -32,6 +31,7 @@ from faultkit.checks.expected import Account
 from faultkit.checks.verdict import Verdict, meaning_of, verdict_of
 from faultkit.checks.violation import Violation
 from faultkit.messages import WORD_LENGTH_MAX, shown
+from faultkit.runs.run import Run
 
 __all__ = [
     "CATALOGUE",
@@ -123,11 +123,11 @@ DEFAULT: tuple[str, ...] = tuple(CATALOGUE)
 
 
 def examine(
-    run: Any, checks: Iterable[str | Check] = DEFAULT, *, may_not_fire: bool = False
+    run: Run, checks: Iterable[str | Check] = DEFAULT, *, may_not_fire: bool = False
 ) -> tuple[Violation, ...]:
     """Every broken promise of `run`, worst first; () if all hold.
 
-    `run` is a `faultkit.Run` or anything with its attributes.  `checks` are names of the catalogue or `Check`
+    `run` is a `faultkit.Run`, or what has its attributes.  `checks` are names of the catalogue or `Check`
     values; `may_not_fire` leaves out the check ``fired``.  Raises ValueError for an unknown name.
     """
     chosen = [named(one) for one in ([checks] if isinstance(checks, str | Check) else checks)]

@@ -11,8 +11,6 @@ events.  Where the events do not name the group of an attempt, it is taken for t
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from faultkit.checks.effects import Injected, effect_of_fired, leaves
@@ -20,26 +18,30 @@ from faultkit.checks.expected import Account, Attempt, Observation, Strike, is_a
 from faultkit.checks.timeline import Place, Timeline, same_error, timelines_of
 from faultkit.plan.action_spec import DEATH, ERROR, FREEZE, HARMLESS, LIMIT, TIME
 from faultkit.runs.outcomes import Died, ErrorRecord, Fired, Hung, Outcome, Raised, Returned
+from faultkit.runs.run import Run
 
 __all__ = ["account_of"]
 
+# which work, which of them, in which group: what ranks that make it together call alike
+Key = tuple[str, int, tuple[int, ...] | None]
 
-def account_of(run: Any) -> Account:
-    """Read `run`, anything with the attributes of `Run`; never raises on missing events or ranks."""
-    outcomes = dict(getattr(run, "outcomes", None) or {})
+
+def account_of(run: Run) -> Account:
+    """Read `run`; never raises on missing events or ranks."""
+    outcomes = dict(run.outcomes)
     ranks = {
         *outcomes,
-        *(f.rank for f in getattr(run, "fired", ())),
-        *(e.rank for e in getattr(run, "events", ())),
+        *(f.rank for f in run.fired),
+        *(e.rank for e in run.events),
     }
-    world_size = getattr(run, "world_size", None) or max(ranks, default=-1) + 1
+    world_size = run.world_size or max(ranks, default=-1) + 1
     timelines = timelines_of(run, sorted(ranks | set(range(world_size))))
     builder = _Builder(run, outcomes, timelines)
     return builder.build(world_size)
 
 
 class _Builder:
-    def __init__(self, run: Any, outcomes: dict[int, Outcome], timelines: dict[int, Timeline]) -> None:
+    def __init__(self, run: Run, outcomes: dict[int, Outcome], timelines: dict[int, Timeline]) -> None:
         self.run = run
         self.outcomes = outcomes
         self.timelines = timelines
@@ -79,10 +81,10 @@ class _Builder:
     def still_resting(self, fired: Fired, effect: str) -> bool:
         if effect != TIME:
             return False
-        limit = getattr(self.run, "timeout_seconds", None) or getattr(self.run, "seconds", None) or 0.0
+        limit = self.run.timeout_seconds or self.run.seconds or 0.0
         return fired.seconds + (fired.fault.action.duration_seconds or 0.0) >= limit
 
-    def keys(self) -> dict[tuple, dict[int, int]]:
+    def keys(self) -> dict[Key, dict[int, int]]:
         """Each attempt, in order of its first begin, with its place among the spans of each rank.
 
         Attempts of other groups in between do not count: the third save of one rank may be the first of another.
@@ -92,7 +94,7 @@ class _Builder:
             for rank, timeline in self.timelines.items()
             for index, span in enumerate(timeline.spans)
         )
-        found: dict[tuple, dict[int, int]] = {}
+        found: dict[Key, dict[int, int]] = {}
         for _, rank, index in begun:
             spans = self.timelines[rank].spans
             span = spans[index]
@@ -100,9 +102,9 @@ class _Builder:
             found.setdefault((span.op, span.number - elsewhere, span.group), {})[rank] = index
         return found
 
-    def absentees(self, keys: dict[tuple, dict[int, int]]) -> dict[int, tuple]:
+    def absentees(self, keys: dict[Key, dict[int, int]]) -> dict[int, Key]:
         """Ranks that stopped before an attempt which others began and could not finish without them."""
-        found: dict[int, tuple] = {}
+        found: dict[int, Key] = {}
         for rank, timeline in self.timelines.items():
             outcome = self.outcomes.get(rank)
             if isinstance(outcome, Returned) or outcome is None:
@@ -123,9 +125,7 @@ class _Builder:
                     break
         return found
 
-    def attempt(
-        self, key: tuple, holders: dict[int, int], absent: dict[int, tuple], world_size: int
-    ) -> Attempt:
+    def attempt(self, key: Key, holders: dict[int, int], absent: dict[int, Key], world_size: int) -> Attempt:
         late = [rank for rank, missed in absent.items() if missed == key]
         observations = {rank: self.span_observation(rank, index) for rank, index in holders.items()}
         for rank in late:
@@ -141,7 +141,7 @@ class _Builder:
         number = min(self.timelines[rank].spans[index].number for rank, index in holders.items())
         return Attempt(key[0], number, members, observations, tuple(strikes))
 
-    def rest(self, absent: dict[int, tuple]) -> Attempt:
+    def rest(self, absent: dict[int, Key]) -> Attempt:
         observations: dict[int, Observation] = {}
         strikes: list[Strike] = []
         recorded = any(timeline.spans for timeline in self.timelines.values())

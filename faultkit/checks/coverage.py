@@ -27,7 +27,7 @@ GLOSS = "a load left elements as they had been, without an error"
 
 def find(account: Account) -> Iterator[Violation]:
     told: dict[tuple[int, str], list[int]] = {}
-    for event in getattr(account.run, "events", ()):
+    for event in account.run.events:
         if event.kind == "unfilled" and isinstance(event.data, dict):
             leaves = [_described(*leaf) for leaf in event.data.get("leaves", ())[:LEAVES_NAMED]]
             more = len(event.data.get("leaves", ())) - len(leaves)
@@ -36,7 +36,7 @@ def find(account: Account) -> Iterator[Violation]:
     for (attempt, text), ranks in told.items():
         evidence = f"load {attempt} came back well on {name_ranks(ranks)} and did not fill {text}"
         yield Violation("coverage", Verdict.SILENT_WRONG, evidence, tuple(sorted(set(ranks))), GLOSS)
-    for found in getattr(account.run, "readbacks", None) or ():
+    for found in account.run.readbacks:
         if found.unfilled:
             evidence = (
                 f"a process that loads what was saved is not told that {named(found.unfilled)} have holes"

@@ -33,7 +33,7 @@ LEAVES_NAMED = 5
 
 
 def find(account: Account) -> Iterator[Violation]:
-    for found in getattr(account.run, "readbacks", None) or ():
+    for found in account.run.readbacks:
         if not found.attempt or not found.succeeded:
             continue
         who = f"{name_ranks(found.succeeded)} {plural(found.succeeded, 'was', 'were')} told that save"

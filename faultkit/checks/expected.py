@@ -21,13 +21,12 @@ How a run becomes such an account is told in `faultkit.checks.analysis`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from faultkit.plan.action_spec import ERROR
 from faultkit.runs.launcher import was_ended
 from faultkit.runs.outcomes import ErrorRecord, Fired, Outcome
+from faultkit.runs.run import Run
 
 __all__ = ["Account", "Attempt", "Observation", "Strike", "is_assertion", "is_own_assertion"]
 
@@ -149,7 +148,7 @@ class Account(msgspec.Struct, frozen=True):
     rank to the error its function raised that is neither the error of an attempt nor an injected one.
     """
 
-    run: Any
+    run: Run
     world_size: int
     outcomes: dict[int, Outcome]
     strikes: tuple[Strike, ...]

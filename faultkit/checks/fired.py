@@ -13,7 +13,6 @@ the effect that it should have had.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from faultkit.checks.expected import Account, Strike
 from faultkit.checks.verdict import Verdict
@@ -60,8 +59,8 @@ def prevented(account: Account) -> tuple[str, ...]:
 
 def _refusal(account: Account, fault: Fault, ranks: tuple[int, ...]) -> str:
     """Why a fault that a rank came by could not happen there, as the rank recorded it; empty where none did."""
-    plan: Any = getattr(account.run, "plan", None) or ()
-    for event in getattr(account.run, "events", ()):
+    plan = account.run.plan
+    for event in account.run.events:
         if event.kind != "refused" or event.rank not in ranks:
             continue
         index = event.data["fault"]  # None: a word on all faults of files
@@ -86,8 +85,8 @@ def _by_number(fault: Fault) -> bool:
 
 def _silent(account: Account) -> Iterator[tuple[Fault, tuple[int, ...]]]:
     """Each planned fault that should have fired and did not, with the ranks on which it should have."""
-    plan: Any = getattr(account.run, "plan", None) or ()
-    coordinator = getattr(account.run, "coordinator", 0) or 0
+    plan = account.run.plan
+    coordinator = account.run.coordinator
     for fault in dict.fromkeys(plan):
         named = [
             rank

@@ -26,7 +26,7 @@ __all__ = ["find"]
 
 
 def find(account: Account) -> Iterator[Violation]:
-    readbacks = getattr(account.run, "readbacks", None) or ()
+    readbacks = account.run.readbacks
     saved = [found for found in readbacks if found.attempt]
     for found in readbacks:
         if found.succeeded or found.is_old:

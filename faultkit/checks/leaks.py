@@ -24,6 +24,7 @@ from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_ranks
 from faultkit.plan.action_spec import DEATH, FREEZE, TIME
+from faultkit.runs.run import Run
 
 __all__ = ["find", "form_of", "forms_left"]
 
@@ -40,10 +41,10 @@ _PLACE_OF_A_RUN = re.compile(r"/faultkit-[0-9a-f]+/run-\d+(?=/|$)")
 
 def find(account: Account) -> Iterator[Violation]:
     run = account.run
-    chosen = getattr(run, "chosen", None)
-    kept: Mapping[str, int] = getattr(run, "kept_residue", {})
+    chosen = run.chosen
+    kept = run.kept_residue
     left: dict[str, list[int]] = {}
-    events = getattr(run, "events", ())
+    events = run.events
     in_all = {event.rank: event.data for event in events if event.kind == "residue_in_all"}
     for event in events:
         if event.kind != "residue" or not isinstance(event.data, dict):
@@ -84,7 +85,7 @@ def form_of(kind: str, name: str) -> str:
     return f"{KINDS[kind][0]} {_PLACE_OF_A_RUN.sub('/faultkit-#/run-#', name)}"
 
 
-def forms_left(run: Any) -> dict[int, Counter[str]]:
+def forms_left(run: Run) -> dict[int, Counter[str]]:
     """How many of each form each rank of `run` had after it, and not before."""
     found: dict[int, Counter[str]] = {}
     for event in run.events:

@@ -97,8 +97,8 @@ def _hung(account: Account) -> Iterator[Violation]:
 
 def _never(account: Account) -> str:
     """A hang is proven from who waits for whom where that is possible, else by the deadline."""
-    took, deadline = getattr(account.run, "seconds", None), getattr(account.run, "timeout_seconds", None)
-    simulation = getattr(account.run, "simulation", None)
+    took, deadline = account.run.seconds, account.run.timeout_seconds
+    simulation = account.run.simulation
     if simulation is not None and isinstance(deadline, int | float):  # whose clock is not that of the machine
         took = simulation.seconds if simulation.is_certain else deadline
     if not isinstance(deadline, int | float) or not isinstance(took, int | float):
@@ -155,7 +155,7 @@ def _slow(account: Account) -> Iterator[Violation]:
     if any(map(_has_not_come_back, account.outcomes.values())):
         return
     waits: dict[int, tuple[float, float]] = {}
-    for event in getattr(account.run, "events", ()):
+    for event in account.run.events:
         if event.kind == "waited" and isinstance(event.data, dict):
             waits.setdefault(event.rank, (float(event.data.get("seconds") or 0.0), event.seconds))
     planned = sum(_planned_seconds(one) for one in account.strikes)

@@ -115,7 +115,7 @@ def _unexplained(account: Account) -> Iterator[Violation]:
 
 def _failed_afterwards(account: Account) -> Iterator[Violation]:
     """The first of the attempts without a fault that did not return on every rank."""
-    after: dict[int, tuple[Outcome, ...]] = getattr(account.run, "attempts_after", None) or {}
+    after = account.run.attempts_after
     count = max(map(len, after.values()), default=0)
     is_damaged = _is_damaged(account)
     for number in range(count if not account.downed else 0):
@@ -135,7 +135,7 @@ def _failed_afterwards(account: Account) -> Iterator[Violation]:
 
 def _failed_next_start(account: Account) -> Iterator[Violation]:
     """What new ranks could not do over what an ended job had left."""
-    following = getattr(account.run, "next_start", None)
+    following = account.run.next_start
     is_damaged = any(strike.effect == DAMAGE for strike in account.strikes)
     for violation in following.violations if following is not None else ():
         is_refusal = is_damaged and violation.verdict is Verdict.UNUSABLE

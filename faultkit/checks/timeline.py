@@ -17,6 +17,7 @@ import msgspec
 
 from faultkit.plan import Fault
 from faultkit.runs.outcomes import ErrorRecord, Event, Fired
+from faultkit.runs.run import Run
 
 __all__ = ["Place", "Span", "Step", "Timeline", "same_error", "timelines_of"]
 
@@ -74,13 +75,13 @@ class Timeline(msgspec.Struct, frozen=True):
     fired: tuple[tuple[Fired, Place, bool], ...]
 
 
-def timelines_of(run: Any, ranks: Iterable[int]) -> dict[int, Timeline]:
+def timelines_of(run: Run, ranks: Iterable[int]) -> dict[int, Timeline]:
     """Read the events of each of `ranks`; never raises on missing or malformed data."""
-    plan = tuple(getattr(run, "plan", None) or ())
+    plan = tuple(run.plan)
     readers = {rank: _Reader(plan, rank) for rank in ranks}
-    for fired in getattr(run, "fired", ()):
+    for fired in run.fired:
         readers[fired.rank].unplaced.append(fired)
-    for event in getattr(run, "events", ()):
+    for event in run.events:
         readers[event.rank].read(event)
     return {rank: reader.finish() for rank, reader in readers.items()}
 

@@ -71,7 +71,7 @@ def name_ranks(ranks: Iterable[int]) -> str:
     return f"rank{'' if len(ranks) == 1 else 's'} {spans(ranks)}"
 
 
-def plural(ranks: Iterable[int], one: str, many: str) -> str:
+def plural(ranks: Iterable[object], one: str, many: str) -> str:
     """`one` or `many`, by how many ranks there are: ``plural(ranks, "was", "were")``."""
     return one if len(set(ranks)) == 1 else many
 

@@ -107,8 +107,8 @@ class _BoundPoint:
         self._point = point
 
     # What `functools.update_wrapper` would copy, looked up where somebody asks: one is made for each call.
-    __doc__ = property(lambda self: self.__wrapped__.__doc__)  # type: ignore[assignment]
-    __module__ = property(lambda self: self.__wrapped__.__module__)  # type: ignore[assignment]
+    __doc__ = property(lambda self: self.__wrapped__.__doc__)
+    __module__ = property(lambda self: self.__wrapped__.__module__)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("__name__", "__qualname__"):
@@ -139,7 +139,8 @@ def _call_with_faults_of(
 
 
 def _state(instance: Any) -> Carried:
-    return object.__getattribute__(instance, "__dict__")[_OWN]
+    state: Carried = object.__getattribute__(instance, "__dict__")[_OWN]
+    return state
 
 
 class Faulty:
@@ -180,7 +181,7 @@ class Faulty:
         return (*state.session.fired, *(state.armed.fired if state.armed is not None else ()))
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type:  # type: ignore[override]
+    def __class__(self) -> type:
         state = object.__getattribute__(self, "__dict__").get(_OWN)
         return type(self) if state is None or state.inner is None else state.inner.__class__
 

@@ -200,7 +200,7 @@ class _Reader:
         token, start = self.token, self.start
         self.advance()
         try:
-            return json.loads(token)
+            return str(json.loads(token))
         except ValueError as error:
             reason = getattr(error, "msg", "not JSON")
             self.fail(f"a string must be written as in JSON (got {seen(token)}: {reason})", start)

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from faultkit.strategies.confirming import confirm
     from faultkit.strategies.errors import ERROR_FAMILIES, actions, exceptions
     from faultkit.strategies.plans import fault_plans, faults, rank_failures, ranks, world_sizes
-    from faultkit.strategies.recipes import SaveLoadPair, StateRecipe
+    from faultkit.strategies.recipes import DTYPES, SaveLoadPair, StateRecipe
     from faultkit.strategies.schedules import schedules
-    from faultkit.strategies.states import DTYPES, save_load_pairs, state_dicts
+    from faultkit.strategies.states import save_load_pairs, state_dicts
     from faultkit.strategies.steering import steer
 
 __all__ = [

@@ -224,7 +224,7 @@ def _is_pooled(leaf: Any) -> bool:
 
 
 def _bytes_of(torch: Any, leaf: Any) -> int:
-    return math.prod(leaf.shape) * getattr(torch, leaf.dtype).itemsize
+    return int(math.prod(leaf.shape) * getattr(torch, leaf.dtype).itemsize)
 
 
 def _differences(path: str, expected: Any, seen: Any) -> Iterator[str]:

@@ -32,7 +32,8 @@ def some_of(
 
     Where the swarm leaves nothing, any for which `among` holds.
     """
-    return draw(_drawing(choices, draw(SWARM), families, among))
+    chosen: _Choice = draw(_drawing(choices, draw(SWARM), families, among))
+    return chosen
 
 
 class Choices(Generic[_Choice]):
@@ -57,7 +58,8 @@ class Choices(Generic[_Choice]):
         if strategy is None:
             strategy = _drawing(self._choices, place[0], self._families, lambda one: self._among(one, key))
             self._made[place] = strategy
-        return draw(strategy)
+        chosen: _Choice = draw(strategy)
+        return chosen
 
 
 def _drawing(

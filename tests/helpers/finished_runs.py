@@ -13,6 +13,7 @@ import msgspec
 
 from faultkit.plan import FaultPlan
 from faultkit.runs.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
+from faultkit.runs.readback import Readback
 from faultkit.runs.selection import ALL, Chosen
 
 STEPS = {"save": ("plan", "write"), "load": ("plan", "read")}
@@ -33,6 +34,10 @@ class FinishedRun(msgspec.Struct):
     timeout_seconds: float | None = None
     chosen: Chosen = ALL
     kept_residue: dict[str, int] = {}
+    readbacks: tuple[Readback, ...] = ()
+    attempts_after: dict[int, tuple[Outcome, ...]] = {}
+    next_start: FinishedRun | None = None
+    simulation: Any = None
 
 
 def injected(plan: FaultPlan | str, index: int = 0) -> ErrorRecord:

@@ -1,9 +1,17 @@
 import shlex
 
+from faultkit.checks import Violation
 from faultkit.plan import FaultPlan
 from faultkit.report.story import replay_command, tell
 from faultkit.runs.outcomes import ErrorRecord
-from tests.helpers.finished_runs import Recording, checkpoint_error, injected, reported_save, successful
+from tests.helpers.finished_runs import (
+    FinishedRun,
+    Recording,
+    checkpoint_error,
+    injected,
+    reported_save,
+    successful,
+)
 
 PLAN = "writer.write_data@2=raise(ValueError)"
 STACK = """Thread 0x00007f0b (most recent call first):
@@ -171,10 +179,10 @@ def test_a_world_of_one_and_an_empty_plan_read_well():
 
 
 def test_the_verdict_is_that_of_the_violations_which_the_run_itself_found():
-    class Examined:
-        plan, world_size, outcomes, violations = FaultPlan.parse(PLAN), 4, {}, ()
+    class Examined(FinishedRun):
+        violations: tuple[Violation, ...] = ()
 
-    assert tell(Examined()).startswith("HELD")
+    assert tell(Examined(FaultPlan.parse(PLAN), 4, {})).startswith("HELD")
 
 
 def test_the_story_says_how_long_each_rank_took_to_know():
