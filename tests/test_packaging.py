@@ -31,6 +31,8 @@ from tests.helpers import brisk
 from tests.helpers.places import ROOT
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

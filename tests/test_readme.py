@@ -16,6 +16,8 @@ from tests.helpers import brisk
 from tests.helpers.places import ROOT
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 SHOWN = re.findall(r"(?:^    .+\n)+", README, re.MULTILINE)

@@ -12,6 +12,8 @@ import pytest
 from tests.helpers import command_lines
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 MODULES = {
     "exits": "import sys\nsys.exit(0)",
     "exits_with_words": "raise SystemExit('words\\nand more')",

@@ -129,6 +129,7 @@ def test_a_fault_that_does_not_fire_is_a_broken_promise(faultkit):
     assert out.startswith("INERT")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "kind", "name", "expected"),
     [
@@ -224,6 +225,7 @@ def test_which_checks_count_is_chosen_told_and_replayed(faultkit, tmp_path):
     assert "--no-check liveness --no-check agreement" in out
 
 
+@pytest.mark.slow
 def test_a_scenario_that_breaks_a_promise_by_itself_is_a_violation_with_json(faultkit, tmp_path, monkeypatch):
     source = (
         "import torch, torch.distributed as dist, torch.distributed.checkpoint as dcp\n"
@@ -293,6 +295,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     assert (len(done.stdout), done.stderr) == (10, "")
 
 
+@pytest.mark.slow
 def test_a_background_job_goes_on_at_the_terminals_ctrl_c(started, tmp_path):
     begun, released = tmp_path / "begun", tmp_path / "released"
     os.mkfifo(begun)
@@ -313,6 +316,7 @@ def test_a_background_job_goes_on_at_the_terminals_ctrl_c(started, tmp_path):
     assert (process.returncode, err) == (0, "") and "HELD" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGKILL, -9)],

@@ -12,6 +12,8 @@ import pytest
 from faultkit.cli import command, main
 from tests.helpers.places import page
 
+pytestmark = pytest.mark.slow
+
 PAGE = page("command-line.md")
 MODULE = "\n\n".join(
     block

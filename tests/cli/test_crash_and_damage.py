@@ -13,6 +13,8 @@ import pytest
 from faultkit.cli import command, main
 from tests.helpers.places import page
 
+pytestmark = pytest.mark.slow
+
 TRAIN = """
 import json, os, sys
 out = sys.argv[1]

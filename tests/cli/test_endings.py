@@ -13,6 +13,8 @@ import pytest
 from faultkit.processes import client
 from tests.helpers.interruptible import interruptible
 
+pytestmark = pytest.mark.slow
+
 SECONDS_MAX = 60.0
 LINE = "faultkit: interrupted\n"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")

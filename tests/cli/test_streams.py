@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SECONDS_MAX = 100.0
 FAULTKIT = f"{sys.executable} -m faultkit"
 

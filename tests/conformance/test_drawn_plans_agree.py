@@ -19,6 +19,8 @@ from faultkit.scenarios import Stage
 from tests.conformance.disagreements import PLANS
 from tests.conformance.drawn_plans import brought, drawn, representative, told
 
+pytestmark = pytest.mark.slow
+
 AGAIN_COUNT = 6
 TIMEOUT_SECONDS = 20.0
 DRAWS = [

@@ -18,6 +18,8 @@ from tests.conformance.outcomes_compared import run_all
 from tests.conformance.second_tries import AGAIN, COUNT, compared
 from tests.conformance.spmd_program import PROGRAMS
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = sorted(path.stem for path in (Path(__file__).parent / "programs").glob("*.py"))
 for _family in FAMILIES:
     importlib.import_module(f"tests.conformance.programs.{_family}")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from faultkit import crash
 from faultkit.crash.enumeration import state
 from tests.helpers.places import page
+
+pytestmark = pytest.mark.slow
 
 PAGE = page("crash-states.md")
 

@@ -11,6 +11,8 @@ from faultkit.crash.exploration import record_save
 from faultkit.interception import shim
 from tests.helpers.stock import stock
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def two_ranks():

@@ -19,6 +19,8 @@ from faultkit.history.worlds import PRELOADED
 from faultkit.strategies import Manager, checkpoint_history, dcp_manager, renaming_manager, replay_history
 from tests.helpers.defective_managers import DEFECTS, forgetful, refusing
 
+pytestmark = pytest.mark.slow
+
 FAILS = "raise(ValueError)"
 
 

@@ -15,6 +15,8 @@ import torch.distributed.checkpoint as dcp
 
 from faultkit import Died, Raised, Returned, Verdict, World, files
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def two_ranks():

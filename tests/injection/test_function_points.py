@@ -20,6 +20,8 @@ from faultkit.strategies.sites import sites_of
 from faultkit.sweep.selection import choose_places
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 HERE = __name__
 
 

@@ -23,7 +23,10 @@ from faultkit.exceptions import PlanError
 from faultkit.interception import shim
 from faultkit.plan.file_filters import matches, read_path
 
-pytestmark = pytest.mark.skipif(shim.compiler() is None, reason="needs a C compiler")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shim.compiler() is None, reason="needs a C compiler"),
+]
 
 
 @pytest.fixture(scope="module")

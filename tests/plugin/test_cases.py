@@ -6,6 +6,8 @@ import pytest
 
 from tests.helpers.own_files import files_told
 
+pytestmark = pytest.mark.slow
+
 KEPT = "Every promise was kept, but the exception left the body"
 
 EXPECTED = {

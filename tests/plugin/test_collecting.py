@@ -6,6 +6,8 @@ import pytest
 
 from tests.helpers.pytest_runs import run_pytest
 
+pytestmark = pytest.mark.slow
+
 WRONG = {
     "unknown_check": (
         "@pytest.mark.faults('', no_check='leakz')\ndef test_it(): pass",

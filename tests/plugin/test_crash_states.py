@@ -8,6 +8,8 @@ import pytest
 from faultkit.repro import crash_file
 from tests.helpers.pytest_runs import run_pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def crashes(all_kinds):

@@ -6,6 +6,8 @@ import pytest
 
 from tests.helpers.own_files import files_told
 
+pytestmark = pytest.mark.slow
+
 PLAN = "writer.write_data@1=raise(OSError, ENOSPC)"
 KEPT = "Every promise was kept, but the exception left the body, and what stands behind that line never ran."
 DID_NOT = (

@@ -11,6 +11,8 @@ import pytest
 
 from faultkit.strategies import profiles
 
+pytestmark = pytest.mark.slow
+
 FORGOTTEN = "storage.write_data@0-1=raise(ValueError)"
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("torch", "numpy", "hypothesis", "msgspec", "cloudpickle", "faultkit", "rich", "jinja2")
 
 

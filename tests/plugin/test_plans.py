@@ -10,6 +10,8 @@ import pytest
 import faultkit
 from tests.helpers.own_files import files_told
 
+pytestmark = pytest.mark.slow
+
 FULL_DISK = "writer.write_data@1=raise(OSError, ENOSPC)"
 BAD_FINISH = "writer.finish@0=raise(ValueError)"
 WATCHED = "writer.write_data@1=delay(0)"

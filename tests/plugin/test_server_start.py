@@ -8,6 +8,8 @@ import pytest
 
 from faultkit.processes import client
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_server_that_is_closed_while_it_imports_torch_ends_by_itself_and_was_never_ready():
     server = client.ForkServer()

@@ -9,6 +9,8 @@ import pytest
 from faultkit import FaultPlan
 from tests.helpers.pytest_runs import once, run_pytest
 
+pytestmark = pytest.mark.slow
+
 FULL_DISK = "writer.write_data@1=raise(OSError, ENOSPC)"
 ENDS = """
 import os

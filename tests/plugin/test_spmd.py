@@ -11,6 +11,8 @@ from pytest_faultkit import spmd
 from tests.helpers.own_files import files_told
 from tests.helpers.pytest_runs import SUITES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def case(all_kinds):

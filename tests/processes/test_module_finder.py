@@ -13,6 +13,8 @@ import pytest
 from faultkit import Returned, World
 from faultkit.processes import module_finder
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("warm", "fresh", "simulated")
 
 

@@ -18,6 +18,8 @@ from faultkit import World
 from faultkit.processes import slots
 from faultkit.worlds import HarnessError
 
+pytestmark = pytest.mark.slow
+
 WAIT_SECONDS = 30.0
 
 

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given
 from faultkit import Verdict, strategies
 from tests.helpers import defective_engines as engines
 
+pytestmark = pytest.mark.slow
+
 quickly = hypothesis.settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -11,6 +11,8 @@ from faultkit import Verdict, strategies
 from tests.helpers import defective_engines as engines
 from tests.quality.conftest import EXAMPLES_MAX
 
+pytestmark = pytest.mark.slow
+
 FIRST = "storage.storage_meta"  # the first point of a save whose failure is reported
 WRITE = "storage.write_data"
 VALUE_ERROR = "raise(ValueError)"

@@ -15,6 +15,8 @@ from faultkit.interception import shim
 from faultkit.recording import RecordingError, record_command
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = ["python", "preload"]
 FAMILY = """
 import os, subprocess, sys

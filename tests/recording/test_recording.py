@@ -36,6 +36,8 @@ from faultkit.recording.verifying import verified
 from tests.helpers.own_files import files_told
 from tests.helpers.stock import stock_is
 
+pytestmark = pytest.mark.slow
+
 
 def save(directory, value=1.0, thread_count=1):
     state = {"shared": torch.full((50,), value), f"of_{dist.get_rank()}": torch.full((30,), value)}

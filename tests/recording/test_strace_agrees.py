@@ -16,6 +16,8 @@ from tests.helpers.places import HELPERS
 from tests.helpers.strace_log import Reader, strace_command, why_strace_cannot_run
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 NOTHING = Tree({}, {}, {})
 
 

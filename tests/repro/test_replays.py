@@ -13,6 +13,8 @@ from faultkit.repro.replays import command_for
 from faultkit.scenarios import Stage
 from tests.helpers.replayed_engines import CASES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def two_ranks():

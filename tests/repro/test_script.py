@@ -19,6 +19,8 @@ from faultkit.worlds import Run, observers
 from tests.helpers import script_cases
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 RAISE = "writer.write_data@1=raise(ValueError)"
 
 # scenario, plan, verdict of the run

@@ -20,6 +20,8 @@ from faultkit.worlds import HarnessError
 from tests.helpers import failing_scenarios
 from tests.helpers.pytest_runs import run_pytest
 
+pytestmark = pytest.mark.slow
+
 PLAN = "writer.write_data@1=raise(ValueError)"
 
 

@@ -13,6 +13,8 @@ from faultkit.scale.measuring import _is_beyond
 from faultkit.scale.work import SAVE
 from faultkit.scenarios import ScenarioError, of_function
 
+pytestmark = pytest.mark.slow
+
 PLAN_STEP = ["plan: gather_object", "plan: scatter_object", "plan: work"]
 WRITE_STEP = ["write: gather_object", "write: broadcast_object", "write: work"]
 

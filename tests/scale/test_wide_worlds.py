@@ -14,6 +14,8 @@ from faultkit.scale.work import SAVE
 from faultkit.scenarios import Stage
 from faultkit.sweep import representatives, sweep
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["dcp-save", "dcp-load"])
 @pytest.mark.parametrize("size", [8, 23])

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.helpers import brisk
+
+pytestmark = pytest.mark.slow
 
 CASES = Path(__file__).with_name("test_upstream_cases.py")
 LOSES_ONE_FAILURE = """

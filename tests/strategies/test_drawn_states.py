@@ -18,6 +18,8 @@ from faultkit.strategies import recipes
 from faultkit.strategies.recipes import DTYPES, Alias, Sharded, StateRecipe, Tensor
 from tests.helpers import defective_engines as engines
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = hypothesis.settings(
     max_examples=1_000,
     phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),

@@ -14,6 +14,8 @@ from faultkit import World, strategies
 from faultkit.strategies import profiles
 from tests.helpers import defective_engines as engines
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = hypothesis.settings(
     max_examples=25,
     derandomize=True,

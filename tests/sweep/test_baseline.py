@@ -14,6 +14,8 @@ from faultkit.injection.session import current
 from faultkit.scenarios import ScenarioError, of_function
 from faultkit.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 CALLS = []  # of this process: ranks that stay have those of the runs before
 
 

@@ -15,6 +15,8 @@ from faultkit.report.matrix import groups_of
 from faultkit.scenarios import Scenario, WrongContent
 from faultkit.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 KILL = "writer.reset@1=kill(SIGKILL)"
 
 

@@ -14,6 +14,8 @@ from faultkit.scenarios import ScenarioError, of_function
 from faultkit.sweep import Order, Schedules, sweep
 from faultkit.sweep.replay_input import read_recipe
 
+pytestmark = pytest.mark.slow
+
 NOTHING = FaultPlan()
 
 

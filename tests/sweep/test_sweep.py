@@ -12,6 +12,8 @@ from faultkit.interception import shim
 from faultkit.scenarios import ScenarioError, of_function
 from faultkit.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 POINTS = ("writer.reset", "writer.write_data", "writer.finish", "writer.validate_checkpoint_id")
 
 

@@ -19,6 +19,8 @@ from faultkit import FaultPlan, FaultyStorageWriter, Hung, Returned
 from faultkit.processes.procfs import STACK_SIGNAL
 from tests.helpers.own_files import files_told
 
+pytestmark = pytest.mark.slow
+
 WHOLE = {0: Returned(0), 1: Returned(1)}
 DEADLINE_SECONDS = 30.0
 AT_ONCE_SECONDS = 5.0  # far from the deadline, and fair to a machine that is busy

@@ -10,6 +10,8 @@ import pytest
 
 from tests.helpers.stuck import GONE_SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("pytest_timeout")
 
 WORK = """

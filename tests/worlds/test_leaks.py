@@ -201,6 +201,7 @@ def save_by_process(place):
     dcp.async_save({"w": torch.ones(9)}, checkpoint_id=place, async_checkpointer_type=by).result()
 
 
+@pytest.mark.slow
 def test_the_process_that_torch_keeps_for_its_saves_is_not_left_behind(tmp_path):
     with World(1) as world:  # each rank has one, which imports torch
         run = world.run(save_by_process, str(tmp_path))

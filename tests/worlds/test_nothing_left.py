@@ -18,6 +18,8 @@ from faultkit.worlds import HarnessError, crew
 from faultkit.worlds.kinds.crew_kind import CrewKind
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 RUNNING = """
     import os, subprocess, sys, threading, time
     from faultkit import World

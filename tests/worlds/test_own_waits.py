@@ -21,6 +21,8 @@ from faultkit import Hung, Returned, World
 from faultkit.processes.procfs import LIBRARY, tasks_of
 from faultkit.worlds.stacks import wait_in, waited
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_SECONDS = 30.0
 AT_ONCE_SECONDS = 5.0
 SLOW_SECONDS = 0.6  # longer than it takes to call a hang

@@ -17,6 +17,8 @@ import torch.distributed.checkpoint as dcp
 
 from faultkit import FaultPlan, FaultyStorageWriter, Returned, World
 
+pytestmark = pytest.mark.slow
+
 SHORT_COUNT = 8
 LONG_COUNT = 2000
 

@@ -31,6 +31,8 @@ from tests.helpers.crash_loads import (
 from tests.helpers.stuck import SECONDS_MAX
 from tests.helpers.tapes import Tape
 
+pytestmark = pytest.mark.slow
+
 NEW, OLD = tree(value=b"2 2 2 2", other=b"other"), tree(value=b"1 1 1 1", other=b"other")
 
 

@@ -17,6 +17,8 @@ from faultkit.exceptions import ScenarioError
 from faultkit.worlds import HarnessError
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import os, sys, signal, time
 path = os.path.join(sys.argv[1], "number")

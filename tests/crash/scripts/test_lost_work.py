@@ -7,6 +7,8 @@ import pytest
 from faultkit import scripts
 from faultkit.repro import crash_file
 
+pytestmark = pytest.mark.slow
+
 TRAINING = """
 import json, os, shutil, sys
 out = sys.argv[1]

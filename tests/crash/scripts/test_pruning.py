@@ -13,6 +13,8 @@ from faultkit.crash.scripts import Job, exploring
 from faultkit.crash.scripts.judge import ScriptJudge
 from faultkit.crash.scripts.resume import Resumption
 
+pytestmark = pytest.mark.slow
+
 # Each script reads some files of {a, b, c, d/e, d/f} and writes "result"; what it writes there follows from them.
 SCRIPTS = {
     "reads one": "put(get('a'))",

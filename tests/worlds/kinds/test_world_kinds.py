@@ -14,6 +14,8 @@ import torch.distributed.checkpoint as dcp
 
 from faultkit import Died, FaultPlan, FaultyStorageWriter, Hung, Verdict, World
 
+pytestmark = pytest.mark.slow
+
 WORLD_KINDS = ["warm", "fresh", "spawn"]
 
 

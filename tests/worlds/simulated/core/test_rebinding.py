@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers.stuck import SECONDS_MAX
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
 from os import _exit, getpid, kill
