@@ -8,16 +8,17 @@ refused before anything is installed.
 from __future__ import annotations
 
 import contextlib
-import threading
+import functools
 from collections.abc import Iterator
 
 from faultkit.hooks.patches import Patches
-from faultkit.injection import engine, expectations, files_raw, functions
+from faultkit.injection import engine, expectations, files_raw, functions, rank_context
 from faultkit.injection.perform import prepare, unlimit
-from faultkit.injection.session import Match, Record, Session, lay_down, take_up
+from faultkit.injection.rank_context import Timer
+from faultkit.injection.session import Match, Record, Session, activate, deactivate
 from faultkit.plan import FaultPlan
 
-__all__ = ["arm"]
+__all__ = ["arm", "install_hooks", "set_alarms"]
 
 
 @contextlib.contextmanager
@@ -54,39 +55,40 @@ def arm(
     session = Session(plan, rank=rank, world_size=world_size, record=record)
     session.memory = memory
     session.place = place
-    take_up(session)
+    activate(session)
     patches = Patches()
-    alarms: list[threading.Timer] = []
+    alarms: list[Timer] = []
     try:
-        engine.install(session, patches)
-        expectations.install(session, patches)
-        files_raw.install(session, patches)
-        functions.install(session, patches)
-        alarms += _set_alarms(session)
+        install_hooks(session, patches)
+        alarms += set_alarms(session)
         yield session
     finally:
         session.closed = True
         for alarm in alarms:
             alarm.cancel()
-            alarm.join(timeout=1.0)  # a thread that is left would count against the rank
         try:
             patches.undo()
         finally:
             unlimit()
-            lay_down()
+            deactivate()
 
 
-def _set_alarms(session: Session) -> list[threading.Timer]:
-    """Start a timer for each fault at a time: a thread of its own, since the rank may be waiting in C++."""
+def install_hooks(session: Session, patches: Patches) -> None:
+    """Have `session` asked wherever its faults can strike, until `patches` is undone."""
+    engine.install(session, patches)
+    expectations.install(session, patches)
+    files_raw.install(session, patches)
+    functions.install(session, patches)
+
+
+def set_alarms(session: Session) -> list[Timer]:
+    """Start a timer of the calling rank for each fault at a time."""
     alarms = []
     for index, fault in enumerate(session.plan):
         if fault.layer == "clock" and session.hits_rank(index, fault):
             milliseconds = int(fault.calls)
-            match = (index, fault, fault.point, milliseconds)
-            alarm = threading.Timer(milliseconds / 1000, _ring, (session, match))
-            alarm.daemon = True
-            alarm.start()
-            alarms.append(alarm)
+            ring = functools.partial(_ring, session, (index, fault, fault.point, milliseconds))
+            alarms.append(rank_context.context().start_timer(milliseconds / 1000, ring))
     return alarms
 
 

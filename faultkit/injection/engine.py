@@ -47,11 +47,11 @@ STEP_METHODS = ("reduce_scatter", "all_reduce", "all_gather", "broadcast")
 
 
 def install(session: Session, patches: Patches) -> None:
-    """Install the hooks for `session`; `patches` undoes them.  Hooks that are kept just take up the session."""
+    """Install the hooks for `session`; `patches` undoes them.  Hooks that are kept just serve it next."""
     objects = Objects(session, patches)
     if _kept is not None:
         engine = _kept
-        engine.take_up(session, objects)
+        engine.activate(session, objects)
     else:
         engine = _Engine(session, objects)
         _install_hooks(engine, patches)
@@ -130,11 +130,8 @@ class _Engine:
         self.objects = objects
         self.thread = threading.local()
         self.lock = threading.Lock()
-        self.attempt_count = 0
-        self.step_count = 0
-        self.handed_over: list[_Attempt] = []  # asynchronous ones, to threads of the engine, oldest first
 
-    def take_up(self, session: Session, objects: Objects) -> None:
+    def activate(self, session: Session, objects: Objects) -> None:
         """Serve another session, from the beginning."""
         self.__init__(session, objects)  # type: ignore[misc]
 
@@ -199,7 +196,7 @@ class _Engine:
             attempt = getattr(self.thread, "beginning", None)
             if attempt is not None and not self.session.closed:
                 with self.lock:
-                    self.handed_over.append(attempt)
+                    self.session.handed_over.append(attempt)
             return original(*args, **kwargs)
 
         return entered
@@ -208,7 +205,8 @@ class _Engine:
         @functools.wraps(original)
         def entered(*args: Any, **kwargs: Any) -> Any:
             with self.lock:
-                attempt = self.handed_over.pop(0) if self.handed_over else None
+                handed_over = self.session.handed_over
+                attempt = handed_over.pop(0) if handed_over else None
             if attempt is None or self.session.closed:
                 return original(*args, **kwargs)
             return self.carry_out(attempt, functools.partial(original, *args, **kwargs))
@@ -230,8 +228,8 @@ class _Engine:
 
     def begin(self, op: str, arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Attempt:
         with self.lock:
-            self.attempt_count += 1
-            attempt = _Attempt(op, self.attempt_count)
+            number = self.session.attempt_count = self.session.attempt_count + 1
+            attempt = _Attempt(op, number)
         try:
             coordinator = self.see_coordinator(arguments, args, kwargs)
             ranks = self.part_of_the_world(arguments, args, kwargs)
@@ -368,8 +366,7 @@ class _Engine:
                 return original(*args, **kwargs)
             step = args[1] if len(args) > 1 else kwargs.get("step")
             with self.lock:
-                self.step_count += 1
-                number = self.step_count
+                number = session.step_count = session.step_count + 1
             session.record("step_begin", step=step, op=name, number=number)
             try:
                 with session.in_step(step):

@@ -1,4 +1,4 @@
-"""Performs an action at the place where it fires: the only module that hurts the process it runs in.
+"""Performs an action at the place where it fires: what hurts a rank is done here, or asked of its `RankContext`.
 
 Guarantees: ``raise`` raises in the caller's frame; ``delay`` sleeps; ``exit``, ``kill`` and ``segfault`` end
 the process without running a finally block, an exit handler or a flush; ``stop`` stops it until somebody
@@ -6,7 +6,8 @@ sends SIGCONT.  ``hang(python)`` lets other threads run, ``hang(native)`` keeps 
 wait in an extension module that forgot to release it would.  ``memory(megabytes)`` lowers the limit on the
 address space to that much above what is in use (64 where none is given), allocates until the interpreter
 itself raises MemoryError, and puts the limit back.  ``limit(bytes)`` sets RLIMIT_FSIZE, which `unlimit` puts
-back.  No core file is written for a planned death.  Not covered: recording (the session has done it before),
+back.  No core file is written for a planned death.  How a rank ends or hangs by these, its context knows
+(`faultkit.injection.rank_context`).  Not covered: recording (the session has done it before),
 resuming a stopped rank (the world does it), and what is done to files (`faultkit.injection.files_raw`).
 """
 
@@ -16,28 +17,27 @@ import ctypes
 import faulthandler
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from faultkit.injection import rank_context
 from faultkit.injection.errors import build
 from faultkit.plan.actions import Action
 
-__all__ = ["KILL", "perform", "prepare", "unlimit"]
+__all__ = ["KILL", "PERFORMERS", "perform", "prepare", "unlimit"]
 
 MEMORY_HEADROOM_MEGABYTES = 64
 MEMORY_CHUNK_BYTES = 4 << 20
-DEATH_SECONDS_MAX = 5.0
 KILL = Action("kill", (("signal", "SIGKILL"),))
 
 
 def prepare(action: Action, fault_text: str) -> None:
     """Raise ValueError now where `perform` could not do its work later."""
-    if _PERFORMERS.get(action.name) is None and not action.takes_place:  # those are done where files are
+    if PERFORMERS.get(action.name) is None and not action.takes_place:  # those are done where files are
         raise ValueError(
             f"no performer for the action {str(action)!r} of the fault {fault_text!r}: "
-            f"known are {', '.join(sorted(_PERFORMERS))}"
+            f"known are {', '.join(sorted(PERFORMERS))}"
         )
     if action.error is not None:
         build(action.error, fault_text)
@@ -45,7 +45,7 @@ def prepare(action: Action, fault_text: str) -> None:
 
 def perform(action: Action, fault_text: str) -> None:
     """Do what `action` says; `fault_text` is the fault in the grammar, for the message of what is raised."""
-    _PERFORMERS[action.name](action, fault_text)
+    PERFORMERS[action.name](action, fault_text)
 
 
 def _raise(action: Action, fault_text: str) -> NoReturn:
@@ -58,31 +58,17 @@ def _delay(action: Action, fault_text: str) -> None:
         time.sleep(seconds)
 
 
-def _hang(action: Action, fault_text: str) -> NoReturn:
-    if action["how"] == "native":
-        # Not `pause`: a wait that a signal interrupts would come back to Python.  A mutex that its own
-        # thread locks twice never does, and PyDLL keeps the interpreter lock during the call.
-        library = ctypes.PyDLL(None)
-        mutex = ctypes.create_string_buffer(256)
-        library.pthread_mutex_init(mutex, None)
-        while True:
-            library.pthread_mutex_lock(mutex)
-    forever = threading.Event()
-    while True:
-        forever.wait()
+def _hang(action: Action, fault_text: str) -> None:
+    rank_context.context().hang(is_native=action["how"] == "native", fault_text=fault_text)
 
 
-def _exit(action: Action, fault_text: str) -> NoReturn:
-    os._exit(int(action["code"]))
+def _exit(action: Action, fault_text: str) -> None:
+    rank_context.context().exit(int(action["code"]))
 
 
 def _kill(action: Action, fault_text: str) -> None:
     number = signal.Signals[str(action["signal"])]
-    _write_no_core_file()
-    os.kill(os.getpid(), number)
-    if action.kills and signal.getsignal(number) is signal.SIG_DFL:
-        # The signal may be delivered to another thread; nothing after the point may happen meanwhile.
-        time.sleep(DEATH_SECONDS_MAX)
+    rank_context.context().kill(number, is_deadly=action.kills)
 
 
 def _stop(action: Action, fault_text: str) -> None:
@@ -90,7 +76,7 @@ def _stop(action: Action, fault_text: str) -> None:
 
 
 def _segfault(action: Action, fault_text: str) -> NoReturn:
-    _write_no_core_file()
+    rank_context.write_no_core_file()
     crash = getattr(faulthandler, "_sigsegv", None)
     if crash is not None:
         crash()
@@ -144,17 +130,7 @@ def unlimit() -> None:
         _limit_before = None
 
 
-def _write_no_core_file() -> None:
-    try:
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-    except (ImportError, OSError, ValueError):
-        pass
-
-
-_PERFORMERS: dict[str, Callable[[Action, str], None]] = {
+PERFORMERS: dict[str, Callable[[Action, str], None]] = {
     "delay": _delay,
     "exit": _exit,
     "hang": _hang,

@@ -30,7 +30,7 @@ from faultkit.runs import own_failures
 if TYPE_CHECKING:
     from faultkit.injection.native import Native
 
-__all__ = ["Calls", "Match", "Record", "Session", "current", "lay_down", "take_up"]
+__all__ = ["Calls", "Match", "Record", "Session", "activate", "current", "deactivate"]
 
 Calls = tuple[tuple[str, int], ...]  # (site, number of this call of it), of one entry
 Match = tuple[int, Fault, str, int]  # (index in the plan, fault, site, call)
@@ -92,6 +92,9 @@ class Session:
         self.is_content_wanted = False
         self.place = ""
         self.fired: list[dict[str, Any]] = []
+        # for the hooks on the engine: how many of each it has had, and saves on their way to a thread of the engine
+        self.attempt_count = self.step_count = 0
+        self.handed_over: list[Any] = []
         self._record = record
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
@@ -434,7 +437,7 @@ def _named(point: str, site: str) -> dict[str, str]:
 
 
 _current: Session | None = None
-_taking = threading.Lock()
+_activating = threading.Lock()
 
 
 def current() -> Session | None:
@@ -442,10 +445,10 @@ def current() -> Session | None:
     return _current
 
 
-def take_up(session: Session) -> None:
+def activate(session: Session) -> None:
     """Make `session` the one of this process.  Raises RuntimeError where it has one already."""
     global _current
-    with _taking:
+    with _activating:
         if _current is not None:
             raise RuntimeError(
                 f"this process is armed with the plan {str(_current.plan)!r} already: "
@@ -454,15 +457,15 @@ def take_up(session: Session) -> None:
         _current = session
 
 
-def lay_down() -> None:
+def deactivate() -> None:
     """The process has no session any more."""
     global _current
     _current = None
 
 
 def _disarm_in_child() -> None:
-    global _current, _taking
-    _taking = threading.Lock()
+    global _current, _activating
+    _activating = threading.Lock()
     if _current is not None:
         _current.closed = True
         _current = None

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from faultkit.injection.perform import _PERFORMERS, perform
+from faultkit.injection.perform import PERFORMERS, perform
 from faultkit.plan import Fault
 from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.actions import Action
@@ -34,7 +34,7 @@ def _status(forked, text, before=lambda: None):
 
 
 def test_every_action_of_the_catalogue_can_be_performed():
-    assert set(_PERFORMERS) == {name for name, spec in ACTIONS.items() if not spec.points}
+    assert set(PERFORMERS) == {name for name, spec in ACTIONS.items() if not spec.points}
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The injection of faults, told apart by rank: one set of hooks serves the sessions of all ranks of a run.
 
-Every rank has a session of its own, with its own counters and its own log.  What the hooks are given is a stand-in
-that answers for the rank that asks, so an object is interposed once however many ranks there are.  The actions
-that would end or stop a process do it to the rank.
+Every rank has a session of its own, and the hooks are given the one of whoever asks (`SessionByRank`).  The actions
+that would end or stop a process do it to the rank, and timers are on its clock: that is the `RankContext` which
+simulated ranks give to injection.
 """
 
 from __future__ import annotations
@@ -14,63 +14,32 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.hooks.patches import Patches
-from faultkit.injection import arming, engine, expectations, files_raw, functions, perform
-from faultkit.injection.session import Session, lay_down, take_up
+from faultkit.injection import arming, engine, perform, rank_context
+from faultkit.injection.rank_context import Timer
+from faultkit.injection.session import Session, activate, deactivate
+from faultkit.injection.session_by_rank import SessionByRank
 from faultkit.plan import FaultPlan
-from faultkit.plan.actions import Action
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank
-from faultkit.worlds.simulated.core.scheduler import current_task, get_ident, tasks_by_ident
+from faultkit.worlds.simulated.core.scheduler import NANOSECONDS, current_task, get_ident, tasks_by_ident
 from faultkit.worlds.simulated.network.opened_stores import close_servers
 
-__all__ = ["Armed", "bury", "end_rank", "install", "send_signal", "set_alarms", "signal_rank"]
+__all__ = ["Armed", "bury", "end_rank", "install", "send_signal", "signal_rank"]
 
 SURVIVED = frozenset(
     getattr(signal, name) for name in ("SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH") if hasattr(signal, name)
 )
 
 
-class _Sessions:
-    """The session of whatever rank asks; of no rank, one that is closed."""
-
-    def __init__(self, idle: Session) -> None:
-        object.__setattr__(self, "_idle", idle)
-
-    def __getattr__(self, name: str) -> Any:
-        task = tasks_by_ident.get(get_ident())  # `current_rank`, without the call: this is asked all the time
-        return getattr(self._idle if task is None else task.rank.session, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        rank = current_rank()
-        setattr(self._idle if rank is None else rank.session, name, value)
-
-
-def _of_rank(name: str, default: Any) -> property:
-    def read(self: Any) -> Any:
-        rank = current_rank()
-        return default() if rank is None else rank.engine.setdefault(name, default())
-
-    def write(self: Any, value: Any) -> None:
-        rank = current_rank()
-        if rank is not None:
-            rank.engine[name] = value
-
-    return property(read, write)
-
-
-class _Engines(engine._Engine):
-    """The hooks on the engine, with counters for each rank."""
-
-    attempt_count = _of_rank("attempt_count", int)
-    step_count = _of_rank("step_count", int)
-    handed_over = _of_rank("handed_over", list)
-
-
 def install() -> None:
     """Once, in the host."""
     engine.keep_hooks()
-    assert engine._kept is not None
-    engine._kept.__class__ = _Engines
-    perform._PERFORMERS.update(exit=_exit, kill=_kill, hang=_hang)
+    rank_context.use(_SimulatedRank())
+
+
+def _session() -> Session | None:
+    """The session of the rank that the calling thread is part of."""
+    task = tasks_by_ident.get(get_ident())  # `current_rank`, without the call: this is asked all the time
+    return None if task is None else task.rank.session
 
 
 class Armed:
@@ -81,18 +50,15 @@ class Armed:
             perform.prepare(fault.action, str(fault))
         idle = Session(plan)
         idle.closed, idle.place = True, place
-        sessions: Any = _Sessions(idle)
+        sessions: Any = SessionByRank(_session, idle)
         for rank in ranks:
             rank.session = Session(plan, rank=rank.number, world_size=rank.size, record=rank.record)
             rank.session.is_content_wanted, rank.session.place = is_content_wanted, place
         self._ranks = ranks
         self._patches = Patches()
-        take_up(sessions)
+        activate(sessions)
         try:
-            engine.install(sessions, self._patches)
-            expectations.install(sessions, self._patches)
-            files_raw.install(sessions, self._patches)
-            functions.install(sessions, self._patches)
+            arming.install_hooks(sessions, self._patches)
         except BaseException:
             self.disarm()
             raise
@@ -105,23 +71,7 @@ class Armed:
             self._patches.undo()
         finally:
             perform.unlimit()
-            lay_down()
-
-
-def set_alarms(rank: Rank) -> None:
-    """Have the plan's faults at a time strike the rank then, each on a thread of its own that goes first."""
-    session, scheduler = rank.session, rank.scheduler
-    assert session is not None
-    for index, fault in enumerate(session.plan):
-        if fault.layer == "clock" and session.hits_rank(index, fault):
-            milliseconds = int(fault.calls)
-            ring = functools.partial(arming._ring, session, (index, fault, fault.point, milliseconds))
-
-            def strike(ring: Callable[[], None] = ring) -> None:
-                if rank.state != "dead" and not session.closed:
-                    scheduler.spawn(rank, ring, "faultkit-clock", is_due=True)
-
-            scheduler.add_timer(scheduler.now_ns + milliseconds * 1_000_000, strike)
+            deactivate()
 
 
 def end_rank(rank: Rank, signal_name: str | None, status: int | None) -> None:
@@ -154,20 +104,6 @@ def bury(rank: Rank, signal_name: str | None, status: int | None) -> None:
         close_servers(rank)
 
 
-def _rank() -> Rank:
-    rank = current_rank()
-    assert rank is not None
-    return rank
-
-
-def _exit(action: Action, fault_text: str) -> None:
-    end_rank(_rank(), None, int(action["code"]))
-
-
-def _kill(action: Action, fault_text: str) -> None:
-    signal_rank(_rank(), signal.Signals[str(action["signal"])])
-
-
 def signal_rank(rank: Rank, number: int) -> None:
     """What a signal does to a process: the handler that the rank has set, or else its end where it is deadly.
 
@@ -192,13 +128,48 @@ def send_signal(rank: Rank, number: int) -> None:
         rank.scheduler.spawn(rank, functools.partial(signal_rank, rank, number), "signal", is_due=True)
 
 
-def _hang(action: Action, fault_text: str) -> None:
-    rank, here = _rank(), current_task()
-    assert here is not None
-    if action["how"] == "native":  # it keeps the interpreter: no thread of the rank goes on
-        for task in rank.tasks:
-            if task is not here:
-                rank.scheduler.remove(task)
-    if here.is_main or action["how"] == "native":
-        rank.state, rank.ending = "frozen", f"hangs by plan at {fault_text.partition('=')[0]}"
-    rank.scheduler.park()
+class _SimulatedRank:
+    """What injection may ask of a simulated rank: the one that the calling thread is part of."""
+
+    def exit(self, status: int) -> None:
+        end_rank(_rank(), None, status)
+
+    def kill(self, number: signal.Signals, *, is_deadly: bool) -> None:
+        signal_rank(_rank(), number)
+
+    def hang(self, *, is_native: bool, fault_text: str) -> None:
+        rank, here = _rank(), current_task()
+        assert here is not None
+        if is_native:  # it keeps the interpreter: no thread of the rank goes on
+            for task in rank.tasks:
+                if task is not here:
+                    rank.scheduler.remove(task)
+        if here.is_main or is_native:
+            rank.state, rank.ending = "frozen", f"hangs by plan at {fault_text.partition('=')[0]}"
+        rank.scheduler.park()
+
+    def start_timer(self, seconds: float, ring: Callable[[], None]) -> Timer:
+        return _SimulatedTimer(_rank(), seconds, ring)
+
+
+class _SimulatedTimer:
+    """On the rank's clock; `ring` is called on a thread of the rank that goes first."""
+
+    def __init__(self, rank: Rank, seconds: float, ring: Callable[[], None]) -> None:
+        self._rank, self._ring, self._is_cancelled = rank, ring, False
+        rank.scheduler.add_timer(rank.scheduler.now_ns + round(seconds * NANOSECONDS), self._strike)
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+
+    def _strike(self) -> None:
+        rank = self._rank
+        is_over = rank.state == "dead" or rank.session is None or rank.session.closed
+        if not (self._is_cancelled or is_over):
+            rank.scheduler.spawn(rank, self._ring, "faultkit-clock", is_due=True)
+
+
+def _rank() -> Rank:
+    rank = current_rank()
+    assert rank is not None
+    return rank

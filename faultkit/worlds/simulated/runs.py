@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from faultkit.injection.arming import set_alarms
 from faultkit.injection.errors import describe
 from faultkit.processes import idleness, module_finder, serialization
 from faultkit.worlds.rank import attempt
@@ -183,7 +184,7 @@ class _Body:
         session.adopt_thread()
         leave: int | None = None
         try:
-            injection_adapter.set_alarms(rank)
+            set_alarms(session)
             if self._shared.order.backend:
                 c10d_state.form_default_group(
                     rank, self._shared.values, self._shared.timeout, self._shared.numbers, self._shared.places

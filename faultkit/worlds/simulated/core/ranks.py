@@ -40,7 +40,6 @@ class Rank:
         self.output_length = 0
         self.printed: Any = None  # what processes print that it has started
         self.session: Session | None = None
-        self.engine: dict[str, Any] = {}
         self.groups: list[Any] = []
         self.named_groups: dict[str, Any] = {}  # those that a thread has asked for by name
         self.groups_made: dict[tuple[str, tuple[int, ...]], int] = {}
