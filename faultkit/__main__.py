@@ -13,6 +13,7 @@ __all__ = ["main"]
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
     endings.install()
+    endings.refuse()
     from faultkit.cli import main as run
 
     try:

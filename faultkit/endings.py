@@ -6,8 +6,9 @@ into a destructor, which would lose it: ranks are ended and what was found is to
 once; the fork server ends the ranks and removes directories of a client that is gone.  Files that were begun
 (`beginning`) are removed.  A signal that is ignored, as SIGHUP is under nohup, stays so. While the interpreter itself
 ends, nothing is left to be ended, and the status stays what it is, also where a function of a user's module that runs
-then calls ``os._exit`` (`keep`). Not covered: the milliseconds in which it starts; then a signal does what it does to
-any Python program.  Imports nothing but atexit, os, signal and sys, and no part of faultkit.
+then calls ``os._exit`` (`keep`).  A thread of such a module that calls it before ends the command with one line and
+status 2: 0 would say that every check held (`refuse`).  Not covered: the milliseconds in which it starts; then a signal
+does what it does to any Python program.  Imports nothing but atexit, os, signal and sys, and no part of faultkit.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-__all__ = ["INTERRUPTED", "beginning", "in_order", "install", "is_in_order", "keep", "tell"]
+__all__ = ["INTERRUPTED", "beginning", "in_order", "install", "is_in_order", "keep", "refuse", "tell"]
 
 INTERRUPTED = 130
+BAD_INPUT = 2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LINE = "faultkit: interrupted\n"
 AGAIN_SECONDS = 0.01
@@ -52,12 +54,25 @@ def install() -> None:
             signal.signal(number, _on_signal)
 
 
+def refuse() -> None:
+    """From now on this process ends with one line and status 2 where somebody calls ``os._exit``."""
+    _replace_exit(BAD_INPUT, "faultkit: a thread of a module that was imported called os._exit({!r})\n")
+
+
 def keep(kept: int) -> None:
     """From now on this process ends with the status `kept`, whoever calls ``os._exit``."""
+    _replace_exit(kept, "")
+
+
+def _replace_exit(kept: int, line: str) -> None:
     process = os.getpid()
 
     def leave(status: int) -> NoReturn:
-        _exit(kept if os.getpid() == process else status)
+        if os.getpid() != process:
+            _exit(status)
+        if line:
+            _end(kept, line.format(status))
+        _exit(kept)
 
     os._exit = leave
 
@@ -137,17 +152,20 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     _leave()
 
 
-def _leave() -> None:
+def _leave() -> NoReturn:
+    _end(INTERRUPTED, "" if _state.is_told else LINE)
+
+
+def _end(status: int, line: str) -> NoReturn:
     for path in _state.begun:
         try:
             os.unlink(path)
         except OSError:
             pass
-    line = "" if _state.is_told else LINE
     try:
         if os.isatty(2):
             line = SHOW_CURSOR + line
-        os.write(2, line.encode())
+        os.write(2, line.encode(errors="backslashreplace"))
     except OSError:
         pass
-    _exit(INTERRUPTED)
+    _exit(status)

@@ -1,7 +1,8 @@
 """What ``module:attribute`` names: imported, or one `ImportMistake` that says what became of it.
 
 Guarantees: whatever a module does when it is imported, the caller goes on: it raises, it calls ``sys.exit``, or
-``os._exit``.  Ctrl-C passes.  Not covered: a module that never comes back, or ends the process by a signal.
+``os._exit``, be it in a thread that it starts.  Ctrl-C passes.  Not covered: a module that never comes back, or ends
+the process by a signal; and a thread that calls ``os._exit`` once the import is over (`faultkit.endings.refuse`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -76,6 +79,9 @@ def _module(name: str, text: str) -> Any:
             "what a module does as a program belongs under if __name__ == '__main__'"
         ) from None
     except _Ended as error:
+        sys.modules.pop(
+            name, None
+        )  # it may have come to its end, and would be taken for imported the next time
         raise ImportMistake(f"module {name!r} cannot be imported: it calls os._exit({error})") from None
     except KeyboardInterrupt:
         raise
@@ -86,20 +92,31 @@ def _module(name: str, text: str) -> Any:
 @contextlib.contextmanager
 def _going_on() -> Iterator[None]:
     """``os._exit`` raises meanwhile, in this process: one that the module forks may end so."""
-    process, leave = os.getpid(), os._exit
+    process, leave, importing = os.getpid(), os._exit, threading.get_ident()
+    ended: list[int] = []
 
     def refuse(status: int) -> NoReturn:
         if os._exit is not refuse:  # the import is over, and the module has kept what stood there
             os._exit(status)
         if os.getpid() != process:
             leave(status)
+        ended.append(status)
+        if threading.get_ident() != importing:
+            raise SystemExit(status)  # which ends a thread without a word
         raise _Ended(status)
 
     os._exit = refuse
     try:
         yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        if not ended:  # else it followed from that
+            raise
     finally:
         os._exit = leave
+    if ended:
+        raise _Ended(ended[0])
 
 
 def _told(error: BaseException) -> str:

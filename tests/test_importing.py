@@ -28,12 +28,25 @@ def test_a_name_of_several_parts_is_looked_up_in_turn(module):
     assert imported("of_a_user:Saving.save")() == 3
 
 
+IN_A_THREAD = "import os, threading\nsave = print\nthread = {}\nthread.start(); thread.join()"
+IN_A_POOL = (
+    "import os\nfrom concurrent.futures import ThreadPoolExecutor\n"
+    "with ThreadPoolExecutor() as pool: pool.submit(os._exit, 6).result()"
+)
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)  # it tells SystemExit, too
 @pytest.mark.parametrize(
     ("code", "told"),
     [
         ("raise SystemExit", "it calls sys.exit()"),
         ("import sys; sys.exit(0)", "it calls sys.exit(0)"),
         ("import os; os._exit(0)", "it calls os._exit(0)"),
+        ("import os\ntry: os._exit(4)\nexcept BaseException: save = print", "it calls os._exit(4)"),
+        (IN_A_THREAD.format("threading.Thread(target=os._exit, args=(5,))"), "it calls os._exit(5)"),
+        (IN_A_POOL, "it calls os._exit(6)"),
         ("raise GeneratorExit('x')", "GeneratorExit: x"),
         ("raise ValueError('one\\ntwo')", "ValueError: one"),
         ("import no_such_module_at_all", "No module named"),
@@ -41,13 +54,14 @@ def test_a_name_of_several_parts_is_looked_up_in_turn(module):
         ("def saved(): pass", "did you mean 'saved'"),
     ],
 )
-def test_what_a_module_did_instead_is_told_in_one_line(module, code, told):
+def test_what_a_module_did_instead_is_told_in_one_line(module, code, told, capfd):
     module(code)
     leave = os._exit
     with pytest.raises(ImportMistake) as caught:
         imported("of_a_user:save")
     assert told in str(caught.value) and "\n" not in str(caught.value)
-    assert os._exit is leave
+    assert os._exit is leave and capfd.readouterr() == ("", "")
+    assert "of_a_user" not in sys.modules or "cannot be imported" not in str(caught.value)
 
 
 def test_a_module_that_forks_while_it_is_imported_may_end_the_child(module):

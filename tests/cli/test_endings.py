@@ -144,6 +144,34 @@ def test_the_status_is_what_was_found_whatever_a_module_does_at_the_end(tmp_path
         assert done.returncode == 2 and "must be a function" in done.stderr
 
 
+EXITS_IN_A_THREAD = {
+    "while it is imported": "thread = threading.Thread(target=os._exit, args=(0,))\nthread.start(); thread.join()",
+    "later": (
+        "threading.Thread(target=lambda: (entered.wait(), os._exit(0))).start()\n"
+        "def __getattr__(name):\n    entered.set()\n    threading.Event().wait()"
+    ),
+    "never": "threading.Thread(target=exit, args=(0,)).start()",
+}
+
+
+@pytest.mark.parametrize("when", EXITS_IN_A_THREAD)
+def test_a_module_whose_thread_calls_exit_is_bad_input_and_no_promise_kept(when, tmp_path):
+    (tmp_path / "leaves.py").write_text(
+        f"import os, threading\nentered = threading.Event()\n{EXITS_IN_A_THREAD[when]}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "faultkit", "sweep", "leaves:save"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS_MAX, check=False,
+    )  # fmt: skip
+    told = {
+        "while it is imported": "faultkit: module 'leaves' cannot be imported: it calls os._exit(0)",
+        "later": "faultkit: a thread of a module that was imported called os._exit(0)",
+        "never": "faultkit: module 'leaves' has no attribute 'save'",
+    }
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith(told[when])
+
+
 def test_the_handlers_of_the_caller_are_back_after_the_work():
     code = (
         "mine = {name: signal.signal(name, lambda *_: print('mine', flush=True)) for name in endings.SIGNALS}\n"
