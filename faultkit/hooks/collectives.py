@@ -35,7 +35,7 @@ from faultkit.hooks.distributed_calls import (
     DistributedCall,
     Listener,
 )
-from faultkit.hooks.patches import Patches
+from faultkit.interception.patches import Patches
 
 __all__ = ["install", "label_of_thread", "subscribe", "unsubscribe", "watch_class"]
 

@@ -11,11 +11,11 @@ import contextlib
 import functools
 from collections.abc import Iterator
 
-from faultkit.hooks.patches import Patches
 from faultkit.injection import engine, expectations, files_raw, functions, rank_context
 from faultkit.injection.perform import prepare, unlimit
 from faultkit.injection.rank_context import Timer
 from faultkit.injection.session import Match, Record, Session, activate, deactivate
+from faultkit.interception.patches import Patches
 from faultkit.plan import FaultPlan
 
 __all__ = ["arm", "install_hooks", "set_alarms"]

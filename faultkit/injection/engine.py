@@ -31,13 +31,13 @@ from torch.distributed.checkpoint import (
     utils,
 )
 
-from faultkit.hooks.patches import Patches
 from faultkit.injection import content
 from faultkit.injection.errors import describe
 from faultkit.injection.interpose import call_with_faults
 from faultkit.injection.objects import Arguments, Objects
 from faultkit.injection.session import Session
 from faultkit.injection.storage import carried
+from faultkit.interception.patches import Patches
 from faultkit.plan import FaultPlan
 
 __all__ = ["install", "keep_hooks"]

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from faultkit.hooks.patches import Patches
 from faultkit.injection.errors import describe
 from faultkit.injection.session import Session
+from faultkit.interception.patches import Patches
 
 __all__ = ["MESSAGE_LENGTH_MAX", "install"]
 

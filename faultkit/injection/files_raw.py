@@ -26,12 +26,12 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from faultkit.hooks.patches import Patches
 from faultkit.injection.errors import build
 from faultkit.injection.files_data import altered, opened_view, writing
 from faultkit.injection.perform import KILL, perform
 from faultkit.injection.session import Calls, Match, Session
 from faultkit.interception import chain, handles, installing
+from faultkit.interception.patches import Patches
 from faultkit.plan import Fault
 from faultkit.plan.file_filters import ANY, matches
 from faultkit.plan.points import FILE_POINTS

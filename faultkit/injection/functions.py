@@ -23,10 +23,10 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from faultkit.exceptions import PlanError
-from faultkit.hooks.patches import Patches
 from faultkit.injection import native
 from faultkit.injection.interpose import call_with_faults, coroutine_with_faults
 from faultkit.injection.session import Session, current
+from faultkit.interception.patches import Patches
 from faultkit.plan.named_points import CALL, FUNCTIONS, member, read_call
 
 __all__ = ["install"]

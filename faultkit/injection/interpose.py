@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
 from typing import Any
 
-from faultkit.hooks.patches import Patches
 from faultkit.injection.files_streams import call_file_system
 from faultkit.injection.futures import fault_future
 from faultkit.injection.reach import innermost
 from faultkit.injection.session import Calls, Session
+from faultkit.interception.patches import Patches
 from faultkit.runs import own_failures
 
 __all__ = ["Interposer", "call_with_faults", "coroutine_with_faults"]

@@ -23,10 +23,10 @@ from torch.distributed.checkpoint import (
 )
 from torch.distributed.checkpoint.stateful import Stateful
 
-from faultkit.hooks.patches import Patches
 from faultkit.injection.interpose import Interposer
 from faultkit.injection.session import Session
 from faultkit.injection.storage import carried
+from faultkit.interception.patches import Patches
 
 __all__ = ["Arguments", "Objects"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from collections.abc import Callable
 from typing import Any
 
 from faultkit.interception import chain, handles
+from faultkit.interception.patches import Patches
 
 __all__ = ["install"]
 
@@ -63,7 +63,7 @@ def _note(chain: tuple[Any, ...], sentence: str) -> None:
             note(sentence)
 
 
-def install(set_in: Callable[[dict[str, Any], str, Any], None]) -> None:
-    """Replace `mmap.mmap` and `os.sync` by way of `set_in(namespace, name, value)`."""
-    set_in(vars(mmap), "mmap", _Map)
-    set_in(vars(os), "sync", _synced)
+def install(patches: Patches) -> None:
+    """Replace `mmap.mmap` and `os.sync`."""
+    patches.set_attribute(mmap, "mmap", _Map)
+    patches.set_attribute(os, "sync", _synced)

@@ -12,12 +12,12 @@ import functools
 import io
 import os
 import sys
-import weakref
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from faultkit.interception import descriptors, handles, mapped, opening, reading
+from faultkit.interception import descriptors, handles, mapped, opening, reading, rebinding
+from faultkit.interception.patches import Patches
 
 __all__ = ["install", "renew", "uninstall"]
 
@@ -30,7 +30,7 @@ _seen: dict[int, Callable[[], Any]] = {}  # modules that were searched, by ident
 _last: tuple[int, Callable[[], Any]] = (0, lambda: None)  # how many there were, and the last one
 _holders: list[tuple[Callable[[], Any], str, str]] = []  # module, name in it, name in os
 _defaults: list[tuple[FunctionType, list[str]]] = []  # a function, and of each default its name in os, or ""
-_undo: list[Callable[[], None]] = []
+_patches = Patches()
 _reads = False
 
 
@@ -39,21 +39,21 @@ def install() -> None:
     real_open = builtins.open
     seen_open = opening.make_open(real_open)
     for module in (builtins, io):
-        _set(vars(module), "open", seen_open)
-    _set(vars(io), "FileIO", opening.SeenFileIO)
-    mapped.install(_set)
+        _patches.set_attribute(module, "open", seen_open)
+    _patches.set_attribute(io, "FileIO", opening.SeenFileIO)
+    mapped.install(_patches)
     _replace(descriptors.CHANGES)
     _search(real_open)
     for function, names in _defaults:
         before = function.__defaults__ or ()
         seen = tuple(vars(os)[name] if name else value for name, value in zip(names, before, strict=True))
-        _undo.append(functools.partial(setattr, function, "__defaults__", before))
+        _patches.set_up(functools.partial(setattr, function, "__defaults__", before))
         function.__defaults__ = seen
     for reference, name, of_os in _holders:
         made = seen_open if of_os == "builtins.open" else vars(os)[of_os]
         holder = reference()
         if holder is not None and (of_os == "builtins.open" or of_os in descriptors.CHANGES):
-            _set_in(reference, name, made)
+            _patches.set_attribute(holder, name, made)
 
 
 def renew(*, reads: bool) -> None:
@@ -68,8 +68,7 @@ def renew(*, reads: bool) -> None:
 def uninstall() -> None:
     """Put everything back."""
     global _reads
-    while _undo:
-        _undo.pop()()
+    _patches.undo()
     _reads = False
     handles.clear()
 
@@ -81,38 +80,7 @@ def _replace(functions: dict[str, Callable[..., Any]]) -> None:
             held: set[Any] = getattr(os, supports, set())
             if original in held and function not in held:
                 held.add(function)
-        _set(vars(os), name, function)
-
-
-def _set(namespace: dict[str, Any], name: str, value: Any) -> None:
-    before = namespace[name]
-    namespace[name] = value
-
-    def undo() -> None:
-        if namespace.get(name) is value:  # else somebody has replaced it since; theirs stays
-            namespace[name] = before
-
-    _undo.append(undo)
-
-
-def _set_in(reference: Callable[[], Any], name: str, value: Any) -> None:
-    """As `_set`, in a module that may be gone before it is undone."""
-    before = vars(reference())[name]
-    vars(reference())[name] = value
-
-    def undo() -> None:
-        module = reference()
-        if module is not None and vars(module).get(name) is value:
-            vars(module)[name] = before
-
-    _undo.append(undo)
-
-
-def _reference(module: Any) -> Callable[[], Any]:
-    try:
-        return weakref.ref(module)
-    except TypeError:  # what stands among the modules without being one
-        return lambda: module
+        _patches.set_attribute(os, name, function)
 
 
 def _search(real_open: Any) -> None:
@@ -121,24 +89,18 @@ def _search(real_open: Any) -> None:
     count, last = len(sys.modules), next(reversed(sys.modules.values()))
     if _last[0] == count and _last[1]() is last:
         return  # there are thousands, and a save can take less time than a look at each
-    _last = count, _reference(last)
+    _last = count, rebinding.reference(last)
     wanted = {id(function): name for name, function in descriptors.originals().items()}
     wanted[id(real_open)] = "builtins.open"
     for module_name, module in list(sys.modules.items()):
         if (reference := _seen.get(id(module))) is not None and reference() is module:
             continue
-        reference = _seen[id(module)] = _reference(module)
+        reference = _seen[id(module)] = rebinding.reference(module)
         if module in (os, io, builtins) or module_name.startswith(_OWN) or module_name in ("posix", "_io"):
             continue
-        try:
-            namespace = vars(module)
-            found = [
-                (name, wanted[id(value)]) for name, value in list(namespace.items()) if id(value) in wanted
-            ]
-        except (TypeError, RuntimeError):
-            continue
         if module_name in _WITH_DEFAULTS:
-            _defaults.extend(_functions_with(wanted, namespace))
+            _defaults.extend(_functions_with(wanted, vars(module)))
+        found = rebinding.names_in(module, wanted)
         _holders.extend((reference, name, of_os) for name, of_os in found)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from faultkit.hooks import collectives
 from faultkit.hooks.distributed_calls import BLOCKING, COLLECTIVE, MESSAGE, DistributedCall
-from faultkit.hooks.patches import Patches
+from faultkit.interception.patches import Patches
 from faultkit.recording import happens_before, sync_primitives
 
 __all__ = ["watch_collectives", "watch_threads"]

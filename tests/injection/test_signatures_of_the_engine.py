@@ -27,10 +27,10 @@ from torch.distributed.checkpoint import (
 from torch.distributed.checkpoint.metadata import Metadata
 
 from faultkit import FaultPlan, FaultyStorageReader, FaultyStorageWriter
-from faultkit.hooks.patches import Patches
 from faultkit.injection import engine
 from faultkit.injection.objects import Objects
 from faultkit.injection.session import Session
+from faultkit.interception.patches import Patches
 from faultkit.repro.script_work import STORES_NOTHING
 
 # What the hooks on the engine read of a call, by name.

@@ -2,7 +2,7 @@
 
 For a process that loads once and then ends: nothing is put back.  Reads are noted where the load takes bytes from a
 file, so what a buffer reads ahead does not count.  Functions that modules, closures and objects hold by name (``from os
-import access``) are noted as well (`faultkit.crash.loading.rebinding`); a load that calls C by ctypes is one that
+import access``) are noted as well (`faultkit.interception.rebinding`); a load that calls C by ctypes is one that
 nobody can follow.  What a question is, and what becomes of one: `faultkit.crash.loading.trace`.
 
 Not covered: calls that take a directory by descriptor; they ask for the whole tree.  Names that an extension module
@@ -20,8 +20,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.crash.loading import read_names, rebinding
+from faultkit.crash.loading import read_names
 from faultkit.crash.loading.trace import Trace
+from faultkit.interception import rebinding
 
 __all__ = ["Trace", "install", "prepare"]
 

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from faultkit.hooks.patches import Patches
 from faultkit.injection import arming, engine, perform, rank_context
 from faultkit.injection.rank_context import Timer
 from faultkit.injection.session import Session, activate, deactivate
 from faultkit.injection.session_by_rank import SessionByRank
+from faultkit.interception.patches import Patches
 from faultkit.plan import FaultPlan
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank
 from faultkit.worlds.simulated.core.scheduler import NANOSECONDS, current_task, get_ident, tasks_by_ident

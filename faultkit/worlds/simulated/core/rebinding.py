@@ -19,6 +19,8 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+from faultkit.interception import rebinding
+
 __all__ = ["is_of_user", "replace", "replacement_of", "sweep"]
 
 _SYSTEM = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
@@ -72,9 +74,8 @@ def is_of_user(module: ModuleType) -> bool:
 
 def sweep() -> None:
     """Replace what modules of the user's have imported by name."""
+    wanted = {key: original for key, (original, _) in _replaced.items()}
     for module in list(sys.modules.values()):
-        if not is_of_user(module):
-            continue
-        for key, value in list(vars(module).items()):
-            if id(value) in _replaced and (now := replacement_of(value)) is not value:
-                setattr(module, key, now)
+        if is_of_user(module):
+            for name, original in rebinding.names_in(module, wanted):
+                setattr(module, name, replacement_of(original))

@@ -1,8 +1,9 @@
-"""Replacements that are undone: attributes of modules and classes, cells of closures, globals by identity.
+"""Replacements that are undone: attributes of modules and classes, cells of closures, functions imported by name.
 
-Everything that arming changes in the process goes through one `Patches`, so that undoing is one call: in
-reverse order, each on its own, all of them even where one fails.  A replaced class attribute that had been
-inherited is deleted again, not set.
+Guarantees: whatever changes attributes in this process does it through a `Patches`, so that undoing is one call: in
+reverse order, each on its own, all of them even where one fails.  What somebody has replaced since stays theirs.  A
+replaced class attribute that had been inherited is deleted again, not set.  No module is kept alive.  Not covered: who
+holds a function otherwise than by name or in a decorator's closure; see `faultkit.interception.rebinding`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from types import CellType, FunctionType, ModuleType
 from typing import Any
+
+from faultkit.interception import rebinding
 
 __all__ = ["Patches"]
 
@@ -24,6 +27,9 @@ class Patches:
 
     def set_attribute(self, owner: Any, name: str, value: Any) -> None:
         """Set ``owner.name`` of a module or class; the raw entry of its namespace is what comes back."""
+        if isinstance(owner, ModuleType):  # past what the module makes of setting, and without keeping it
+            self._set_item(rebinding.reference(owner), name, value)
+            return
         before = vars(owner).get(name, _MISSING)
         setattr(owner, name, value)
 
@@ -39,17 +45,22 @@ class Patches:
 
     def set_in_instance(self, instance: Any, name: str, value: Any) -> None:
         """Put `value` into the instance's own namespace, past any ``__setattr__``."""
-        namespace = instance.__dict__
+        self._set_item(lambda: instance, name, value)
+
+    def _set_item(self, owner: Callable[[], Any], name: str, value: Any) -> None:
+        namespace = vars(owner())
         before = namespace.get(name, _MISSING)
         namespace[name] = value
+        del namespace
 
         def undo() -> None:
-            if namespace.get(name, _MISSING) is not value:
+            there = owner()
+            if there is None or vars(there).get(name, _MISSING) is not value:
                 return
             if before is _MISSING:
-                del namespace[name]
+                del vars(there)[name]
             else:
-                namespace[name] = before
+                vars(there)[name] = before
 
         self._undo.append(undo)
 
@@ -64,8 +75,8 @@ class Patches:
 
         Where the function is a decorator's wrapper that keeps the decorated function in a closure cell, the
         cell is replaced: who imported the function by name before now is reached as well.  Otherwise the
-        module, and each of `others` that holds the very function under that name, gets the new one.  False
-        where the module has no such function.
+        module, and each of `others` that has the very function by name, gets the new one.  False where the module
+        has no such function.
         """
         function = getattr(module, name, None)
         if function is None:
@@ -76,8 +87,8 @@ class Patches:
             return True
         replacement = wrap(function)
         for holder in {id(m): m for m in (module, *others)}.values():
-            if vars(holder).get(name) is function:
-                self.set_attribute(holder, name, replacement)
+            for its_name, _ in rebinding.names_in(holder, {id(function): function}):
+                self.set_attribute(holder, its_name, replacement)
         return True
 
     def _set_cell(self, cell: CellType, value: Any) -> None:

@@ -1,20 +1,44 @@
-"""Finds who holds a function by name (``from os import access``), so that a replacement can be put there, too.
+"""Finds who has a function otherwise than by its own module (``from os import access``), to give him what replaces it.
 
-Guarantees: `find` looks at every object that the collector knows, whatever it was imported from or unpickled as:
-namespaces and other dicts, lists, sets (`os.supports_dir_fd`), closures, defaults of functions, attributes.  It takes
-about a tenth of a second in a process that has torch, and is for one that forks others; `Holders.replace` is for those,
-and puts nothing back.  Not covered: what cannot be changed (a tuple, a `functools.partial`, a `staticmethod`), and what
-only C holds.
+There are two reaches, since the far one costs a tenth of a second in a process that has torch, and cannot be undone:
+
+* `names_in` finds the names in the namespace of a module, under whatever name.  It is for what is replaced for a while,
+  and for modules as they come.  Not covered: closures, defaults, and attributes of classes and objects.
+* `find` looks at every object that the collector knows, whatever it was imported from or unpickled as: namespaces and
+  other dicts, lists, sets (`os.supports_dir_fd`), closures, defaults of functions, attributes.  It is for a process
+  that forks others; `Holders.replace` is for those, and puts nothing back.  Not covered: what cannot be changed (a
+  tuple, a `functools.partial`, a `staticmethod`), and what only C holds.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["Holders", "find"]
+__all__ = ["Holders", "find", "names_in", "reference"]
+
+
+def names_in(module: Any, wanted: Mapping[int, Any]) -> list[tuple[str, Any]]:
+    """The names in a module's namespace of objects that `wanted` has by identity, with what it has of them."""
+    try:
+        namespace = vars(module)
+        return [(name, wanted[id(value)]) for name, value in list(namespace.items()) if id(value) in wanted]
+    except (
+        TypeError,
+        RuntimeError,
+    ):  # what stands among the modules without being one; one that changes just now
+        return []
+
+
+def reference(module: Any) -> Callable[[], Any]:
+    """Gives the module for as long as others keep it; a program's main module must go when the program ends."""
+    try:
+        return weakref.ref(module)
+    except TypeError:
+        return lambda: module
 
 
 class Holders:
