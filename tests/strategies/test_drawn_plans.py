@@ -18,6 +18,8 @@ from faultkit.plan.points import catalogue
 from faultkit.strategies.sites import sites_of
 from tests.helpers.stuck import SECONDS_MAX
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = hypothesis.settings(
     max_examples=1_000,
     phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),

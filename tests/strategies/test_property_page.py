@@ -6,11 +6,14 @@ import re
 from unittest import mock
 
 import hypothesis
+import pytest
 
 from faultkit import strategies
 from faultkit.strategies import profiles
 from faultkit.strategies.sites import promised_sites
 from tests.helpers.places import page
+
+pytestmark = pytest.mark.slow
 
 PAGE = page("property-based-testing.md")
 

@@ -13,6 +13,8 @@ from faultkit import FaultPlan, Verdict
 from faultkit.scenarios import Scenario, ScenarioError
 from faultkit.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 OPEN, LOOPS = [], []
 FAULT = "writer.write_data@1=raise(ValueError)"
 
