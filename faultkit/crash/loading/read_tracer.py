@@ -5,6 +5,13 @@ file, so what a buffer reads ahead does not count.  Functions that modules, clos
 import access``) are noted as well (`faultkit.interception.rebinding`); a load that calls C by ctypes is one that
 nobody can follow.  What a question is, and what becomes of one: `faultkit.crash.loading.trace`.
 
+It is no handler of `faultkit.interception.chain`, because a handler would see less, and what is not seen is pruned
+wrongly.  The chain sees what changes files, and reads, listings and `stat` of them.  It has no call for what else tells
+a load of a name (`os.readlink`, `os.statvfs`, extended attributes, `os.chdir`, `os.mkfifo`), none for a directory that
+is listed by descriptor, and it reaches importers in modules only, since it must be able to put back what it replaces: a
+reader that was unpickled with ``open`` in it would go by.  It also asks more than a load does: its reads are those of
+the buffer, and an ``exists`` is a `stat`, with the size.
+
 Not covered: calls that take a directory by descriptor; they ask for the whole tree.  Names that an extension module
 looks up: nobody sees them.
 """
