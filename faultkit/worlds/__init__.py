@@ -1,8 +1,8 @@
 """Who runs: `World`, the outcomes of its ranks, and the run as a value.
 
-The path of a run through these modules: `world` (what a user calls) asks `client` for the fork `server`, has it
-start a `crew` of ranks (`rank`), and lets `supervision` follow one call; `watcher` decides from `memory` whether
-anybody can still make progress.  `channel`, `transport` and `modules` carry things between the processes.
+The path of a run through these modules: `world` (what a user calls) hands it to its kind (`kinds`), which has the fork
+server start a `crew` of ranks (`rank`), and lets `supervision` follow one call; `deadlock_detector` decides whether
+anybody can still make progress.  What lies between the processes is in `faultkit.processes`.
 """
 
 from __future__ import annotations
