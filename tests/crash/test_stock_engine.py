@@ -208,7 +208,7 @@ def test_ranks_that_find_nothing_say_so_in_their_own_words_and_one_rank_alone_do
     exploration = crash.explore(scenario, ("killed",), world=two_ranks)
     (count,) = exploration.counts
     assert set(count.verdicts) == {"ABSENT", "NEW", "ERROR"}
-    assert all("open(half-" in finding.at for finding in exploration.findings)
+    assert exploration.findings and all("open(half-" in finding.at for finding in exploration.findings)
 
 
 def test_a_save_that_raises_without_any_crash_is_an_error(two_ranks):
@@ -232,13 +232,15 @@ def test_the_control_has_no_violation_in_any_model(size, threads, worlds):
     exploration = crash.explore(scenario, world=world, bound=few, workers=1)
     assert exploration.findings == (), exploration.text()
     assert exploration.complete
-    assert all(count.verdicts.keys() == {"OLD", "NEW"} for count in exploration.counts)
+    assert exploration.counts and all(count.verdicts.keys() == {"OLD", "NEW"} for count in exploration.counts)
 
 
 def test_the_control_has_no_violation_in_a_new_directory(two_ranks):
     exploration = crash.explore("control-fresh", world=two_ranks, workers=1)
     assert exploration.findings == (), exploration.text()
-    assert all(count.verdicts.keys() == {"ABSENT", "NEW"} for count in exploration.counts)
+    assert exploration.counts and all(
+        count.verdicts.keys() == {"ABSENT", "NEW"} for count in exploration.counts
+    )
     assert sum(count.audited for count in exploration.counts) >= 2
 
     hurried = crash.explore("control-fresh", recording=exploration.recording, budget_seconds=1e-6, workers=1)

@@ -8,6 +8,7 @@ from faultkit.damage.survey import OUTCOMES
 def rows(page, heading):
     section = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    assert lines, f"no table stands under {heading!r}"
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 

@@ -36,6 +36,9 @@ def test_the_json_holds_the_moments_of_each_point_and_the_parameters_of_each_act
 
 
 def test_every_listed_point_and_moment_is_one_that_a_plan_may_name():
-    for point in json.loads(listing.as_json())["points"]:
+    points = json.loads(listing.as_json())["points"]
+    assert len(points) > 40
+    for point in points:
+        assert point["moments"]
         for moment in point["moments"]:
             assert FaultPlan.parse(f"{point['point']}:{moment}#5=stop")

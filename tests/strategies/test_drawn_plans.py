@@ -63,6 +63,7 @@ def test_files_fail_by_default_as_files_do():
 
 @given(strategies.rank_failures(4))
 def test_a_rank_failure_is_a_plan_of_the_short_form(plan):
+    assert plan.faults
     for fault in plan:
         keyword = fault.name + ("_async" if fault.moment == "future" else "")
         assert FaultPlan.failing(**{keyword: fault.ranks}).faults == (fault,)
@@ -70,6 +71,7 @@ def test_a_rank_failure_is_a_plan_of_the_short_form(plan):
 
 @given(strategies.fault_plans(4, points="storage.*", max_faults=4))
 def test_what_only_the_coordinator_calls_fails_only_there(plan):
+    assert plan.faults
     for fault in plan:
         if fault.name in ("finish", "prepare_global_plan"):
             assert fault.ranks == "0"
