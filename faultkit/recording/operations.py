@@ -115,14 +115,22 @@ class Recording(msgspec.Struct, frozen=True, omit_defaults=True):
     def from_bytes(cls, kept: bytes) -> "Recording":
         """Read what `to_bytes` gave; raises `RecordingError` where it is not a recording.
 
-        Whoever wrote it: every name lies under the root, and no file in it is larger than 4 GiB.
+        Whoever wrote it: every name lies under the root, no file in it is larger than 4 GiB, and what it says in few
+        bytes is not large (`faultkit.recording.kept_limits`).
         """
+        from faultkit.recording import kept_limits
+
         try:
+            kept_limits.require_few_entries(kept)
             recording = msgspec.msgpack.decode(kept, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if why := _unsound(recording):
+                raise ValueError(why)
+            names = (name for one in recording.operations for name in (one.path, one.target) if name)
+            kept_limits.require_few_places((*recording.before, *recording.links, *names))
+            before_bytes = sum(len(content) for content in recording.before.values() if content is not None)
+            kept_limits.require_small_holes(recording.operations, before_bytes)
+        except (msgspec.DecodeError, ValueError) as error:
             raise RecordingError(f"not a recording: {error}") from None
-        if why := _unsound(recording):
-            raise RecordingError(f"not a recording: {why}")
         return recording
 
     def describe(self, operation: Operation) -> str:

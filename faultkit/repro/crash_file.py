@@ -18,6 +18,7 @@ import msgspec
 from faultkit.crash.enumeration.materialise import require_inside
 from faultkit.crash.scripts.exploring import Job, resumption_of
 from faultkit.messages import printable, seen
+from faultkit.recording.kept_limits import require_few_entries, require_few_places
 from faultkit.scenario_text import CRASH
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ MARK = b"faultkit crash 1\n"
 CONTENT_BYTES_MAX = (
     4 << 30
 )  # of all trees together: a few hundred bytes of a file can say that they are petabytes
+PIECE_BYTES = 1 << 16
 TIMEOUT_SECONDS_MAX = 3600.0
 VERDICTS = frozenset({"NEW", "OLD", "ABSENT", "ERROR", "MIX", "GARBAGE", "HUNG", "DIED"})
 Tree = dict[str, bytes | str | None]
@@ -145,17 +147,15 @@ def _is_named(scenario: str) -> bool:
     return bool(scenario) and not CRASH.has(scenario)
 
 
-def read(content: bytes) -> Kept:
+def read(content: bytes | bytearray) -> Kept:
     """What a file holds.  Raises ValueError where that is something else."""
     if not content.startswith(MARK):
         raise ValueError(f"it does not start with {MARK.decode().strip()!r}")
-    unpacking = zlib.decompressobj()
+    packed = memoryview(content)[len(MARK) :]
     try:
-        told = unpacking.decompress(content[len(MARK) :], CONTENT_BYTES_MAX)
-        if unpacking.unconsumed_tail:
-            raise ValueError(f"it must hold at most {CONTENT_BYTES_MAX >> 30} GiB")
-        if not unpacking.eof:
-            raise ValueError("it ends early")
+        _require_unpackable(packed)
+        told = zlib.decompress(packed)
+        require_few_entries(told)
         kept = msgspec.msgpack.decode(told, type=Kept)
     except (zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from None
@@ -163,14 +163,32 @@ def read(content: bytes) -> Kept:
     return kept
 
 
+def _require_unpackable(packed: memoryview) -> None:
+    """Raises ValueError where it unpacks to too much, or ends early, and zlib.error; keeps nothing of it."""
+    unpacking, total = zlib.decompressobj(), 0
+    for start in range(0, len(packed), PIECE_BYTES):
+        waiting = bytes(packed[start : start + PIECE_BYTES])
+        while waiting and not unpacking.eof:
+            total += len(unpacking.decompress(waiting, PIECE_BYTES))
+            waiting = unpacking.unconsumed_tail
+            if total > CONTENT_BYTES_MAX:
+                raise ValueError(f"it must hold at most {CONTENT_BYTES_MAX >> 30} GiB")
+    if not unpacking.eof:
+        raise ValueError("it ends early")
+
+
 def read_file(path: str | os.PathLike[str]) -> Kept:
     """What the file at `path` holds; one that begins otherwise is read no further.  Raises OSError, and as `read`."""
     with open(path, "rb") as stream:
         head = stream.read(len(MARK))
-        rest = stream.read(CONTENT_BYTES_MAX + 1) if head == MARK else b""
-    if len(rest) > CONTENT_BYTES_MAX:
-        raise ValueError(f"it must hold at most {CONTENT_BYTES_MAX >> 30} GiB")
-    return read(head + rest)
+        content = bytearray(head)
+        while head == MARK and (
+            piece := stream.read(PIECE_BYTES)
+        ):  # as much at once as it may have is taken at once
+            content += piece
+            if len(content) > CONTENT_BYTES_MAX:
+                raise ValueError(f"it must hold at most {CONTENT_BYTES_MAX >> 30} GiB")
+    return read(content)
 
 
 def _require_sound(kept: Kept) -> None:
@@ -208,6 +226,7 @@ def _require_tree(told: dict[str, Any]) -> None:
                     raise ValueError(f"the link {seen(path)} must lead to a name in UTF-8") from None
             case _:
                 raise ValueError(f"{seen(path)} must be a file, a link or a directory (got {seen(content)})")
+    require_few_places(told)
     require_inside(told)
 
 

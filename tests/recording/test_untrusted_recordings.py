@@ -9,7 +9,7 @@ import pytest
 
 from faultkit.crash import State, Witness
 from faultkit.crash.enumeration.materialise import link_tree, write_tree
-from faultkit.recording import Operation, Recording, RecordingError
+from faultkit.recording import Operation, Recording, RecordingError, kept_limits
 
 
 def held() -> dict:
@@ -86,6 +86,62 @@ def test_operations_of_other_types_and_out_of_range_are_refused(field, value):
     told = held()
     told["operations"][0][field] = value
     refused(told)
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize("kind", ["write", "truncate"])
+def test_files_that_are_holes_alone_are_refused_however_many_they_are(kind):
+    told = held()
+    operation = {**told["operations"][0], "kind": kind, "data": b"", "offset": 65 * MIB}
+    told["operations"] = [operation]
+    assert "must have at most 64 MiB that nobody wrote (got 65)" in refused(told)
+    several = [
+        {**operation, "index": place, "file": place, "offset": 13 * MIB, "after": -1} for place in range(5)
+    ]
+    assert "that nobody wrote (got 65)" in refused({**told, "operations": several})
+    told["before"]["a/b"] = bytes(MIB)  # what was there is none
+    assert Recording.from_bytes(msgspec.msgpack.encode(told)).operations[0].offset == 65 * MIB
+
+
+def test_a_file_that_is_written_from_its_end_has_no_holes():
+    told = held()
+    one = {**told["operations"][0], "file": 1, "data": bytes(MIB)}
+    told["operations"] = [{**one, "index": place, "offset": (69 - place) * MIB} for place in range(70)]
+    assert len(Recording.from_bytes(msgspec.msgpack.encode(told)).operations) == 70
+
+
+def test_more_entries_than_any_recording_has_are_refused_before_they_are_made():
+    packed = msgspec.msgpack.encode({**held(), "notes": "HERE"})
+    claimed = packed.replace(b"\xa4HERE", b"\xdd\xff\xff\xff\xff\xa1x")
+    with pytest.raises(RecordingError, match=r"^not a recording: it must hold at most 4000000 entries"):
+        Recording.from_bytes(claimed)
+    assert "at most 1000000 directories" in refused(
+        {**held(), "before": {f"{n}" + "/d" * 1000: None for n in range(1000)}}
+    )
+
+
+ENTRIES = [None, True, 3, -3, 200, -200, 1 << 20, -(1 << 20), 1 << 40, -(1 << 40), 0.5, "a", "a" * 40, "a" * 300,
+           "a" * 70000, b"", b"b" * 300, b"b" * 70000, [1] * 20, [[]] * 70000, {"a": {"b": []}},
+           {str(n): n for n in range(30)}, {str(n): [n] for n in range(70000)}, msgspec.msgpack.Ext(1, b"x"),
+           msgspec.msgpack.Ext(1, b"x" * 7), msgspec.msgpack.Ext(1, b"x" * 300)]  # fmt: skip
+
+
+def test_entries_are_counted_as_they_are_unpacked(monkeypatch):
+    packed = msgspec.msgpack.encode(ENTRIES)
+    count = 1 + sum(map(_entries, ENTRIES))
+    monkeypatch.setattr(kept_limits, "ENTRY_COUNT_MAX", count)
+    kept_limits.require_few_entries(packed)
+    monkeypatch.setattr(kept_limits, "ENTRY_COUNT_MAX", count - 1)
+    with pytest.raises(ValueError, match="at most"):
+        kept_limits.require_few_entries(packed)
+
+
+def _entries(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(_entries(part) for pair in value.items() for part in pair)
+    return 1 + sum(map(_entries, value)) if isinstance(value, list) else 1
 
 
 @pytest.mark.parametrize("name", ["../up", "/abs", "d/../../up", "link/in", "file/in"])

@@ -16,6 +16,7 @@ import torch
 from faultkit import crash
 from faultkit.cli import main
 from faultkit.crash.loading import engine_classes
+from faultkit.recording import kept_limits
 from faultkit.repro import crash_file
 
 WITNESS = "witness"  # what the command of a file would make
@@ -192,6 +193,37 @@ def test_a_file_that_grows_without_end_is_refused(replayed, tmp_path, monkeypatc
     monkeypatch.setattr(crash_file, "CONTENT_BYTES_MAX", 1 << 20)
     bomb = crash_file.MARK + zlib.compress(bytes(4 << 20))
     assert_refused(replayed(bomb), tmp_path, "must hold at most")
+
+
+def _of_many(told: dict, many: bytes) -> bytes:
+    """A file whose new_tree is `many`, which is packed already."""
+    head, tail = msgspec.msgpack.encode({**told, "new_tree": "HERE"}).split(b"\xa4HERE")
+    return crash_file.MARK + zlib.compress(head + many + tail)
+
+
+def _files(count: int) -> bytes:
+    entry = b"\xa8%08d\x92\xa4file\xc4\x00"
+    return b"\xdf" + count.to_bytes(4, "big") + b"".join(entry % number for number in range(count))
+
+
+def test_a_file_of_too_many_entries_is_refused_before_they_are_made(replayed, tmp_path, monkeypatch):
+    told = held(tmp_path)
+    many = _of_many(told, _files(2000))
+    assert len(crash_file.read(many).new) == 2000
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_limits, "ENTRY_COUNT_MAX", 8000)
+        patch.setattr(msgspec.msgpack, "decode", pytest.fail)
+        assert_refused(replayed(many, "--trust"), tmp_path, "must hold at most 8000 entries")
+    claimed = b"\xdf\xff\xff\xff\xff"  # so many, of which none is there
+    assert_refused(replayed(_of_many(told, claimed)), tmp_path, "must hold at most 4000000 entries")
+
+
+def test_names_that_imply_too_many_directories_are_refused(replayed, tmp_path):
+    told = held(tmp_path)
+    told["old_tree"] = {"d/" * 1000 + str(number): None for number in range(1000)}
+    assert_refused(replayed(packed(told), "--trust"), tmp_path, "must come to at most 1000000 directories")
+    told["old_tree"] = {"d/" * 1000 + str(number): None for number in range(3)}
+    assert len(crash_file.read(packed(told)).old) == 3
 
 
 class _Runs:
