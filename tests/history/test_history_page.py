@@ -13,6 +13,8 @@ from faultkit.history.model import Refusal
 from faultkit.history.steps import WORDS
 from tests.helpers.places import page
 
+pytestmark = pytest.mark.slow
+
 PAGE = page("checkpoint-history.md")
 
 # One file, in order, as it stands on the page: pytest collects what it defines, and ranks can import it.

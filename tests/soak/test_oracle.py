@@ -19,6 +19,8 @@ import torch.distributed.checkpoint as dcp
 from faultkit import Returned, Verdict, World
 from tests.helpers import oracle
 
+pytestmark = pytest.mark.slow
+
 SHORT_COUNT = 6
 LONG_COUNT = int(os.environ.get("SOAK_PLANS") or 1_000)
 DEADLINE_SECONDS = 60.0

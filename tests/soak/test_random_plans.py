@@ -17,6 +17,8 @@ import torch.distributed.checkpoint as dcp
 
 from faultkit import FaultPlan, FaultyStorageWriter, Returned, Verdict, World
 
+pytestmark = pytest.mark.slow
+
 SIZE = 4
 SHORT_COUNT = 8
 LONG_COUNT = 500

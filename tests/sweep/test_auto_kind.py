@@ -14,6 +14,8 @@ from faultkit import FaultPlan, Verdict
 from faultkit.scenarios import of_function
 from faultkit.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 HELD, HUNG = Verdict.HELD, Verdict.HUNG
 WRITE, RESET, HELD_BY_ALL = (
     "writer.write_data@1=raise(ValueError)",

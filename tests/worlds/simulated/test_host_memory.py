@@ -20,6 +20,8 @@ import torch.distributed.checkpoint as dcp
 from faultkit import World
 from faultkit.report.story import tell
 
+pytestmark = pytest.mark.slow
+
 WARM_UP_COUNT, RUN_COUNT = 110, 60
 GROWTH_KILOBYTES_MAX = 250  # what each thread left behind made more than 500
 
