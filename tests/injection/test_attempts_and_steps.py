@@ -211,10 +211,11 @@ class UnsynchronisedStager(BlockingAsyncStager):
 @ASYNC
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_asynchronous_save_that_fails_after_the_handover_ends_once(armed, tmp_path, count):
-    saved = threading.Semaphore(0)
+    failed, saved = threading.Semaphore(0), threading.Semaphore(0)
 
     class Telling(PlainWriter):
         def finish(self, metadata, results):
+            assert failed.acquire(timeout=60)  # else the save may end well before the call has failed
             super().finish(metadata, results)
             saved.release()
 
@@ -222,6 +223,7 @@ def test_an_asynchronous_save_that_fails_after_the_handover_ends_once(armed, tmp
         for number in range(count):
             with pytest.raises(OSError, match="not synchronised"):
                 _async_save(Telling(tmp_path / str(number)), async_stager=UnsynchronisedStager())()
+            failed.release()
             assert saved.acquire(timeout=60)
 
     armed.run("", work)
