@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from faultkit.crash.dcp import NEW_STEP, OLD_STEP, fresh_and_overwrite, values
+from faultkit.messages import seen
 
 __all__ = ["FRESH", "OVERWRITE", "load", "prepare", "save", "write_checkpoint"]
 
@@ -69,7 +70,7 @@ def prepare(directory: Path, threads: int = 1, elements: int = 64) -> None:
 
 
 def load(directory: Path) -> dict[str, Any] | None:
-    """The state, or None where there is no checkpoint."""
+    """The state, or None where there is no checkpoint.  Raises ValueError for a manifest that names other files."""
     import json
 
     import torch
@@ -78,6 +79,8 @@ def load(directory: Path) -> dict[str, Any] | None:
         return None
     state: dict[str, Any] = {}
     for name in json.loads((directory / "manifest").read_bytes()):
+        if Path(name).name != name:
+            raise ValueError(f"a manifest must name files beside it (got {seen(name)})")
         with open(directory / name, "rb") as stream:
             state.update(torch.load(stream, weights_only=True))
     return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import os
 import pickle
 import zlib
@@ -15,6 +16,7 @@ import torch
 
 from faultkit import crash
 from faultkit.cli import main
+from faultkit.crash import control
 from faultkit.crash.loading import engine_classes
 from faultkit.recording import kept_limits
 from faultkit.repro import crash_file
@@ -301,6 +303,57 @@ def test_a_load_of_the_engine_runs_no_torchscript(replayed, tmp_path, stock_file
     with pytest.warns(UserWarning, match="TorchScript"):
         torch.load(io.BytesIO(program.getvalue()), weights_only=False)
     assert witness.exists()  # so it would have
+
+
+DATA = "checkpoint/__0_0.distcp"
+
+
+@pytest.mark.parametrize(
+    "way", ["a name above", "an absolute name", "a link above", "a link within", "a name within"]
+)
+def test_a_load_of_the_engine_reads_files_of_the_checkpoint_alone(replayed, tmp_path, stock_file, way):
+    told = msgspec.msgpack.decode(zlib.decompress(stock_file[len(crash_file.MARK) :]))
+    tree = dict(told["new_tree"])
+    content = tree.pop(DATA)
+    (tmp_path / "secret").write_bytes(content[1])  # else it would fail anyhow
+    name = os.path.relpath(tmp_path / "secret", "/") if way == "a name above" else str(tmp_path / "secret")
+    if way == "a name above":
+        name = "../" * 40 + name
+    if way.endswith("within"):
+        tree["checkpoint/moved"] = content
+        name = "moved"
+    if "link" in way:
+        tree[DATA] = ["link", name.encode()]
+    else:
+        metadata = pickle.loads(tree["checkpoint/.metadata"][1])
+        for place in metadata.storage_data.values():
+            place.relative_path = name
+        tree["checkpoint/.metadata"] = ["file", pickle.dumps(metadata)]
+    told["findings"][0]["tree"] = tree
+    status, out, err = replayed(packed(told))
+    assert err == ""
+    if way.endswith("within"):
+        assert status == 0 and "loaded again: NEW" in out
+    else:
+        assert status == 1 and "loaded again: ERROR: " in out
+        assert (
+            "a link in a checkpoint may lead to" in out
+            if "link" in way
+            else "may name its own files alone" in out
+        )
+
+
+def test_a_manifest_names_files_beside_it(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    for directory in (tmp_path, tmp_path / "checkpoint"):
+        torch.save({"step": 1}, directory / "part")
+    for names, is_sound in ((["part"], True), (["../part"], False), ([str(tmp_path / "part")], False)):
+        (tmp_path / "checkpoint" / "manifest").write_text(json.dumps(names))
+        if is_sound:
+            assert control.load(tmp_path / "checkpoint") == {"step": 1}
+        else:
+            with pytest.raises(ValueError, match="a manifest must name files beside it"):
+                control.load(tmp_path / "checkpoint")
 
 
 def test_all_that_the_engine_writes_is_known(tmp_path):
