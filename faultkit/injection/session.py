@@ -362,10 +362,16 @@ class Session:
                 self._make_good(failure)
 
     def makes_directory(self, path: str) -> None:
-        """A directory is being made at `path`: whoever could not look that up asks in another way."""
+        """A directory is to be made at `path`: whoever could not look that up asks in another way.
+
+        It is made good for once that is over, if a directory is there: an error that says that there is one already may
+        be passed on, and another may be swallowed, too.
+        """
         for failure in tuple(self._failures):
-            if failure.path == path and failure.point in ("fs.stat", "fs.exists"):
-                self._make_good(failure)
+            if failure.path == path and failure.point in ("fs.stat", "fs.exists") and failure.is_done is None:
+                with contextlib.suppress(ValueError):  # another thread made it good
+                    self._failures.remove(failure)
+                    self._failures.append(failure._replace(is_done=remedy("fs.mkdir", path)))
 
     def _make_good(self, failure: _Failure) -> None:
         with contextlib.suppress(ValueError):  # another thread did

@@ -1,5 +1,6 @@
 """Errors of files that a program handles, by the same way or by another, and errors that it swallows."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -67,11 +68,28 @@ def remove(directory, how):
 
 
 def look_up(directory, how):
-    place = Path(directory) / "model"
-    if not os.path.exists(place) and how == "made":  # which takes an error for "no"
+    place = Path(directory) / ("none" if how == "cannot be made" else "") / "model"
+    if how.endswith("there"):
+        os.mkdir(place)
+    if os.path.exists(place) or how == "not made":  # which takes an error for "no"
+        return
+    if how == "cannot be made":
+        with contextlib.suppress(FileNotFoundError):
+            os.mkdir(place)
+    elif how == "meant to be there":
+        os.makedirs(place, exist_ok=True)
+    else:
         os.mkdir(place)
 
 
+def write_twice(directory, second):
+    for name in ("model", second):
+        with contextlib.suppress(OSError):
+            (Path(directory) / name).write_bytes(b"content")
+            return
+
+
+OPEN = 'fs.open("model")#1=raise(OSError, EIO)'
 RENAME = "fs.rename=raise(OSError, EIO)"
 MKDIR = "fs.mkdir=raise(OSError, ENOSPC)"
 UNLINK = "fs.unlink#1=raise(OSError, EIO)"
@@ -87,6 +105,8 @@ STAT = 'fs.stat("model")#1=raise(OSError, EIO)'
         (make_directory, ("makedirs",), MKDIR),
         (remove, ("renamed away",), UNLINK),
         (look_up, ("made",), STAT),
+        (look_up, ("meant to be there",), STAT),
+        (write_twice, ("model",), OPEN),
     ],
 )
 def test_what_is_done_in_another_way_is_handled(alone, tmp_path, function, arguments, plan):
@@ -105,11 +125,18 @@ def test_what_is_done_in_another_way_is_handled(alone, tmp_path, function, argum
         (make_directory, ("swallowed",), MKDIR),
         (remove, ("swallowed",), UNLINK),
         (look_up, ("not made",), STAT),
+        (look_up, ("cannot be made",), STAT),
+        (write_twice, ("model-1",), OPEN),  # nothing shows that it stands for the other
     ],
 )
 def test_what_is_not_done_is_swallowed(alone, tmp_path, function, arguments, plan):
     run = alone.run(function, tmp_path, *arguments, plan=plan, checkpoint_at=tmp_path)
     assert run.verdict == "PARTIAL", run.story()
+
+
+def test_a_look_up_that_failed_is_masked_by_the_error_of_the_directory_that_was_there(alone, tmp_path):
+    run = alone.run(look_up, tmp_path, "already there", plan=STAT, checkpoint_at=tmp_path)
+    assert run.outcomes[0].type_name == "FileExistsError" and run.verdict == "MASKED", run.story()
 
 
 def save(directory, after=None):
