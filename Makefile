@@ -57,11 +57,11 @@ locks/torch-%.txt:
 
 test: setup
 	@echo 'Running the suite: five and a half minutes on two quiet cores.'
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-fast: setup
 	@echo 'Running the tests that take little: less than a minute on two quiet cores. The others: make test.'
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not soak' $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m 'not slow and not soak' $(ARGS)
 
 test-newest:
 	@rm -f .venv-newest/.faultkit-installed
