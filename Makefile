@@ -17,7 +17,7 @@ ARGS ?=
 help:
 	@echo 'make setup        make $(VENV) and install faultkit with all that its tests need'
 	@echo 'make test         run the whole test suite; ARGS="-k plan" passes options to pytest'
-	@echo 'make test-fast    run the tests that take little, less than a minute; ARGS as for test'
+	@echo 'make test-fast    run the tests that take little, about a minute; ARGS as for test'
 	@echo 'make demo         break saves and loads of the stock engine on four ranks, and crash an overwrite'
 	@echo 'make bench        measure faultkit beside other runners'
 	@echo 'make lint         check style, types and who imports whom'
@@ -60,7 +60,7 @@ test: setup
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-fast: setup
-	@echo 'Running the tests that take little: less than a minute on two quiet cores. The others: make test.'
+	@echo 'Running the tests that take little: about a minute on two quiet cores. The others: make test.'
 	@$(BIN)/python -m pytest -n 2 -m 'not slow and not soak' $(ARGS)
 
 test-newest:
