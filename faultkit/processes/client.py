@@ -40,7 +40,7 @@ class ForkServer:
         self._pid = os.getpid()
         libraries = [library for library in (_own_library(), os.environ.get("LD_PRELOAD", "")) if library]
         self._preloaded: dict[str, object] = {}  # what this process had loaded each by, if it had
-        self._report: dict[str, Any] | None = None
+        self._is_ready = False
         self._control, theirs = Channel.pair()
         environment = {
             **os.environ,
@@ -83,12 +83,12 @@ class ForkServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=1.0)
 
-    def ready(self) -> dict[str, Any]:
-        """What the server says of itself (torch version, threads), once it is ready.  Raises HarnessError."""
+    def ready(self) -> None:
+        """Wait until the server has imported what every rank needs.  Raises HarnessError."""
         with self._lock:
-            if self._report is None:
-                self._report = self._answer("ready", START_SECONDS_MAX, "start")[0]
-            return self._report
+            if not self._is_ready:
+                self._answer("ready", START_SECONDS_MAX, "start")
+                self._is_ready = True
 
     def open_world(self) -> Channel:
         """A channel of its own for one world."""

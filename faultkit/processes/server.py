@@ -222,10 +222,8 @@ def main(control_fd: int, client_pid: int, prepare: str) -> None:
         named(prepare)()
         assert threading.active_count() == 1
         gc.freeze()  # what is here now is looked at by no rank's collections, and so stays shared with them
-        # a plain str: the class of torch's own makes the caller import torch to read it
-        report = {"torch": str(sys.modules["torch"].__version__), "threads": thread_count()}
         hear_again(control_fd)
-        next(iter(server.clients.values())).channel.send(("ready", report))
+        next(iter(server.clients.values())).channel.send(("ready",))
         server.serve()
     except ChannelClosed:
         pass

@@ -189,14 +189,16 @@ class World:
         place = require_place(checkpoint_at, read_with)
         chosen = Chosen.of(checks, no_check, allow_residue)
         self._ranks.require(plan, schedule)
+        body = dump_call(fn, args, kwargs)
+        modules = module_finder.table_of_this_process()
         call = Call(
-            body=dump_call(fn, args, kwargs),
+            body=body,
             plan=plan,
             seed=self.seed if seed is None else seed,
             environment=dict(os.environ),
             directory=_directory(),
             path=list(sys.path),
-            modules=module_finder.table_of_this_process(),
+            modules=modules,
             attempts_after=attempts_after,
             then=dump_call(then, args, kwargs) if then is not None else None,
             is_content_wanted=checkpoint_at is not None,
@@ -209,7 +211,7 @@ class World:
                 timeout_seconds=timeout_seconds,
                 may_not_fire=may_not_fire,
                 schedule=schedule,
-                module=_module_of(fn),
+                module=_module_of(fn, modules),
             )
         )
         run.chosen = chosen
@@ -288,12 +290,12 @@ class World:
         return self._ranks, self._reader
 
 
-def _module_of(fn: Callable[..., Any]) -> str | None:
+def _module_of(fn: Callable[..., Any], modules: module_finder.ModuleTable) -> str | None:
     """The module a rank would import for `fn`, if it is one that only this process knows how to load."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     name = getattr(getattr(fn, "__func__", fn), "__module__", None)
-    return name if name in module_finder.table_of_this_process() else None
+    return name if name in modules else None
 
 
 def _directory() -> str:
