@@ -14,26 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from faultkit.cli import main
 from tests.helpers.interruptible import ignoring_interrupts, interruptible
 from tests.helpers.stuck import SECONDS_MAX
 
 HANG = "writer.reset@1=raise(ValueError)"
 HOLD = "writer.write_data@1=raise(ValueError)"
-
-
-@pytest.fixture
-def faultkit(capsys):
-    """Runs the command in this process; gives (status, stdout, stderr)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
 
 
 @contextlib.contextmanager

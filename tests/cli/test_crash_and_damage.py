@@ -33,20 +33,6 @@ while state["step"] < 3:
 
 
 @pytest.fixture
-def faultkit(capsys):
-    """Runs the command in this process; gives (status, stdout, stderr)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def answering():
     """This process answers Ctrl-C, which a background job does not, and SIGHUP."""
     numbers = (signal.SIGINT, signal.SIGHUP)

@@ -32,6 +32,20 @@ def three():
         yield world
 
 
+@contextlib.contextmanager
+def worlds_by_size(**options):
+    """Gives a function from a size to the warm world of that size, the same one each time; all of them end with it."""
+    with contextlib.ExitStack() as stack:
+        made = {}
+
+        def world(size):
+            if size not in made:
+                made[size] = stack.enter_context(World(size, **options))
+            return made[size]
+
+        yield world
+
+
 @pytest.fixture
 def script(tmp_path):
     """Runs a script that uses faultkit as a process of its own, and ends what it leaves whatever happens."""

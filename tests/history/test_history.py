@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 import unittest
@@ -13,11 +12,11 @@ import pytest
 from hypothesis.errors import InvalidArgument
 from hypothesis.stateful import run_state_machine_as_test
 
-from faultkit import World
 from faultkit.history.draw import HISTORY_RULES
 from faultkit.history.worlds import PRELOADED
 from faultkit.strategies import Manager, checkpoint_history, dcp_manager, renaming_manager, replay_history
 from tests.helpers.defective_managers import DEFECTS, forgetful, refusing
+from tests.helpers.fixtures import worlds_by_size
 
 pytestmark = pytest.mark.slow
 
@@ -26,14 +25,7 @@ FAILS = "raise(ValueError)"
 
 @pytest.fixture(scope="module")
 def worlds():
-    with contextlib.ExitStack() as stack:
-        made = {}
-
-        def world(size):
-            if size not in made:
-                made[size] = stack.enter_context(World(size, timeout=20.0, preload=PRELOADED))
-            return made[size]
-
+    with worlds_by_size(timeout=20.0, preload=PRELOADED) as world:
         yield world
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import hypothesis
 import pytest
 
 from faultkit import World
+from tests.helpers.fixtures import worlds_by_size
 
 EXAMPLES_MAX = 200
 TIMEOUT_SECONDS = 20.0
@@ -46,14 +45,7 @@ class Search:
 @pytest.fixture(scope="module")
 def worlds():
     """Gives the warm world of a size, the same one each time."""
-    with contextlib.ExitStack() as stack:
-        made = {}
-
-        def world(size):
-            if size not in made:
-                made[size] = stack.enter_context(World(size, timeout=TIMEOUT_SECONDS))
-            return made[size]
-
+    with worlds_by_size(timeout=TIMEOUT_SECONDS) as world:
         yield world
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import decimal
 import pickle
@@ -13,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, example, find, given
 from hypothesis.errors import InvalidArgument
 
-from faultkit import World, strategies
+from faultkit import strategies
 from faultkit.strategies import recipes
 from faultkit.strategies.recipes import DTYPES, Alias, Sharded, StateRecipe, Tensor
 from tests.helpers import defective_engines as engines
+from tests.helpers.fixtures import worlds_by_size
 
 pytestmark = pytest.mark.slow
 
@@ -43,14 +43,7 @@ def smallest(strategy, condition=lambda value: True):
 
 @pytest.fixture(scope="module")
 def worlds():
-    with contextlib.ExitStack() as stack:
-        made = {}
-
-        def world(size):
-            if size not in made:
-                made[size] = stack.enter_context(World(size, timeout=20.0))
-            return made[size]
-
+    with worlds_by_size(timeout=20.0) as world:
         yield world
 
 
