@@ -56,24 +56,29 @@ READING = ("faultkit.worlds.readback", "faultkit.worlds.checkpoint_loader")
 class World:
     """A world of `size` ranks (processes on this machine, numbered from 0) with a formed process group.
 
-    `kind`: ``"warm"`` keeps ranks and group from run to run while they are healthy; ``"fresh"`` forks new ranks
-    for every run; ``"spawn"`` starts a new interpreter for every rank of every run; with ``"simulated"`` the ranks
-    are threads of one process under a scheduler, see `faultkit.worlds.simulated`; ``"auto"`` simulates every run
-    whose plan allows it and gives the others to warm ranks (`Run.kind` tells which it was).  `timeout` in seconds
-    bounds each run.  `seed` seeds random, torch and numpy on every rank before each run.  `backend` is the process
-    group's (``""``: none is formed), `group_timeout` its timeout in seconds (None: torch's own default).
-    `preload` names modules to import once in the fork server instead of on every rank.  With `gpus_per_rank`
-    each rank has that many GPUs to itself (``CUDA_VISIBLE_DEVICES``) for as long as it lives; 0 leaves the
-    variable as it is.  `launcher` says who keeps the job: with ``"none"`` nobody does, and ranks that wait for one that
-    has ended wait for ever; ``"torchrun"`` ends them, see `faultkit.runs.launcher`.
-
-    With `shares` the ranks are those of another world that was made with the same arguments, save for `timeout` and
-    `seed`: for whoever hands out a world of his own.  Closing this one leaves them alone.
-
     Worlds share the cores: each run waits until there is a slot for each rank (`faultkit.processes.slots`).
 
-    Raises ValueError for a kind, size or timeout out of range, before anything starts; HarnessError where ranks
-    cannot be started.
+    Args:
+        size: how many ranks.
+        kind: ``"warm"`` keeps ranks and group from run to run while they are healthy; ``"fresh"`` forks new ranks
+            for every run; ``"spawn"`` starts a new interpreter for every rank of every run; with ``"simulated"`` the
+            ranks are threads of one process under a scheduler, see `faultkit.worlds.simulated`; ``"auto"`` simulates
+            every run whose plan allows it and gives the others to warm ranks (`Run.kind` tells which it was).
+        timeout: of each run, in seconds.
+        seed: of random, torch and numpy on every rank, set before each run.
+        backend: of the process group; ``""`` forms none.
+        group_timeout: of the process group, in seconds; None for torch's own default.
+        preload: names of modules to import once in the fork server instead of on every rank.
+        gpus_per_rank: each rank has that many GPUs to itself (``CUDA_VISIBLE_DEVICES``) for as long as it lives; 0
+            leaves the variable as it is.
+        launcher: who keeps the job: with ``"none"`` nobody does, and ranks that wait for one that has ended wait for
+            ever; ``"torchrun"`` ends them, see `faultkit.runs.launcher`.
+        shares: another world, made with the same arguments save for `timeout` and `seed`, whose ranks these are: for
+            whoever hands out a world of his own.  Closing this one leaves them alone.
+
+    Raises:
+        ValueError: a kind, size or timeout is out of range; before anything starts.
+        HarnessError: ranks cannot be started, once they are to be.
     """
 
     def __init__(
@@ -155,28 +160,44 @@ class World:
     ) -> Run:
         """Run ``fn(*args, **kwargs)`` on every rank under `plan`, and wait for every rank's outcome.
 
-        With `attempts_after` the same ranks then run the function that many times more, with the same
-        arguments and no fault, as a job does that tries again: each time when all of them are through, whatever
-        the attempt before came to, and not at all where a rank has ended.  `then` is another function to run
-        instead, such as one that also loads and compares what it saved; it is given copies of the arguments.
-        The timeout counts for each attempt; see `Run.attempts_after`, which the check ``recovery`` judges.
-        `seed` takes the place of the world's for this run.  Simulated ranks follow `schedule`, the decisions of an
-        earlier run (see `faultkit.worlds.simulated`), in the place of one that the seed draws.
+        Whatever the function does is an outcome, never an exception here, save for what stands under Raises.
 
-        `checkpoint_at` is the directory to which the function saves, itself or beneath it.  What its saves left
-        there is then loaded by another process and compared, see `Run.readbacks`, which the checks ``durable``
-        and ``intact`` judge.  `read_with` is how to load where the stock engine does not: a function of the
-        directory (a `pathlib.Path`) that returns the state as a mapping.
+        Args:
+            fn: any picklable or local function.
+            *args: its arguments.
+            plan: a `FaultPlan` or its text; None for the empty one.
+            timeout: in the place of the world's, in seconds; it counts for each attempt.
+            may_not_fire: whether a fault that does not fire is no violation.
+            attempts_after: how many times more the same ranks then run the function, with the same arguments and no
+                fault, as a job does that tries again: each time when all of them are through, whatever the attempt
+                before came to, and not at all where a rank has ended.  See `Run.attempts_after`, which the check
+                ``recovery`` judges.
+            then: another function to run in these attempts, such as one that also loads and compares what it saved;
+                it is given copies of the arguments.
+            seed: in the place of the world's.
+            schedule: the decisions of an earlier run, which simulated ranks follow (see `faultkit.worlds.simulated`)
+                in the place of those that the seed draws.
+            checkpoint_at: the directory to which the function saves, itself or beneath it.  What its saves left there
+                is then loaded by another process and compared, see `Run.readbacks`, which the checks ``durable`` and
+                ``intact`` judge.
+            read_with: how to load it where the stock engine does not: a function of the directory (a `pathlib.Path`)
+                that returns the state as a mapping.
+            checks: the promises that count: names, or checks of one's own; None for all.
+            no_check: names of others that do not.
+            allow_residue: globs over what the check ``leaks`` tells and may stay, such as ``"thread fsspecIO"``.
+            **kwargs: further arguments of `fn`.
 
-        `checks` are the promises that count (names, or checks of one's own), `no_check` names of others that do not;
-        `allow_residue` are globs over what the check ``leaks`` tells and may stay, such as ``"thread fsspecIO"``.
+        Returns:
+            What became of every rank, what fired, and the verdict.
 
-        Raises PlanError for a plan that does not fit the world and TransportError for a function that cannot travel,
-        both before any rank starts; ValueError for a number out of range or an unknown check; HarnessError where ranks
-        cannot be started, or faultkit itself failed on one; ScheduleError for a schedule that is one of another run;
-        NotSimulatedError, a PlanError, where the function does what simulated ranks cannot
-        (`faultkit.worlds.simulated.core.refusals`).  Whatever else the function does is an outcome, never an exception
-        here.
+        Raises:
+            PlanError: the plan does not fit the world; before any rank starts.
+            TransportError: the function cannot travel; before any rank starts.
+            ValueError: a number is out of range, or a check is not known.
+            HarnessError: ranks cannot be started, or faultkit itself failed on one.
+            ScheduleError: the schedule is one of another run.
+            NotSimulatedError: the function does what simulated ranks cannot
+                (`faultkit.worlds.simulated.core.refusals`).
         """
         plan = require_plan(plan)
         plan.validate_for(self.size)
