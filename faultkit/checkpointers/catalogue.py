@@ -1,0 +1,32 @@
+"""Which checkpointers are built in, and where each is defined; found by name, imported when asked for.
+
+Guarantees: `get` imports the module that it is asked for, and nothing else does.  Every mistake is one ScenarioError.
+Not covered: whether a checkpointer can run here (`faultkit.checkpointers.requirements`).
+"""
+
+from __future__ import annotations
+
+from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.exceptions import ScenarioError
+from faultkit.messages import seen
+from faultkit.scenario_text import Names, find, values_of
+
+__all__ = ["BUILT_IN", "get"]
+
+BUILT_IN = Names(
+    "checkpointer",
+    {
+        "dcp": "faultkit.checkpointers.dcp:DCP",
+    },
+)
+
+
+def get(text: str) -> Checkpointer:
+    """The checkpointer that `text` names, with the options behind it.
+
+    Raises ScenarioError, which tells the nearest name there is.
+    """
+    name, found, options = find(text, BUILT_IN)
+    if not isinstance(found, Checkpointer):
+        raise ScenarioError(f"checkpointer {seen(name)} must be a faultkit.Checkpointer (got {seen(found)})")
+    return found.with_options(**values_of(options, dict(found.options)))
