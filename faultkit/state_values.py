@@ -3,7 +3,7 @@
 A state is nested dicts, lists and tuples; tensors and arrays of numpy are compared by their bytes, a distributed tensor
 by what this process has of it, anything else by type and ``==``.  Guarantees: NaN equals itself, 0.0 is not -0.0, and
 an empty tensor is compared as any other.  Not covered, since each asks something else: values that another process
-holds, of which only checksums travel (`faultkit.injection.content`), and which save each row is of
+holds, of which only checksums travel (`faultkit.injection.engine.content`), and which save each row is of
 (`faultkit.history.judge`).
 """
 

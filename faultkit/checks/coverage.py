@@ -1,7 +1,7 @@
 """Promise: a load fills every element that it was asked for, or raises.
 
 SILENT_WRONG: a load came back well, and left elements of its targets as they had been.  Each rank looks for itself
-(`faultkit.injection.content`): before the engine reads, the targets are filled with random bytes, and what still
+(`faultkit.injection.engine.content`): before the engine reads, the targets are filled with random bytes, and what still
 holds them afterwards was never filled.  The same is done where a save is read back.
 
 Not verified: values that are no tensors, tensors that are not in the memory of the CPU, fewer than 8 bytes in a

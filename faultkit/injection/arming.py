@@ -11,7 +11,9 @@ import contextlib
 import functools
 from collections.abc import Iterator
 
-from faultkit.injection import engine, expectations, files_raw, functions, rank_context
+from faultkit.injection import expectations, functions, rank_context
+from faultkit.injection.engine import hooks
+from faultkit.injection.files import raw
 from faultkit.injection.perform import prepare, unlimit
 from faultkit.injection.rank_context import Timer
 from faultkit.injection.session import Match, Record, Session, activate, deactivate
@@ -39,7 +41,7 @@ def arm(
         world_size: ranks of the world.
         record: called with the kind and the data of every event the moment it happens (see
             `faultkit.runs.outcomes.Event`); None drops them.
-        memory: where the process is a rank, what native code writes to (`faultkit.injection.native`).
+        memory: where the process is a rank, what native code writes to (`faultkit.injection.files.native`).
         place: the directory of the checkpoint: faults on real files that name no path strike beneath it alone.
 
     Raises:
@@ -75,9 +77,9 @@ def arm(
 
 def install_hooks(session: Session, patches: Patches) -> None:
     """Have `session` asked wherever its faults can strike, until `patches` is undone."""
-    engine.install(session, patches)
+    hooks.install(session, patches)
     expectations.install(session, patches)
-    files_raw.install(session, patches)
+    raw.install(session, patches)
     functions.install(session, patches)
 
 

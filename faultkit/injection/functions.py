@@ -4,7 +4,7 @@ Guarantees: while a plan is armed the function is replaced wherever a loaded mod
 that passes every call through after the plan had its say; coroutine functions are awaited between the moments
 before and after.  A module that is not loaded yet is hooked as soon as the run imports it; the plan itself imports
 nothing.  Each hook is recorded, so that who asks why a fault was silent can tell an unloaded module from a function
-that was not called.  Where faults of files cannot reach native code (`faultkit.injection.native`), a file that
+that was not called.  Where faults of files cannot reach native code (`faultkit.injection.files.native`), a file that
 torch.save or safetensors write there is told for each fault that means it.  What a module keeps of a replaced function
 afterwards calls the original.
 
@@ -23,7 +23,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from faultkit.exceptions import PlanError
-from faultkit.injection import native
+from faultkit.injection.files import native
 from faultkit.injection.interpose import call_with_faults, coroutine_with_faults
 from faultkit.injection.session import Session, current
 from faultkit.interception.patches import Patches

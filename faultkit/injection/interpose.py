@@ -9,7 +9,7 @@ pickles, copies and compares as before, and its methods keep their signatures.  
 and readers by themselves.  Only where the method is found on the instance and on no class (a duck-typed proxy, a
 replaced attribute) is the instance attribute wrapped, by a callable that pickles as the plain method.
 
-Calls of file systems, whose streams are faulted as well, are made in `faultkit.injection.files_streams`.  Left
+Calls of file systems, whose streams are faulted as well, are made in `faultkit.injection.files.streams`.  Left
 out: slots, properties, and methods that are looked up past the instance by C code.
 """
 
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
 from typing import Any
 
-from faultkit.injection.files_streams import call_file_system
+from faultkit.injection.files.streams import call_file_system
 from faultkit.injection.futures import fault_future
 from faultkit.injection.reach import innermost
 from faultkit.injection.session import Calls, Session

@@ -8,7 +8,7 @@ address space to that much above what is in use (64 where none is given), alloca
 itself raises MemoryError, and puts the limit back.  ``limit(bytes)`` sets RLIMIT_FSIZE, which `unlimit` puts
 back.  No core file is written for a planned death.  How a rank ends or hangs by these, its context knows
 (`faultkit.injection.rank_context`).  Not covered: recording (the session has done it before),
-resuming a stopped rank (the world does it), and what is done to files (`faultkit.injection.files_raw`).
+resuming a stopped rank (the world does it), and what is done to files (`faultkit.injection.files.raw`).
 """
 
 from __future__ import annotations

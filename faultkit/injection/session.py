@@ -3,9 +3,8 @@
 Guarantees: while a plan is armed, `current` gives its session to every thread of the process; a thread that is
 still inside the engine afterwards finds a closed session that lets everything pass.  Calls are counted per
 site, from 1, over the whole armed run; a site is a point, or a point of files with the files and the thread that
-a fault means.  What fires is recorded before it is performed.  Not covered: a child
-process that the rank starts or forks is not armed here (see `faultkit.injection.native`), and one process holds one
-session at a time.
+a fault means.  What fires is recorded before it is performed.  Not covered: a child process that the rank starts or
+forks is not armed here (see `faultkit.injection.files.native`), and one process holds one session at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from faultkit.injection.files_data import Budget, Versions
+from faultkit.injection.disk_state import Budget, Versions
 from faultkit.injection.perform import perform, unlimit
 from faultkit.injection.remedies import remedy
 from faultkit.plan import Fault, FaultPlan
@@ -28,7 +27,7 @@ from faultkit.plan.points import NATIVE_POINTS, STREAM_POINTS
 from faultkit.runs import own_failures
 
 if TYPE_CHECKING:
-    from faultkit.injection.native import Native
+    from faultkit.injection.files.native import Native
 
 __all__ = ["Calls", "Match", "Record", "Session", "activate", "current", "deactivate"]
 
@@ -115,7 +114,7 @@ class Session:
             index for index, f in enumerate(plan) if f.layer == "fs" and f.name in NATIVE_POINTS
         )
         self.told: set[int] = set()  # of those, the ones that native code came by and that cannot reach it
-        # of streams; of real files `faultkit.injection.files_raw` remembers them
+        # of streams; of real files `faultkit.injection.files.raw` remembers them
         self.stale = tuple(
             f for f in plan if f.point == "fs.create_stream" and f.action.spec.replaces == "version"
         )

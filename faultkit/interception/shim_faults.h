@@ -3,7 +3,7 @@
  * Promised.  Between faultkit_arm and faultkit_disarm each call on a file is held to the table of faults in memory
  * that the process shares with who watches it and with the children that it forks: calls are counted there, by all of
  * them together, and what fires is written there before it happens.  A call that the interpreter itself makes is left
- * to the faults of `faultkit/injection/files_raw.py`, save in a forked child, where those are not armed: it is told by
+ * to the faults of `faultkit/injection/files/raw.py`, save in a forked child, where those are not armed: it is told by
  * the address that it returns to.  Unplanned places cost one comparison.  No lock is held and no interpreter is asked,
  * so that threads that know nothing of Python are met as well.
  *

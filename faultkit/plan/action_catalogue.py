@@ -20,7 +20,7 @@ and of files alone, at points of layer ``fs`` (`ActionSpec.points` tells which):
 
 All that is asked of an action elsewhere stands here, so that
 nothing else compares with its name: `faultkit.plan.actions.Action` derives from it what holds with given arguments.
-Not covered: how an action is performed (`faultkit.injection.perform`, `faultkit.injection.files_data`,
+Not covered: how an action is performed (`faultkit.injection.perform`, `faultkit.injection.files.data`,
 `faultkit.repro.script`: tables by name).
 """
 

@@ -8,8 +8,8 @@ share a lock.
 
 Layout: 64 bytes of header, `THREAD_SLOT_COUNT` thread slots, `GROUP_SLOT_COUNT` group slots, the log, and a
 second log, with a table behind it, of the faults in native code and forked children, which the preloaded library
-writes (`faultkit.injection.native`).  Not covered: growth.  A log that is full counts what it dropped, and readers must
-ask `dropped`.
+writes (`faultkit.injection.files.native`).  Not covered: growth.  A log that is full counts what it dropped, and
+readers must ask `dropped`.
 """
 
 from __future__ import annotations

@@ -220,8 +220,8 @@ class Event(msgspec.Struct, frozen=True):
     ``expected``       error: the function said that it expects this error (`assertRaises`, `pytest.raises`)
     ``again``          number: from here on the function runs for the number-th time more, without a fault
     ``content``        attempt, path, leaves: what a save was given, where it is to be compared (see
-                       `faultkit.injection.content`); leaves is None where that cannot be told; of_rank is the rank
-                       under which a save without collectives stores its part by itself, else None
+                       `faultkit.injection.engine.content`); leaves is None where that cannot be told; of_rank is the
+                       rank under which a save without collectives stores its part by itself, else None
     ``unfilled``       attempt, leaves: [name, elements that a load left unfilled, of how many, first index] each
     ``residue``        threads, descriptors, children, shared_memory, files: what is left, each a list of names
     ``residue_in_all`` the same of all runs of this process, where something is left and it is not its first run

@@ -17,7 +17,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import _nested_dict
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from faultkit.injection.content import checksum
+from faultkit.injection.engine.content import checksum
 
 __all__ = ["load_and_compare", "load_everything"]
 

@@ -70,12 +70,12 @@ def prepare() -> None:
     import torch.distributed.checkpoint
 
     from faultkit.hooks import collectives
-    from faultkit.injection import engine
+    from faultkit.injection.engine import hooks
     from faultkit.worlds import engine_state, rank
 
     assert torch and rank
     warm_up_engine()
     engine_state.put_back()  # what is there now is what a fresh process has
-    collectives.install(engine.attempt_of_thread)
-    engine.keep_hooks()
+    collectives.install(hooks.attempt_of_thread)
+    hooks.keep_hooks()
     gc.enable()

@@ -102,11 +102,11 @@ def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) 
     gc.disable()  # nothing of what is imported becomes garbage, and looking for it takes a fifth of the time
     import torch.distributed as dist
 
-    from faultkit.injection import engine
+    from faultkit.injection.engine import hooks
 
     gc.enable()
-    collectives.install(engine.attempt_of_thread)
-    engine.keep_hooks()
+    collectives.install(hooks.attempt_of_thread)
+    hooks.keep_hooks()
     if spec.backend:
         import datetime
 

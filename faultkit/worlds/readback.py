@@ -1,7 +1,7 @@
 """What is stored after a run, seen by a process that took no part in it: the evidence of `durable` and `intact`.
 
 Guarantees: a checkpoint is loaded by a process of its own, which holds nothing of what the ranks had in memory,
-and compared with what the ranks say they saved (`faultkit.injection.content`) and with what was loaded from the
+and compared with what the ranks say they saved (`faultkit.injection.engine.content`) and with what was loaded from the
 same place before the run.  It is loaded only where something can follow from it: where a save of the run went to
 the place, or a checkpoint was there before.  Content that was loaded once is not loaded again.  A load that
 raises, hangs or kills its process is a result like any other.

@@ -3,7 +3,7 @@
 import pytest
 
 from faultkit import World, checks
-from faultkit.injection import content
+from faultkit.injection.engine import content
 from tests.helpers import storing_engines as engines
 from tests.helpers.finished_runs import reported_save
 

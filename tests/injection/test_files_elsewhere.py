@@ -284,7 +284,7 @@ class Ranges(io.BytesIO):
     ("action", "kept"), [("cut(10)", 10), ("cut", 500), ("cut(0)", 0), ("cut(999)", 999), ("cut(1000)", None)]
 )
 def test_what_is_cut_is_read_by_the_ranges_that_were_asked_for(action, kept):
-    from faultkit.injection.cut_streams import cut_off
+    from faultkit.injection.files.cut_streams import cut_off
     from faultkit.plan.grammar import read_action
 
     content = bytes(range(250)) * 4

@@ -27,8 +27,8 @@ from torch.distributed.checkpoint import (
 from torch.distributed.checkpoint.metadata import Metadata
 
 from faultkit import FaultPlan, FaultyStorageReader, FaultyStorageWriter
-from faultkit.injection import engine
-from faultkit.injection.objects import Objects
+from faultkit.injection.engine import hooks
+from faultkit.injection.engine.objects import Objects
 from faultkit.injection.session import Session
 from faultkit.interception.patches import Patches
 from faultkit.repro.script_work import STORES_NOTHING
@@ -54,7 +54,7 @@ HOOKED = [
     (_async_thread_executor._ThreadBasedAsyncCheckpointExecutor, "execute_save", ""),
     (_async_process_executor._ProcessBasedAsyncCheckpointExecutor, "execute_save", ""),
     (_async_process_executor._ProcessBasedAsyncCheckpointExecutor, "_execute_save_impl", ""),
-    *((utils._DistWrapper, name, "step") for name in engine.STEP_METHODS),
+    *((utils._DistWrapper, name, "step") for name in hooks.STEP_METHODS),
     *((utils._DistWrapper, name, "") for name in ("gather_object", "all_gather_object", "scatter_object")),
     *((utils._DistWrapper, name, "") for name in ("broadcast_object", "barrier")),
 ]
@@ -81,7 +81,7 @@ def test_the_hooks_are_those_that_are_looked_at_here():
     session.closed = True
     patches = Seen()
     try:
-        engine._install_hooks(engine._Engine(session, Objects(session, patches)), patches)
+        hooks._install_hooks(hooks._Engine(session, Objects(session, patches)), patches)
     finally:
         patches.undo()
     assert len(hooked) > 10 and hooked <= {name for _, name, _ in HOOKED}
@@ -99,7 +99,7 @@ PLACES = {
         "rm_file": "path",
         "validate_checkpoint_id": "checkpoint_id",
     },
-    utils._DistWrapper: dict.fromkeys(engine.STEP_METHODS, "step"),
+    utils._DistWrapper: dict.fromkeys(hooks.STEP_METHODS, "step"),
     storage.StorageWriter: {"prepare_local_plan": "plan", "prepare_global_plan": "plans"},
     storage.StorageReader: {"prepare_local_plan": "plan", "prepare_global_plan": "plans"},
     torch: {"save": "obj f"},

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from faultkit.injection import arming, engine, perform, rank_context
+from faultkit.injection import arming, perform, rank_context
+from faultkit.injection.engine import hooks
 from faultkit.injection.rank_context import Timer
 from faultkit.injection.session import Session, activate, deactivate
 from faultkit.injection.session_by_rank import SessionByRank
@@ -32,7 +33,7 @@ SURVIVED = frozenset(
 
 def install() -> None:
     """Once, in the host."""
-    engine.keep_hooks()
+    hooks.keep_hooks()
     rank_context.use(_SimulatedRank())
 
 

@@ -3,7 +3,7 @@
 `call_file_system` makes one call of a method of a file system: it counts it for the faults that mean its file and
 its thread, and does what they say.  The stream that ``create_stream`` opens is wrapped where a fault means what is
 done with it and nothing below can do it: all its operations where the storage is no local file (memory, S3 and
-what else fsspec has), only flush and seek where it is one, since `faultkit.injection.files_raw` sees the rest.
+what else fsspec has), only flush and seek where it is one, since `faultkit.injection.files.raw` sees the rest.
 
 A stream that is cut is read as before up to where it ends; what is damaged otherwise, or old, is shown from a copy of
 the whole.  What is torn, or reaches a full disk, is in the stream as far as it got; what is lost is zeros.  A stream
@@ -19,10 +19,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from faultkit.injection.cut_streams import cut_off
 from faultkit.injection.errors import build
-from faultkit.injection.files_data import altered, opened_view, writing
-from faultkit.injection.files_raw import PEEKING, missing, quietly
+from faultkit.injection.files.cut_streams import cut_off
+from faultkit.injection.files.data import altered, opened_view, writing
+from faultkit.injection.files.raw import PEEKING, missing, quietly
 from faultkit.injection.perform import KILL, perform
 from faultkit.injection.session import Calls, Match, Session
 from faultkit.plan import Fault

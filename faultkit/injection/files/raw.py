@@ -11,8 +11,8 @@ descriptor.  A write that is lost or cut short in secret writes what stood there
 stood: the file has the length that it should have.  A close that fails has closed the file all the same.
 
 What C, C++ or Rust code does to files by itself (``torch.save`` to a path, safetensors) and what a forked child does is
-faulted by `faultkit.injection.native`, where the process was started with its library.  Not covered: memory maps, and
-files that were open before the run.
+faulted by `faultkit.injection.files.native`, where the process was started with its library.  Not covered: memory maps,
+and files that were open before the run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from faultkit.injection.errors import build
-from faultkit.injection.files_data import altered, opened_view, writing
+from faultkit.injection.files.data import altered, opened_view, writing
 from faultkit.injection.perform import KILL, perform
 from faultkit.injection.session import Calls, Match, Session
 from faultkit.interception import chain, handles, installing
@@ -37,7 +37,7 @@ from faultkit.plan.file_filters import ANY, matches
 from faultkit.plan.points import FILE_POINTS
 
 if TYPE_CHECKING:
-    from faultkit.injection.native import Native
+    from faultkit.injection.files.native import Native
 
 __all__ = ["PEEKING", "install", "missing", "quietly"]
 
@@ -76,7 +76,7 @@ def install(session: Session, patches: Patches) -> None:
 
 def _native(session: Session, memory: memoryview) -> Native | None:
     """The same faults below Python; None where this process was started without the library, or for a huge plan."""
-    from faultkit.injection import native
+    from faultkit.injection.files import native
 
     if native.loaded() is None:
         return None

@@ -4,7 +4,7 @@ The library that ranks are started with (`faultkit.interception.shim`, `shim_fau
 of the C library.  `arm` gives it the plan's faults of files, as a table in the memory that the rank shares with its
 parent and with its children; it acts there by itself, and writes what fires where the parent reads it, so that nothing
 of Python is asked by a thread that writes a file.  What the interpreter itself calls is left to
-`faultkit.injection.files_raw`; both count calls in the one table, so that ``#2`` is the second call, whoever makes it.
+`faultkit.injection.files.raw`; both count calls in the one table, so that ``#2`` is the second call, whoever makes it.
 In a forked child the library sees Python's calls, too, since no plan is armed in Python there.
 
 Guarantees: the same faults at the same points as in Python, save what native code cannot be given: an exception without

@@ -1,4 +1,4 @@
-"""What a damaged disk or a full one makes of data: functions of bytes, and the memory of old versions.
+"""What a damaged disk or a full one makes of data: functions of bytes.
 
 `altered` says what a reader then gets, `opened_view` what who opens the file then gets; `Writing` what a write then
 does to the file, what it reports, and how it ends.  All say None where the action would change nothing, so that
@@ -7,16 +7,14 @@ nothing is then told to have fired.  An action is done by its entry in a table. 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import msgspec
 
 from faultkit.plan.actions import Action
 
-__all__ = ["Budget", "Versions", "Writing", "altered", "opened_view", "part", "writing"]
+__all__ = ["Writing", "altered", "opened_view", "part", "writing"]
 
-VERSION_BYTES_MAX = 256 << 20
 _Room = Callable[[int], int]
 
 
@@ -76,22 +74,6 @@ def _kept(action: Action, length: int) -> int:
 _ALTERING: dict[str, Callable[[Action, bytearray], None]] = {"flip": _flip, "zero": _zero, "cut": _cut}
 
 
-class Budget:
-    """The room that is left on a full disk, for each fault of a plan."""
-
-    def __init__(self) -> None:
-        self._left: dict[int, int] = {}
-        self._lock = threading.Lock()
-
-    def take(self, fault: int, room: int, wanted: int) -> int:
-        """How many of `wanted` bytes still fit, which are then taken; `room` is what there was at first."""
-        with self._lock:
-            left = self._left.get(fault, room)
-            taken = min(left, wanted)
-            self._left[fault] = left - taken
-            return taken
-
-
 class Writing(msgspec.Struct, frozen=True):
     """One write as an action makes it: `data` goes to the file, `count` is reported; then it may `end`.
 
@@ -146,25 +128,3 @@ _WRITING: dict[str, Callable[[Action, memoryview, _Room], Writing | None]] = {
     "lie": _write_nothing,
     "cut": _write_cut,
 }
-
-
-class Versions:
-    """What the files of one rank held before: remembered where they are opened, replaced or removed."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, list[bytes]] = {}
-        self._lock = threading.Lock()
-
-    def remember(self, path: str, content: bytes | None) -> None:
-        """`path` holds `content` now; None where it is no file, or too large to keep."""
-        if content is None or len(content) > VERSION_BYTES_MAX:
-            return
-        with self._lock:
-            seen = self._seen.setdefault(path, [])
-            if not seen or seen[-1] != content:
-                self._seen[path] = [*seen[-1:], content]
-
-    def older(self, path: str, content: bytes) -> bytes | None:
-        """The newest remembered version that is not `content`."""
-        with self._lock:
-            return next((one for one in reversed(self._seen.get(path, ())) if one != content), None)

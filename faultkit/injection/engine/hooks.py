@@ -31,10 +31,10 @@ from torch.distributed.checkpoint import (
     utils,
 )
 
-from faultkit.injection import content
+from faultkit.injection.engine import content
+from faultkit.injection.engine.objects import Arguments, Objects
 from faultkit.injection.errors import describe
 from faultkit.injection.interpose import call_with_faults
-from faultkit.injection.objects import Arguments, Objects
 from faultkit.injection.session import Session
 from faultkit.injection.storage import carried
 from faultkit.interception.patches import Patches
