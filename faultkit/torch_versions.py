@@ -15,7 +15,7 @@ import re
 
 from faultkit.exceptions import TorchVersionError
 
-__all__ = ["BELOW", "FROM", "require_torch"]
+__all__ = ["BELOW", "FROM", "require_torch", "torch_version"]
 
 FROM = (2, 12)
 BELOW = (2, 15)
@@ -24,16 +24,21 @@ BELOW = (2, 15)
 @functools.cache
 def require_torch() -> None:
     """Raises TorchVersionError, in one line, where there is no torch or one out of the range."""
-    try:
-        installed = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        installed = "none"
+    installed = torch_version() or "none"
     release = re.match(r"(\d+)\.(\d+)", installed)
     if release is None or not FROM <= (int(release[1]), int(release[2])) < BELOW:
         raise TorchVersionError(
             f"torch must be {_text(FROM)} or later and older than {_text(BELOW)} (got {installed}); for example: "
             f"pip install 'torch>={_text(FROM)},<{_text(BELOW)}'"
         )
+
+
+def torch_version() -> str:
+    """The version of the installed torch, without importing it; empty where there is none."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _text(version: tuple[int, int]) -> str:

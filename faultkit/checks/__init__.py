@@ -28,8 +28,8 @@ from faultkit.checks import (
 )
 from faultkit.checks.analysis import account_of
 from faultkit.checks.expected import Account
-from faultkit.checks.verdict import Verdict, meaning_of, verdict_of
-from faultkit.checks.violation import Violation
+from faultkit.checks.verdict import Verdict
+from faultkit.checks.violation import Violation, meaning_of, verdict_of
 from faultkit.messages import WORD_LENGTH_MAX, shown
 from faultkit.runs.run import Run
 

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from faultkit.checks.violation import Violation
-
-__all__ = ["Verdict", "meaning_of", "verdict_of"]
+__all__ = ["Verdict"]
 
 
 class Verdict(enum.StrEnum):
@@ -58,15 +53,3 @@ _MEANING = {
     Verdict.INERT: "a planned fault never fired, so the run proves nothing",
     Verdict.HELD: "every promise was kept",
 }
-
-
-def verdict_of(violations: Iterable[Violation]) -> Verdict:
-    """The worst verdict among `violations`; ``HELD`` if there are none."""
-    return min(
-        (violation.verdict for violation in violations), key=_SEVERITY.__getitem__, default=Verdict.HELD
-    )
-
-
-def meaning_of(verdict: Verdict, violations: Iterable[Violation]) -> str:
-    """What `verdict` means where these are the `violations`: that of the first with this verdict."""
-    return next((one.meaning for one in violations if one.verdict is verdict), verdict.meaning)

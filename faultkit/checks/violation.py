@@ -1,12 +1,14 @@
-"""A broken promise, with the evidence for it."""
+"""A broken promise, with the evidence for it; and what several of them come to."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import msgspec
 
 from faultkit.checks.verdict import Verdict
 
-__all__ = ["Violation"]
+__all__ = ["Violation", "meaning_of", "verdict_of"]
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -27,3 +29,15 @@ class Violation(msgspec.Struct, frozen=True):
     def meaning(self) -> str:
         """One clause that says what the harm is, for people who meet the verdict for the first time."""
         return self.gloss or self.verdict.meaning
+
+
+def verdict_of(violations: Iterable[Violation]) -> Verdict:
+    """The worst verdict among `violations`; ``HELD`` if there are none."""
+    return min(
+        (violation.verdict for violation in violations), key=lambda one: one.severity, default=Verdict.HELD
+    )
+
+
+def meaning_of(verdict: Verdict, violations: Iterable[Violation]) -> str:
+    """What `verdict` means where these are the `violations`: that of the first with this verdict."""
+    return next((one.meaning for one in violations if one.verdict is verdict), verdict.meaning)

@@ -186,7 +186,7 @@ def _write(path: str | None, content: str | bytes) -> None:
     if path == "-" and isinstance(content, str):
         sys.stdout.write(content)
         return
-    from faultkit.report.whole_files import write_whole
+    from faultkit.whole_files import write_whole
 
     try:
         write_whole(path, content)

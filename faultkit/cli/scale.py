@@ -63,12 +63,12 @@ def scale(
     """
     from faultkit.plan import FaultPlan
     from faultkit.report.output import refusal
-    from faultkit.report.whole_files import write_whole
     from faultkit.scale import DEFAULT_PLAN, Growth, Point, doubled, measure, require_at
     from faultkit.scale.rendering import tell
     from faultkit.scale.work import SAVE
     from faultkit.scenarios import ScenarioError, get
-    from faultkit.sweep import torch_version
+    from faultkit.torch_versions import torch_version
+    from faultkit.whole_files import write_whole
     from faultkit.worlds import World
 
     if why := refusal(json_path, report_path):

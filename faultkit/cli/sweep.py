@@ -342,9 +342,9 @@ def _orders(recipe: Recipe, seed: int | None, schedule: str | None) -> list[Orde
 
 def _write_script(path: str, seen: list[Any], scenario: str) -> None:
     """Write the plain script of the last of `seen`, a run of `scenario`."""
-    from faultkit.report.whole_files import write_whole
     from faultkit.repro.script import ScriptError, plain_script
     from faultkit.scenarios import get
+    from faultkit.whole_files import write_whole
 
     if not seen:
         return  # it was interrupted

@@ -192,7 +192,7 @@ def record_save(
     """
     import functools
 
-    from faultkit import files
+    from faultkit import recording
     from faultkit.worlds import World
 
     require_type("record_save", "scenario", scenario, Scenario, "a faultkit.crash.Scenario")
@@ -210,10 +210,10 @@ def record_save(
         if scenario.prepare is not None:
             _require_returned(scenario, "prepare", world.run(bound_to(scenario.prepare, directory)))
         try:
-            recorded = files.record(
+            recorded = recording.record(
                 world, bound_to(scenario.save, directory), root=root, plan=plan, backend=backend
             )
-        except files.RecordingError as error:
+        except recording.RecordingError as error:
             raise ScenarioError(
                 f"scenario {scenario.name!r}: its save cannot be recorded: {error}"
             ) from error

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from faultkit.report.frame import render
-from faultkit.report.whole_files import write_whole
 from faultkit.scale.growth import MEASURES, WHOLE, Growth
 from faultkit.scale.rendering import SHOWN, amount, conclusion, law_text, row_of
+from faultkit.whole_files import write_whole
 
 __all__ = ["as_html", "write_page"]
 

@@ -1,4 +1,4 @@
-"""Where reports go: a progress bar while a sweep runs, then the console, and files (`faultkit.report.whole_files`)."""
+"""Where reports go: a progress bar while a sweep runs, then the console, and files (`faultkit.whole_files`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultkit.messages import printable, seen
-from faultkit.report.whole_files import is_stream, mode_of, write_whole
+from faultkit.whole_files import is_stream, mode_of, write_whole
 
 if TYPE_CHECKING:
     from faultkit.sweep import Journal, PlanResult, Progress

@@ -13,8 +13,8 @@ from faultkit.checks import Verdict
 from faultkit.report.frame import render
 from faultkit.report.matrix import groups_of, matrix_of, meaning_in
 from faultkit.report.terminal import as_svg
-from faultkit.report.whole_files import write_whole
 from faultkit.sweep.results import Journal
+from faultkit.whole_files import write_whole
 
 __all__ = ["as_html", "write_report"]
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faultkit.report.whole_files import write_whole
 from faultkit.repro.script import plain_script
 from faultkit.runs.replay_command import replay_line
+from faultkit.whole_files import write_whole
 
 if TYPE_CHECKING:
     from faultkit.runs.run import Run

@@ -81,7 +81,7 @@ def measure(
         ValueError: a size is out of range.
         HarnessError: ranks cannot be started.
     """
-    from faultkit.sweep import torch_version
+    from faultkit.torch_versions import torch_version
 
     scenario = get(scenario) if isinstance(scenario, str) else scenario
     plan = FaultPlan.parse(plan) if isinstance(plan, str) else plan

@@ -12,7 +12,6 @@ are broken with nothing broken, that is the result.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -42,6 +41,7 @@ from faultkit.sweep.selection import (
     choose_actions,
     choose_places,
 )
+from faultkit.torch_versions import torch_version
 from faultkit.worlds import World
 from faultkit.worlds.arguments import require_kind
 from faultkit.worlds.kinds import KINDS
@@ -326,11 +326,3 @@ def _world(size: int, kind: str, timeout: float, scenario: Scenario, launcher: s
     if above := KINDS[require_kind(kind)].confirmed_by:
         return Ladder(size, above, **options)
     return World(size, kind=kind, **options)
-
-
-def torch_version() -> str:
-    """The version of the installed torch, without importing it; empty where there is none."""
-    try:
-        return importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        return ""

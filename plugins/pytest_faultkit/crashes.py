@@ -139,8 +139,8 @@ class CrashStates:
         return found
 
     def _keep(self, found: Exploration, source: dict[str, Any]) -> None:
-        from faultkit.report.whole_files import write_whole
         from faultkit.repro import crash_file
+        from faultkit.whole_files import write_whole
 
         path = self._directory() / f"violations-{len(self.explored)}.crash"
         write_whole(path, crash_file.keep(found, **source))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from faultkit.report.whole_files import write_whole
+from faultkit.whole_files import write_whole
 from pytest_faultkit.ledger import TALLIED, tally
 
 __all__ = ["ReportFile", "write"]

@@ -44,7 +44,7 @@ with endings.in_order():
 """
 WHILE_WRITING = """
 
-from faultkit.report.whole_files import write_whole
+from faultkit.whole_files import write_whole
 os.fsync = lambda _: signal.raise_signal(signal.{name})
 write_whole(sys.argv[1], "new")
 """

@@ -133,7 +133,7 @@ def record_job(job: Job, *, timeout_seconds: float = 600.0) -> tuple[Recording, 
 
 
 def _recorded(job: Job, timeout_seconds: float) -> tuple[CommandRecorded, Resumption]:
-    from faultkit import files
+    from faultkit import recording
     from faultkit.exceptions import ScenarioError
 
     with _own_directory() as root:
@@ -143,7 +143,7 @@ def _recorded(job: Job, timeout_seconds: float) -> tuple[CommandRecorded, Resump
             argv[0] = sys.executable
         if job.ranks > 1:
             argv = [sys.executable, "-m", "faultkit.crash.scripts.launch", str(job.ranks), *argv]
-        recorded = files.record_command(argv, root=root, timeout=timeout_seconds, temporary=TEMPORARY)
+        recorded = recording.record_command(argv, root=root, timeout=timeout_seconds, temporary=TEMPORARY)
         if recorded.returncode != 0:
             ended = f"ended with status {recorded.returncode}"
             if recorded.returncode is None:

@@ -17,17 +17,15 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from faultkit.plan import Fault
+from faultkit.plan import Fault, FaultPlan
 from faultkit.plan.actions import Action
 from faultkit.plan.file_filters import ANY
 from faultkit.plan.points import NATIVE_POINTS
-
-if TYPE_CHECKING:
-    from faultkit.injection.session import Session
 
 __all__ = ["NO_ROOM", "Native", "NoRoom", "loaded", "why_refused"]
 
@@ -73,20 +71,26 @@ class NoRoom(Exception):
 
 
 class Native:
-    """The plan of one session in the library's table.
+    """The plan of one session in the library's table; `hits_rank` says of a fault whether it means this rank now.
 
     `memory` is `RankMemory.native`.  A fault without a path means files beneath `included`, or, without these, all but
     those whose path begins with one of `excluded`.  Raises NoRoom.
     """
 
     def __init__(
-        self, session: Session, memory: memoryview, excluded: tuple[str, ...], included: tuple[str, ...] = ()
+        self,
+        plan: FaultPlan,
+        hits_rank: Callable[[int, Fault], bool],
+        memory: memoryview,
+        excluded: tuple[str, ...],
+        included: tuple[str, ...] = (),
     ) -> None:
         from faultkit.processes import memory as layout
         from faultkit.runs.records import records
 
         library = loaded()
-        self._library, self._memory, self._session = library, memory, session
+        self._library, self._memory = library, memory
+        self._plan, self._hits_rank = plan, hits_rank
         self._sites: dict[str, int] = {}
         self._faults: dict[int, int] = {}  # index in the plan -> in the table
         self._read = 0
@@ -100,7 +104,7 @@ class Native:
         self._log_of = layout.native_log
         self._records = records
         places = 0
-        for index, fault in enumerate(session.plan):
+        for index, fault in enumerate(plan):
             if fault.layer == "fs" and fault.name in NATIVE_POINTS:
                 self._faults[index] = self._add(index, fault)
                 places |= 1 << NATIVE_POINTS.index(fault.name)
@@ -141,9 +145,7 @@ class Native:
     def aim(self) -> None:
         """Tell the library which faults are this rank's, since the coordinator may be another now."""
         for index, number in self._faults.items():
-            self._library.faultkit_aim(
-                number, self._session.hits_rank(index, self._session.plan.faults[index])
-            )
+            self._library.faultkit_aim(number, self._hits_rank(index, self._plan.faults[index]))
 
     def count(self, key: str) -> int | None:
         """The number of one more call of a site, made by Python; None for a site that only Python has."""

@@ -81,7 +81,7 @@ def _native(session: Session, memory: memoryview) -> Native | None:
     if native.loaded() is None:
         return None
     try:
-        return native.Native(session, memory, _SYSTEM, _names_of(session.place))
+        return native.Native(session.plan, session.hits_rank, memory, _SYSTEM, _names_of(session.place))
     except native.NoRoom:
         session.record("refused", fault=None, path="", why=native.NO_ROOM)
         return None
