@@ -10,14 +10,26 @@ BIN := $(VENV)/bin
 # Written as the last act of a set-up that went through; without it the next call sets up again.
 STAMP := $(VENV)/.faultkit-installed
 ARGS ?=
+COMMA := ,
 
-.PHONY: help setup test test-fast test-newest lock demo bench lint build clean
+EXTRAS := test
+REQUIREMENTS :=# files of what is installed beside faultkit
+ALONE :=# a file of what is installed without the versions that it asks for
+
+# What tests_engines/ needs, beside one torch.
+ENGINES_LOCK := locks/engines-torch-$(TORCH_DEFAULT).txt
+ENGINES_EXTRAS := test,hf,s3,torch-checkpointing
+ENGINES_REQUIREMENTS := tests_engines/requirements.txt
+ENGINES_ALONE := tests_engines/requirements-no-deps.txt
+
+.PHONY: help setup test test-fast test-newest test-engines setup-engines lock demo bench lint build clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make setup        make $(VENV) and install faultkit with all that its tests need'
 	@echo 'make test         run the whole test suite; ARGS="-k plan" passes options to pytest'
 	@echo 'make test-fast    run the tests that take little, about a minute; ARGS as for test'
+	@echo 'make test-engines run tests_engines/: the checkpointers that need other software, in .venv-engines'
 	@echo 'make demo         break saves and loads of the stock engine on four ranks, and crash an overwrite'
 	@echo 'make bench        measure faultkit beside other runners'
 	@echo 'make lint         check style, types and who imports whom'
@@ -25,12 +37,12 @@ help:
 	@echo 'make test-newest  run the suite with the newest of everything that pyproject.toml allows: what is coming'
 	@echo 'make lock         renew locks/, the exact versions that the other targets install'
 	@echo 'make clean        remove all that these targets made, $(VENV) included'
-	@echo 'TORCH=VERSION     with any of them: another torch, in a folder of its own: $(patsubst locks/torch-%.txt,%,$(wildcard locks/*.txt))'
+	@echo 'TORCH=VERSION     with any of them: another torch, in a folder of its own: $(patsubst locks/torch-%.txt,%,$(wildcard locks/torch-*.txt))'
 
 setup: $(STAMP)
 
 # The tools that build the package are locked like the rest, so it is built in the environment itself.
-$(STAMP): pyproject.toml $(LOCK)
+$(STAMP): pyproject.toml $(LOCK) $(REQUIREMENTS) $(ALONE)
 	@rm -f $@
 	@works() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
 	if works $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1; then exit 0; fi; \
@@ -46,13 +58,15 @@ $(STAMP): pyproject.toml $(LOCK)
 	exit 1
 	@echo 'Installing faultkit and what it needs into $(VENV) (the first time takes minutes: torch is large)'
 	@set -e; pip='$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CHOICE)'; \
-	$$pip hatchling; $$pip --no-build-isolation -e '.[test]'
+	$$pip $(BUILDERS); $$pip --no-build-isolation -e '.[$(EXTRAS)]' $(REQUIREMENTS:%=-r %); \
+	$(ALONE:%=$$pip --no-deps -r %)
 	@touch $@
 
 CHOICE = -c $(LOCK)
+BUILDERS := hatchling
 
 locks/torch-%.txt:
-	@echo "there is no $@: torch $* is not one of $(patsubst locks/torch-%.txt,%,$(wildcard locks/*.txt))," \
+	@echo "there is no $@: torch $* is not one of $(patsubst locks/torch-%.txt,%,$(wildcard locks/torch-*.txt))," \
 	  'on which faultkit is tested; make lock TORCH=$* adds it' >&2; exit 1
 
 test: setup
@@ -67,16 +81,28 @@ test-newest:
 	@rm -f .venv-newest/.faultkit-installed
 	@$(MAKE) --no-print-directory test VENV=.venv-newest LOCK= CHOICE='--upgrade --upgrade-strategy eager'
 
+# Some of it is built from source: DeepSpeed without its kernels, which need a compiler for GPUs.
+setup-engines:
+	@DS_BUILD_OPS=0 $(MAKE) --no-print-directory setup VENV=.venv-engines LOCK=$(ENGINES_LOCK) \
+	  BUILDERS='hatchling setuptools' EXTRAS='$(ENGINES_EXTRAS)' \
+	  REQUIREMENTS='$(ENGINES_REQUIREMENTS)' ALONE='$(ENGINES_ALONE)'
+
+test-engines: setup-engines
+	@echo 'Running the tests of checkpointers that need other software.'
+	@.venv-engines/bin/python -m pytest tests_engines -n 2 $(ARGS)
+
 # One file for each torch, of every Python that faultkit runs on; all are renewed, and that of TORCH is added.
 lock:
 	@[ -x .venv-lock/bin/uv ] || { $(or $(PYTHON),python3) -m venv .venv-lock; \
 	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv; }
 	@set -e; for lock in $(sort $(wildcard locks/*.txt) $(LOCK)); do \
-	  version=$${lock#locks/torch-}; version=$${version%.txt}; \
+	  version=$${lock##*torch-}; version=$${version%.txt}; asked='--extra test pyproject.toml'; \
+	  case $$lock in locks/engines-*) \
+	    asked="$(patsubst %,--extra %,$(subst $(COMMA), ,$(ENGINES_EXTRAS))) pyproject.toml $(ENGINES_REQUIREMENTS)";; esac; \
 	  echo "torch==$$version" > .venv-lock/torch.txt; \
 	  { echo "# Made by 'make lock': what is installed beside torch $$version, on Python 3.11 and newer."; \
 	    .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-	      --constraints .venv-lock/torch.txt --extra test pyproject.toml; } > .venv-lock/lock.txt; \
+	      --constraints .venv-lock/torch.txt $$asked; } > .venv-lock/lock.txt; \
 	  mv .venv-lock/lock.txt $$lock; echo "renewed $$lock"; \
 	done
 

@@ -1,4 +1,7 @@
-"""What `make` installs is known to the last package: `locks/` names one version of each, for every torch tested on."""
+"""What `make` installs is known to the last package: `locks/` names one version of each, for every torch tested on.
+
+Of what `make test-engines` installs, one lock has all but what is installed without the versions that it asks for.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,17 @@ from tests.helpers.stock import TESTED
 from tests.helpers.stuck import SECONDS_MAX
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = {path.stem.removeprefix("torch-"): path for path in (ROOT / "locks").iterdir()}
+LOCKS = {path.stem.removeprefix("torch-"): path for path in (ROOT / "locks").glob("torch-*")}
+(ENGINES,) = set((ROOT / "locks").iterdir()) - set(LOCKS.values())
+NEEDED = ROOT / "tests_engines" / "requirements.txt"
 PYTHONS = ("3.11.0", "3.12.0", "3.13.0")
 
 
-def pins(torch, python):
+def pins(lock, python):
     """{package: version} of a lock on one Python.  Fails where a line is no such pin, or a package has two."""
     environment = {"python_version": python.rpartition(".")[0], "python_full_version": python}
     found = {}
-    for line in LOCKS[torch].read_text().splitlines():
+    for line in lock.read_text().splitlines():
         if line.startswith("#"):
             continue
         pin = Requirement(line)
@@ -38,12 +43,26 @@ def pins(torch, python):
     return found
 
 
-def asked_for():
+def asked_for(*extras):
+    """What faultkit asks for with `extras`, and with the extras that these name."""
     project = PROJECT["project"]
     texts = [*project["dependencies"], *PROJECT["build-system"]["requires"]]
-    for extra in project["optional-dependencies"].values():
-        texts += extra
-    return [asked for asked in map(Requirement, texts) if asked.name != "faultkit"]
+    left = list(extras)
+    while left:
+        for text in project["optional-dependencies"][left.pop()]:
+            asked = Requirement(text)
+            if asked.name == "faultkit":
+                left += asked.extras
+            else:
+                texts.append(text)
+    return [Requirement(text) for text in texts]
+
+
+def needed_by_engines():
+    lines = (line.partition("#")[0].strip() for line in NEEDED.read_text().splitlines())
+    return asked_for(*PROJECT["project"]["optional-dependencies"]) + [
+        Requirement(one) for one in lines if one
+    ]
 
 
 def test_there_is_a_lock_for_each_torch_that_is_tested():
@@ -53,17 +72,17 @@ def test_there_is_a_lock_for_each_torch_that_is_tested():
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("torch", TESTED)
 def test_a_lock_names_one_version_of_all_that_is_asked_for(torch, python):
-    locked = pins(torch, python)
+    locked = pins(LOCKS[torch], python)
     assert locked["torch"] == Version(torch)
-    for asked in asked_for():
+    for asked in asked_for("test"):
         name = canonicalize_name(asked.name)
         assert name in locked and asked.specifier.contains(locked[name]), str(asked)
 
 
 @pytest.mark.parametrize("torch", TESTED)
 def test_a_lock_names_all_that_comes_with_it(torch):
-    locked = pins(torch, "3.11.0").keys()
-    reached, left = set(), [asked.name for asked in asked_for()]
+    locked = pins(LOCKS[torch], "3.11.0").keys()
+    reached, left = set(), [asked.name for asked in asked_for("test")]
     while left:
         name = canonicalize_name(left.pop())
         if name not in reached:
@@ -75,8 +94,18 @@ def test_a_lock_names_all_that_comes_with_it(torch):
     assert "markupsafe" in reached and reached <= locked
 
 
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_of_the_engines_names_one_version_of_all_that_their_tests_need(python):
+    locked = pins(ENGINES, python)
+    assert str(locked["torch"]) in TESTED and ENGINES.stem == f"engines-torch-{locked['torch']}"
+    assert len(needed_by_engines()) > len(asked_for("test"))
+    for asked in needed_by_engines():
+        name = canonicalize_name(asked.name)
+        assert name in locked and asked.specifier.contains(locked[name]), str(asked)
+
+
 def test_a_lock_names_no_place_that_it_came_from():
-    for path in LOCKS.values():
+    for path in (*LOCKS.values(), ENGINES):
         assert not re.search(r"://|--|\bindex\b|\.(org|com|io)\b", path.read_text()), path
 
 
@@ -96,6 +125,17 @@ def test_make_installs_by_the_lock_and_builds_with_what_is_locked(torch, tmp_pat
         if "pip install" in line
     ]
     assert f"-c locks/torch-{torch}.txt" in installs
+
+
+def test_the_engines_are_installed_by_their_lock_with_every_extra_into_an_environment_of_their_own():
+    shown = told("-B", "test-engines").stdout
+    (installs,) = [line for line in shown.splitlines() if "--no-build-isolation -e" in line]
+    extras = re.search(r"-e '\.\[(.+)\]'", installs)[1].split(",")
+    assert f"-c locks/{ENGINES.name}" in shown and f"-r {NEEDED.relative_to(ROOT)}" in installs
+    assert {str(one) for one in asked_for(*extras)} == {
+        str(one) for one in asked_for(*PROJECT["project"]["optional-dependencies"])
+    }
+    assert ".venv-engines/bin/python -m pytest tests_engines" in shown and ".venv/" not in shown
 
 
 def test_each_torch_has_an_environment_of_its_own(tmp_path):
