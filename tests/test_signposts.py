@@ -28,7 +28,7 @@ def test_the_index_has_every_page():
 @pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_a_signpost_names_files_that_are_there(name):
     named = set(
-        re.findall(r"`((?:[\w-]+/)*[\w-]+\.py|(?:faultkit|tests)/[\w/]+)`", (ROOT / name).read_text())
+        re.findall(r"`((?:[\w-]+/)*[\w-]+\.(?:py|h)|(?:faultkit|tests)/[\w/]+)`", (ROOT / name).read_text())
     )
     assert len(named) >= 10
     below = [

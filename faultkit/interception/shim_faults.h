@@ -22,6 +22,7 @@
 
 enum place { AT_OPEN, AT_READ, AT_WRITE, AT_TRUNCATE, AT_FSYNC, AT_CLOSE, AT_RENAME, AT_LINK, AT_UNLINK, AT_RMDIR, AT_MKDIR,
              AT_STAT };
+/* In the order of NUMBERED_ACTIONS in `faultkit/injection/files/native.py`; those from ACT_FULL to ACT_STALE change data. */
 enum action { ACT_RAISE, ACT_DELAY, ACT_HANG, ACT_HANG_NATIVE, ACT_STOP, ACT_EXIT, ACT_KILL, ACT_SEGFAULT, ACT_LIMIT,
               ACT_FULL, ACT_SHORT, ACT_TORN, ACT_LIE, ACT_FLIP, ACT_ZERO, ACT_CUT, ACT_STALE, ACT_MISSING, ACT_REFUSED };
 enum opened { FOR_READ = 1, FOR_WRITE = 2 };

@@ -112,10 +112,12 @@ static int64_t damaged(const struct faulty_fault *f, char *data, int64_t size) {
         for (int64_t i = start; i < end; i++) differs |= data[i];
         if (!differs) return -1;
         memset(data + start, 0, (size_t)(end - start));
-    } else {
+    } else if (f->action == ACT_CUT) {
         int64_t kept = f->a >= 0 ? f->a : size / 2;
         if (kept >= size) return -1;
         return kept;
+    } else {
+        return -1;
     }
     return size;
 }

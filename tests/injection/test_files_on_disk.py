@@ -421,11 +421,12 @@ def test_every_operation_on_files_is_a_place_for_every_action_that_can_happen_th
     from faultkit.plan.action_catalogue import ACTIONS
     from faultkit.plan.action_places import actions_at
     from faultkit.plan.points import FILE_POINTS, find
+    from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS
 
-    required = {"delay": "delay(0)", "raise": "raise(OSError, EIO)", "full": "full(1)", "limit": "limit(1)"}
+    written = {text.partition("(")[0]: text for text in (*STANDARD_ACTIONS, *FILE_ACTIONS, "limit(1)")}
     for point in map(find, (f"fs.{name}" for name in (*FILE_POINTS, "rename", "mkdir", "create_stream"))):
         for name in ACTIONS:
-            text = f"{point}={required.get(name, name)}"
+            text = f"{point}={written[name]}"
             if name in actions_at(point):
                 assert str(FaultPlan.parse(text).faults[0].action).startswith(name)
             else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from faultkit import PlanError
+from faultkit.plan.action_catalogue import ACTIONS
+from faultkit.plan.grammar import read_action
 from faultkit.plan.points import catalogue
 from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS, choose_actions, choose_places
 
@@ -77,6 +79,15 @@ def test_a_glob_over_actions_stands_for_standard_ones():
     chosen = [str(action) for action in choose_actions(["raise*"])]
     assert chosen == [text for text in STANDARD_ACTIONS if text.startswith("raise")]
     assert [str(action) for action in choose_actions(["*"])] == [*STANDARD_ACTIONS, *FILE_ACTIONS]
+
+
+def test_a_sweep_knows_each_action_of_the_catalogue():
+    named = {text.partition("(")[0] for text in (*STANDARD_ACTIONS, *FILE_ACTIONS)}
+    assert named == set(ACTIONS) - {"limit"}, (
+        "which lasts until the end of the run, so that it has no one place"
+    )
+    of_files = {read_action(text).name for text in FILE_ACTIONS}
+    assert of_files == {name for name, spec in ACTIONS.items() if spec.points}
 
 
 def test_an_action_in_full_stands_for_itself_and_each_comes_once():

@@ -13,7 +13,7 @@ import msgspec
 
 from faultkit.plan.actions import Action
 
-__all__ = ["Writing", "altered", "opened_view", "part", "writing"]
+__all__ = ["ALTERING", "WRITING", "Writing", "altered", "opened_view", "part", "writing"]
 
 _Room = Callable[[int], int]
 
@@ -27,7 +27,7 @@ def part(action: Action, length: int) -> int:
 def altered(action: Action, data: bytes) -> bytes | None:
     """What ``flip``, ``zero`` or ``cut`` makes of `data`; None where it makes no difference."""
     changed = bytearray(data)
-    alter = _ALTERING.get(action.name)
+    alter = ALTERING.get(action.name)
     if alter is not None:
         alter(action, changed)
     return None if changed == data else bytes(changed)
@@ -71,7 +71,7 @@ def _kept(action: Action, length: int) -> int:
     return length // 2 if kept is None else int(kept)
 
 
-_ALTERING: dict[str, Callable[[Action, bytearray], None]] = {"flip": _flip, "zero": _zero, "cut": _cut}
+ALTERING: dict[str, Callable[[Action, bytearray], None]] = {"flip": _flip, "zero": _zero, "cut": _cut}
 
 
 class Writing(msgspec.Struct, frozen=True):
@@ -90,7 +90,7 @@ class Writing(msgspec.Struct, frozen=True):
 
 def writing(action: Action, data: memoryview, room: _Room) -> Writing | None:
     """What `action` makes of a write of `data`; `room` takes what a full disk still holds."""
-    write = _WRITING.get(action.name)
+    write = WRITING.get(action.name)
     if write is not None:
         return write(action, data, room)
     changed = altered(action, bytes(data))
@@ -121,7 +121,7 @@ def _write_cut(action: Action, data: memoryview, room: _Room) -> Writing | None:
     return None if count >= len(data) else Writing(data[:count], len(data), lost=len(data) - count)
 
 
-_WRITING: dict[str, Callable[[Action, memoryview, _Room], Writing | None]] = {
+WRITING: dict[str, Callable[[Action, memoryview, _Room], Writing | None]] = {
     "full": _write_until_full,
     "short": _write_short,
     "torn": _write_torn,

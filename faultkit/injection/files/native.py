@@ -27,9 +27,10 @@ from faultkit.plan.actions import Action
 from faultkit.plan.file_filters import ANY
 from faultkit.plan.points import NATIVE_POINTS
 
-__all__ = ["NO_ROOM", "Native", "NoRoom", "loaded", "why_refused"]
+__all__ = ["NO_ROOM", "NUMBERED_ACTIONS", "Native", "NoRoom", "loaded", "why_refused"]
 
-_ACTIONS = (
+# In the order of `enum action` in `interception/shim_faults.h`; those from "full" to "stale" change data.
+NUMBERED_ACTIONS = (
     "raise", "delay", "hang", "hang(native)", "stop", "exit", "kill", "segfault", "limit", "full", "short", "torn",
     "lie", "flip", "zero", "cut", "stale", "missing", "refused",
 )  # fmt: skip
@@ -135,7 +136,7 @@ class Native:
         told = _template("refused", {"fault": index, "why": why, **constant})
         return _placed(
             self._library.faultkit_fault(
-                self._sites[key], fault.moment == "after", _ACTIONS.index(name), action.error_number or -1,
+                self._sites[key], fault.moment == "after", NUMBERED_ACTIONS.index(name), action.error_number or -1,
                 action.is_repeated, int(low), last, *numbers,
                 -1.0 if seconds is None else seconds, _text(str(action.get("path") or "")),
                 fired, len(fired), called, len(called), told, len(told),
