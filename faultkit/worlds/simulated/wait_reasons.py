@@ -13,6 +13,7 @@ from faultkit.worlds.simulated.core.primitives import SimulatedLock
 from faultkit.worlds.simulated.core.ranks import Rank
 from faultkit.worlds.simulated.core.scheduler import BLOCKED, Task
 from faultkit.worlds.simulated.network.operations import Operation
+from faultkit.worlds.simulated.network.process_group import shared_of
 from faultkit.worlds.stacks import shorten, waited
 
 __all__ = ["stack_of", "texts_of"]
@@ -38,8 +39,9 @@ def _view(rank: Rank) -> RankView:
     state = "finished" if rank.state == "paused" else rank.state
     if rank.state == "running" and main is not None and main.state is BLOCKED:
         blocked = _call(main)
-    groups = tuple(GroupState(group._name[:40], group.entered, 0, 0, 0) for group in rank.groups)
-    members = {group._name[:40]: group._shared.ranks for group in rank.groups}
+    joined = [(group.entered, shared_of(group)) for group in rank.groups]
+    groups = tuple(GroupState(group.name[:40], entered, 0, 0, 0) for entered, group in joined)
+    members = {group.name[:40]: group.ranks for _, group in joined}
     others = [_call(task) for task in rank.live_tasks() if rank.state == "running" and task.state is BLOCKED]
     return RankView(
         rank.number,

@@ -13,7 +13,7 @@ from typing import Any
 
 from faultkit.worlds.simulated.core.scheduler import Scheduler, Task, allocate_lock, current_task
 
-__all__ = ["SimulatedLock", "SimulatedRLock"]
+__all__ = ["SimulatedLock", "SimulatedRLock", "copy_of"]
 
 NANOSECONDS = 1_000_000_000
 POLL_SECONDS = 0.001
@@ -72,6 +72,13 @@ class SimulatedLock:
 
     def __reduce__(self) -> Any:
         raise TypeError("cannot pickle '_thread.lock' object")
+
+
+def copy_of(lock: Any) -> SimulatedLock:
+    """A simulated lock that is held where `lock` is."""
+    made = SimulatedLock()
+    made._is_held = lock.locked()
+    return made
 
 
 def _require_timeout(blocking: bool, timeout: float) -> None:

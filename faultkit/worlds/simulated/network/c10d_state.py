@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch.distributed import distributed_c10d
 
+from faultkit.worlds.simulated.core import group_names
 from faultkit.worlds.simulated.core.ranks import Rank
 from faultkit.worlds.simulated.core.rebinding import replace
-from faultkit.worlds.simulated.network import data_parallel, group_names
+from faultkit.worlds.simulated.network import data_parallel
 from faultkit.worlds.simulated.network.opened_stores import (
     SimulatedFileStore,
     SimulatedHashStore,

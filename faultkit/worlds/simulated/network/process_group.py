@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
+from faultkit.worlds.simulated.core import group_names
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank
 from faultkit.worlds.simulated.core.scheduler import current_task
-from faultkit.worlds.simulated.network import data_parallel, group_names
+from faultkit.worlds.simulated.network import data_parallel
 from faultkit.worlds.simulated.network.groups import Group
 from faultkit.worlds.simulated.network.process_group_calls import GroupCalls
 from faultkit.worlds.simulated.network.wire import Network
@@ -24,7 +25,7 @@ from faultkit.worlds.simulated.network.works import (
     required_task,
 )
 
-__all__ = ["SimulatedGroup", "use"]
+__all__ = ["SimulatedGroup", "shared_of", "use"]
 
 _network: Network | None = None
 
@@ -161,3 +162,8 @@ class SimulatedGroup(GroupCalls):
     def __del__(self) -> None:
         if getattr(self, "_is_destroyed", False):
             self._close()
+
+
+def shared_of(group: SimulatedGroup) -> Group:
+    """What all members of a group that was joined have in common."""
+    return group._shared

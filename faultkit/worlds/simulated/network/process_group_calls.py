@@ -57,6 +57,9 @@ class GroupCalls(dist.ProcessGroup):
     entered: int
 
     def _start(self, kind: str, data: Data, root: int = -1, timeout_ns: int | None = None) -> SimulatedWork:
+        return SimulatedWork(self._enter(kind, data, root, timeout_ns))
+
+    def _enter(self, kind: str, data: Data, root: int = -1, timeout_ns: int | None = None) -> Operation:
         began = thread_time()
         task = required_task()
         scheduler = task.scheduler
@@ -69,7 +72,7 @@ class GroupCalls(dist.ProcessGroup):
         self._shared.network.enter(op)
         self._leave_if_dead(task)
         scheduler.own_seconds += thread_time() - began
-        return SimulatedWork(op)
+        return op
 
     def _leave_if_dead(self, task: Task) -> None:
         if self._rank.state == "dead":
@@ -232,14 +235,14 @@ class GroupCalls(dist.ProcessGroup):
         if own and timeout <= NO_TIMEOUT and self._size > 1:
             milliseconds = nanoseconds(timeout) // 1_000_000
             raise RuntimeError(f"[Rank 0]: Rank 1 failed to pass monitoredBarrier in {milliseconds} ms")
-        work = self._start(
+        op = self._enter(
             "monitored_barrier", Data([], []), timeout_ns=nanoseconds(timeout) if own else self._timeout_ns
         )
         try:
-            work.wait()
+            SimulatedWork(op).wait()
         except RuntimeError as error:
             if self._member == 0:
-                raise RuntimeError(self._who_failed(work._op, wait_all_ranks, error)) from error
+                raise RuntimeError(self._who_failed(op, wait_all_ranks, error)) from error
             raise RuntimeError(
                 f"Rank {self._member} successfully reached monitoredBarrier, but received errors while waiting for "
                 f"send/recv from rank 0. Please check rank 0 logs for faulty rank.\n Original exception: \n{error}"
@@ -255,7 +258,7 @@ class GroupCalls(dist.ProcessGroup):
 
     # -- point to point --------------------------------------------------------------------------
 
-    def _between(self, kind: str, tensors: Any, peer: int, tag: int) -> SimulatedWork:
+    def _between(self, kind: str, tensors: Any, peer: int, tag: int) -> Operation:
         if len(tensors) != 1:
             raise RuntimeError(f"ProcessGroupGloo::{kind} takes a single tensor")
         require_tag(kind, tag)
@@ -272,23 +275,26 @@ class GroupCalls(dist.ProcessGroup):
         data = Data(tensors, tensors, None, bytes_of(tensor))
         op = Operation(self._rank, self._shared, kind, self._member, peer, data, 0, tag)
         op.timeout_ns = self._timeout_ns
-        return SimulatedWork(op)
+        return op
 
     def send(self, tensors: Any, peer: int, tag: int = 0) -> Any:
-        work = self._between("send", tensors, peer, tag)
-        self._shared.network.send(work._op)
+        op = self._between("send", tensors, peer, tag)
+        work = SimulatedWork(op)
+        self._shared.network.send(op)
         self._leave_if_dead(required_task())
         return work
 
     def recv(self, tensors: Any, peer: int, tag: int = 0) -> Any:
-        work = self._between("recv", tensors, peer, tag)
-        self._shared.network.receive(work._op)
+        op = self._between("recv", tensors, peer, tag)
+        work = SimulatedWork(op)
+        self._shared.network.receive(op)
         self._leave_if_dead(required_task())
         return work
 
     def recv_anysource(self, tensors: Any, tag: int = 0) -> Any:
-        work = self._between("recv_anysource", tensors, -1, tag)
-        self._shared.network.receive_any(work._op)
+        op = self._between("recv_anysource", tensors, -1, tag)
+        work = SimulatedWork(op)
+        self._shared.network.receive_any(op)
         self._leave_if_dead(required_task())
         return work
 

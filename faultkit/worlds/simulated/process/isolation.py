@@ -27,10 +27,10 @@ from torch.distributed import distributed_c10d
 from faultkit.worlds import engine_state
 from faultkit.worlds.process_setup import LIBRARY_DEFAULTS
 from faultkit.worlds.rank import Call
+from faultkit.worlds.simulated.core import group_names
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank
 from faultkit.worlds.simulated.core.rebinding import replace
 from faultkit.worlds.simulated.core.scheduler import Task
-from faultkit.worlds.simulated.network import group_names
 from faultkit.worlds.simulated.process import directories, environment, randomness, settings, thread_identity
 
 __all__ = ["State", "install", "switch"]

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from faultkit.worlds.simulated.core.primitives import SimulatedLock, SimulatedRLock
+from faultkit.worlds.simulated.core.primitives import SimulatedLock, SimulatedRLock, copy_of
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank
 from faultkit.worlds.simulated.core.rebinding import is_of_user
 
@@ -161,9 +161,7 @@ def _of_rank(rank: Rank, value: Any) -> Any:
 def _copied(rank: Rank, value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN:
-        lock = SimulatedLock()
-        lock._is_held = value.locked()
-        return lock
+        return copy_of(value)
     if kind in _REENTRANT:
         return SimulatedRLock()
     if isinstance(value, threading.Condition):
