@@ -17,6 +17,7 @@ BUILT_IN = Names(
     "checkpointer",
     {
         "dcp": "faultkit.checkpointers.dcp:DCP",
+        "reference": "faultkit.checkpointers.reference:REFERENCE",
     },
 )
 
