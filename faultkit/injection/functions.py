@@ -58,7 +58,7 @@ def install(session: Session, patches: Patches) -> None:
 
 def _place_of(point: str) -> tuple[str, str]:
     if point in FUNCTIONS:
-        return FUNCTIONS[point][:2]
+        return FUNCTIONS[point].module, FUNCTIONS[point].name
     return read_call(point) if point.startswith(f"{CALL}.") else ("", "")
 
 

@@ -3,7 +3,8 @@
 Guarantees: the call that returned the future does not block, whatever the action: where something may take
 time, a thread of its own waits for the real future, performs the actions and completes the new one.  An error
 is what ``wait``, ``value`` or ``result`` raise, with its very type, also one that is no Exception.  A real
-future that failed by itself passes its own error on and nothing fires.  Not covered: anything else than
+future that failed by itself passes its own error on and nothing fires.  Where a plan changes what a call gives
+(`faultkit.injection.values`), it is what the future completes with.  Not covered: anything else than
 ``torch.futures.Future`` and ``concurrent.futures.Future``; a plain value is handed on, and nothing fires.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch.futures
@@ -36,10 +38,15 @@ def _raise(error: BaseException) -> Any:
     raise error
 
 
-def fault_future(session: Session, calls: Calls, future: Any) -> Any:
-    """`future`, or one in its place that completes with what the faults of these calls do to it."""
+def fault_future(
+    session: Session, calls: Calls, future: Any, change: Callable[[Any], Any] | None = None
+) -> Any:
+    """`future`, or one in its place that completes with what the faults of these calls do to it.
+
+    `change` is what becomes of the value: of the one that the future completes with, or of `future` where it is none.
+    """
     matches = session.matching(calls, "future")
-    if not matches:
+    if not matches and change is None:
         return future
     outer: Any
     if isinstance(future, torch.futures.Future):
@@ -48,12 +55,14 @@ def fault_future(session: Session, calls: Calls, future: Any) -> Any:
         outer, wait = _ThreadFuture(), future.result
         outer.set_running_or_notify_cancel()
     else:
-        return future
+        return future if change is None else change(future)
     step = session.step
 
     def complete() -> None:
         try:
             value = wait()
+            if change is not None and not session.closed:
+                value = change(value)
             for match in matches:
                 if not session.closed:
                     session.fire(match, step)

@@ -27,6 +27,7 @@ from faultkit.injection.files.streams import call_file_system
 from faultkit.injection.futures import fault_future
 from faultkit.injection.reach import innermost
 from faultkit.injection.session import Calls, Session
+from faultkit.injection.values import change_of
 from faultkit.interception.patches import Patches
 from faultkit.runs import own_failures
 
@@ -54,7 +55,7 @@ def call_with_faults(
         session.came_back(calls, False)
         raise
     session.came_back(calls, True)
-    result = fault_future(session, calls, result)
+    result = fault_future(session, calls, result, change_of(session, calls))
     _act(session, calls, "after")
     return result
 
@@ -75,6 +76,8 @@ async def coroutine_with_faults(
         session.came_back(calls, False)
         raise
     session.came_back(calls, True)
+    change = change_of(session, calls)
+    result = result if change is None else change(result)
     _act(session, calls, "after")
     return result
 

@@ -113,7 +113,15 @@ class Session:
         self.of_files = tuple(
             index for index, f in enumerate(plan) if f.layer == "fs" and f.name in NATIVE_POINTS
         )
-        self.told: set[int] = set()  # of those, the ones that native code came by and that cannot reach it
+        self.told: set[int] = (
+            set()
+        )  # the ones that were come by and could not happen, of which that was recorded
+        self.given: dict[
+            str, Any
+        ] = {}  # what the last call of a site gave, of those of which somebody is to get it
+        self.keeps_given = frozenset(
+            _site_of(f).key for f in plan if f.action.spec.replaces == "earlier value"
+        )
         # of streams; of real files `faultkit.injection.files.raw` remembers them
         self.stale = tuple(
             f for f in plan if f.point == "fs.create_stream" and f.action.spec.replaces == "version"
@@ -260,7 +268,8 @@ class Session:
     def act(self, calls: Calls, moment: str, path: str = "", opened: str = "w", target: str = "") -> None:
         """Record and perform the faults of `moment`; raises what a raise action raises."""
         for match in self.matching(calls, moment):
-            self.fire(match, self.step, path, opened, target)
+            if not match[1].action.alters_value:  # which is for what the call gives
+                self.fire(match, self.step, path, opened, target)
 
     def hit(self, point: str, moment: str, call: int) -> None:
         """Record and perform the faults of one point at one moment of its `call`-th call."""

@@ -18,10 +18,17 @@ and of files alone, at points of layer ``fs`` (`ActionSpec.points` tells which):
     cut[(bytes)]                                              the file ends there; of a write only so much is kept
     stale[("path")]   missing                                 an old version of the file; no file at all
 
+and of what a call gives, at points where it gives something (`Point.gives`):
+
+    shorten[(count)]                                          the last of it is missing
+    returns(None|False|True)                                  this instead
+    earlier                                                   what the call before gave
+    swap[(items|names|offsets|sizes)]                         two parts of it stand for each other
+
 All that is asked of an action elsewhere stands here, so that
 nothing else compares with its name: `faultkit.plan.actions.Action` derives from it what holds with given arguments.
 Not covered: how an action is performed (`faultkit.injection.perform`, `faultkit.injection.files.data`,
-`faultkit.repro.script`: tables by name).
+`faultkit.injection.values`, `faultkit.repro.script`: tables by name).
 """
 
 from __future__ import annotations
@@ -262,6 +269,49 @@ _CATALOGUE = (
         effect=HIDDEN,
         points=(*_VIEWS, "exists", "stat", "listdir", "rename", "rm_file", "unlink"),
         replaces="absent",
+    ),
+    ActionSpec(
+        name="shorten",
+        parameters=(
+            Parameter(
+                "count", "integer", 1, "how many are missing of its items", minimum=1, maximum=BYTES_MAX
+            ),
+        ),
+        summary="give what the call gives without its last items: of a list, a dict, a plan, metadata, a tensor ...",
+        family="value",
+        effect=HIDDEN,
+        replaces="value",
+    ),
+    ActionSpec(
+        name="returns",
+        parameters=(
+            Parameter(
+                "value", "choice", None, "what it is", required=True, choices=("None", "False", "True")
+            ),
+        ),
+        summary="give this instead of what the call gives",
+        family="value",
+        effect=HIDDEN,
+        replaces="value",
+    ),
+    ActionSpec(
+        name="earlier",
+        summary="give what the call before on this rank gave",
+        family="value",
+        effect=HIDDEN,
+        replaces="earlier value",
+    ),
+    ActionSpec(
+        name="swap",
+        parameters=(
+            Parameter(
+                "what", "choice", "items", "what of two parts", choices=("items", "names", "offsets", "sizes")
+            ),
+        ),
+        summary="give what the call gives with two parts of it exchanged: valid, and wrong",
+        family="value",
+        effect=HIDDEN,
+        replaces="value",
     ),
 )
 

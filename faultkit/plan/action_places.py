@@ -21,8 +21,17 @@ def actions_at(point: Point) -> tuple[str, ...]:
         return tuple(sorted(name for name, spec in ACTIONS.items() if spec.family in ("death", "stop")))
     on_files = point.layer == "fs"
     return tuple(
-        name for name, spec in ACTIONS.items() if not spec.points or (on_files and point.name in spec.points)
+        name
+        for name, spec in ACTIONS.items()
+        if not spec.replaces
+        or (on_files and point.name in spec.points)
+        or (not spec.points and _gives_value(point))
     )
+
+
+def _gives_value(point: Point) -> bool:
+    """Whether what a call gives there can be another: of files their data are (`ActionSpec.points`)."""
+    return point.gives and point.layer not in ("fs", "clock")
 
 
 def can_happen(point: Point, action: Action, moment: str) -> bool:
@@ -37,7 +46,7 @@ def require_actionable(point: Point, action: Action, calls: str, moment: str = "
     whole process can happen there, and only at one time.  What happens to a file can happen where files are.
     """
     if action.takes_place:
-        _require_file(point, action, moment)
+        _require_place(point, action, moment)
     if point.layer != "clock":
         return
     if action.family not in ("death", "stop") or action.holds == "thread":
@@ -52,9 +61,19 @@ def require_actionable(point: Point, action: Action, calls: str, moment: str = "
         )
 
 
-def _require_file(point: Point, action: Action, moment: str) -> None:
+def _require_place(point: Point, action: Action, moment: str) -> None:
     names = action.spec.points
-    if point.layer != "fs" or point.name not in names:
+    if not names and not _gives_value(point):
+        why = (
+            "the data of files are changed by flip, zero, cut ..."
+            if point.layer == "fs"
+            else "it gives nothing"
+        )
+        raise PlanError(
+            f"action {action.name!r} changes what a call gives, and cannot happen at '{point}': {why}; "
+            "it can at 'planner.create_local_plan', 'reader.read_metadata' ..."
+        )
+    if names and (point.layer != "fs" or point.name not in names):
         at = listed(f"fs.{name}" for name in names)
         special = [name for name in actions_at(point) if ACTIONS[name].points] if point.layer == "fs" else []
         here = f"; actions of '{point}' are raise, delay, kill, {listed(special)} ..." if special else ""

@@ -32,7 +32,7 @@ DEATH = "death"  # the process ends
 FREEZE = "freeze"  # the rank stands still for ever
 TIME = "time"  # the rank stands still for a while
 DAMAGE = "damage"  # data is changed; an error may or may not follow
-HIDDEN = "hidden"  # a rank does not see what is there, and nothing is changed; an error may or may not follow
+HIDDEN = "hidden"  # a rank is not shown what is there, and nothing is changed; an error may or may not follow
 LIMIT = "limit"  # a real limit is set: an error follows where it is reached, and whoever meets it can tell
 HARMLESS = "harmless"  # less was done than asked for, and the call said so: who asked goes on
 
@@ -59,7 +59,8 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One action of the catalogue.
 
     `family` is ``error`` (the call fails), ``time`` (it takes longer), ``stop`` (it does not come back, the
-    process lives), ``death`` (the process ends) or ``file`` (data or names are not what they should be).
+    process lives), ``death`` (the process ends), ``file`` (data or names are not what they should be) or ``value``
+    (what the call gives is not what it should be).
     `effect` is what it does to the rank: `ERROR`, `DEATH`, `FREEZE`, `TIME`, `DAMAGE`, `HIDDEN`, `LIMIT` or
     `HARMLESS`.  `explains` is the error that the rank then meets, as the first arguments of ``raise``, where the
     arguments of the action do not say it; `may_end` tells whether the process may end of it all the same.
@@ -67,7 +68,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     `needs` names the signals that the platform must have; `points` the points of layer ``fs`` at which alone the
     action makes sense, since it takes the place of the call there, () where it may happen anywhere.  `replaces` tells
     how: a ``part`` of the call is done, or ``nothing`` of it; the file is ``absent``; its ``data`` are others, or an
-    old ``version``.
+    old ``version``; the ``value`` that any call gives is another, or (``earlier value``) the one of a call before.
     `on_simulated` and `in_native` say why simulated ranks, and native code, cannot be given it; () where they can.
     """
 
@@ -81,7 +82,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     holds: Literal["", "thread", "process"] = ""
     needs: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
-    replaces: Literal["", "part", "nothing", "absent", "data", "version"] = ""
+    replaces: Literal["", "part", "nothing", "absent", "data", "version", "value", "earlier value"] = ""
     on_simulated: tuple[Obstacle, ...] = ()
     in_native: tuple[Obstacle, ...] = ()
 

@@ -125,7 +125,7 @@ class Action(msgspec.Struct, frozen=True):
 
     @property
     def family(self) -> str:
-        """``error``, ``time``, ``stop``, ``death`` or ``file``, see `ActionSpec`; of ``kill``, whatever the signal."""
+        """``error``, ``time``, ``stop``, ``death``, ``file`` or ``value``; of ``kill``, whatever the signal."""
         return self.spec.family
 
     @property
@@ -186,8 +186,13 @@ class Action(msgspec.Struct, frozen=True):
 
     @property
     def takes_place(self) -> bool:
-        """Whether it takes the place of a file operation, or changes it, and so is no moment before or after it."""
-        return bool(self.spec.points)
+        """Whether it takes the place of a call, or changes what it does or gives: no moment before or after it."""
+        return bool(self.spec.replaces)
+
+    @property
+    def alters_value(self) -> bool:
+        """Whether it changes what a call gives, at points that are no files."""
+        return self.takes_place and not self.spec.points
 
     @property
     def kills(self) -> bool:

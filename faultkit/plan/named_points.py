@@ -15,17 +15,37 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
+
 from faultkit.exceptions import PlanError
 from faultkit.messages import nearest, seen
 
-__all__ = ["CALL", "FUNCTIONS", "member", "read_call", "require_there"]
+__all__ = ["CALL", "FUNCTIONS", "Function", "member", "read_call", "require_there"]
 
 CALL = "call"
-FUNCTIONS = {  # point -> (module, name, summary)
-    "torch.save": ("torch.serialization", "save", "An object is saved to a path or a stream."),
-    "torch.load": ("torch.serialization", "load", "An object is loaded from a path or a stream."),
-    "safetensors.save_file": ("safetensors.torch", "save_file", "Tensors are saved to a file, by Rust."),
-    "safetensors.load_file": ("safetensors.torch", "load_file", "Tensors are loaded from a file, by Rust."),
+
+
+class Function(msgspec.Struct, frozen=True):
+    """Where a function that is a point stands: `name` in `module`; `futures` and `gives` as of `Point`."""
+
+    module: str
+    name: str
+    summary: str
+    futures: bool = False
+    gives: bool = True
+
+
+FUNCTIONS = {
+    "torch.save": Function(
+        "torch.serialization", "save", "An object is saved to a path or a stream.", gives=False
+    ),
+    "torch.load": Function("torch.serialization", "load", "An object is loaded from a path or a stream."),
+    "safetensors.save_file": Function(
+        "safetensors.torch", "save_file", "Tensors are saved to a file, by Rust.", gives=False
+    ),
+    "safetensors.load_file": Function(
+        "safetensors.torch", "load_file", "Tensors are loaded from a file, by Rust."
+    ),
 }
 NAME_LENGTH_MAX = 500
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"

@@ -70,13 +70,14 @@ class Point(msgspec.Struct, frozen=True):
     """A named place where a fault can enter.
 
     `futures` tells whether the place returns a future, so that the moment ``future`` is legal; `summary` is
-    the first line of what the interface says of it, or empty.
+    the first line of what the interface says of it, or empty.  `gives` tells whether its call gives a value.
     """
 
     layer: str
     name: str
     futures: bool = False
     summary: str = ""
+    gives: bool = True
 
     def __str__(self) -> str:
         return f"{self.layer}.{self.name}"
@@ -87,6 +88,11 @@ class Point(msgspec.Struct, frozen=True):
         if self.layer == "clock":
             return MOMENTS[:1]
         return MOMENTS if self.futures else MOMENTS[:2]
+
+    @property
+    def known_moments(self) -> tuple[str, ...]:
+        """Those at which a fault is known to enter: whether a function of the user's returns a future nobody says."""
+        return MOMENTS[:2] if self.layer == CALL else self.moments
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -127,7 +133,9 @@ _SOURCES = {
 
 _APP = (
     Point("app", "state_dict", summary="The application hands over its state to be saved."),
-    Point("app", "load_state_dict", summary="The application takes over the state that was loaded."),
+    Point(
+        "app", "load_state_dict", summary="The application takes over the state that was loaded.", gives=False
+    ),
     Point("app", "stage", summary="The state is copied aside before an asynchronous save."),
 )
 STREAM_POINTS = ("read", "write", "seek", "flush", "truncate", "close")  # of any stream that is opened
@@ -158,10 +166,14 @@ NATIVE_POINTS = (  # that native code, and a forked child, come by as well
 )  # fmt: skip
 _FILES = tuple(Point("fs", name, summary=summary) for name, summary in FILE_POINTS.items())
 _FUNCTIONS = tuple(
-    Point(point.partition(".")[0], point.partition(".")[2], summary=summary)
-    for point, (_, _, summary) in FUNCTIONS.items()
+    Point(point.partition(".")[0], point.partition(".")[2], one.futures, one.summary, one.gives)
+    for point, one in FUNCTIONS.items()
 )
-_CLOCK = (Point("clock", "millisecond", summary="That many milliseconds after the function was called."),)
+_CLOCK = (
+    Point(
+        "clock", "millisecond", summary="That many milliseconds after the function was called.", gives=False
+    ),
+)
 
 
 def catalogue(folder: Path | None = None) -> tuple[Point, ...]:
@@ -182,7 +194,7 @@ def find(text: str, folder: Path | None = None) -> Point:
         return point
     if text.startswith(f"{CALL}."):
         read_call(text)
-        return Point(CALL, text.removeprefix(f"{CALL}."))
+        return Point(CALL, text.removeprefix(f"{CALL}."), futures=True)
     layer, dot, name = text.partition(".")
     if not dot and layer not in LAYERS:
         same_name = [str(p) for p in known.values() if p.name == text]
@@ -250,6 +262,7 @@ def _catalogue(folder: Path | None) -> tuple[Point, ...]:
                     method.name,
                     method.futures or (earlier is not None and earlier.futures),
                     (earlier.summary if earlier else "") or method.summary,
+                    method.gives or (earlier is not None and earlier.gives),
                 )
         if layer == "fs":
             merged |= {point.name: point for point in _FILES if point.name not in merged}

@@ -1,9 +1,9 @@
 """The public methods of the interfaces of torch.distributed.checkpoint, read off the source of the installed torch.
 
 The source of those classes is parsed, never run: importing torch costs seconds, parsing costs milliseconds.
-Guarantees: each public method of a class and of its bases in the same file, in the order of the source, and whether
-its return annotation names a Future.  Without torch the methods are built-in ones, those of torch 2.13.  Not covered:
-private methods, properties, and bases that stand in another file.
+Guarantees: each public method of a class and of its bases in the same file, in the order of the source, whether its
+return annotation names a Future, and whether it is None.  Without torch the methods are built-in ones, those of torch
+2.13.  Not covered: private methods, properties, and bases that stand in another file.
 """
 
 from __future__ import annotations
@@ -21,25 +21,33 @@ __all__ = ["Method", "methods_of", "torch_checkpoint_folder"]
 
 
 class Method(msgspec.Struct, frozen=True):
-    """A public method: `futures` tells whether it returns a future, `summary` is the first line of its docstring."""
+    """A public method: `futures` tells whether it returns a future, `gives` whether it returns anything.
+
+    `summary` is the first line of its docstring.
+    """
 
     name: str
     futures: bool = False
     summary: str = ""
+    gives: bool = True
 
 
-# Where torch is not installed: the methods of the same classes in torch 2.13, "~" where a future is returned.
+_NOTHING = ("None", "Future[None]")  # return annotations of what gives nothing
+
+# Where torch is not installed: the methods of the same classes in torch 2.13, "~" where a future is returned, "-" where
+# nothing is.
 _BUILT_IN = {
-    "StorageWriter": "reset set_up_storage_writer prepare_local_plan prepare_global_plan write_data~ finish "
+    "StorageWriter": "reset- set_up_storage_writer- prepare_local_plan prepare_global_plan write_data~ finish- "
     "validate_checkpoint_id storage_meta",
-    "StorageReader": "reset read_metadata set_up_storage_reader prepare_local_plan prepare_global_plan "
-    "read_data~ validate_checkpoint_id",
-    "SavePlanner": "set_up_planner create_local_plan create_global_plan finish_plan resolve_data",
-    "LoadPlanner": "set_up_planner create_local_plan create_global_plan finish_plan load_bytes resolve_bytes "
-    "resolve_tensor commit_tensor",
-    "FileSystemBase": "create_stream concat_path rename init_path mkdir validate_checkpoint_id exists "
-    "rm_file",
-    "_DistWrapper": "broadcast_object gather_object all_gather_object scatter_object barrier",
+    "StorageReader": "reset- read_metadata set_up_storage_reader- prepare_local_plan prepare_global_plan "
+    "read_data~- validate_checkpoint_id",
+    "SavePlanner": "set_up_planner- create_local_plan create_global_plan finish_plan resolve_data",
+    "LoadPlanner": "set_up_planner- create_local_plan create_global_plan finish_plan load_bytes- resolve_bytes "
+    "resolve_tensor commit_tensor-",
+    "FileSystemBase": "create_stream concat_path rename- init_path mkdir- validate_checkpoint_id exists "
+    "rm_file-",
+    "_DistWrapper": "broadcast_object gather_object all_gather_object scatter_object barrier-",
+    "AsyncStager": "stage~ synchronize_staging- close-",
 }
 
 
@@ -64,7 +72,10 @@ def methods_of(folder: Path | None, file_name: str, class_name: str) -> tuple[Me
     except (OSError, UnicodeDecodeError):
         source = None
     if source is None:
-        return tuple(Method(word.rstrip("~"), word.endswith("~")) for word in _BUILT_IN[class_name].split())
+        return tuple(
+            Method(word.rstrip("~-"), "~" in word, gives=not word.endswith("-"))
+            for word in _BUILT_IN[class_name].split()
+        )
     return tuple(_methods_in(source, class_name).values())
 
 
@@ -82,9 +93,10 @@ def _methods_in(source: str, class_name: str) -> dict[str, Method]:
             continue
         if any("property" in ast.unparse(d) or "setter" in ast.unparse(d) for d in node.decorator_list):
             continue
-        returns = ast.unparse(node.returns) if node.returns is not None else ""
+        returns = ast.unparse(node.returns).strip("'\"") if node.returns is not None else ""
         summary = (ast.get_docstring(node) or "").partition("\n")[0].strip()
-        found[node.name] = Method(node.name, re.search(r"\bFuture\b", returns) is not None, summary)
+        futures = re.search(r"\bFuture\b", returns) is not None
+        found[node.name] = Method(node.name, futures, summary, returns not in _NOTHING)
     return found
 
 

@@ -68,6 +68,8 @@ def as_text(width: int | None = None) -> str:
     lines += ["", "actions"]
     for spec in ACTIONS.values():
         at = f"; only at {listed(f'fs.{name}' for name in spec.points)}" if spec.points else ""
+        if spec.replaces and not spec.points:
+            at = "; only where a call gives a value, and not at files"
         lines += [f"  {spec.usage}", f"    {spec.summary}{at}"]
         lines += columns((f"      {p.name}", _about(p)) for p in spec.parameters)
     return "\n".join(line if width is None else shortened(line, max(1, width - 3)) for line in lines)

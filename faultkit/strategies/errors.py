@@ -54,6 +54,7 @@ _DOINGS = {
     "death": "exit(1) kill(SIGKILL) kill(SIGTERM) segfault",
     "stop": "hang stop",
     "file": "short lie cut missing stale flip zero full(4096) torn(EIO) torn limit(4096)",
+    "value": "shorten returns(None) earlier swap swap(names) swap(offsets) swap(sizes)",
 }
 ERROR_FAMILIES = tuple(_ERRORS)
 ONE_ERROR = ("raise(ValueError)",)  # where nobody says which; at points of layer ``fs`` that of the point
@@ -77,10 +78,11 @@ def exceptions(*, families: str | Iterable[str] | None = None) -> st.SearchStrat
 def actions(*, families: str | Iterable[str] | None = None) -> st.SearchStrategy[Action]:
     """Draws actions: those of `exceptions`, delays (``time``), ends (``death``) and standstills (``stop``).
 
-    All of these by default.  The family ``file``, what happens to files, makes sense at points of layer ``fs``
-    alone and is drawn only where it is asked for.  Raises InvalidArgument for an unknown one.
+    All of these by default.  Two families are drawn only where they are asked for: ``file``, what happens to files,
+    which makes sense at points of layer ``fs`` alone, and ``value``, what becomes of what a call gives, where it gives
+    something.  Raises InvalidArgument for an unknown one.
     """
-    known = ACTION_FAMILIES if families is None else (*ACTION_FAMILIES, "file")
+    known = ACTION_FAMILIES if families is None else (*ACTION_FAMILIES, "file", "value")
     return _drawing_from(checked_choices("families", families, known))
 
 

@@ -114,7 +114,7 @@ def _sites_of_one(point: object, moments: tuple[str, ...]) -> list[Site]:
     sites = [
         Site(str(one), each, *chosen)
         for one in known
-        for each in ((moment,) if moment else one.moments)
+        for each in ((moment,) if moment else one.known_moments)
         if each in moments
     ]
     if not sites:

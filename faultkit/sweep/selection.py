@@ -3,7 +3,7 @@
     points    'writer.*'   'writer.write_data:after'   '*'      a moment behind ':' is a glob, too
               'fs.*("*.distcp")'   'fs.write(helper)'           files and threads, as in a plan
               'call.mypkg.storage:Plugin.write'         a function by its name is no glob
-    actions   'raise*'     '*'                                  over the standard actions, and those of files
+    actions   'raise*'     '*'                                  over the standard actions, those of files and of values
               'raise(TimeoutError)'                             any action, written in full
               none                                              the error of each point: `points.default_error`
 
@@ -31,6 +31,7 @@ __all__ = [
     "DEFAULT_MOMENTS",
     "FILE_ACTIONS",
     "STANDARD_ACTIONS",
+    "VALUE_ACTIONS",
     "choose_actions",
     "choose_places",
 ]
@@ -52,6 +53,15 @@ STANDARD_ACTIONS = (
     "segfault",
 )
 FILE_ACTIONS = ("full(1000)", "short", "torn", "lie", "flip", "zero", "cut", "stale", "missing")
+VALUE_ACTIONS = (
+    "shorten",
+    "returns(None)",
+    "earlier",
+    "swap",
+    "swap(names)",
+    "swap(offsets)",
+    "swap(sizes)",
+)
 DEFAULT_MOMENTS = ("before", "future")
 
 
@@ -95,7 +105,10 @@ def choose_places(globs: Iterable[str], moments: Iterable[str] = DEFAULT_MOMENTS
                 f"{nearest(point_glob, known)}"
             )
         found = {
-            (_site(point, files), moment) for point in points for moment in point.moments if moment in wanted
+            (_site(point, files), moment)
+            for point in points
+            for moment in (point.moments if colon else point.known_moments)
+            if moment in wanted
         }
         if colon and not found:
             raise PlanError(f"none of {listed(map(str, points))} has the moment {seen(moment_glob)}")
@@ -132,7 +145,7 @@ def _site(point: Point, files: str) -> str:
 
 
 def choose_actions(globs: Iterable[str | Action], allow: Iterable[str] = ()) -> tuple[Action, ...]:
-    """The standard actions, and those of files, that the globs match, and those written in full; each once."""
+    """The standard actions, and those of files and of values, that globs match, and those in full; each once."""
     chosen: dict[Action, None] = {}
     allowed = tuple(allow)
     for text in _texts(globs):
@@ -144,7 +157,11 @@ def choose_actions(globs: Iterable[str | Action], allow: Iterable[str] = ()) -> 
             continue
         except PlanError as error:
             reason = error
-        matches = [name for name in (*STANDARD_ACTIONS, *FILE_ACTIONS) if fnmatch.fnmatchcase(name, text)]
+        matches = [
+            name
+            for name in (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS)
+            if fnmatch.fnmatchcase(name, text)
+        ]
         if not matches:
             if any(mark in text for mark in "*?[") and '"' not in text:
                 raise PlanError(

@@ -132,7 +132,7 @@ def test_such_a_plan_is_a_value_like_any_other(text):
     [
         ("call.mypkg=hang", "call.module:function"),
         ("call.mypkg:=hang", "a function of the module"),
-        ("call.a:b:future=hang", "returns a future"),
+        ("call.a:b:futur=hang", "did you mean 'future'"),
         ("call.a:b=lie", "cannot happen at 'call.a:b'"),
         ('call.a:b("x")=hang', "takes no path"),
     ],

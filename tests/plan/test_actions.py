@@ -253,11 +253,12 @@ def test_what_an_action_does_follows_from_its_entry_and_its_arguments(text, effe
 
 
 def test_what_takes_the_place_of_a_call_tells_how():
-    assert all(bool(spec.replaces) == bool(spec.points) for spec in ACTIONS.values())
+    assert all(bool(spec.replaces) or not spec.points for spec in ACTIONS.values())
+    assert {spec.family for spec in ACTIONS.values() if spec.replaces and not spec.points} == {"value"}
 
 
 def test_the_catalogue_tells_usage_and_family_of_every_action():
-    assert {spec.family for spec in ACTIONS.values()} == {"error", "time", "stop", "death", "file"}
+    assert {spec.family for spec in ACTIONS.values()} == {"error", "time", "stop", "death", "file", "value"}
     assert [spec.usage for spec in ACTIONS.values()] == [
         'raise(exception[, errno][, "message"][, stay|leave])',
         "memory[(megabytes)]",
@@ -277,6 +278,10 @@ def test_the_catalogue_tells_usage_and_family_of_every_action():
         "cut[(bytes)]",
         'stale[("path")]',
         "missing",
+        "shorten[(count)]",
+        "returns(None|False|True)",
+        "earlier",
+        "swap[(items|names|offsets|sizes)]",
     ]
     for name, spec in ACTIONS.items():
         assert spec.name == name

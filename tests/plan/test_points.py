@@ -139,10 +139,10 @@ def test_a_method_that_a_later_torch_adds_is_a_point(tmp_path, storage_source):
     tmp_path.joinpath("storage.py").write_text(storage_source.replace(first_method, added + first_method, 1))
     new = set(catalogue(tmp_path)) - set(catalogue())
     assert {point for point in new if point.layer in ("writer", "storage", "reader")} == {
-        Point("writer", "abandon", False, "Give up."),
-        Point("storage", "abandon", False, "Give up."),
-        Point("writer", "drain", True),
-        Point("storage", "drain", True),
+        Point("writer", "abandon", False, "Give up.", gives=False),
+        Point("storage", "abandon", False, "Give up.", gives=False),
+        Point("writer", "drain", True, gives=False),
+        Point("storage", "drain", True, gives=False),
     }
     assert find("writer.drain", tmp_path).moments == MOMENTS
 
@@ -210,8 +210,8 @@ def test_without_torch_there_is_a_built_in_catalogue(tmp_path, monkeypatch):
     built_in = catalogue(tmp_path)  # a folder without sources
     assert {point.layer for point in built_in} == {*LAYERS} - {"call"}  # whose points are the user's
     if importlib.metadata.version("torch").startswith("2.13."):
-        installed = {(point.layer, point.name, point.futures) for point in catalogue()}
-        assert {(point.layer, point.name, point.futures) for point in built_in} == installed
+        installed = {(point.layer, point.name, point.futures, point.gives) for point in catalogue()}
+        assert {(point.layer, point.name, point.futures, point.gives) for point in built_in} == installed
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert torch_checkpoint_folder() is None
 

@@ -8,7 +8,7 @@ from faultkit import PlanError
 from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.grammar import read_action
 from faultkit.plan.points import catalogue
-from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS, choose_actions, choose_places
+from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS, VALUE_ACTIONS, choose_actions, choose_places
 
 
 def test_a_glob_stands_for_the_points_of_a_layer_before_and_in_the_future():
@@ -78,16 +78,19 @@ def test_a_glob_that_matches_nothing_is_an_error(globs, moments, words):
 def test_a_glob_over_actions_stands_for_standard_ones():
     chosen = [str(action) for action in choose_actions(["raise*"])]
     assert chosen == [text for text in STANDARD_ACTIONS if text.startswith("raise")]
-    assert [str(action) for action in choose_actions(["*"])] == [*STANDARD_ACTIONS, *FILE_ACTIONS]
+    every = [*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS]
+    assert [str(action) for action in choose_actions(["*"])] == every
 
 
 def test_a_sweep_knows_each_action_of_the_catalogue():
-    named = {text.partition("(")[0] for text in (*STANDARD_ACTIONS, *FILE_ACTIONS)}
+    named = {text.partition("(")[0] for text in (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS)}
     assert named == set(ACTIONS) - {"limit"}, (
         "which lasts until the end of the run, so that it has no one place"
     )
     of_files = {read_action(text).name for text in FILE_ACTIONS}
     assert of_files == {name for name, spec in ACTIONS.items() if spec.points}
+    of_values = {read_action(text).name for text in VALUE_ACTIONS}
+    assert of_values == {name for name, spec in ACTIONS.items() if spec.family == "value"}
 
 
 def test_an_action_in_full_stands_for_itself_and_each_comes_once():
