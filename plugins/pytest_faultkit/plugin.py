@@ -74,7 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--faultkit-kind",
         metavar="KIND",
         choices=KIND_NAMES,
-        help="the kind of all worlds, whatever the markers say: warm, fresh, spawn, simulated or auto",
+        help=f"the kind of all worlds, whatever the markers say: {', '.join(KIND_NAMES)}",
     )
     group.addoption(
         "--faultkit-timeout",

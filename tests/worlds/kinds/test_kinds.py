@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from pathlib import Path
 
+import click
 import pytest
 
 import faultkit
 from faultkit import FaultPlan, PlanError, World
+from faultkit.cli.sweep import sweep
 from faultkit.worlds.kinds import KINDS, WorldKind
 from pytest_faultkit.names import KIND_NAMES
+from tests.helpers.places import page
 
 ROOT = Path(faultkit.__file__).parents[1]
 STOP = FaultPlan.parse("writer.write_data=stop")
@@ -63,6 +67,15 @@ def test_a_kind_has_every_member_of_the_protocol(kind):
 
 def test_the_option_of_the_plugin_has_the_kinds():
     assert tuple(KINDS) == KIND_NAMES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_is_told_wherever_one_is_chosen(kind):
+    options = {option.name: option.help for option in sweep.params if isinstance(option, click.Option)}
+    (row,) = re.findall(r"^\| `--kind KIND` \|.*$", page("command-line.md"), re.MULTILINE)
+    assert f'``"{kind}"``' in World.__doc__
+    assert re.search(rf"\b{kind}\b", options["kind"])
+    assert f"`{kind}`:" in row
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,13 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from faultkit import Died, FaultPlan, FaultyStorageWriter, Hung, Verdict, World
+from faultkit.worlds.kinds import KINDS
 
 pytestmark = pytest.mark.slow
 
-WORLD_KINDS = ["warm", "fresh", "spawn"]
+WORLD_KINDS = [
+    name for name, kind in KINDS.items() if not kind.follows_schedules
+]  # the others: tests/conformance
 
 
 @pytest.fixture(scope="module", params=WORLD_KINDS)
