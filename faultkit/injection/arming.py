@@ -95,5 +95,5 @@ def set_alarms(session: Session) -> list[Timer]:
 
 
 def _ring(session: Session, match: Match) -> None:
-    if not session.closed and not session.spent:
+    if not session.closed and not session.disarmed:
         session.fire(match, session.step)

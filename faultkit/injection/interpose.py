@@ -52,9 +52,9 @@ def call_with_faults(
         with session.inside(points[0]):
             result = call(*args, **kwargs)
     except BaseException:
-        session.came_back(calls, False)
+        session.record_return(calls, False)
         raise
-    session.came_back(calls, True)
+    session.record_return(calls, True)
     result = fault_future(session, calls, result, change_of(session, calls))
     _act(session, calls, "after")
     return result
@@ -73,9 +73,9 @@ async def coroutine_with_faults(
     try:
         result = await call(*args, **kwargs)
     except BaseException:
-        session.came_back(calls, False)
+        session.record_return(calls, False)
         raise
-    session.came_back(calls, True)
+    session.record_return(calls, True)
     change = change_of(session, calls)
     result = result if change is None else change(result)
     _act(session, calls, "after")
@@ -84,7 +84,7 @@ async def coroutine_with_faults(
 
 def _act(session: Session, calls: Calls, moment: str) -> None:
     try:
-        session.act(calls, moment)
+        session.fire_all(calls, moment)
     except BaseException as injected:
         if own_failures.is_slip(injected):
             session.suspect(injected)

@@ -20,7 +20,7 @@ import msgspec
 
 from faultkit.injection.disk_state import Budget, Versions
 from faultkit.injection.perform import perform, unlimit
-from faultkit.injection.remedies import remedy
+from faultkit.injection.recovery import Recovery, site_data
 from faultkit.plan import Fault, FaultPlan
 from faultkit.plan.file_filters import ANY, matches
 from faultkit.plan.points import NATIVE_POINTS, STREAM_POINTS
@@ -49,26 +49,13 @@ class _Site(NamedTuple):
     reads: bool
 
 
-class _Failure(NamedTuple):
-    """An error that was injected into an operation on a file, until the same is seen to go well."""
-
-    point: str
-    site: str
-    path: str
-    call: int
-    thread: int
-    opens: str  # an open for this makes good for it: "r", "w" or, for either, "rw"
-    again: bool  # the call was interrupted: who calls it again does what is right
-    is_done: Callable[[], bool] | None  # whether what was to be done is done, whichever way
-
-
 class Session:
     """The counters and the context of one armed plan.
 
     `rank` and `world_size` are those of the world; `coordinator` is the world's rank of the engine's
-    coordinator, set by the engine hooks when an attempt begins.  `leave` becomes true when a fault asked that
+    coordinator, set by the engine hooks when an attempt begins.  `exit_after` becomes true when a fault asked that
     the process end after its function is over.  Faults that name no path strike on real files beneath `place`
-    alone, where there is one.  Once the armed session is `spent` no fault fires any more,
+    alone, where there is one.  Once the armed session is `disarmed` no fault fires any more,
     also none of a faulty object with a plan of its own, while everything is recorded as before.  Saves record
     what they were given where `is_content_wanted`.  `fired` holds the data of every ``fired`` event.
     `broke_import` becomes true when a fault struck while a module was being imported: who imports it again may meet
@@ -84,10 +71,10 @@ class Session:
         self.memory: memoryview | None = None
         self.native: Native | None = None
         self._coordinator = 0
-        self._leave = False
+        self._exit_after = False
         self.broke_import = False
         self.closed = False
-        self._spent = False
+        self._disarmed = False
         self.is_content_wanted = False
         self.place = ""
         self.fired: list[dict[str, Any]] = []
@@ -103,7 +90,7 @@ class Session:
         self._thread = threading.local()
         self._sites: dict[str, tuple[_Site, ...]] = {}
         self._main_thread = threading.get_ident()
-        self._failures: list[_Failure] = []
+        self.recovery = Recovery(self.record, self.see_native)
         for index, fault in enumerate(plan):
             site = _site_of(fault)
             self._faults.setdefault((site.key, fault.moment), []).append((index, fault))
@@ -139,22 +126,22 @@ class Session:
             self.native.aim()
 
     @property
-    def leave(self) -> bool:
+    def exit_after(self) -> bool:
         self.see_native()
-        return self._leave
+        return self._exit_after
 
     @property
-    def spent(self) -> bool:
+    def disarmed(self) -> bool:
         """Whether no fault fires any more; what an action set for good is then put back, too."""
-        return self._spent
+        return self._disarmed
 
-    @spent.setter
-    def spent(self, spent: bool) -> None:
-        self._spent = spent
-        if spent:
+    @disarmed.setter
+    def disarmed(self, disarmed: bool) -> None:
+        self._disarmed = disarmed
+        if disarmed:
             unlimit()
         if self.native is not None:
-            self.native.spend(spent)
+            self.native.spend(disarmed)
 
     def planned(self, layer: str) -> tuple[str, ...]:
         """The names of the layer's points that have a fault in the plan, sorted."""
@@ -255,7 +242,7 @@ class Session:
     def matching(self, calls: Calls, moment: str) -> list[Match]:
         """The faults that fire at `moment` of these calls on this rank, in the order of the plan."""
         armed = _current
-        if self.closed or self.spent or (armed is not None and armed.spent):
+        if self.closed or self.disarmed or (armed is not None and armed.disarmed):
             return []
         found = [
             (index, fault, point, number)
@@ -265,24 +252,22 @@ class Session:
         ]
         return sorted(found, key=lambda match: match[0]) if len(found) > 1 else found
 
-    def act(self, calls: Calls, moment: str, path: str = "", opened: str = "w", target: str = "") -> None:
+    def fire_all(
+        self, calls: Calls, moment: str, path: str = "", opened: str = "w", target: str = ""
+    ) -> None:
         """Record and perform the faults of `moment`; raises what a raise action raises."""
         for match in self.matching(calls, moment):
             if not match[1].action.alters_value:  # which is for what the call gives
                 self.fire(match, self.step, path, opened, target)
 
-    def hit(self, point: str, moment: str, call: int) -> None:
-        """Record and perform the faults of one point at one moment of its `call`-th call."""
-        self.act(((point, call),), moment)
-
     def fire(
         self, match: Match, step: str | None, path: str = "", opened: str = "w", target: str = ""
     ) -> None:
         """Record one matching fault as fired in `step`, then perform its action."""
-        self.strike(match, step, path, opened, target)
+        self.record_fired(match, step, path, opened, target)
         perform(match[1].action, str(match[1]))
 
-    def strike(
+    def record_fired(
         self, match: Match, step: str | None, path: str = "", opened: str = "w", target: str = ""
     ) -> None:
         """Record one matching fault as fired in `step`, on the file `path` where it is one of files.
@@ -293,7 +278,7 @@ class Session:
         index, fault, site, number = match
         data = {"fault": index, "point": fault.point, "moment": fault.moment, "call": number, "step": step}
         if fault.layer == "fs":
-            data |= {"path": path, "thread": self.role, **_named(fault.point, site)}
+            data |= {"path": path, "thread": self.role, **site_data(fault.point, site)}
         if fault.action.family == "time":
             data["thread_name"] = threading.current_thread().name
         self._note_fired(fault, data, opened, target)
@@ -303,15 +288,10 @@ class Session:
 
     def _note_fired(self, fault: Fault, data: dict[str, Any], opened: str, target: str = "") -> None:
         self.fired.append(data)
-        error = fault.action.error
-        if fault.layer == "fs" and error is not None:
-            again = fault.action.is_repeated
-            opens = _opens_again(fault.name, opened)
-            where = fault.point, data.get("site", fault.point), data["path"], data["call"]
-            is_done = remedy(fault.point, data["path"], target)
-            self._failures.append(_Failure(*where, threading.get_ident(), opens, again, is_done))
+        if fault.layer == "fs" and fault.action.error is not None:
+            self.recovery.expect(fault, data, opened, target)
         if fault.action.get("after") == "leave":
-            self._leave = True
+            self._exit_after = True
 
     def see_native(self) -> None:
         """Take in what fired below Python, which is recorded already."""
@@ -323,69 +303,12 @@ class Session:
         taken = self.native.take(index, wanted) if self.native is not None else None
         return self.budget.take(index, room, wanted) if taken is None else taken
 
-    def came_back(self, calls: Calls, ok: bool, path: str = "") -> None:
+    def record_return(self, calls: Calls, ok: bool, path: str = "") -> None:
         """Record that the real call behind `calls` returned, or raised."""
         for site, number in calls:
             point = site.partition("(")[0].partition(" ")[0]
-            where = {"path": path, **_named(point, site)} if path else {}
+            where = {"path": path, **site_data(point, site)} if path else {}
             self.record("called", point=point, call=number, ok=ok, **where)
-
-    def fails_otherwise(self, point: str, path: str, opened: str) -> bool:
-        """Whether an error of `point` there stands that an open for `opened` does not make good for."""
-        self.see_native()
-        return any(
-            failure.point == point and failure.path == path and not set(failure.opens) & set(opened)
-            for failure in self._failures
-        )
-
-    def went_well(self, point: str, path: str, opened: str = "w") -> None:
-        """Record for each error injected before that this call is what makes good for it.
-
-        An error in a stream is made good for by opening the file anew for the same, be it to write or to read, or,
-        where the call was only interrupted, by the same call; any other by the same call on the same file.  `opened`
-        is what the file was opened for.
-        """
-        self.see_native()
-        for failure in tuple(self._failures):
-            if failure.path != path:
-                continue
-            if point in ("fs.open", "fs.create_stream"):
-                is_good = bool(set(failure.opens) & set(opened))
-            else:
-                is_good = failure.point == point and (
-                    point.partition(".")[2] not in STREAM_POINTS
-                    or (failure.again and failure.thread == threading.get_ident())
-                )
-            if is_good:
-                self._make_good(failure)
-
-    def settle(self) -> None:
-        """Record for each injected error that what was to be done is done by now, if it is, in some other way.
-
-        To be called before a step, an attempt or the function ends well on this rank: an error is made good for where
-        it happened, and by whoever did not pass it on.
-        """
-        for failure in tuple(self._failures):
-            if failure.is_done is not None and failure.is_done():
-                self._make_good(failure)
-
-    def makes_directory(self, path: str) -> None:
-        """A directory is to be made at `path`: whoever could not look that up asks in another way.
-
-        It is made good for once that is over, if a directory is there: an error that says that there is one already may
-        be passed on, and another may be swallowed, too.
-        """
-        for failure in tuple(self._failures):
-            if failure.path == path and failure.point in ("fs.stat", "fs.exists") and failure.is_done is None:
-                with contextlib.suppress(ValueError):  # another thread made it good
-                    self._failures.remove(failure)
-                    self._failures.append(failure._replace(is_done=remedy("fs.mkdir", path)))
-
-    def _make_good(self, failure: _Failure) -> None:
-        with contextlib.suppress(ValueError):  # another thread did
-            self._failures.remove(failure)
-            where = {"path": failure.path, **_named(failure.point, failure.site)}
-            self.record("called", point=failure.point, call=failure.call + 1, ok=True, **where)
 
     @property
     def step(self) -> str | None:
@@ -435,19 +358,6 @@ def _is_importing() -> bool:
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False
-
-
-def _opens_again(name: str, opened: str) -> str:
-    """What a file has to be opened for, to make good for an error in `name` while it was `opened`."""
-    if name in ("stat", "listdir", "exists"):
-        return "rw"
-    if name == "read" or (name in ("open", "create_stream", "seek", "close") and "w" not in opened):
-        return "r"
-    return "w"
-
-
-def _named(point: str, site: str) -> dict[str, str]:
-    return {"site": site} if site != point else {}
 
 
 _current: Session | None = None

@@ -68,7 +68,7 @@ def _altered(session: Session, match: Match, value: Any, step: str | None) -> An
             session.told.add(index)
             session.record("refused", fault=index, point=fault.point, path="", why=str(nothing))
         return value
-    session.strike(match, step)
+    session.record_fired(match, step)
     return changed
 
 

@@ -199,7 +199,7 @@ def _attempts(
         channel.send(("pause", result))
         if channel.receive(timeout_seconds=None)[0] != "go":
             break
-        session.spent = True
+        session.disarmed = True
         session.record("again", number=number)
         result, leave = attempt(work[0], session)
     work.clear()
@@ -225,13 +225,13 @@ def attempt(
             if (seconds := waited()) >= idleness.WAITED_SECONDS_MIN:
                 session.record("waited", seconds=seconds)
         result = serialization.encode_value(returned)
-        session.settle()
+        session.recovery.settle()
     except SystemExit as error:
         return _exit_of(error)
     except BaseException as error:
         session.record("ended", ok=False)
         result = ("raised", serialization.encode_exception(error, describe(error)))
-    return result, 1 if session.leave else None
+    return result, 1 if session.exit_after else None
 
 
 def _exit_of(error: SystemExit) -> tuple[tuple[str, Any], int]:

@@ -56,7 +56,7 @@ def told():
 )
 def test_how_a_rank_ends_or_hangs_is_asked_of_the_rank(told, action, asked):
     with arm(f"writer.finish={action}", rank=0, world_size=1, record=None) as session:
-        session.hit("writer.finish", "before", 1)
+        session.fire_all((("writer.finish", 1),), "before")
     assert told.asked == [asked]
 
 
@@ -65,7 +65,7 @@ def test_a_fault_at_a_time_is_a_timer_of_the_rank_and_is_cancelled(told):
         ((word, seconds, ring),) = told.asked
         assert (word, seconds) == ("timer", 0.25)
         ring()
-        session.spent = True
+        session.disarmed = True
         ring()  # too late
     assert told.asked[1:] == [("exit", 3), ("cancel",)]
 

@@ -18,7 +18,7 @@ def test_the_session_is_current_in_every_thread_while_armed():
         thread = threading.Thread(target=lambda: seen.append(current()))
         thread.start()
         thread.join()
-        assert (session.rank, session.world_size, session.coordinator, session.leave) == (1, 2, 0, False)
+        assert (session.rank, session.world_size, session.coordinator, session.exit_after) == (1, 2, 0, False)
     assert seen == [session]
     assert current() is None
 
@@ -121,7 +121,7 @@ def test_roles_follow_the_coordinator(ranks, coordinator, hit):
     for rank in range(4):
         session = Session(FaultPlan((fault,)), rank=rank, world_size=4)
         session.coordinator = coordinator
-        session.hit("writer.finish", "before", 1)
+        session.fire_all((("writer.finish", 1),), "before")
         fired |= {rank} if session.fired else set()
     assert fired == hit
 
@@ -153,9 +153,9 @@ def test_a_fault_is_recorded_before_it_is_performed(armed, save, forked, tmp_pat
 
 def test_a_raise_that_leaves_marks_the_session(armed, save):
     armed.run("writer.finish=raise(ValueError, leave)", save)
-    assert armed.session.leave
+    assert armed.session.exit_after
     armed.run("writer.finish#2=raise(ValueError, leave)", save)
-    assert not armed.session.leave
+    assert not armed.session.exit_after
 
 
 def test_after_the_run_nothing_fires_and_nothing_is_recorded(armed, save, tmp_path):

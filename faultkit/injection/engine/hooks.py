@@ -262,7 +262,7 @@ class _Engine:
                 return
             attempt.over = True
         if error is None:
-            self.session.settle()
+            self.session.recovery.settle()
         data: dict[str, Any] = {"op": attempt.op, "attempt": attempt.number, "ok": error is None}
         if error is not None and not self.session.closed:
             record = describe(error, tracebacks=False, message_length_max=EVENT_MESSAGE_LENGTH_MAX)
@@ -371,13 +371,13 @@ class _Engine:
             try:
                 with session.in_step(step):
                     result = original(*args, **kwargs)
-                session.settle()
+                session.recovery.settle()
             except BaseException as error:
                 data = {}
                 if isinstance(error, dcp.CheckpointException) and isinstance(error._failures, dict):
                     data["failures"] = sorted(error._failures)
                     if getattr(args[0], "rank", None) not in error._failures:
-                        session.settle()  # what failed here was not this rank's part
+                        session.recovery.settle()  # what failed here was not this rank's part
                 session.record("step_end", step=step, number=number, ok=False, **data)
                 raise
             session.record("step_end", step=step, number=number, ok=True)

@@ -135,7 +135,7 @@ class _Handler:
         if call.kind == "open":
             session.raw_opened()
         if call.kind == "mkdir":
-            session.makes_directory(call.path)
+            session.recovery.expect_directory(call.path)
         if self.keeps:
             self._keep(call)
         if point not in session.points or session.is_inside(point):
@@ -156,7 +156,7 @@ class _Handler:
         do = getattr(self, f"_{call.kind}", self._any)
         result = self._done(call, do(call, proceed, changes), point)
         try:
-            quietly(lambda: session.act(calls, "after", call.path, _opened(call), call.target))
+            quietly(lambda: session.fire_all(calls, "after", call.path, _opened(call), call.target))
         except BaseException:
             if call.kind == "open":  # whoever asked for the file is not given it, and cannot close it
                 handles.forget(result)
@@ -165,7 +165,7 @@ class _Handler:
         return result
 
     def _done(self, call: chain.Call, result: Any, point: str) -> Any:
-        self.session.went_well(point, call.path, _opened(call))
+        self.session.recovery.record_recovery(point, call.path, _opened(call))
         return result
 
     def _before(self, calls: Calls, call: chain.Call) -> list[Match]:
@@ -180,7 +180,7 @@ class _Handler:
         return changes
 
     def _strike(self, match: Match, call: chain.Call) -> None:
-        self.session.strike(match, self.session.step, call.path, _opened(call), call.target)
+        self.session.record_fired(match, self.session.step, call.path, _opened(call), call.target)
 
     # -- what takes the place of an operation, by its kind --------------------------------------
 
@@ -282,7 +282,7 @@ class _Handler:
             if hidden:
                 self._strike(match, call)
                 names = [name for name in names if name not in hidden]
-        quietly(lambda: session.act(calls, "after", call.path))
+        quietly(lambda: session.fire_all(calls, "after", call.path))
         return names
 
     def _keep(self, call: chain.Call) -> None:

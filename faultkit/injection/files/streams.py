@@ -54,7 +54,7 @@ def call_file_system(
     calls = session.enter((point,), paths)
     target = paths[1] if len(paths) > 1 else ""
     for match in _before(session, calls, path, target=target):
-        session.strike(match, session.step, path, target=target)
+        session.record_fired(match, session.step, path, target=target)
         if match[1].action.spec.replaces == "nothing":
             return None
         if name == "exists":
@@ -64,10 +64,10 @@ def call_file_system(
         with session.inside(point):
             result = call(*args, **kwargs)
     except BaseException:
-        session.came_back(calls, False, path)
+        session.record_return(calls, False, path)
         raise
-    session.came_back(calls, True, path)
-    quietly(lambda: session.act(calls, "after", path, target=target))
+    session.record_return(calls, True, path)
+    quietly(lambda: session.fire_all(calls, "after", path, target=target))
     return result
 
 
@@ -80,7 +80,7 @@ def _listing(
     for match in _before(session, calls, path):
         hidden = {name for name in names if match[1].hits_path(str(name))}
         if hidden:
-            session.strike(match, session.step, path)
+            session.record_fired(match, session.step, path)
             names = [name for name in names if name not in hidden]
     _act(session, calls, "after", path)
     return names
@@ -98,7 +98,7 @@ def _before(session: Session, calls: Calls, path: str, opened: str = "w", target
 
 
 def _act(session: Session, calls: Calls, moment: str, path: str, opened: str = "w") -> None:
-    quietly(lambda: session.act(calls, moment, path, opened))
+    quietly(lambda: session.fire_all(calls, moment, path, opened))
 
 
 def _paths(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ class _Opening:
         self._changes = _before(session, self._calls, path, self._opened)
         for match in self._changes:
             if match[1].action.spec.replaces == "absent":
-                session.strike(match, session.step, path, self._opened)
+                session.record_fired(match, session.step, path, self._opened)
                 raise missing(path)
         self._inner = call(*args, **kwargs)
 
@@ -162,11 +162,11 @@ class _Opening:
         try:
             stream = self._inner.__enter__()
         except BaseException:
-            session.came_back(self._calls, False, self._path)
+            session.record_return(self._calls, False, self._path)
             raise
-        if not session.fails_otherwise("fs.create_stream", self._path, self._opened):
-            session.came_back(self._calls, True, self._path)
-        session.went_well("fs.create_stream", self._path, self._opened)
+        if not session.recovery.has_unrecovered_error("fs.create_stream", self._path, self._opened):
+            session.record_return(self._calls, True, self._path)
+        session.recovery.record_recovery("fs.create_stream", self._path, self._opened)
         is_raw = session.raw_open_count > opened_before
         planned = set(session.planned("fs")).intersection(STREAM_POINTS)
         names = planned.difference(_SEEN_BELOW) if is_raw else planned
@@ -178,7 +178,7 @@ class _Opening:
                 seen = self._view(match, stream)
                 view = None if seen is None else io.BytesIO(seen)
             if view is not None and view is not stream:
-                session.strike(match, session.step, self._path, self._opened)
+                session.record_fired(match, session.step, self._path, self._opened)
                 stream = view
         return _Stream(stream, session, self._path, self._opened, frozenset(names)) if names else stream
 
@@ -308,12 +308,12 @@ class _Stream:
             result = None
         else:
             result = changed(do, changes)
-        session.went_well(point, path)
+        session.recovery.record_recovery(point, path)
         _act(session, calls, "after", path, self._opened)
         return result
 
     def _strike(self, match: Match) -> None:
-        self._session.strike(match, self._session.step, self._path, self._opened)
+        self._session.record_fired(match, self._session.step, self._path, self._opened)
 
     def _reading(self, do: Callable[[], Any], changes: list[Match]) -> Any:
         data = do()

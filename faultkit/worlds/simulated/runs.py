@@ -196,7 +196,7 @@ class _Body:
                     break
                 if number == 1 and call.then is not None:
                     work[0] = serialization.load_call(call.then)
-                session.spent = True
+                session.disarmed = True
                 session.record("again", number=number)
                 leave = self._attempt(work)
             work.clear()
