@@ -18,6 +18,8 @@ BUILT_IN = Names(
     {
         "dcp": "faultkit.checkpointers.dcp:DCP",
         "reference": "faultkit.checkpointers.reference:REFERENCE",
+        "safetensors": "faultkit.checkpointers.safetensors_files:SAFETENSORS",
+        "torch-save": "faultkit.checkpointers.torch_save:TORCH_SAVE",
     },
 )
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.distributed as dist
-from torch.distributed.checkpoint.api import CheckpointException
 
 from faultkit import checkpointers
-from faultkit.history.model import Version
-from faultkit.history.state import blank, filled
 from tests.helpers.fixtures import worlds_by_size
+from tests.helpers.saved_states import content, load, of_all, save, untouched
 
 REFERENCE = checkpointers.get("reference")
 
@@ -21,53 +19,17 @@ def worlds():
         yield world
 
 
-def save(directory, step, number=None):
-    REFERENCE.save(filled(Version(step, number or step)), directory, step)
-
-
-def load(directory, **options):
-    """The step, and all that was loaded, tensors whole."""
-    state = blank()
-    try:
-        step = REFERENCE.load(state, directory, **options)
-    except CheckpointException as error:
-        return {rank: type(one).__name__ for rank, (one, _) in error.failures.items()}, values(state)
-    return step, values(state)
-
-
-def values(state):
-    return {
-        key: values(value)
-        if isinstance(value, dict)
-        else (value.full_tensor() if hasattr(value, "full_tensor") else value).tolist()
-        if isinstance(value, torch.Tensor)
-        else value
-        for key, value in state.items()
-    }
-
-
-def content(step, number=None):
-    return values(filled(Version(step, number or step)))
-
-
-def of_all(run):
-    """What every rank returned, where that is the same."""
-    first, *others = [outcome.value for outcome in run.outcomes.values()]
-    assert all(other == first for other in others)
-    return first
-
-
 @pytest.mark.parametrize("size", [1, 3])
 def test_what_two_ranks_saved_is_loaded_by_any_number_of_them(worlds, tmp_path, size):
-    worlds(2).run(save, tmp_path, 7).raise_for_violations()
-    loaded = worlds(size).run(load, tmp_path)
+    worlds(2).run(save, "reference", tmp_path, 7).raise_for_violations()
+    loaded = worlds(size).run(load, "reference", tmp_path)
     assert of_all(loaded) == (7, of_all(worlds(size).run(content, 7)))
     assert REFERENCE.steps(tmp_path) == [7]
 
 
 def test_it_is_read_in_one_process_without_a_group(worlds, tmp_path):
     assert REFERENCE.read(tmp_path) is None
-    worlds(2).run(save, tmp_path, 7).raise_for_violations()
+    worlds(2).run(save, "reference", tmp_path, 7).raise_for_violations()
     found = {
         name: getattr(value, "tolist", lambda v=value: v)()
         for name, value in REFERENCE.read(tmp_path).items()
@@ -89,13 +51,13 @@ def test_it_is_read_in_one_process_without_a_group(worlds, tmp_path):
     ],
 )
 def test_every_rank_learns_who_failed_and_the_old_checkpoint_stays(worlds, tmp_path, plan, failed):
-    worlds(2).run(save, tmp_path, 1).raise_for_violations()
-    run = worlds(2).run(save, tmp_path, 2, plan=plan)
+    worlds(2).run(save, "reference", tmp_path, 1).raise_for_violations()
+    run = worlds(2).run(save, "reference", tmp_path, 2, plan=plan)
     assert run.fired
     for outcome in run.outcomes.values():
         assert {rank: name for rank, (name, _) in outcome.failures.items()} == failed
     assert REFERENCE.steps(tmp_path) == [1]
-    worlds(2).run(save, tmp_path, 3).raise_for_violations()  # which removes what was left
+    worlds(2).run(save, "reference", tmp_path, 3).raise_for_violations()  # which removes what was left
     assert sorted(path.name.partition(".")[0] for path in tmp_path.iterdir()) == ["step-1", "step-3"]
 
 
@@ -103,16 +65,19 @@ def test_every_rank_learns_who_failed_and_the_old_checkpoint_stays(worlds, tmp_p
 @pytest.mark.parametrize("damage", ["flip", "delete"])
 def test_damage_is_refused_on_every_rank_and_nothing_is_loaded(worlds, tmp_path, file, damage):
     for step in (1, 2):
-        worlds(2).run(save, tmp_path, step).raise_for_violations()
+        worlds(2).run(save, "reference", tmp_path, step).raise_for_violations()
     path = tmp_path / "step-2.2" / file
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data) if damage == "flip" else path.unlink()
     name = "DamagedCheckpoint" if damage == "flip" else "FileNotFoundError"
-    told, state = of_all(worlds(2).run(load, tmp_path))
+    told, state = of_all(worlds(2).run(load, "reference", tmp_path))
     assert told == {0: name, 1: name}
-    assert state == of_all(worlds(2).run(lambda: values(blank())))
-    assert of_all(worlds(2).run(load, tmp_path, fallback=True)) == (1, of_all(worlds(2).run(content, 1)))
+    assert state == of_all(worlds(2).run(untouched))
+    assert of_all(worlds(2).run(load, "reference,fallback=true", tmp_path)) == (
+        1,
+        of_all(worlds(2).run(content, 1)),
+    )
     run = worlds(2).run(REFERENCE.prune, tmp_path, 1)
     assert {outcome.type_name for outcome in run.outcomes.values()} == {"CheckpointException"}
     assert REFERENCE.steps(tmp_path) == [1, 2]
@@ -120,26 +85,26 @@ def test_damage_is_refused_on_every_rank_and_nothing_is_loaded(worlds, tmp_path,
 
 def test_an_error_of_the_system_is_no_reason_to_fall_back(worlds, tmp_path):
     for step in (1, 2):
-        worlds(2).run(save, tmp_path, step).raise_for_violations()
+        worlds(2).run(save, "reference", tmp_path, step).raise_for_violations()
     plan = 'fs.open("step-2.2/rank-0.pt")@1=raise(OSError, EIO)'
-    told, _ = of_all(worlds(2).run(load, tmp_path, fallback=True, plan=plan))
+    told, _ = of_all(worlds(2).run(load, "reference,fallback=true", tmp_path, plan=plan))
     assert told == {1: "OSError"}
 
 
 def test_a_listing_that_lags_on_one_rank_hides_nothing(worlds, tmp_path):
     for step in (1, 2):
-        worlds(2).run(save, tmp_path, step).raise_for_violations()
-    run = worlds(2).run(load, tmp_path, plan='fs.listdir("step-2.2")@0=missing')
+        worlds(2).run(save, "reference", tmp_path, step).raise_for_violations()
+    run = worlds(2).run(load, "reference", tmp_path, plan='fs.listdir("step-2.2")@0=missing')
     assert run.fired and of_all(run)[0] == 2
-    run = worlds(2).run(save, tmp_path, 3, plan='fs.listdir("step-2.2")@0#1=missing')
+    run = worlds(2).run(save, "reference", tmp_path, 3, plan='fs.listdir("step-2.2")@0#1=missing')
     assert run.fired and REFERENCE.steps(tmp_path) == [1, 2, 3]
 
 
 def test_a_step_that_is_saved_again_replaces_it_and_what_came_after(worlds, tmp_path):
     for step, number in ((1, 1), (2, 2), (3, 3), (2, 4)):
-        worlds(2).run(save, tmp_path, step, number).raise_for_violations()
+        worlds(2).run(save, "reference", tmp_path, step, number).raise_for_violations()
     assert REFERENCE.steps(tmp_path) == [1, 2]
-    assert of_all(worlds(2).run(load, tmp_path)) == (2, of_all(worlds(2).run(content, 2, 4)))
+    assert of_all(worlds(2).run(load, "reference", tmp_path)) == (2, of_all(worlds(2).run(content, 2, 4)))
     worlds(2).run(REFERENCE.prune, tmp_path, 1).raise_for_violations()
     assert REFERENCE.steps(tmp_path) == [2]
 
