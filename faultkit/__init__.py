@@ -57,7 +57,8 @@ from faultkit._lazy import attach
 
 TYPE_CHECKING = False  # type checkers take it for true; `typing` costs more than all else here
 if TYPE_CHECKING:
-    from faultkit import checks, scenarios, strategies
+    from faultkit import checkpointers, checks, scenarios, strategies
+    from faultkit.checkpointers.checkpointer import Checkpointer
     from faultkit.checks import Verdict, Violation
     from faultkit.injection import FaultyStorageReader, FaultyStorageWriter
     from faultkit.plan import Fault, FaultPlan, PlanError
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from faultkit.worlds import World
 
 __all__ = [
+    "Checkpointer",
     "Died",
     "Fault",
     "FaultPlan",
@@ -82,6 +84,7 @@ __all__ = [
     "Violation",
     "World",
     "__version__",
+    "checkpointers",
     "checks",
     "scenarios",
     "strategies",
@@ -91,6 +94,7 @@ __version__ = "0.1.0"
 
 if not TYPE_CHECKING:  # else every misspelt name would type-check
     _HOMES = {
+        "Checkpointer": "faultkit.checkpointers.checkpointer",
         "Died": "faultkit.runs.outcomes",
         "Fault": "faultkit.plan",
         "FaultPlan": "faultkit.plan",
@@ -106,6 +110,7 @@ if not TYPE_CHECKING:  # else every misspelt name would type-check
         "Verdict": "faultkit.checks",
         "Violation": "faultkit.checks",
         "World": "faultkit.worlds",
+        "checkpointers": "faultkit.checkpointers",
         "checks": "faultkit.checks",
         "scenarios": "faultkit.scenarios",
         "strategies": "faultkit.strategies",

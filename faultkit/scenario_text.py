@@ -3,8 +3,8 @@
     text := name ("," option "=" value)*          a value is JSON (1, 0.5, true) or else plain text
 
 Guarantees: one parser, one look-up, one table of names; every mistake is one ScenarioError, of one line.  Only `find`
-imports, and only what it is asked for.  Not covered: what a scenario is, which `faultkit.scenarios.Scenario` and
-`faultkit.crash.Scenario` say.
+imports, and only what it is asked for.  Not covered: what a scenario is (`faultkit.scenarios.Scenario`), and those of
+a checkpointer (`faultkit.scenarios.lookup`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "find",
     "is_named",
     "options_of",
+    "parts_of",
     "text_of",
     "values_of",
 ]
@@ -34,11 +35,14 @@ KINDS = {bool: "true or false", float: "a number", int: "a whole number", str: "
 
 
 class Names(NamedTuple):
-    """The built-in scenarios of one campaign: where each is defined, and other names for the same work."""
+    """The built-in scenarios of one campaign: where each is defined, other names for the same work, and what is done
+    with a checkpointer of which nobody says what: the first of `work` that it can do."""
 
     what: str
     homes: Mapping[str, str]
     aliases: Mapping[str, str] = {}
+    work: tuple[str, ...] = ("save",)
+    means_stored: bool = False  # whatever is named of a checkpointer, what its save stores is meant
 
     def has(self, text: str) -> bool:
         """Whether `text` names one of faultkit's own."""
@@ -68,14 +72,21 @@ CRASH = Names(
         "control-overwrite": "faultkit.crash.control:OVERWRITE",
     },
     {"dcp-save": "dcp-fresh"},
+    ("overwrite", "resume"),
 )
 # the checkpoint that is damaged is the same
-DAMAGE = Names(CRASH.what, CRASH.homes, {"dcp-save": "dcp-overwrite", "dcp-load": "dcp-overwrite"})
+DAMAGE = Names(
+    CRASH.what,
+    CRASH.homes,
+    {"dcp-save": "dcp-overwrite", "dcp-load": "dcp-overwrite"},
+    ("overwrite", "save"),
+    True,
+)
 
 
 def find(text: str, names: Names) -> tuple[str, Any, dict[str, str]]:
     """The name in `text`, what it names, and the options behind it as they are written.  Raises ScenarioError."""
-    name, options = _parts_of(text)
+    name, options = parts_of(text)
     name = names.aliases.get(name, name)
     if name not in names.homes and not is_named(text):
         raise ScenarioError(
@@ -95,7 +106,7 @@ def is_named(text: str) -> bool:
 
 def options_of(text: str) -> tuple[str, dict[str, Any]]:
     """The name that `text` begins with, and the options behind it.  Raises ScenarioError; imports nothing."""
-    name, options = _parts_of(text)
+    name, options = parts_of(text)
     return name, {option: _value(written, "") for option, written in options.items()}
 
 
@@ -130,7 +141,8 @@ def text_of(name: str, options: Mapping[str, Any]) -> str:
     return ",".join([name, *(f"{option}={_written(value)}" for option, value in options.items())])
 
 
-def _parts_of(text: str) -> tuple[str, dict[str, str]]:
+def parts_of(text: str) -> tuple[str, dict[str, str]]:
+    """The name in `text`, and the options behind it as they are written.  Raises ScenarioError; imports nothing."""
     name, *assignments = text.split(",")
     options: dict[str, str] = {}
     for assignment in assignments:

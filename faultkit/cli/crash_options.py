@@ -176,11 +176,11 @@ def world_of(size: int | None, default: int) -> int:
 
 def scenario_of(text: str, names: Names = CRASH) -> Any:
     """What `text` names; a module of one's own may lie in the current directory.  Raises Mistake."""
-    from faultkit.scenarios import crashing
+    from faultkit.crash.scenario import get
 
     search_here(text)
     try:
-        return crashing.get(text, names)
+        return get(text, names)
     except ValueError as error:
         raise Mistake(str(error)) from None
 

@@ -19,7 +19,7 @@ from faultkit.crash.enumeration.witnesses import make_witness, masks_of
 from faultkit.crash.loading.judge import Judge
 from faultkit.crash.loading.world_judge import WorldJudge
 from faultkit.crash.rendering import last_change, lost_groups, roles
-from faultkit.crash.scenario import Scenario
+from faultkit.scenarios.scenario import Scenario
 
 __all__ = ["Cause", "Causes"]
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from faultkit.crash.scenario import Scenario
+from faultkit.messages import seen
+from faultkit.scenarios.scenario import Scenario as AnyScenario
 
 __all__ = [
     "FRESH",
@@ -29,6 +29,7 @@ __all__ = [
 
 TENSOR_COUNT = 10
 OLD_STEP, NEW_STEP = 1, 2
+OPTION_MAX = {"threads": 256, "elements": 1_000_000}
 
 
 def values(step: int, elements: int) -> dict[str, Any]:
@@ -84,6 +85,14 @@ def _save(directory: Path, step: int, threads: int, elements: int) -> None:
     dcp.save(values(step, elements), checkpoint_id=directory, storage_writer=writer)
 
 
+def check(world_size: int, **options: int) -> str:
+    """What is wrong with the options."""
+    for name, value in options.items():
+        if not 1 <= value <= OPTION_MAX[name]:
+            return f"{name} must be a number from 1 to {OPTION_MAX[name]} (got {seen(value)})"
+    return ""
+
+
 def fresh_and_overwrite(
     name: str,
     summary: str,
@@ -91,7 +100,7 @@ def fresh_and_overwrite(
     save: Callable[..., Any],
     load: Callable[..., Any],
     over: str = "over",
-) -> tuple[Scenario, Scenario]:
+) -> tuple[AnyScenario, AnyScenario]:
     """The two scenarios of a writer of these values: to a new directory, and `over` a checkpoint of an earlier step."""
     fresh = Scenario(
         name=f"{name}-fresh",
@@ -100,13 +109,18 @@ def fresh_and_overwrite(
         load=load,
         new=new_values,
         options=(("threads", 1), ("elements", 64)),
+        check=check,
     )
-    overwrite = msgspec.structs.replace(
-        fresh,
+    overwrite = Scenario(
         name=f"{name}-overwrite",
         summary=f"{summary} {over} a checkpoint of an earlier step",
+        save=save,
+        load=load,
         prepare=prepare,
+        new=new_values,
         old=old_values,
+        options=(("threads", 1), ("elements", 64)),
+        check=check,
     )
     return fresh, overwrite
 

@@ -12,8 +12,9 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from faultkit.crash.causes import Cause, Causes
 from faultkit.crash.enumeration.bounds import Bound
@@ -27,9 +28,10 @@ from faultkit.crash.loading.world_judge import WorldJudge
 from faultkit.crash.options import require
 from faultkit.crash.rendering import at_words, lost_words, where_lines
 from faultkit.crash.results import Exploration, Finding, ModelCounts
-from faultkit.crash.scenario import Scenario, get
+from faultkit.crash.scenario import crash_scenario
 from faultkit.exceptions import ScenarioError
-from faultkit.messages import require_type, shown
+from faultkit.messages import require_type
+from faultkit.scenarios.scenario import Scenario
 from faultkit.worlds import observers
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ __all__ = ["explore", "record_save"]
 
 
 def explore(
-    scenario: Scenario | str,
+    scenario: Any,
     models: tuple[str, ...] = ("killed", "ordered", "weak"),
     *,
     world: World | int = 2,
@@ -63,7 +65,8 @@ def explore(
     """Explore the crashes of a save: record it, enumerate what each model allows, load every state and judge it.
 
     Args:
-        scenario: a `faultkit.crash.Scenario`, its name, or ``"module:attribute"``.
+        scenario: a `faultkit.scenarios.Scenario`, a checkpointer (of which a step is written over, or else one is
+            resumed), a function that saves, the name of one, or ``"module:attribute"``.
         models: names of `MODELS`; each is explored for itself.
         world: how many ranks save, or a `World` that the caller owns.
         plan: faults of the save that is recorded; it must return on every rank all the same.
@@ -92,7 +95,7 @@ def explore(
         ValueError: a model is not known, or a number is out of range.
     """
     started = time.monotonic()
-    scenario = get(scenario) if isinstance(scenario, str) else scenario
+    scenario = crash_scenario(scenario)
     require(
         models=models,
         backend=backend,
@@ -106,13 +109,11 @@ def explore(
         on_progress=on_progress,
         on_interrupt=on_interrupt,
     )
-    if not isinstance(scenario, Scenario):
-        raise ScenarioError(
-            f"explore: the scenario must be a faultkit.crash.Scenario or a name (got {shown(scenario)})"
-        )
-    _require_fitting(plan, world)
+    scenario.validate_for(_require_fitting(plan, world))
     if recording is None:
         recording = record_save(scenario, world, plan, backend)
+    if scenario.load_ranks == 0:
+        scenario = msgspec.structs.replace(scenario, load_ranks=recording.world_size)
     begun = time.monotonic()
     space = Space(recording, bound, acknowledged)
     causes = Causes(space, scenario)
@@ -130,7 +131,8 @@ def explore(
             memory_bytes=memory_bytes,
         )
     with judging as judge:
-        judge.expect(_finished(space), None if scenario.fresh else {**recording.before, **recording.links})
+        has_old = not scenario.is_fresh and not scenario.keeps
+        judge.expect(_finished(space), {**recording.before, **recording.links} if has_old else None)
         interrupted = False
         for model in models:
             left = budget_seconds - (time.monotonic() - begun)
@@ -161,7 +163,7 @@ def explore(
     return found
 
 
-def _require_fitting(plan: Any, world: Any) -> None:
+def _require_fitting(plan: Any, world: Any) -> int:
     from faultkit.worlds import World
     from faultkit.worlds.arguments import require_plan
 
@@ -170,6 +172,7 @@ def _require_fitting(plan: Any, world: Any) -> None:
     except ValueError as error:
         raise ValueError(f"explore: world must be a World or how many ranks it has; {error}") from None
     require_plan(plan).validate_for(made.size)
+    return made.size
 
 
 def record_save(
@@ -190,15 +193,10 @@ def record_save(
         ScenarioError: the preparation or the save does not return on every rank.
         TypeError: `scenario` is none.
     """
-    import functools
-
     from faultkit import recording
     from faultkit.worlds import World
 
-    require_type("record_save", "scenario", scenario, Scenario, "a faultkit.crash.Scenario")
-
-    def bound_to(function: Callable[..., Any], directory: Path) -> Callable[..., Any]:
-        return functools.partial(function, directory, **scenario.keywords_of(function))
+    require_type("record_save", "scenario", scenario, Scenario, "a faultkit.scenarios.Scenario")
 
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(Place())
@@ -206,16 +204,18 @@ def record_save(
             world = stack.enter_context(World(world, preload=scenario.preload))
         root = place.path / "root"
         root.mkdir()
-        directory = root / scenario.directory
+        directory = root / scenario.root
+        if scenario.needs_directory:
+            directory.mkdir()
         if scenario.prepare is not None:
-            _require_returned(scenario, "prepare", world.run(bound_to(scenario.prepare, directory)))
+            _require_returned(scenario, "prepare", world.run(scenario.bound(scenario.prepare, directory)))
         try:
             recorded = recording.record(
-                world, bound_to(scenario.save, directory), root=root, plan=plan, backend=backend
+                world, scenario.bound(scenario.function, directory), root=root, plan=plan, backend=backend
             )
         except recording.RecordingError as error:
             raise ScenarioError(
-                f"scenario {scenario.name!r}: its save cannot be recorded: {error}"
+                f"scenario {str(scenario)!r}: its save cannot be recorded: {error}"
             ) from error
         _require_returned(scenario, "save", recorded.run)
         return recorded.recording
@@ -224,7 +224,7 @@ def record_save(
 def _require_returned(scenario: Scenario, what: str, run: Any) -> None:
     if any(outcome.kind != "returned" for outcome in run.outcomes.values()):
         raise ScenarioError(
-            f"scenario {scenario.name!r}: without any crash, its {what} must return on every rank "
+            f"scenario {str(scenario)!r}: without any crash, its {what} must return on every rank "
             f"(got {', '.join(sorted({outcome.kind for outcome in run.outcomes.values()}))})",
             run.story(),
         )
@@ -306,8 +306,8 @@ def _finding(space: Space, scenario: Scenario, cause: Cause) -> Finding:
         phase=cause.phase,
         verdict=judgement.verdict,
         allowed=scenario.allowed(cause.phase),
-        at=at_words(space, observers, scenario.directory),
-        lost=() if observers.model == "killed" else lost_words(space, observers, scenario.directory),
+        at=at_words(space, observers, scenario.root),
+        lost=() if observers.model == "killed" else lost_words(space, observers, scenario.root),
         where=where_lines(space, observers),
         detail=error.partition("\n")[0],
         state_count=cause.state_count,

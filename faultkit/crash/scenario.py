@@ -1,114 +1,108 @@
-"""What is saved, loaded and compared: a value of functions, and the built-in ones by name.
+"""Which scenario a crash campaign means: found by text, or made of a checkpointer, a function, a scenario of a sweep.
 
-Not covered: recording and judging.  Importing this imports no torch.
+What has no `read` is loaded as the stock engine's format is, without knowing what was saved: into targets made from
+what the checkpoint says of itself.  Not covered: saves in another format, for which a scenario has `read`.
+Importing this imports no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from faultkit.exceptions import ScenarioError
-from faultkit.messages import require_type, seen
+from faultkit.messages import require_type
 from faultkit.plan.signatures import taken
-from faultkit.scenario_text import CRASH, Names, chosen_from, find, text_of, values_of
+from faultkit.scenario_text import CRASH, Names
+from faultkit.scenarios import lookup
+from faultkit.scenarios.scenario import Scenario as AnyScenario
 
-__all__ = ["SCENARIOS", "Scenario", "get"]
+__all__ = ["SCENARIOS", "Scenario", "crash_scenario", "get", "load_whole"]
+
+SCENARIOS = CRASH.homes
 
 
-class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """A save whose crashes are explored.
+class _DirectoryFirst(msgspec.Struct, frozen=True):
+    """A function that is given the directory first, whatever it calls it, and the options that it takes."""
+
+    function: Callable[..., Any]
+    options: tuple[str, ...]
+
+    def __call__(self, directory: Path, **options: Any) -> Any:
+        return self.function(directory, **{name: options[name] for name in self.options if name in options})
+
+
+def Scenario(
+    *,
+    name: str,
+    save: Callable[..., Any],
+    load: Callable[..., Any],
+    prepare: Callable[..., Any] | None = None,
+    directory: str = "checkpoint",
+    **fields: Any,
+) -> AnyScenario:
+    """A `faultkit.scenarios.Scenario` whose functions get the directory first, which need not exist.
 
     Args:
         name: as it is told in reports.
-        save: called on every rank with `directory`, a `pathlib.Path` that need not exist (its parent does); saves
-            the NEW values.  This is what is recorded.
-        load: called with (`directory`, `fill`) in a fresh process without a process group, and returns the values
-            as nested dicts, lists and tuples of tensors, arrays, numbers and strings, or None where there is no
-            checkpoint.  It fills what it loads into with `fill` first, as often as it has elements, so that what
-            the load left out is seen.  A load that takes one argument is called with `directory` alone.
+        save: called on every rank, saves the NEW values: its `function`.
+        load: its `read`.
         prepare: like `save`, of the OLD values; None means a fresh directory.
-        new: a function that returns the values expected of the finished save: one that loads as something else is a
-            finding.  None: what `load` gives of it, and whether that is right cannot be known.
-        old: a function that returns the values of the prepared directory; None: what `load` gives of it.
-        absent: tells whether an exception of `load` is a clean "no checkpoint here"; None: the documented rule
-            (`faultkit.crash.loading.missing_checkpoint`).
-        refuse: says of the values of a finished save why nothing follows from them, None where something does.
-        summary: one line for lists.
-        options: pairs of name and value that the functions get as keywords, each of them those that it takes.
-        chosen: the names of those that were set by `with_options`; they are told in reports.
-        load_ranks: with more than 1, `load` runs on that many ranks with a process group; then nothing is pruned.
-        prunable: False where `load` reads in other processes, or otherwise than through files that this process
-            opens.
-        directory: its name under the recorded root.
-        preload: modules that ranks need.
+        directory: its `root`.
+        fields: others of a Scenario.
+
+    Returns:
+        The scenario.
+
+    Raises:
+        TypeError: there is no such field.
     """
+    options = dict(fields.get("options", ()))
 
-    name: str
-    save: Callable[..., Any]
-    load: Callable[..., Any]
-    prepare: Callable[..., Any] | None = None
-    new: Callable[..., Any] | None = None
-    old: Callable[..., Any] | None = None
-    absent: Callable[[BaseException], bool] | None = None
-    refuse: Callable[[Any], str | None] | None = None
-    summary: str = ""
-    options: tuple[tuple[str, Any], ...] = ()
-    chosen: tuple[str, ...] = ()
-    load_ranks: int = 1
-    prunable: bool = True
-    directory: str = "checkpoint"
-    preload: tuple[str, ...] = ()
+    def first(function: Callable[..., Any]) -> _DirectoryFirst:
+        return _DirectoryFirst(function, tuple(taken(function, options)))
 
-    def keywords_of(self, function: Callable[..., Any]) -> dict[str, Any]:
-        """The options that `function` takes."""
-        return taken(function, dict(self.options))
-
-    def __str__(self) -> str:
-        values = dict(self.options)
-        return text_of(self.name, {name: values[name] for name in self.chosen})
-
-    @property
-    def fresh(self) -> bool:
-        """Whether the save goes to a directory without a checkpoint."""
-        return self.prepare is None
-
-    def allowed(self, phase: str) -> tuple[str, ...]:
-        """The verdicts that the policy allows in a phase: "before", "during" or "returned"."""
-        if phase == "returned":
-            return ("NEW",)
-        return ("NEW", "ABSENT") if self.fresh else ("OLD", "NEW")
-
-    def with_options(self, **values: Any) -> Scenario:
-        """The same with other options.  Raises ScenarioError for an unknown one, and one of another type."""
-        known = dict(self.options)
-        values = chosen_from(self.name, known, values)
-        chosen = tuple(dict.fromkeys((*self.chosen, *values)))
-        return msgspec.structs.replace(self, options=tuple({**known, **values}.items()), chosen=chosen)
+    return AnyScenario(
+        name=name,
+        function=first(save),
+        prepare=first(prepare) if prepare is not None else None,
+        read=load,
+        root=directory,
+        needs_directory=False,
+        **fields,
+    )
 
 
-SCENARIOS = CRASH.homes
-OPTION_MAX = {"threads": 256, "elements": 1_000_000}  # of the built-in scenarios
+def load_whole(directory: Path, fill: float = 0.0) -> dict[str, Any]:
+    """All that a checkpoint of the stock engine holds.  Raises what the engine raises."""
+    from faultkit.worlds.checkpoint_loader import load_everything
+
+    return load_everything(directory, fill)
 
 
-def get(text: str, names: Names = CRASH) -> Scenario:
-    """The scenario of a name ("dcp-overwrite", "dcp-fresh,threads=2") or of "module:attribute".
+def get(text: str, names: Names = CRASH) -> AnyScenario:
+    """The scenario that `text` names: one of `faultkit.crash`, one of a sweep or of a checkpointer, or a function.
 
-    An option's value is JSON (2, 0.5, true) or else plain text.  Raises ScenarioError, naming the nearest that
-    there is, and TypeError for what is no text.
+    Raises ScenarioError, where it is the text of nothing or of something else, naming the nearest that there is, and
+    TypeError for what is no text.
     """
     require_type("get", "text", text, str, "the name of a crash scenario")
-    name, found, options = find(text, names)
-    if not isinstance(found, Scenario):
+    return crash_scenario(text, names)
+
+
+def crash_scenario(work: Any, names: Names = CRASH) -> AnyScenario:
+    """`work` for a campaign over what is stored: a scenario, a checkpointer, a function that saves, or a text.
+
+    Raises ScenarioError where it is none of them, takes no directory, or stores nothing.
+    """
+    scenario = lookup.scenario_of(work, names)
+    if not scenario.takes_directory:
         raise ScenarioError(
-            f"crash scenario {seen(name)} must be a faultkit.crash.Scenario (got {seen(found)})"
+            f"scenario {str(scenario)!r} must take the keyword 'directory', or nobody knows where it saves"
         )
-    chosen = found.with_options(**values_of(options, dict(found.options)))
-    for key, value in dict(chosen.options).items() if name in names.homes else ():
-        if key in OPTION_MAX and not 1 <= value <= OPTION_MAX[key]:
-            raise ScenarioError(
-                f"scenario {seen(text)}: {key} must be a number from 1 to {OPTION_MAX[key]} (got {seen(value)})"
-            )
-    return chosen
+    if scenario.stores_nothing:
+        raise ScenarioError(f"scenario {str(scenario)!r} cannot be explored: {scenario.stores_nothing}")
+    return msgspec.structs.replace(scenario, read=scenario.read or load_whole)

@@ -19,11 +19,11 @@ import msgspec
 from faultkit.damage.damages import ACTIONS, WHOLE_FILE, Damage, apply, damages_of
 from faultkit.damage.outcomes import BROKEN, OUTCOMES
 from faultkit.damage.regions import KINDS
-from faultkit.messages import require_type
 from faultkit.scenario_text import DAMAGE
 
 if TYPE_CHECKING:
-    from faultkit.crash import Judgement, Scenario
+    from faultkit.crash import Judgement
+    from faultkit.scenarios.scenario import Scenario
     from faultkit.worlds import World
 
 __all__ = ["Case", "Survey", "survey", "trees_of"]
@@ -125,7 +125,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def survey(
-    scenario: Scenario | str,
+    scenario: Any,
     *,
     world: World | int = 2,
     actions: Sequence[str] = ACTIONS,
@@ -140,7 +140,8 @@ def survey(
     """Damage the checkpoint that `scenario` saves, one thing at a time, and judge each damaged tree.
 
     Args:
-        scenario: a `faultkit.crash.Scenario` or its name; ``dcp-save`` is the checkpoint of ``dcp-overwrite``.
+        scenario: a `faultkit.scenarios.Scenario`, a checkpointer, a function that saves, or the name of one;
+            ``dcp-save`` is the checkpoint of ``dcp-overwrite``, and what is named of a checkpointer that of its save.
         world: how many ranks save, or a `World` that the caller owns.
         actions: names of `ACTIONS`; a file is replaced by an older one where the scenario has a `prepare`.
         samples: at most so many damages for each kind of region and each action.
@@ -160,11 +161,11 @@ def survey(
     """
     from faultkit import crash
     from faultkit.crash.enumeration.state import State, Witness
+    from faultkit.crash.scenario import crash_scenario
     from faultkit.worlds import World
 
-    if isinstance(scenario, str):
-        scenario = crash.get(scenario, DAMAGE)
-    require_type("survey", "scenario", scenario, crash.Scenario, "a faultkit.crash.Scenario or its name")
+    scenario = crash_scenario(scenario, DAMAGE)
+    scenario.validate_for(world.size if isinstance(world, World) else world)
     began = time.monotonic()
     if isinstance(world, World):
         size, (new, older) = world.size, trees_of(scenario, world)
@@ -191,7 +192,7 @@ def survey(
         except KeyboardInterrupt:
             interrupted = True
     found = Survey(
-        scenario=scenario.name,
+        scenario=str(scenario),
         world=size,
         torch=importlib.metadata.version("torch"),
         seed=seed,
@@ -215,7 +216,7 @@ Tree = dict[str, bytes | str | None]
 
 def trees_of(scenario: Scenario, world: World) -> tuple[Tree, Tree | None]:
     """What `scenario` saves, and what it saved before (None where it does not), each in a fresh directory."""
-    new = _saved(scenario, scenario.save, world)
+    new = _saved(scenario, scenario.function, world)
     return new, _saved(scenario, scenario.prepare, world) if scenario.prepare is not None else None
 
 
@@ -225,11 +226,14 @@ def _saved(scenario: Scenario, save: Callable[..., Any], world: World) -> Tree:
 
     with Place() as place:
         root = place.path
-        run = world.run(save, root / scenario.directory, **dict(scenario.options))
+        directory = root / scenario.root
+        if scenario.needs_directory:
+            directory.mkdir()
+        run = world.run(scenario.bound(save, directory))
         if any(outcome.kind != "returned" for outcome in run.outcomes.values()):
             name = getattr(save, "__name__", "save")
             raise ScenarioError(
-                f"scenario {scenario.name!r}: without any damage, {name} does not return on every rank",
+                f"scenario {str(scenario)!r}: without any damage, {name} does not return on every rank",
                 run.story(replay=None),
             )
         return {

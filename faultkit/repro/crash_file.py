@@ -22,7 +22,8 @@ from faultkit.recording.kept_limits import require_few_entries, require_few_plac
 from faultkit.scenario_text import CRASH
 
 if TYPE_CHECKING:
-    from faultkit.crash import Exploration, Scenario, State
+    from faultkit.crash import Exploration, State
+    from faultkit.scenarios.scenario import Scenario
 
 __all__ = ["Kept", "KeptFinding", "keep", "read", "read_file", "replay_command"]
 
@@ -89,17 +90,17 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         Raises ScenarioError where the scenario is not found.
         """
         from faultkit import scripts
+        from faultkit.crash import get
         from faultkit.crash.loading.engine_classes import EngineClassesOnly
         from faultkit.exceptions import ScenarioError
-        from faultkit.scenarios import crashing
 
         if self.job is None:
             if not self.scenario:
                 raise ScenarioError("the scenario was a function without a name to find it by")
-            scenario = crashing.get(self.scenario)
-            if self.would_run:
+            scenario = get(self.scenario)
+            if self.would_run or scenario.read is None:
                 return scenario
-            return msgspec.structs.replace(scenario, load=EngineClassesOnly(scenario.load))
+            return msgspec.structs.replace(scenario, read=EngineClassesOnly(scenario.read))
         job = self.job
         return scripts.scenario_of(job, resumption_of(job, self.complete, self.finished))
 

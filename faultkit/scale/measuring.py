@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,7 @@ from faultkit.plan import FaultPlan
 from faultkit.scale import traffic_counter
 from faultkit.scale.growth import AT_RANKS, AT_RANKS_MAX, Cost, Growth, Point
 from faultkit.scale.work import SAVE
-from faultkit.scenarios import Scenario, ScenarioError, Stage, get
+from faultkit.scenarios import Scenario, ScenarioError, Stage, scenario_of
 from faultkit.worlds import Returned, Run, World
 
 __all__ = ["DEFAULT_PLAN", "SIZE_MAX", "doubled", "measure", "require_at"]
@@ -54,7 +55,7 @@ def require_at(at: object) -> None:
 
 
 def measure(
-    scenario: Scenario | str = SAVE,
+    scenario: Any = SAVE,
     *,
     plan: FaultPlan | str = DEFAULT_PLAN,
     sizes: Iterable[int] = doubled(2, 256),
@@ -65,7 +66,7 @@ def measure(
     """Measure `scenario` under `plan` on a simulated world of each size.
 
     Args:
-        scenario: a `faultkit.scenarios.Scenario` or its name.
+        scenario: a `faultkit.scenarios.Scenario`, a checkpointer (whose save is meant), a function, or the name of one.
         plan: what fails in it.
         sizes: of the worlds.
         at: for how many ranks is predicted.
@@ -83,7 +84,7 @@ def measure(
     """
     from faultkit.torch_versions import torch_version
 
-    scenario = get(scenario) if isinstance(scenario, str) else scenario
+    scenario = scenario_of(scenario)
     plan = FaultPlan.parse(plan) if isinstance(plan, str) else plan
     chosen = sorted(set(sizes))
     if not chosen:

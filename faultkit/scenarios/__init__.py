@@ -2,6 +2,7 @@
 
     scenarios.get("dcp-save")                    a built-in scenario
     scenarios.get("dcp-save,coordinator=1")      with an option
+    scenarios.get("dcp.resume")                  what a checkpointer is put to
     scenarios.get("mymodel.checkpoint:save")     a `Scenario` or a plain function of your own
 
 A scenario is a frozen value: a function that every rank calls with a directory, what is prepared there
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from faultkit.exceptions import ScenarioError, WrongContent
 from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_OVERWRITE, DCP_SAVE
-from faultkit.scenarios.lookup import BUILT_IN, get, options_of, scenario_for_plan
+from faultkit.scenarios.lookup import BUILT_IN, get, options_of, scenario_for_plan, scenario_of
 from faultkit.scenarios.scenario import Scenario, of_function
 from faultkit.scenarios.stage import Stage
 
@@ -30,4 +31,5 @@ __all__ = [
     "of_function",
     "options_of",
     "scenario_for_plan",
+    "scenario_of",
 ]

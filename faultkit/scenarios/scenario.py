@@ -1,20 +1,24 @@
-"""The value: what every rank does, in which directory, with which options, and which points matter.
+"""`Scenario`: what every rank does, in which directory, with which options, and what must be there afterwards.
 
 A scenario's text is its name and the options that differ from their defaults, ``dcp-save,coordinator=1``:
 one word in a shell, and all that a report has to remember of it.  Not covered: running it (`faultkit.scenarios.
-stage`) and finding it by name (`faultkit.scenarios.lookup`).
+stage`), finding it by name (`faultkit.scenarios.lookup`), and making those of a checkpointer
+(`faultkit.scenarios.derived`).
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from faultkit.exceptions import ScenarioError
 from faultkit.messages import listed
+from faultkit.plan.signatures import taken
 from faultkit.runs.selection import Chosen
 from faultkit.scenario_text import chosen_from, text_of
 
@@ -38,12 +42,29 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             every run then gets a copy of its own.
         options: pairs of name and default.
         chosen: the names of those that were set by `with_options`; they are told in reports.
+        remake: makes the scenario with other options, where they are not only arguments of its functions.
         points: globs of the points that a sweep breaks unless it is told otherwise.
         preload: modules that ranks need, imported once for all of them.
         takes_directory: whether `function` takes the keyword ``directory``.
         reads_back: whether what is saved to the directory is read back after each run and compared.
         read: how to load it where the stock engine does not: a function of the directory that returns the state as a
-            mapping.
+            mapping (nested dicts, lists and tuples of tensors, arrays, numbers and strings), or None where there is
+            nothing.  Where it takes the keyword `fill`, it first fills what it loads into with that number, so that
+            what the load left out is seen.
+        new: a function that returns the values expected of the finished work: what loads as something else is a
+            violation.  None: what `read` gives of it, and whether that is right cannot be known.
+        old: a function that returns the values of the prepared directory; None: what `read` gives of it.
+        keeps: the finished work leaves what can be loaded as it was, which `new` says: nothing else may be seen at any
+            time.
+        absent: tells whether an exception of `read` is a clean "no checkpoint here"; None: the documented rule
+            (`faultkit.crash.loading.missing_checkpoint`).
+        refuse: says of the values of the finished work why nothing follows from them, None where something does.
+        load_ranks: with more than 1, `read` runs on that many ranks with a process group; then nothing is pruned.  With
+            0 it is as many as saved.
+        prunable: False where `read` reads in other processes, or otherwise than through files that this process opens.
+        needs_directory: whether the directory must exist before `function` is called; a sweep always makes it.
+        root: the name of that directory, where it is recorded.
+        stores_nothing: why no crash and no damage of this work can be explored, where that is so.
         launcher: who keeps the job (see `World`) where a sweep is not told.
         check: called with the keyword ``world_size`` and the options before anything runs; it returns what is wrong
             with them, or nothing.
@@ -58,11 +79,22 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     prepare: Callable[..., Any] | None = None
     options: tuple[tuple[str, Option], ...] = ()
     chosen: tuple[tuple[str, Option], ...] = ()
+    remake: Callable[..., Scenario] | None = None
     points: tuple[str, ...] = POINTS_OF_A_FUNCTION
     preload: tuple[str, ...] = ()
     takes_directory: bool = True
     reads_back: bool = True
     read: Callable[..., Any] | None = None
+    new: Callable[..., Any] | None = None
+    old: Callable[..., Any] | None = None
+    keeps: bool = False
+    absent: Callable[[BaseException], bool] | None = None
+    refuse: Callable[[Any], str | None] | None = None
+    load_ranks: int = 1
+    prunable: bool = True
+    needs_directory: bool = True
+    root: str = "checkpoint"
+    stores_nothing: str = ""
     launcher: str | None = None
     check: Callable[..., str] | None = None
     checks: tuple[Any, ...] = ()
@@ -85,6 +117,31 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         """The options as keyword arguments of `function` and `prepare`."""
         return {**dict(self.options), **dict(self.chosen)}
 
+    def keywords_of(self, function: Callable[..., Any]) -> dict[str, Option]:
+        """Those of the options that `function` takes."""
+        return taken(function, self.keywords)
+
+    def bound(self, function: Callable[..., Any], directory: Path) -> Callable[..., Any]:
+        """`function`, one of the fields, as a call of nothing."""
+        return functools.partial(function, directory=directory, **self.keywords_of(function))
+
+    # What these were called when crashes had a scenario of their own.
+    save = property(lambda self: self.function)
+    load = property(lambda self: self.read)
+    directory = property(lambda self: self.root)
+    fresh = property(lambda self: self.is_fresh)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there is nothing in the directory before."""
+        return self.prepare is None
+
+    def allowed(self, phase: str) -> tuple[str, ...]:
+        """What may be loaded in a phase of the work, "before", "during" or "returned", as verdicts of a load."""
+        if self.keeps or phase == "returned":
+            return ("NEW",)
+        return ("NEW", "ABSENT") if self.is_fresh else ("OLD", "NEW")
+
     def validate_for(self, world_size: int) -> None:
         """Raises ScenarioError where the options cannot be meant on a world of `world_size` ranks."""
         wrong = self.check(world_size=world_size, **self.keywords) if self.check is not None else ""
@@ -93,6 +150,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     def with_options(self, **values: Option) -> Scenario:
         """The same work with other options.  Raises ScenarioError for an unknown one or a wrong type."""
+        if self.remake is not None:
+            return self.remake(**values)
         defaults = dict(self.options)
         chosen = {**dict(self.chosen), **chosen_from(self.name, defaults, values)}
         kept = tuple(

@@ -25,7 +25,7 @@ from faultkit.plan import FaultPlan
 from faultkit.plan.actions import Action
 from faultkit.runs.launcher import TORCHRUN
 from faultkit.runs.selection import Chosen
-from faultkit.scenarios import Scenario, ScenarioError, Stage, get
+from faultkit.scenarios import Scenario, ScenarioError, Stage, scenario_of
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
 from faultkit.sweep.auto_kind import Ladder
 from faultkit.sweep.baseline import Broken, Sound, establish
@@ -81,7 +81,7 @@ class Progress:
 
 
 def sweep(
-    scenario: Scenario | str,
+    scenario: Any,
     *,
     world: int = 4,
     kind: str = "warm",
@@ -107,7 +107,8 @@ def sweep(
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
 
     Args:
-        scenario: a `faultkit.scenarios.Scenario`, its name, or ``"module:attribute"``.
+        scenario: a `faultkit.scenarios.Scenario`, a checkpointer (whose save is meant), a function, the name of one,
+            or ``"module:attribute"``.
         world: ranks.  Of more than 64 a place is broken on four, see `representatives`.
         kind: of the world.  With ``"auto"`` plans run on simulated ranks, and what breaks a promise there again on
             processes, see `faultkit.sweep.auto_kind`.
@@ -143,7 +144,7 @@ def sweep(
         ValueError: a number is out of range.
         HarnessError: ranks cannot be started, or faultkit itself failed on one.
     """
-    scenario = get(scenario) if isinstance(scenario, str) else scenario
+    scenario = scenario_of(scenario)
     chosen = scenario.chosen_checks.beside(Chosen.of(checks, no_check, allow_residue))
     scenario = msgspec.structs.replace(scenario, **chosen.options)
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:

@@ -49,7 +49,7 @@ def load_everything(path: Path, fill: float = 0.0, of_rank: int | None = None) -
 
 def load_and_compare(
     path: str,
-    read: Callable[[Path], Mapping[str, Any]] | None,
+    read: Callable[[Path], Mapping[str, Any] | None] | None,
     new: dict[str, list[list[Any]]] | None,
     old: dict[str, str] | None,
     of_rank: int | None = None,
@@ -60,6 +60,8 @@ def load_and_compare(
         warnings.simplefilter("ignore")
         try:
             found = read(Path(path)) if read is not None else load_everything(Path(path), of_rank=of_rank)
+            if found is None:
+                raise FileNotFoundError("there is no checkpoint")
             state, _ = _nested_dict.flatten_state_dict(dict(found))
         except Exception as error:
             return {"error": _told(error), "wrong": None, "differing": (), "changed": None, "content": None}

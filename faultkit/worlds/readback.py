@@ -175,6 +175,8 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
     have the rank that held them for a fourth item."""
     root = os.path.abspath(directory)
     told: dict[str, dict[int, list[tuple[int, Any]]]] = {}  # path -> rank -> each save: attempt, leaves
+    if any(event.kind == "given" for event in run.events):
+        return _given(run, root)
     ends: dict[tuple[int, int], bool] = {}
     own_ranks: dict[tuple[int, int], int] = {}
     for event in run.events:
@@ -209,6 +211,26 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
         }
         found[path] = _Save(min(numbers), merged if is_known else None, good, bad, own)
     return found
+
+
+def _given(run: Run, root: str) -> dict[str, _Save]:
+    """The last save of a checkpointer, which is told when it is called: on a rank that returned it succeeded."""
+    saves: dict[int, list[Any]] = {}
+    for event in run.events:
+        if event.kind == "given" and os.path.abspath(event.data["path"]) == root:
+            saves.setdefault(event.rank, []).append(event.data["leaves"])
+    if not saves:
+        return {}
+    count = max(map(len, saves.values()))
+    last = {rank: each[-1] for rank, each in saves.items() if len(each) == count}
+    merged: dict[str, list[list[Any]]] = {}
+    for rank, leaves in last.items():
+        for name, pieces in (leaves or {}).items():
+            merged.setdefault(name, []).extend([*piece, rank] for piece in pieces)
+    is_known = len(last) == run.world_size and all(leaves is not None for leaves in last.values())
+    good = tuple(rank for rank, outcome in sorted(run.outcomes.items()) if isinstance(outcome, Returned))
+    bad = tuple(rank for rank in sorted(run.outcomes) if rank not in good)
+    return {root: _Save(count, merged if is_known else None, good, bad)}
 
 
 def _checkpoints(directory: Path, read: Read | None) -> list[Path]:

@@ -70,7 +70,7 @@ class CrashStates:
     """What the fixture ``crash_states`` is: called, it explores, and gives a `faultkit.crash.Exploration`.
 
         crash_states()                              # the scenario of the marker ``crash``
-        crash_states("dcp-overwrite")               # a name, a `faultkit.crash.Scenario`, a `scripts.Job`
+        crash_states("dcp-overwrite")               # a name, a scenario, a checkpointer, a `scripts.Job`
         crash_states(save, load, prepare=save_old)  # functions of one's own, as the fields of a Scenario
         crash_states(save)                          # what it saves is loaded as the stock engine's format
 
@@ -104,7 +104,9 @@ class CrashStates:
 
     def __call__(self, work: Any = None, load: Any = None, **options: Any) -> Exploration:
         from faultkit import crash, scripts
-        from faultkit.scenarios import crashing
+        from faultkit.checkpointers.checkpointer import Checkpointer
+        from faultkit.crash.scenario import load_whole
+        from faultkit.scenarios.scenario import Scenario
 
         work = self._scenario if work is None else work
         if work is None:
@@ -125,9 +127,9 @@ class CrashStates:
         else:
             if isinstance(work, str):
                 source = {"scenario": work}
-            elif not isinstance(work, crash.Scenario):
+            elif not isinstance(work, (Scenario, Checkpointer)):
                 name = str(getattr(work, "__qualname__", "save"))
-                work = crash.Scenario(name=name, save=work, load=load or crashing.load_whole, **fields)
+                work = crash.Scenario(name=name, save=work, load=load or load_whole, **fields)
             chosen.setdefault("world", self._size)
             found = crash.explore(work, **chosen)
         if found.findings:
@@ -167,16 +169,19 @@ def _looked_at(found: Exploration, looked: Callable[[], object]) -> Exploration:
 
 
 def _checked(scenario: Any, test: str) -> None:
-    from faultkit import crash, scripts
+    from faultkit import scripts
+    from faultkit.checkpointers.checkpointer import Checkpointer
+    from faultkit.crash.scenario import crash_scenario
     from faultkit.exceptions import ScenarioError
+    from faultkit.scenarios.scenario import Scenario
 
     try:
-        if isinstance(scenario, str):
-            crash.get(scenario)
-        elif not isinstance(scenario, (crash.Scenario, scripts.Job)):
+        if isinstance(scenario, (str, Scenario, Checkpointer)):
+            crash_scenario(scenario)
+        elif not isinstance(scenario, scripts.Job):
             raise ScenarioError(
-                "the marker crash takes names, faultkit.crash.Scenario and faultkit.crash.scripts.Job "
-                f"(got {scenario!r})"
+                "the marker crash takes names, faultkit.scenarios.Scenario, faultkit.Checkpointer and "
+                f"faultkit.crash.scripts.Job (got {scenario!r})"
             )
     except ScenarioError as error:
         raise pytest.fail.Exception(f"{test}: {error}", pytrace=False) from None

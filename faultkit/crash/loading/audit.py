@@ -75,7 +75,7 @@ def audit(judge: Judge, states: list[State], judged: dict[str, str], deadline: f
             count += 1
             if judgement.verdict != judged[state.key]:
                 raise ScenarioError(
-                    f"scenario {judge.scenario.name!r}: a load must give the same where it reads the same, for pruning "
+                    f"scenario {str(judge.scenario)!r}: a load must give the same where it reads the same, for pruning "
                     f"to be right (got {judgement.verdict} where pruning says {judged[state.key]}: it looks at files "
                     "where Python does not see it, or at chance); use pruning=False, or --no-pruning"
                 )

@@ -21,10 +21,10 @@ from faultkit.crash.loading.load_worker import FILL, Answer, Job, LoadCall
 from faultkit.crash.loading.missing_checkpoint import empty_trees
 from faultkit.crash.loading.pruning import load_all, settle_all
 from faultkit.crash.loading.read_memo import Knowledge
-from faultkit.crash.scenario import Scenario
 from faultkit.exceptions import ScenarioError
 from faultkit.plan.signatures import parameters_of
 from faultkit.processes import serialization
+from faultkit.scenarios.scenario import Scenario
 
 __all__ = ["Judge"]
 
@@ -124,25 +124,25 @@ class Judge:
             _settle_expected, loaded, before, given, scenario.refuse
         )
         if refused:
-            raise ScenarioError(f"scenario {scenario.name!r}: {refused}")
+            raise ScenarioError(f"scenario {str(scenario)!r}: {refused}")
         if unfilled:
             raise ScenarioError(
-                f"scenario {scenario.name!r}: the load of the finished save must give the same whatever stood there "
+                f"scenario {str(scenario)!r}: the load of the finished save must give the same whatever stood there "
                 f"before (got differences in {', '.join(unfilled[:5])})"
             )
         if wrong:
             raise ScenarioError(
-                f"scenario {scenario.name!r}: the checkpoint before must load as what was saved, without any crash "
+                f"scenario {str(scenario)!r}: the checkpoint before must load as what was saved, without any crash "
                 f"(got other values in {', '.join(wrong[:5])})"
             )
         if not differ:
             raise ScenarioError(
-                f"scenario {scenario.name!r}: OLD and NEW must differ, or no state could be told from another "
+                f"scenario {str(scenario)!r}: OLD and NEW must differ, or no state could be told from another "
                 "(got two that are the same)"
             )
         self._loaders.tell("expected", new_values, old_values)
         if scenario.absent is None and old is None:
-            for tree in empty_trees(new, scenario.directory):
+            for tree in empty_trees(new, scenario.root):
                 answer = self._loaders.ask(Job(self._loaders.number(), self._loaders.objects.listing(tree)))
                 if answer.verdict == "ERROR":
                     self._absences.add((answer.type_name, answer.message))
@@ -157,7 +157,7 @@ class Judge:
         if answer.verdict != "VALUES":
             told = " ".join(part for part in (answer.type_name, answer.message, answer.detail) if part)
             raise ScenarioError(
-                f"scenario {self.scenario.name!r}: {what} must load without any crash "
+                f"scenario {str(self.scenario)!r}: {what} must load without any crash "
                 f"(got {answer.verdict}: {told})",
                 answer.stack,
             )
@@ -168,7 +168,7 @@ class Judge:
         answer = self._loaders.ask(Job(self._loaders.number(), [], want="call", body=body))
         if answer.verdict != "VALUES":
             raise ScenarioError(
-                f"scenario {self.scenario.name!r}: the values expected cannot be made "
+                f"scenario {str(self.scenario)!r}: the values expected cannot be made "
                 f"(got {answer.verdict}: {answer.type_name} {answer.message}{answer.detail})"
             )
         return pickle.loads(answer.values)
@@ -224,13 +224,15 @@ class Judge:
 
 
 def _load_call(scenario: Scenario, timeout_seconds: float, memory_bytes: int) -> LoadCall:
-    names, anything = parameters_of(scenario.load)
+    read = scenario.read
+    assert read is not None  # `crash_scenario` gives it one
+    names, anything = parameters_of(read)
     return LoadCall(
-        load=scenario.load,
+        load=read,
         takes_fill=anything or "fill" in names,
-        keywords=scenario.keywords_of(scenario.load),
+        keywords=scenario.keywords_of(read),
         absent=scenario.absent,
-        directory=scenario.directory,
+        directory=scenario.root,
         timeout_seconds=timeout_seconds,
         memory_bytes=memory_bytes,
         record_reads=scenario.prunable,

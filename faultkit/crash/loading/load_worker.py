@@ -23,7 +23,7 @@ import socket
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +254,7 @@ def answer_job(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            result = ("values", call.load(directory, **keywords))
+            result = ("values", _as_dict(call.load(directory, **keywords)))
         except HarnessError:
             raise
         except BaseException as error:
@@ -281,6 +281,10 @@ def answer_job(job: Job, call: LoadCall, expected: tuple[Any, ...], tree: str) -
 
     verdict, detail, sides = compare(result[1], expected[0], expected[1], job.fill)
     return Answer(job.number, verdict, detail=detail, sides=sides, **told)
+
+
+def _as_dict(values: Any) -> Any:
+    return dict(values) if isinstance(values, Mapping) else values
 
 
 def _of_error(

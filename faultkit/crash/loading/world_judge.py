@@ -23,9 +23,9 @@ from faultkit.crash.enumeration.state import MIX, NEW, OLD, Judgement, State
 from faultkit.crash.loading.judge import OTHER_FILL
 from faultkit.crash.loading.load_worker import FILL, Answer, Job, LoadCall, answer_job
 from faultkit.crash.loading.missing_checkpoint import empty_trees
-from faultkit.crash.scenario import Scenario
 from faultkit.exceptions import HarnessError, ScenarioError
 from faultkit.plan.signatures import parameters_of
+from faultkit.scenarios.scenario import Scenario
 
 __all__ = ["WorldJudge"]
 
@@ -47,13 +47,15 @@ class WorldJudge:
         self._known: dict[str, Judgement] = {}
         self._absences: set[tuple[str, str]] = set()
         self._stack = contextlib.ExitStack()
-        names, anything = parameters_of(scenario.load)
+        read = scenario.read
+        assert read is not None  # `crash_scenario` gives it one
+        names, anything = parameters_of(read)
         self._call = LoadCall(
-            load=scenario.load,
+            load=read,
             takes_fill=anything or "fill" in names,
-            keywords=scenario.keywords_of(scenario.load),
+            keywords=scenario.keywords_of(read),
             absent=scenario.absent,
-            directory=scenario.directory,
+            directory=scenario.root,
             timeout_seconds=self._timeout_seconds,
             memory_bytes=0,
             record_reads=False,
@@ -90,10 +92,10 @@ class WorldJudge:
         if old is not None:
             old_values = self._learn(old, self.scenario.old, "the checkpoint before")
             if not any(self._on_ranks(_differences_on_rank, new_values, old_values)):
-                raise ScenarioError(f"scenario {self.scenario.name!r}: OLD and NEW must differ on some rank")
+                raise ScenarioError(f"scenario {str(self.scenario)!r}: OLD and NEW must differ on some rank")
         self._expected = list(zip(new_values, old_values, strict=True))
         if self.scenario.absent is None and old is None:
-            for tree in empty_trees(new, self.scenario.directory):
+            for tree in empty_trees(new, self.scenario.root):
                 for answer in self._answers(tree, Job(0, []), self._expected, LEARN_SECONDS_MAX):
                     if answer.verdict == "ERROR":
                         self._absences.add((answer.type_name, answer.message))
@@ -124,14 +126,14 @@ class WorldJudge:
                         part for part in (answer.type_name, answer.message, answer.detail) if part
                     )
                     raise ScenarioError(
-                        f"scenario {self.scenario.name!r}: {what} must load without any crash "
+                        f"scenario {str(self.scenario)!r}: {what} must load without any crash "
                         f"(got {answer.verdict} on rank {rank}: {told})"
                     )
             loaded.append([answer.values for answer in answers])
         unfilled = [name for names in self._on_ranks(_differences_on_rank, *loaded) for name in names]
         if unfilled:
             raise ScenarioError(
-                f"scenario {self.scenario.name!r}: the load of {what} must give the same whatever stood there "
+                f"scenario {str(self.scenario)!r}: the load of {what} must give the same whatever stood there "
                 f"before (got differences in {', '.join(unfilled[:5])})"
             )
         if given is None:
@@ -143,7 +145,7 @@ class WorldJudge:
         for rank, outcome in sorted(run.outcomes.items()):
             if outcome.kind != "returned":
                 raise ScenarioError(
-                    f"scenario {self.scenario.name!r}: the values expected cannot be made on rank {rank}",
+                    f"scenario {str(self.scenario)!r}: the values expected cannot be made on rank {rank}",
                     run.story(),
                 )
         return [outcome.value for _, outcome in sorted(run.outcomes.items())]  # type: ignore[attr-defined]

@@ -30,8 +30,9 @@ from faultkit.crash.scripts.step_pattern import require_step_told
 from faultkit.messages import shown
 
 if TYPE_CHECKING:
-    from faultkit.crash import Bound, Exploration, Scenario
+    from faultkit.crash import Bound, Exploration
     from faultkit.recording import CommandRecorded, Recording
+    from faultkit.scenarios.scenario import Scenario
 
 __all__ = ["Job", "complete_checkpoints", "explore", "record_job", "scenario_of"]
 

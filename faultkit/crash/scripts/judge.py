@@ -19,9 +19,9 @@ from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.loading.pruning import load_all, settle_all
 from faultkit.crash.loading.read_memo import Knowledge
 from faultkit.crash.loading.worker_pool import Answer
-from faultkit.crash.scenario import Scenario
 from faultkit.crash.scripts.pool import Tree, Workers
 from faultkit.exceptions import ScenarioError
+from faultkit.scenarios.scenario import Scenario
 
 __all__ = ["ScriptJudge"]
 
@@ -51,13 +51,13 @@ class ScriptJudge:
         self._timeout_seconds = timeout_seconds
         self._expected: Any = None
         self._by_key: dict[str, Judgement] = {}
-        resumption: Any = scenario.load
-        self._knowledge = Knowledge(lambda tree: resumption.newest_in(tree, scenario.directory))
+        resumption: Any = scenario.read
+        self._knowledge = Knowledge(lambda tree: resumption.newest_in(tree, scenario.root))
 
     def __enter__(self) -> ScriptJudge:
         self._pool = Workers(self._workers) if isinstance(self._workers, int) else self._workers
         try:
-            self._pool.resume_with(self.scenario.load, self.scenario.directory, self._timeout_seconds)
+            self._pool.resume_with(self.scenario.read, self.scenario.root, self._timeout_seconds)
         except BaseException:
             self.close()
             raise
@@ -77,16 +77,16 @@ class ScriptJudge:
         if first.verdict != "VALUES":
             told = " ".join(part for part in (first.type_name, first.message, first.detail) if part)
             raise ScenarioError(
-                f"scenario {self.scenario.name!r}: the finished save must load without any crash "
+                f"scenario {str(self.scenario)!r}: the finished save must load without any crash "
                 f"(got {first.verdict}: {told})"
             )
         if wrong := _differences(first.values, second.values or {}):
             raise ScenarioError(
-                f"scenario {self.scenario.name!r}: two resumptions of the finished save must come to the same "
+                f"scenario {str(self.scenario)!r}: two resumptions of the finished save must come to the same "
                 f"(got differences in {', '.join(wrong)})"
             )
         if self.scenario.refuse is not None and (why := self.scenario.refuse(first.values)):
-            raise ScenarioError(f"scenario {self.scenario.name!r}: {why}")
+            raise ScenarioError(f"scenario {str(self.scenario)!r}: {why}")
         self._expected = first.values
         if first.questions is None or ("tree",) in first.questions:
             self.pruning = False  # it reads where nobody can look on

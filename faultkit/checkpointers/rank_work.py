@@ -1,0 +1,279 @@
+"""What every rank does with a checkpointer: the words of `faultkit.checkpointers.checkpointer.WORK`, and their results.
+
+    save        step 2 into an empty directory
+    load        step 2 that was saved before: loaded, and compared with what it must hold
+    overwrite   step 2 once more, with other values
+    resume      step 1 that was saved before is loaded and compared, then step 2 is saved
+    prune       of steps 1 and 2 the newest is kept
+    async       step 1 is saved without waiting, the state changes at once, and then it must be there as it was
+
+Guarantees: what a rank gives to a save is told before the save begins, by its checksums, where somebody will compare it
+with what is stored; a load that comes back without an error and with something else raises WrongContent.
+Not covered: what a load left out of it, which every load on a rank is watched for.  Imports torch where it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.exceptions import WrongContent
+from faultkit.messages import seen
+from faultkit.plan.signatures import taken
+
+__all__ = ["NEW_STEP", "OLD_STEP", "STEP_NAME", "Expected", "Prepared", "Read", "Work"]
+
+BLANK_STEP, OLD_STEP, NEW_STEP = 0, 1, 2  # of states: that which is loaded into, the older, the newer
+WAIT_SECONDS_MAX = 600.0  # for a handle; the run has a deadline of its own
+STEP_NAME = "the step that load returned"
+KEPT = 1
+LEAVES_NAMED = 5
+
+
+class Work(msgspec.Struct, frozen=True):
+    """One word's work, as a function of the directory."""
+
+    checkpointer: Checkpointer
+    word: str
+
+    def __call__(self, directory: Path, **options: Any) -> None:
+        _DO[self.word](self.checkpointer, Path(directory))
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What is done before: saves of the state of a step (the first of each pair) under the step that is the second."""
+
+    checkpointer: Checkpointer
+    saves: tuple[tuple[int, int], ...]
+
+    def __call__(self, directory: Path, **options: Any) -> None:
+        for values, step in self.saves:
+            finish(save(self.checkpointer, state_of(self.checkpointer, values), Path(directory), step))
+
+
+class Read(msgspec.Struct, frozen=True):
+    """The newest checkpoint as a mapping, and its step; None where there is none.
+
+    In one process it is what the checkpointer's `read` gives, or else what its `load` gives on a world of one rank.
+    """
+
+    checkpointer: Checkpointer
+
+    def __call__(self, directory: Path, fill: float | None = None) -> dict[str, Any] | None:
+        checkpointer = self.checkpointer
+        if checkpointer.read is not None:
+            found = call(checkpointer, checkpointer.read, Path(directory))
+            return None if found is None else plain(found)
+        with process_group():
+            state = state_of(checkpointer, BLANK_STEP)
+            if fill is not None:
+                fill_with(state, fill)
+            step = call(checkpointer, checkpointer.load, state, Path(directory))
+            return None if step is None else {**local(plain(state)), STEP_NAME: step}
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What `Read` must give: the values of one step, and the step under which they were saved."""
+
+    checkpointer: Checkpointer
+    values: int
+    step: int
+
+    def __call__(self, **options: Any) -> dict[str, Any]:
+        with process_group():
+            state = local(plain(state_of(self.checkpointer, self.values)))
+        return state if self.checkpointer.read is not None else {**state, STEP_NAME: self.step}
+
+
+# -- the words ---------------------------------------------------------------------------------------------
+
+
+def _save(checkpointer: Checkpointer, directory: Path) -> None:
+    finish(save(checkpointer, state_of(checkpointer, NEW_STEP), directory, NEW_STEP))
+
+
+def _load(checkpointer: Checkpointer, directory: Path) -> None:
+    require_loaded(checkpointer, directory, NEW_STEP)
+
+
+def _resume(checkpointer: Checkpointer, directory: Path) -> None:
+    require_loaded(checkpointer, directory, OLD_STEP)
+    _save(checkpointer, directory)
+
+
+def _prune(checkpointer: Checkpointer, directory: Path) -> None:
+    assert checkpointer.prune is not None
+    tell_state(state_of(checkpointer, NEW_STEP), directory, NEW_STEP)
+    call(checkpointer, checkpointer.prune, directory, KEPT)
+
+
+def _async(checkpointer: Checkpointer, directory: Path) -> None:
+    state = state_of(checkpointer, OLD_STEP)
+    handles = [save(checkpointer, state, directory, OLD_STEP)]
+    overwrite(state, state_of(checkpointer, BLANK_STEP))  # the training goes on
+    for step in range(NEW_STEP, NEW_STEP + int(checkpointer.keywords.get("in_flight", 1)) - 1):
+        state = state_of(checkpointer, step)
+        handles.append(save(checkpointer, state, directory, step))
+        overwrite(state, state_of(checkpointer, BLANK_STEP))
+    errors = []
+    for handle in handles:
+        try:
+            finish(handle)
+        except BaseException as error:  # what the engine raises is one
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+_DO: dict[str, Callable[[Checkpointer, Path], None]] = {
+    "save": _save,
+    "load": _load,
+    "overwrite": _save,
+    "resume": _resume,
+    "prune": _prune,
+    "async": _async,
+}
+
+
+# -- one call ----------------------------------------------------------------------------------------------
+
+
+def call(checkpointer: Checkpointer, function: Callable[..., Any], *args: Any) -> Any:
+    """`function` of the checkpointer, with those of its options that it takes."""
+    return function(*args, **taken(function, checkpointer.keywords))
+
+
+def save(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> Any:
+    """Begin to save `state`: what the checkpointer gives, which `finish` waits for."""
+    tell_state(state, directory, step)
+    return call(checkpointer, checkpointer.save, state, directory, step)
+
+
+def finish(handle: Any) -> None:
+    """Wait for what a save returned, where it is a handle.  Raises what it raises."""
+    if hasattr(handle, "result"):
+        handle.result(timeout=WAIT_SECONDS_MAX)
+
+
+def state_of(checkpointer: Checkpointer, step: int) -> Any:
+    """The state of `step` on this rank."""
+    import torch.distributed as dist
+
+    from faultkit.checkpointers.states import make_state
+
+    ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    return call(checkpointer, checkpointer.state or make_state, step, *ranks)
+
+
+def require_loaded(checkpointer: Checkpointer, directory: Path, step: int) -> None:
+    """Load, and raise WrongContent where that gives another step, or another state than that of the step."""
+    from faultkit.state_values import differences
+
+    state = state_of(checkpointer, BLANK_STEP)
+    found = call(checkpointer, checkpointer.load, state, directory)
+    if found is None:
+        raise WrongContent(f"the load came back with nothing, although step {step} was saved")
+    if found != step:
+        raise WrongContent(f"the load came back with step {seen(found)}, although step {step} is the newest")
+    wrong = differences(plain(state), plain(state_of(checkpointer, step)))
+    if wrong:
+        more = f" and {len(wrong) - LEAVES_NAMED} more" if len(wrong) > LEAVES_NAMED else ""
+        raise WrongContent(
+            f"the load came back without an error, but these are not what was saved: "
+            f"{', '.join(wrong[:LEAVES_NAMED])}{more}"
+        )
+
+
+def tell_state(state: Any, directory: Path, step: int) -> None:
+    """Record what this rank gives to a save, where somebody wants to compare it with what is then stored."""
+    from faultkit.injection import current
+    from faultkit.injection.engine import content
+
+    session = current()
+    if session is not None and session.is_content_wanted and not session.closed:
+        leaves = content.fingerprint({**plain(state), STEP_NAME: step})
+        session.record("given", path=str(directory), leaves=leaves)
+
+
+# -- values ------------------------------------------------------------------------------------------------
+
+
+def plain(state: Any) -> Any:
+    """`state` with what an object hands over in its place, as nested dicts, lists and tuples."""
+    import torch
+
+    if isinstance(state, torch.Tensor) or hasattr(state, "local_shards"):
+        return state
+    if hasattr(state, "state_dict") and hasattr(state, "load_state_dict"):
+        return plain(state.state_dict())
+    if hasattr(state, "items"):
+        return {key: plain(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)) and type(state) in (list, tuple):
+        return type(state)(plain(value) for value in state)
+    return state
+
+
+def local(state: Any) -> Any:
+    """What this process has of every distributed tensor in `state`, which `plain` gave; all of it where it is alone."""
+    from faultkit.state_values import tensor_of
+
+    if isinstance(state, dict):
+        return {key: local(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(local(value) for value in state)
+    if hasattr(state, "to_local") or hasattr(state, "local_shards"):
+        return tensor_of(state)
+    return state
+
+
+def fill_with(state: Any, number: float) -> None:
+    """Set every element of every tensor of `state` to `number`, in place, where its type has such."""
+    import torch
+
+    from faultkit.state_values import leaves_of, parts_of
+
+    with torch.no_grad():
+        for _, leaf in leaves_of(plain(state)):
+            if isinstance(leaf, torch.Tensor) or hasattr(leaf, "local_shards"):
+                for part in parts_of(leaf):
+                    part.fill_(number != 0 if part.dtype == torch.bool else number)
+
+
+def overwrite(state: Any, other: Any) -> None:
+    """Give every tensor of `state` the values that it has in `other`, in place, and every item of a dict."""
+    import torch
+
+    from faultkit.state_values import parts_of
+
+    with torch.no_grad():
+        for key, value in state.items():
+            if isinstance(value, torch.Tensor) or hasattr(value, "local_shards"):
+                for part, new in zip(parts_of(value), parts_of(other[key]), strict=True):
+                    part.copy_(new)
+            elif isinstance(value, dict):
+                overwrite(value, other[key])
+            elif hasattr(value, "load_state_dict") and hasattr(value, "state_dict"):
+                value.load_state_dict(other[key].state_dict())
+            else:
+                state[key] = other[key]
+
+
+class process_group:
+    """A process group of this process alone, where it is in none."""
+
+    def __enter__(self) -> None:
+        import torch.distributed as dist
+
+        self._is_made = not dist.is_initialized()
+        if self._is_made:
+            dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+
+    def __exit__(self, *_: object) -> None:
+        import torch.distributed as dist
+
+        if self._is_made:
+            dist.destroy_process_group()

@@ -1,0 +1,77 @@
+"""The scenarios of a checkpointer: ``NAME.save``, ``NAME.load``, ``NAME.overwrite`` and the like.
+
+Guarantees: what is expected of each, in every campaign, follows from what the checkpointer promises, and from nothing
+else: a save that returned is there, what was there before a save is there until the new one is, a prune keeps the
+newest.  Not covered: what the ranks do (`faultkit.checkpointers.rank_work`).  Importing this imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.rank_work import NEW_STEP, OLD_STEP, Expected, Prepared, Read, Work
+from faultkit.scenarios.scenario import Scenario
+
+__all__ = ["derive"]
+
+SUMMARIES = {
+    "save": "saves a step",
+    "load": "loads the newest step, and compares it",
+    "overwrite": "saves a step that is there already, with other values",
+    "resume": "loads the newest step, and saves the next",
+    "prune": "prunes all steps but the newest",
+    "async": "saves a step without waiting, while the state changes",
+}
+# the values (of which step) and the step under which they were saved, one save after the other
+BEFORE: dict[str, tuple[tuple[int, int], ...]] = {
+    "load": ((NEW_STEP, NEW_STEP),),
+    "overwrite": ((OLD_STEP, NEW_STEP),),
+    "resume": ((OLD_STEP, OLD_STEP),),
+    "prune": ((OLD_STEP, OLD_STEP), (NEW_STEP, NEW_STEP)),
+}
+PRELOADED = (
+    "faultkit.checkpointers.rank_work",
+    "faultkit.checkpointers.states",
+    "torch.distributed.checkpoint._fsspec_filesystem",
+    "torch.distributed.tensor",
+    "torch._dynamo",  # which making a mesh imports, half a second of each new rank
+)
+
+
+def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario:
+    """The scenario ``NAME.word``; `name` is that by which it can be found again.
+
+    Raises ScenarioError where the checkpointer has none.
+    """
+    checkpointer.require_work(word)
+
+    def with_other_options(**values: Any) -> Scenario:
+        return derive(checkpointer.with_options(**values), word, name=name)
+
+    before = BEFORE.get(word, ())
+    new = int(checkpointer.keywords.get("in_flight", 1)) if word == "async" else NEW_STEP
+    module = getattr(checkpointer.save, "__module__", "")
+    return Scenario(
+        name=name or f"{checkpointer.name}.{word}",
+        summary=f"{checkpointer.name} {SUMMARIES[word]}",
+        function=Work(checkpointer, word),
+        prepare=Prepared(checkpointer, before) if before else None,
+        options=checkpointer.options,
+        chosen=checkpointer.chosen,
+        remake=with_other_options,
+        points=checkpointer.load_points if word == "load" else checkpointer.points,
+        preload=(*PRELOADED, *checkpointer.preload, *([module] if module and module != "__main__" else [])),
+        reads_back=word != "load",
+        read=Read(checkpointer),
+        new=Expected(checkpointer, new, new) if word != "load" else None,
+        old=Expected(checkpointer, *before[-1]) if before and word not in ("load", "prune") else None,
+        keeps=word == "prune",
+        absent=checkpointer.absent,
+        load_ranks=1 if checkpointer.reshards else 0,
+        stores_nothing="a load stores nothing; name the save" if word == "load" else "",
+        check=checkpointer.check,
+        checks=checkpointer.checks,
+        no_check=checkpointer.no_check,
+        allow_residue=checkpointer.allow_residue,
+    )
