@@ -1,10 +1,11 @@
 """Tells the parent, through the rank's memory, which communication call each thread is inside.
 
 Guarantees: a thread counts as blocked from the start of a wait to its end; a collective counts as entered when it is
-issued, and its thread as inside meanwhile, since connections are made on first use.  With the call goes what the engine
-was doing.  It costs a few dozen bytes of shared memory for each: about a microsecond, no system call, and nobody is
-woken.  Not covered: what `faultkit.hooks.collectives` does not see; a rank in it looks busy, and the deadline is what
-ends it.
+issued, and its thread as inside meanwhile, since connections are made on first use.  With the call goes what the
+engine was doing.  It costs a few dozen bytes of shared memory for each: about a microsecond, no system call, and
+nobody is woken.  A call of a store that gives up within `GIVES_UP_SECONDS_MAX` is no wait: it comes back by itself,
+with an error. Not covered: what `faultkit.hooks.collectives` does not see; a rank in it looks busy, and the deadline
+is what ends it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from faultkit.hooks.distributed_calls import BLOCKING, COLLECTIVE, MESSAGE, STOR
 from faultkit.processes.memory import RankMemory
 
 __all__ = ["attach"]
+
+GIVES_UP_SECONDS_MAX = 60.0  # the store of a process group waits for minutes
+UNTOLD = -1
 
 _attached: _ThreadStates | None = None
 _me = threading.get_native_id
@@ -33,7 +37,7 @@ def attach(memory: RankMemory | None) -> None:
 
 
 class _ThreadStates:
-    """Its notes are numbers of collectives in their group, 0 of what is none."""
+    """Its notes are numbers of collectives in their group, 0 of what is none, and `UNTOLD` of what is no wait."""
 
     kinds = frozenset({COLLECTIVE, MESSAGE, BLOCKING, STORE})
 
@@ -44,6 +48,8 @@ class _ThreadStates:
 
     def begins(self, call: DistributedCall, owner: Any, arguments: tuple[Any, ...]) -> int:
         kind, group, sequence = call.kind, call.group, 0
+        if kind == STORE and _gives_up(owner, arguments):
+            return UNTOLD
         if kind != STORE and group not in self.known_groups:
             self.tell_group(group, owner)
         if kind == MESSAGE:
@@ -57,7 +63,7 @@ class _ThreadStates:
     def ends(self, call: DistributedCall, sequence: int, is_ok: bool) -> None:
         if call.kind == BLOCKING and is_ok:
             self.count(call.group, left=1)
-        if call.kind != MESSAGE:
+        if call.kind != MESSAGE and sequence != UNTOLD:
             self.leaves(_me())
 
     def waits(self, call: DistributedCall, sequence: int) -> None:
@@ -77,3 +83,9 @@ class _ThreadStates:
         except Exception:
             ranks = []
         self.memory.append("group", {"name": name, "ranks": ranks})
+
+
+def _gives_up(store: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether `Store.get(key)` or `Store.wait(keys[, timeout])` comes back soon, whatever the others do."""
+    patience = arguments[1] if len(arguments) > 1 else store.timeout
+    return patience.total_seconds() <= GIVES_UP_SECONDS_MAX  # type: ignore[no-any-return]

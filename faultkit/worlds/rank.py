@@ -114,7 +114,7 @@ def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) 
         if spec.group_timeout_seconds is not None:
             options["timeout"] = datetime.timedelta(seconds=spec.group_timeout_seconds)
         # The store is an anonymous file that all ranks inherited: no port, and no name that could be left behind.
-        store = dist.FileStore(f"/proc/self/fd/{store_fd}", spec.size)
+        store = dist.FileStore(f"/proc/{os.getpid()}/fd/{store_fd}", spec.size)
         dist.init_process_group(spec.backend, store=store, rank=spec.rank, world_size=spec.size, **options)
     channel.send(("ready", None))
     while True:

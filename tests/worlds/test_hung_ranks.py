@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import os
 import re
@@ -41,9 +42,9 @@ def save():
     return dist.get_rank()
 
 
-def hung(world, function, *, at_once=True, **kwargs):
+def hung(world, function, *args, at_once=True, **kwargs):
     """The outcomes of a run that hangs, all ranks of which but those that answered have a stack."""
-    run = world.run(function, timeout=DEADLINE_SECONDS if at_once else 0.5, **kwargs)
+    run = world.run(function, *args, timeout=DEADLINE_SECONDS if at_once else 0.5, **kwargs)
     if at_once:
         assert run.seconds < AT_ONCE_SECONDS
     outcomes = [outcome for outcome in run.outcomes.values() if isinstance(outcome, Hung)]
@@ -273,6 +274,20 @@ def test_a_deadlock_is_told_long_before_the_deadline_with_who_waits_for_whom(pai
     waiting = next(outcome for outcome in outcomes.values() if isinstance(outcome, Hung))
     assert waiting.waiting.startswith(DEADLOCKS[deadlock])
     assert f"in {deadlock.__name__}" in waiting.stack
+
+
+def waits_for_a_key_for_a_while(seconds):
+    if dist.get_rank() == 0:
+        dist.distributed_c10d._get_default_store().wait(
+            ["a key that nobody sets"], datetime.timedelta(seconds=seconds)
+        )
+
+
+def test_a_rank_that_gives_up_waiting_for_a_key_is_not_hung(pair):
+    run = pair.run(waits_for_a_key_for_a_while, 1.0)
+
+    assert run.outcomes[0].kind == "raised" and "Wait timeout" in run.outcomes[0].message
+    hung(pair, waits_for_a_key_for_a_while, 90.0)
 
 
 def test_the_step_of_the_engine_is_named_for_every_rank_that_waits(three):

@@ -6,6 +6,7 @@ import builtins
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -17,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from faultkit import Returned, World
+from tests.helpers.stuck import SECONDS_MAX
 
 WHOLE = {0: Returned(0), 1: Returned(1)}
 
@@ -178,6 +180,19 @@ def use_a_subgroup():
     total = torch.ones(1)
     dist.all_reduce(total, group=group)
     return total.item()
+
+
+def read_in_a_child():
+    store = dist.distributed_c10d._get_default_store()
+    while isinstance(store, dist.PrefixStore):
+        store = store.underlying_store
+    store.set("of this rank", "seen by its child")
+    return subprocess.run(["cat", store.path], capture_output=True, check=True, timeout=SECONDS_MAX).stdout
+
+
+def test_a_process_that_a_rank_starts_reaches_the_store_of_the_group(pair):
+    found = pair.run(read_in_a_child)
+    assert all(b"seen by its child" in outcome.value for outcome in found.outcomes.values())
 
 
 def test_subgroups_of_a_run_are_gone_in_the_next(pair):
