@@ -21,6 +21,7 @@ from faultkit.checks.wording import clip, name_fired, name_ranks, plural
 from faultkit.plan import Fault
 from faultkit.plan.action_spec import DAMAGE, HARMLESS, HIDDEN, TIME
 from faultkit.plan.file_filters import ANY
+from faultkit.plan.named_points import CALL, FUNCTIONS
 
 __all__ = ["find", "prevented"]
 
@@ -68,7 +69,7 @@ def _refusal(account: Account, fault: Fault, ranks: tuple[int, ...]) -> str:
             path, why = event.data["path"], event.data["why"]
             return f"rank {event.rank} came by it at {clip(path)}, but {why}" if path else why
     is_hooked = any(e.kind == "hooked" and e.data["point"] == fault.point for e in account.run.events)
-    if fault.layer in ("call", "torch", "safetensors") and not is_hooked:
+    if (fault.layer == CALL or fault.point in FUNCTIONS) and not is_hooked:
         return f"no rank imported the module of {fault.point}"
     return ""
 

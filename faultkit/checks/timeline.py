@@ -177,7 +177,10 @@ class _Reader:
             files = str(data.get("path", "")), str(data.get("thread", ""))
             point = str(data.get("point", ""))
             fired = Fired(fault, self.rank, call, event.seconds, data.get("step"), point, *files)
-        self.placed.append((fired, self.here(fired.step)))
+        place = self.here(fired.step)
+        if fired.fault.is_outside:
+            place = msgspec.structs.replace(place, step=None)
+        self.placed.append((fired, place))
 
     def finish(self) -> Timeline:
         for fired in self.unplaced:

@@ -56,14 +56,14 @@ def fault_future(
         outer.set_running_or_notify_cancel()
     else:
         return future if change is None else change(future)
-    step = session.step
+    steps = [session.step_of(match[1]) for match in matches]
 
     def complete() -> None:
         try:
             value = wait()
             if change is not None and not session.closed:
                 value = change(value)
-            for match in matches:
+            for match, step in zip(matches, steps, strict=True):
                 if not session.closed:
                     session.fire(match, step)
         except BaseException as error:

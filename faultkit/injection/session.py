@@ -156,6 +156,8 @@ class Session:
             names.add("create_stream")
         if layer == "fs" and self.stale:
             names |= {"create_stream", "rename", "rm_file"}  # what takes an old version away
+        if layer == "stager" and names:
+            names.add("stage")  # which comes first, and on the thread that makes the save
         return tuple(sorted(names))
 
     def adopt_thread(self) -> None:
@@ -258,7 +260,7 @@ class Session:
         """Record and perform the faults of `moment`; raises what a raise action raises."""
         for match in self.matching(calls, moment):
             if not match[1].action.alters_value:  # which is for what the call gives
-                self.fire(match, self.step, path, opened, target)
+                self.fire(match, self.step_of(match[1]), path, opened, target)
 
     def fire(
         self, match: Match, step: str | None, path: str = "", opened: str = "w", target: str = ""
@@ -318,6 +320,10 @@ class Session:
             return stack[-1]
         open_steps = self._open_steps
         return open_steps[0] if len(open_steps) == 1 else None
+
+    def step_of(self, fault: Fault) -> str | None:
+        """The engine's step in which `fault` would strike now on this thread."""
+        return None if fault.is_outside else self.step
 
     @contextlib.contextmanager
     def in_step(self, step: Any) -> Iterator[None]:

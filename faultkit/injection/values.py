@@ -42,11 +42,11 @@ def change_of(session: Session, calls: Calls) -> Change | None:
     kept = [site for site, _ in calls if site in session.keeps_given]
     if not matches and not kept:
         return None
-    step = session.step
+    steps = [session.step_of(match[1]) for match in matches]
 
     def change(value: Any) -> Any:
         given = value
-        for match in matches:
+        for match, step in zip(matches, steps, strict=True):
             value = _altered(session, match, value, step)
         for site in kept:
             session.given[site] = _copied(given)

@@ -10,7 +10,7 @@ these.  Not covered: what planners and storages of a user call besides.
 
 from __future__ import annotations
 
-__all__ = ["COORDINATOR_ONLY", "EARLY", "LOAD_ORDER", "ORDERS", "PROMISED", "SAVE_ORDER"]
+__all__ = ["COORDINATOR_ONLY", "EARLY", "LOAD_ORDER", "ORDERS", "OUTSIDE", "PROMISED", "SAVE_ORDER"]
 
 SAVE_ORDER = tuple(
     "storage.validate_checkpoint_id storage.reset app.stage app.state_dict storage.storage_meta "
@@ -35,6 +35,8 @@ EARLY = frozenset(point for order in ORDERS.values() for point in order[: order.
 
 # Called on the coordinator alone, whatever the layer.
 COORDINATOR_ONLY = frozenset({"create_global_plan", "finish", "prepare_global_plan"})
+
+OUTSIDE = ("stager", "executor", "daemon")  # layers that are part of no step, whatever another thread is in
 
 PROMISED = {
     "save": (

@@ -16,6 +16,7 @@ from faultkit.exceptions import PlanError
 from faultkit.messages import listed, nearest, seen, shortened
 from faultkit.plan.action_places import require_actionable
 from faultkit.plan.actions import OWN_EXCEPTIONS, Action, require_allowed
+from faultkit.plan.engine_calls import OUTSIDE
 from faultkit.plan.file_filters import ANY, filter_text, matches, read_path, read_thread
 from faultkit.plan.grammar import (
     ROLES,
@@ -110,6 +111,11 @@ class Fault(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The part of the point after the dot."""
         return self.point.partition(".")[2]
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it strikes outside of every step of the engine, also while another thread is in one."""
+        return self.layer in OUTSIDE
 
     @property
     def reads(self) -> bool:

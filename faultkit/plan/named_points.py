@@ -1,6 +1,7 @@
 """Points that are functions: torch.save, safetensors' save_file and their like, and any function by its name.
 
     torch.save   torch.load   safetensors.save_file   safetensors.load_file
+    stager.copy  daemon.send  ...                      functions of the engine, where torch 2.13 has them
     call.mypkg.storage:Plugin.write                    layer call: module, colon, function or method
 
 Reading such a point imports nothing; it says whether the module and, where this process has loaded it, the name in
@@ -24,6 +25,9 @@ __all__ = ["CALL", "FUNCTIONS", "Function", "member", "read_call", "require_ther
 
 CALL = "call"
 
+_ENGINE = "torch.distributed.checkpoint"
+_DAEMON = f"{_ENGINE}._async_process_executor"
+
 
 class Function(msgspec.Struct, frozen=True):
     """Where a function that is a point stands: `name` in `module`; `futures` and `gives` as of `Point`."""
@@ -45,6 +49,44 @@ FUNCTIONS = {
     ),
     "safetensors.load_file": Function(
         "safetensors.torch", "load_file", "Tensors are loaded from a file, by Rust."
+    ),
+    "stager.copy": Function(
+        f"{_ENGINE}._state_dict_stager",
+        "StateDictStager.stage",
+        "The state is copied into buffers of the stager.",
+    ),
+    "stager.buffer": Function(
+        f"{_ENGINE}._state_dict_stager",
+        "StateDictStager._stage_untyped_storage",
+        "One storage is copied into its buffer, which is made, or kept from an earlier save.",
+    ),
+    "daemon.address": Function(
+        _DAEMON, "_ProcessGroupInitInfo.__init__", "Ranks agree where their daemons meet.", gives=False
+    ),
+    "daemon.port": Function(
+        _DAEMON, "get_free_port", "The coordinator looks for a free port for the daemons."
+    ),
+    "daemon.spawn": Function(
+        _DAEMON,
+        "_AsyncCheckpointProcess.__init__",
+        "The daemon is started, and waited for until it is ready.",
+        gives=False,
+    ),
+    "daemon.save": Function(
+        _DAEMON,
+        "_AsyncCheckpointProcess.save",
+        "The daemon is asked for a save, and its answer is waited for.",
+    ),
+    "daemon.send": Function(
+        _DAEMON, "_AsyncCheckpointProcess._send", "A request goes to the daemon through a pipe.", gives=False
+    ),
+    "daemon.receive": Function(
+        _DAEMON, "_AsyncCheckpointProcess._wait_for_response", "An answer of the daemon is waited for."
+    ),
+    "daemon.execute": Function(
+        _DAEMON,
+        "_AsyncCheckpointProcess._execute_save",
+        "In the daemon: it makes the save that it was asked for.",
     ),
 }
 NAME_LENGTH_MAX = 500

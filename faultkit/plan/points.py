@@ -6,6 +6,8 @@ A point is ``layer.name``: a public method of one of the interfaces that torch.d
     reader    StorageReader          fs        FileSystemBase, and the files below: open, read, write, fsync ...
     storage   writer or reader       comm      the object collectives of utils._DistWrapper, and its barrier
     app       the application's own state_dict and load_state_dict, and staging
+    stager    AsyncStager, and the copies that it makes       executor   the thread of an asynchronous save
+    daemon    the process of an asynchronous save by process: its start, what is sent to it, what it answers
     torch     torch.save and torch.load        safetensors   save_file and load_file of safetensors.torch
     call      any function or method by name, ``call.mypkg.storage:Plugin.write``; none is in the catalogue
     clock     the time since the start: call N of ``clock.millisecond`` is the end of millisecond N
@@ -56,6 +58,9 @@ LAYERS = (
     "fs",
     "comm",
     "app",
+    "stager",
+    "executor",
+    "daemon",
     "torch",
     "safetensors",
     "call",
@@ -63,7 +68,7 @@ LAYERS = (
 )
 MOMENTS = ("before", "after", "future")
 OPERATIONS = ("save", "load")
-_OPERATION_OF = {"writer": "save", "reader": "load"}
+_OPERATION_OF = {"writer": "save", "reader": "load", "stager": "save", "executor": "save", "daemon": "save"}
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -119,7 +124,7 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def _in_calls(self) -> str:
-        return f"storage.{self.name}" if self.layer in _OPERATION_OF else str(self)
+        return f"storage.{self.name}" if self.layer in ("writer", "reader") else str(self)
 
 
 _SOURCES = {
@@ -129,6 +134,7 @@ _SOURCES = {
     "planner": (("planner.py", "SavePlanner"), ("planner.py", "LoadPlanner")),
     "fs": (("filesystem.py", "FileSystemBase"),),
     "comm": (("utils.py", "_DistWrapper"),),
+    "stager": (("staging.py", "AsyncStager"),),
 }
 
 _APP = (
@@ -137,6 +143,10 @@ _APP = (
         "app", "load_state_dict", summary="The application takes over the state that was loaded.", gives=False
     ),
     Point("app", "stage", summary="The state is copied aside before an asynchronous save."),
+)
+_EXECUTOR = (
+    Point("executor", "execute_save", True, "An asynchronous save is handed to a thread of the engine."),
+    Point("executor", "run", summary="That thread makes the save, or has the daemon make it."),
 )
 STREAM_POINTS = ("read", "write", "seek", "flush", "truncate", "close")  # of any stream that is opened
 FILE_POINTS = {
@@ -267,7 +277,8 @@ def _catalogue(folder: Path | None) -> tuple[Point, ...]:
         if layer == "fs":
             merged |= {point.name: point for point in _FILES if point.name not in merged}
         points += merged.values()
-    return (*points, *_APP, *_FUNCTIONS, *_CLOCK)
+    points += (*_APP, *_EXECUTOR, *_FUNCTIONS, *_CLOCK)
+    return tuple(sorted(points, key=lambda point: LAYERS.index(point.layer)))
 
 
 @functools.lru_cache(maxsize=8)

@@ -53,6 +53,8 @@ def _points(reached, role):
 FILES = {f"fs.{name}" for name in FILE_POINTS}
 # Functions that no save or load of the engine calls: see test_function_points.
 FUNCTIONS = {"torch.save", "torch.load", "safetensors.save_file", "safetensors.load_file"}
+# Of an asynchronous save alone: see test_asynchronous_saves.
+ASYNCHRONOUS = {str(point) for point in catalogue() if point.layer in ("stager", "executor", "daemon")}
 SAVED, LOADED = list(_points(SAVE, "writer")), list(_points(LOAD, "reader"))
 # A time is no call: see test_faults_at_a_time.
 MOMENTS = {str(point): point.moments for point in catalogue() if point.layer != "clock"}
@@ -60,7 +62,7 @@ MOMENTS = {str(point): point.moments for point in catalogue() if point.layer != 
 
 def test_no_point_of_the_catalogue_is_forgotten():
     reached = {*SAVED, *LOADED, *CREATED, "storage.validate_checkpoint_id"}
-    assert reached | UNREACHED | FILES | FUNCTIONS == set(MOMENTS)
+    assert reached | UNREACHED | FILES | FUNCTIONS | ASYNCHRONOUS == set(MOMENTS)
 
 
 def _text(error):

@@ -69,6 +69,8 @@ def test_only_points_that_return_a_future_have_the_moment_future():
         "reader.read_data",
         "storage.write_data",
         "storage.read_data",
+        "stager.stage",
+        "executor.execute_save",
     }
     assert find("writer.write_data").moments == MOMENTS
     assert find("writer.finish").moments == ("before", "after")

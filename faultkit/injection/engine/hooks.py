@@ -194,10 +194,16 @@ class _Engine:
         @functools.wraps(original)
         def entered(*args: Any, **kwargs: Any) -> Any:
             attempt = getattr(self.thread, "beginning", None)
-            if attempt is not None and not self.session.closed:
-                with self.lock:
-                    self.session.handed_over.append(attempt)
-            return original(*args, **kwargs)
+            if self.session.closed:
+                return original(*args, **kwargs)
+
+            def hand_over(*args: Any, **kwargs: Any) -> Any:
+                if attempt is not None:
+                    with self.lock:
+                        self.session.handed_over.append(attempt)
+                return original(*args, **kwargs)
+
+            return call_with_faults(self.session, ("executor.execute_save",), hand_over, args, kwargs)
 
         return entered
 
@@ -209,7 +215,8 @@ class _Engine:
                 attempt = handed_over.pop(0) if handed_over else None
             if attempt is None or self.session.closed:
                 return original(*args, **kwargs)
-            return self.carry_out(attempt, functools.partial(original, *args, **kwargs))
+            run = functools.partial(call_with_faults, self.session, ("executor.run",), original, args, kwargs)
+            return self.carry_out(attempt, run)
 
         return entered
 

@@ -31,6 +31,7 @@ from faultkit.interception.patches import Patches
 __all__ = ["Arguments", "Objects"]
 
 _LAYERS_OF = {"writer": ("writer", "storage"), "reader": ("reader", "storage")}
+_STAGER_LAYERS = ("app", "stager")
 
 
 @functools.lru_cache(maxsize=64)
@@ -76,6 +77,7 @@ class Objects:
         self._session = session
         self._interposer = Interposer(session, patches)
         self._app = bool(session.planned("app"))
+        self._stager = self._app or bool(session.planned("stager"))
         self._planner = bool(session.planned("planner"))
         self._files = bool(session.planned("fs"))
         self.storage = self._files or any(map(session.planned, ("writer", "reader", "storage")))
@@ -121,19 +123,19 @@ class Objects:
         kwargs: dict[str, Any],
     ) -> Any:
         """Call the asynchronous save with its stager attached: the one given, the writer, or the default."""
-        if not self._app:
+        if not self._stager:
             return original(*args, **kwargs)
         stager = arguments.get("async_stager", args, kwargs)
         writer = arguments.get("storage_writer", args, kwargs)
         if stager is None and isinstance(writer, staging.AsyncStager):
             stager = writer
         if stager is not None:
-            self._interposer.attach(stager, ("app",))
+            self._interposer.attach(stager, _STAGER_LAYERS)
             return original(*args, **kwargs)
         created_by_engine = getattr(staging, "DefaultStager", None)  # older versions have none
         with self._interposer.adopting(
-            {created_by_engine: ("app",)} if created_by_engine else {},
-            lambda created: self._interposer.attach(created, ("app",)),
+            {created_by_engine: _STAGER_LAYERS} if created_by_engine else {},
+            lambda created: self._interposer.attach(created, _STAGER_LAYERS),
         ):
             return original(*args, **kwargs)
 
