@@ -17,6 +17,7 @@ BUILT_IN = Names(
     "checkpointer",
     {
         "dcp": "faultkit.checkpointers.dcp:DCP",
+        "dcp-hf": "faultkit.checkpointers.dcp_hf:DCP_HF",
         "reference": "faultkit.checkpointers.reference:REFERENCE",
         "safetensors": "faultkit.checkpointers.safetensors_files:SAFETENSORS",
         "torch-save": "faultkit.checkpointers.torch_save:TORCH_SAVE",
