@@ -26,7 +26,8 @@ from faultkit._lazy import attach
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from faultkit.crash.enumeration.bounds import Bound
-    from faultkit.crash.enumeration.models import MODELS, rebuild, states
+    from faultkit.crash.enumeration.crash_model import MODELS
+    from faultkit.crash.enumeration.models import rebuild, states
     from faultkit.crash.enumeration.state import Judgement, State, Witness
     from faultkit.crash.exploration import explore, record_save
     from faultkit.crash.loading.judge import Judge
@@ -61,7 +62,7 @@ if not TYPE_CHECKING:  # else every misspelt name would type-check
         "Finding": "faultkit.crash.results",
         "Judge": "faultkit.crash.loading.judge",
         "Judgement": "faultkit.crash.enumeration.state",
-        "MODELS": "faultkit.crash.enumeration.models",
+        "MODELS": "faultkit.crash.enumeration.crash_model",
         "ModelCounts": "faultkit.crash.results",
         "SCENARIOS": "faultkit.crash.scenario",
         "Scenario": "faultkit.crash.scenario",

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from faultkit.crash.cut_causes import Cut, Levels, cut_of, leaves_of, split
+from faultkit.crash.enumeration.crash_model import crash_model
 from faultkit.crash.enumeration.replay_space import Space
 from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.enumeration.units import DATA
@@ -73,7 +74,7 @@ class Causes:
     def add(self, state: State, judgement: Judgement) -> None:
         """Note `judgement` of `state`, which is a violation where the policy does not allow it."""
         witness = state.witness
-        is_cut = witness.model == "killed" or not witness.lost
+        is_cut = not (crash_model(witness.model).is_power_cut and witness.lost)
         if is_cut:
             self._levels.add(witness)
         if judgement.verdict in self.scenario.allowed(witness.phase):
@@ -159,7 +160,7 @@ class Causes:
 
     def _state(self, model: str, done: int, lost: int, grown: int, phase: str) -> State | None:
         applied = done & ~lost
-        if model == "ordered" and not _keeps_order(self.space, applied, lost):
+        if crash_model(model).keeps_order and not _keeps_order(self.space, applied, lost):
             return None
         witness = make_witness(self.space, model, done, lost, grown, phase)
         return self.space.forest.state(self.space.forest.parts(applied, grown), witness)

@@ -18,6 +18,7 @@ import msgspec
 
 from faultkit.crash.causes import Cause, Causes
 from faultkit.crash.enumeration.bounds import Bound
+from faultkit.crash.enumeration.crash_model import MODELS, crash_model
 from faultkit.crash.enumeration.materialise import Place
 from faultkit.crash.enumeration.models import Enumeration
 from faultkit.crash.enumeration.replay_space import Space
@@ -44,7 +45,7 @@ __all__ = ["explore", "record_save"]
 
 def explore(
     scenario: Any,
-    models: tuple[str, ...] = ("killed", "ordered", "weak"),
+    models: tuple[str, ...] = MODELS,
     *,
     world: World | int = 2,
     plan: FaultPlan | str | None = None,
@@ -307,7 +308,7 @@ def _finding(space: Space, scenario: Scenario, cause: Cause) -> Finding:
         verdict=judgement.verdict,
         allowed=scenario.allowed(cause.phase),
         at=at_words(space, observers, scenario.root),
-        lost=() if observers.model == "killed" else lost_words(space, observers, scenario.root),
+        lost=lost_words(space, observers, scenario.root) if crash_model(observers.model).is_power_cut else (),
         where=where_lines(space, observers),
         detail=error.partition("\n")[0],
         state_count=cause.state_count,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.crash.enumeration.bounds import Bound
-from faultkit.crash.enumeration.models import MODELS
+from faultkit.crash.enumeration.crash_model import MODELS
 from faultkit.messages import listed, nearest, shown
 
 __all__ = ["OPTIONS", "require"]

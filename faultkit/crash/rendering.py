@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from faultkit.crash.enumeration.crash_model import crash_model
 from faultkit.crash.enumeration.replay_space import Space
 from faultkit.crash.enumeration.state import Witness
 from faultkit.crash.enumeration.units import DATA, TRUNCATE, Unit
@@ -49,7 +50,8 @@ def roles(space: Space, lost: int) -> tuple[str, ...]:
 
 def at_words(space: Space, witness: Witness, directory: str) -> str:
     """When the crash struck: "power cut after unlink(.metadata) on rank 0, before rename(...) on rank 0"."""
-    crash = "killed" if witness.model == "killed" else "power cut"
+    model = crash_model(witness.model)
+    crash = model.crash
     if witness.phase == "returned":
         if not witness.lost:
             return "without any crash, after save had returned on every rank"
@@ -57,14 +59,18 @@ def at_words(space: Space, witness: Witness, directory: str) -> str:
     last, following = _around(space, witness)
     if last is None:
         return f"{crash} before the first change"
-    text = f"{crash} {'within' if witness.model == 'killed' and witness.lost else 'after'} "
+    text = f"{crash} {'within' if witness.lost and not model.is_power_cut else 'after'} "
     text += _describe(space, last, directory)
     return text + (f", before {_describe(space, following, directory)}" if following is not None else "")
 
 
 def where_lines(space: Space, witness: Witness) -> tuple[str, ...]:
     """Source lines of what was lost; where nothing was, of the last thing done and of the next."""
-    indices = list(dict.fromkeys(name[0] for name in witness.lost)) if witness.model != "killed" else []
+    indices = (
+        list(dict.fromkeys(name[0] for name in witness.lost))
+        if crash_model(witness.model).is_power_cut
+        else []
+    )
     if not indices and witness.phase == "returned":
         return ()
     if not indices:

@@ -1,4 +1,4 @@
-"""What a crash may undo: three models, each a contract, and the states of a recording under each.
+"""What a crash may undo: models, each a contract, and the states of a recording under each.
 
 killed: processes die, the machine goes on.
     Covers every consistent cut (`faultkit.crash.enumeration.order`), and a write cut short at a block boundary, one
@@ -34,10 +34,11 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from faultkit.crash.enumeration.bounds import Bound
+from faultkit.crash.enumeration.crash_model import MODELS, crash_model
 from faultkit.crash.enumeration.losses import (
     Loss,
     choice_count,
@@ -52,14 +53,13 @@ from faultkit.crash.enumeration.replay_space import Space
 from faultkit.crash.enumeration.state import State, Witness
 from faultkit.crash.enumeration.units import NAME, TRUNCATE
 from faultkit.crash.enumeration.witnesses import make_witness, masks_of
-from faultkit.messages import listed, nearest, require_type, seen
+from faultkit.messages import require_type
 
 if TYPE_CHECKING:
     from faultkit.recording.operations import Recording
 
-__all__ = ["MODELS", "Enumeration", "rebuild", "states"]
+__all__ = ["ENUMERATED", "MODELS", "Enumeration", "rebuild", "states"]
 
-MODELS = ("killed", "ordered", "weak")
 STATES_BETWEEN_CLOCKS = 64
 
 Row = tuple[
@@ -79,10 +79,7 @@ class Enumeration:
     def __init__(
         self, space: Space, model: str, *, seed: int = 0, budget_seconds: float | None = None
     ) -> None:
-        if model not in MODELS:
-            raise ValueError(
-                f"a crash model must be one of {listed(MODELS)} (got {seen(model)}){nearest(model, MODELS)}"
-            )
+        crash_model(model)
         self.space = space
         self.model = model
         self.explored = 0
@@ -129,11 +126,7 @@ class Enumeration:
         return make_witness(self.space, self.model, done, lost, grown, phase)
 
     def _all(self) -> Iterator[Row]:
-        if self.model == "killed":
-            return self._killed()
-        if self.model == "ordered":
-            return self._ordered()
-        return self._weak()
+        return ENUMERATED[self.model](self)
 
     # Each yields (done, lost, grown, number of losses).
 
@@ -246,6 +239,13 @@ class Enumeration:
         for point in points:
             for losses in itertools.product(*weak_choices(self.space.units_in(point.pending))):
                 yield point.done, *together(losses), sum(1 for loss, _ in losses if loss)
+
+
+ENUMERATED: dict[str, Callable[[Enumeration], Iterator[Row]]] = {
+    "killed": Enumeration._killed,
+    "ordered": Enumeration._ordered,
+    "weak": Enumeration._weak,
+}
 
 
 def states(

@@ -1,7 +1,7 @@
 """A recording made ready for all models: its units, order, cuts and trees, and what each sync makes durable.
 
-The rules by which a sync persists something are those of `faultkit.crash.enumeration.models`, which says what they do
-not cover.
+Not covered: the rules by which a sync persists something, which are each model's own
+(`faultkit.crash.enumeration.crash_model`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from faultkit.crash.enumeration.bounds import Bound
+from faultkit.crash.enumeration.crash_model import crash_model
 from faultkit.crash.enumeration.history import read_history
 from faultkit.crash.enumeration.order import Clock, Order
 from faultkit.crash.enumeration.trees import Forest
-from faultkit.crash.enumeration.units import DATA, NAME, TRUNCATE, History, Unit
+from faultkit.crash.enumeration.units import History, Unit
 
 if TYPE_CHECKING:
     from faultkit.recording.operations import Recording
@@ -69,7 +70,7 @@ class Space:
 
     def durable(self, model: str, cut: Clock) -> int:
         """Mask of the units that no crash undoes any more."""
-        if model == "killed":
+        if not crash_model(model).is_power_cut:
             return self.done(cut)
         total = 0
         for step in self.order.steps_in(cut):
@@ -83,68 +84,9 @@ class Space:
         """Mask of the units that the sync with this index makes durable under a power model."""
         key = (model, index)
         if key not in self._persisted:
-            rule = _persisted_ordered if model == "ordered" else _persisted_weak
-            self._persisted[key] = rule(self, index)
+            rule = crash_model(model).persisted_by
+            self._persisted[key] = 0 if rule is None else rule(self, index)
         return self._persisted[key]
 
     def units_in(self, mask: int) -> list[Unit]:
         return [unit for unit in self.history.units if unit.bit & mask]
-
-
-def _persisted_weak(space: Space, index: int) -> int:
-    touch = space.history.touches[index]
-    total = 0
-    for unit in space.history.units:
-        if not space.order.before(unit.operation, index):
-            continue
-        if touch.sync == "all":
-            concerned = True
-        elif touch.sync == "directory":
-            concerned = unit.kind == NAME and touch.inode in _directories(unit)
-        else:
-            concerned = unit.kind != NAME and unit.inode == touch.inode
-        if concerned:
-            total |= unit.bit
-    return total
-
-
-def _persisted_ordered(space: Space, index: int) -> int:
-    touch = space.history.touches[index]
-    before = [unit for unit in space.history.units if space.order.before(unit.operation, index)]
-    if touch.sync == "all":
-        return sum(unit.bit for unit in before)
-    own = [
-        unit
-        for unit in before
-        if unit.inode == touch.inode or (unit.kind == NAME and touch.inode in _directories(unit))
-    ]
-    if (
-        touch.sync == "data"
-    ):  # no transaction is waited for unless the size or the blocks of the file changed in it
-        forcing = [unit.operation for unit in own if _changes_size_or_blocks(space, unit)]
-    else:
-        forcing = [unit.operation for unit in own]
-    last = max(forcing, default=-1)
-    total = 0
-    for unit in before:
-        own_data = unit.kind == DATA and unit.inode == touch.inode
-        journaled = unit.kind != DATA and last >= 0 and space.order.before(unit.operation, last)
-        if own_data or journaled:
-            total |= unit.bit
-    return total
-
-
-def _changes_size_or_blocks(space: Space, unit: Unit) -> bool:
-    """Whether fdatasync waits for the journal because of it.
-
-    ext4 waits for the transaction in `i_datasync_tid` (ext4_sync_file in fs/ext4/fsync.c), which is set where the inode
-    is made, its size changes or blocks are mapped (ext4_update_inode_fsync_trans), and not by a rename or a time; xfs
-    where more than the timestamps is logged (xfs_fsync_seq in fs/xfs/xfs_file.c).
-    """
-    if unit.kind == NAME:
-        return space.order.operations[unit.operation].kind == "open"
-    return unit.kind == TRUNCATE or not unit.placed
-
-
-def _directories(unit: Unit) -> set[int]:
-    return {key[0] for key, _ in unit.sets} | {key[0] for key in unit.removes}

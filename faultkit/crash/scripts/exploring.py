@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from faultkit.crash.enumeration.crash_model import MODELS
 from faultkit.crash.scripts.acknowledging import acknowledged_by
 from faultkit.crash.scripts.resume import Resumption, contents_of, digest_of, step_of, with_directory
 from faultkit.crash.scripts.run_command import imports_of
@@ -257,7 +258,7 @@ def _imported_late(argv: Sequence[str]) -> tuple[str, ...]:
 
 def explore(
     job: Job,
-    models: Sequence[str] = ("killed", "ordered", "weak"),
+    models: Sequence[str] = MODELS,
     *,
     bound: Bound | None = None,
     seed: int = 0,
