@@ -40,6 +40,7 @@ __all__ = [
     "is_left",
     "left_since",
     "links_of",
+    "new_threads",
     "of_the_function",
     "open_descriptors",
     "snapshot",
@@ -143,14 +144,14 @@ def left_since(before: Snapshot) -> dict[str, list[str]]:
 def in_all_since(origin: Snapshot) -> dict[str, list[str]]:
     """What there is now and was not in `origin`, of an earlier run, also what ends by itself in a moment."""
     found = _compare(origin)
-    found["threads"] = [thread.name for thread in _new_threads(origin.threads)]
+    found["threads"] = [thread.name for thread in new_threads(origin.threads)]
     return {name: bounded(found[name]) for name in sorted(found)}
 
 
 def _outlast(before: frozenset[threading.Thread]) -> list[threading.Thread]:
     """The threads that are new and outlast the grace."""
     for is_last in (False, True):
-        new = _new_threads(before)
+        new = new_threads(before)
         deadline = time.monotonic() + GRACE_SECONDS_MAX / 2
         for thread in new:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -161,7 +162,8 @@ def _outlast(before: frozenset[threading.Thread]) -> list[threading.Thread]:
     return []
 
 
-def _new_threads(before: frozenset[threading.Thread]) -> list[threading.Thread]:
+def new_threads(before: frozenset[threading.Thread]) -> list[threading.Thread]:
+    """Threads that live and were not there before, without that which multiprocessing keeps for the process."""
     sharer = getattr(sys.modules.get("multiprocessing.resource_sharer"), "_resource_sharer", None)
     kept = {*before, getattr(sharer, "_thread", None)}  # multiprocessing's own, until the process ends
     return [thread for thread in threads.of_python() if thread not in kept]

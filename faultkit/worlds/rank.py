@@ -133,7 +133,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
 
     subgroups.end_unkept()
     engine_state.put_back()
-    threads_before = set(threads.of_python())
+    threads_before = frozenset(threads.of_python())
     leave: int | None = None
     result: tuple[str, Any]
     before: leaks.Snapshot | None = None
@@ -173,7 +173,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
         if _origin is not None and _origin is not before:  # else that is all
             memory.append("residue_in_all", leaks.in_all_since(_origin))
     health = {
-        "threads": [t.name for t in threads.of_python() if t not in threads_before and t.is_alive()],
+        "threads": [t.name for t in leaks.new_threads(threads_before) if t.is_alive()],
         "group": _group_is_whole(spec),
         "modules": session is None or not session.broke_import,
         # multiprocessing makes one when it is first used
