@@ -17,6 +17,8 @@ BUILT_IN = Names(
     "checkpointer",
     {
         "dcp": "faultkit.checkpointers.dcp:DCP",
+        "dcp-async": "faultkit.checkpointers.dcp_async:DCP_ASYNC",
+        "dcp-async-process": "faultkit.checkpointers.dcp_async_process:DCP_ASYNC_PROCESS",
         "dcp-hf": "faultkit.checkpointers.dcp_hf:DCP_HF",
         "reference": "faultkit.checkpointers.reference:REFERENCE",
         "safetensors": "faultkit.checkpointers.safetensors_files:SAFETENSORS",

@@ -24,6 +24,7 @@ from typing import Any
 
 from faultkit.checkpointers import pieces, step_directories
 from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.joint_steps import on_rank_0
 from faultkit.messages import listed, seen
 
 __all__ = ["DCP_HF"]
@@ -73,9 +74,9 @@ def save(
     if ranks == "every":
         dcp.save(flat, storage_writer=writer)
     else:
-        step_directories.on_rank_0(lambda: dcp.save(flat, storage_writer=writer, no_dist=True))
+        on_rank_0("save", lambda: dcp.save(flat, storage_writer=writer, no_dist=True))
     if consolidate == "first":
-        step_directories.on_rank_0(lambda: consolidate_safetensors_files(*_places(place), index, threads))
+        on_rank_0("consolidate", lambda: consolidate_safetensors_files(*_places(place), index, threads))
     elif consolidate == "every":
         consolidate_safetensors_files_on_every_rank(*_places(place), index, threads)
 

@@ -13,15 +13,21 @@ state is made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["make_state", "mesh", "sharded"]
+__all__ = ["make_state", "mesh", "sharded", "with_shards"]
 
 _meshes: dict[int, Any] = {}  # of this rank; the world's group stays as long as the rank does
 
 
 def make_state(step: int, rank: int, world_size: int) -> dict[str, Any]:
     """The state of `step` on `rank` of `world_size` ranks.  Every rank must call this."""
+    return with_shards(step, lambda whole: sharded(whole, rank, world_size))
+
+
+def with_shards(step: int, spread: Callable[[Any], Any]) -> dict[str, Any]:
+    """The state of `step`; `spread` gives what a rank has of a tensor that lies on several."""
     import torch
 
     def numbers(*shape: int, start: float) -> Any:
@@ -30,9 +36,9 @@ def make_state(step: int, rank: int, world_size: int) -> dict[str, Any]:
 
     return {
         "weight": numbers(4, 3, start=0.5),
-        "rows": sharded(numbers(5, 2, start=100.0), rank, world_size),
+        "rows": spread(numbers(5, 2, start=100.0)),
         "optimizer": {
-            "exp_avg": sharded(numbers(2, start=200.0), rank, world_size),
+            "exp_avg": spread(numbers(2, start=200.0)),
             "step": torch.tensor(float(step)),
         },
         "step": step,

@@ -1,18 +1,21 @@
 """A directory for each step, ``step-7``, and rank 0 decides for all: how the built-in checkpointers lay steps out.
 
-Guarantees: `newest` and `on_rank_0` give the same on every rank, and raise on every rank where rank 0 raises.
+Guarantees: `newest` gives the same on every rank; it and `prune` raise on every rank where rank 0 raises.
 Not covered: which step is complete, which each engine says in a way of its own (`is_complete`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-__all__ = ["newest", "on_rank_0", "place", "prune", "steps"]
+from faultkit.checkpointers.joint_steps import on_rank_0
+
+__all__ = ["deprecations_ignored", "newest", "place", "prune", "steps"]
 
 _STEP = re.compile(r"step-([0-9]+)")
 
@@ -30,7 +33,8 @@ def steps(directory: Path, is_complete: Callable[[Path], bool]) -> list[int]:
 
 def newest(directory: Path, is_complete: Callable[[Path], bool]) -> int | None:
     """The newest complete step, as rank 0 sees it, on every rank; None where there is none."""
-    return on_rank_0(lambda: max(steps(directory, is_complete), default=None))
+    step: int | None = on_rank_0("newest", lambda: max(steps(directory, is_complete), default=None))
+    return step
 
 
 def prune(directory: Path, keep: int, is_complete: Callable[[Path], bool]) -> None:
@@ -40,22 +44,12 @@ def prune(directory: Path, keep: int, is_complete: Callable[[Path], bool]) -> No
         for step in steps(directory, is_complete)[:-keep]:
             shutil.rmtree(place(directory, step))
 
-    on_rank_0(remove)
+    on_rank_0("prune", remove)
 
 
-def on_rank_0(function: Callable[[], Any]) -> Any:
-    """What `function` gives on rank 0, on every rank.  Raises RuntimeError on every rank where it raises there."""
-    import torch.distributed as dist
-
-    if not dist.is_initialized():
-        return function()
-    told: list[Any] = [None, None]
-    if dist.get_rank() == 0:
-        try:
-            told[0] = function()
-        except Exception as error:
-            told[1] = f"{type(error).__name__}: {error}"
-    dist.broadcast_object_list(told)
-    if told[1] is not None:
-        raise RuntimeError(f"rank 0 failed: {told[1]}")
-    return told[0]
+@contextlib.contextmanager
+def deprecations_ignored() -> Iterator[None]:
+    """What is deprecated in the engine and used on purpose does not warn here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

@@ -23,6 +23,7 @@ from typing import Any
 
 from faultkit.checkpointers import pieces, step_directories
 from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.joint_steps import on_rank_0
 from faultkit.checkpointers.ways_to_write import in_step, made, replacing, wrong_options
 
 __all__ = ["TORCH_SAVE"]
@@ -71,7 +72,7 @@ def load(
     exchange: bool = False,
 ) -> int | None:
     """Load the newest step.  Raises what ``torch.load`` raises, and ValueError where something is missing."""
-    found = step_directories.on_rank_0(lambda: max(steps(directory, ranks, pointer), default=None))
+    found = on_rank_0("newest", lambda: max(steps(directory, ranks, pointer), default=None))
     step: int | None = found
     if step is not None:
         place = step_directories.place(directory, step)
@@ -102,7 +103,7 @@ def prune(directory: Path, keep: int, ranks: str = "first", pointer: bool = Fals
         for step in steps(directory, ranks, pointer)[:-keep]:
             shutil.rmtree(step_directories.place(directory, step))
 
-    step_directories.on_rank_0(remove)
+    on_rank_0("prune", remove)
 
 
 def check(world_size: int, ranks: str = "first", write: str = "in_place", **_: object) -> str:
