@@ -107,7 +107,7 @@ def _resume(checkpointer: Checkpointer, directory: Path) -> None:
 
 def _prune(checkpointer: Checkpointer, directory: Path) -> None:
     assert checkpointer.prune is not None
-    tell_state(state_of(checkpointer, NEW_STEP), directory, NEW_STEP)
+    tell_state(checkpointer, state_of(checkpointer, NEW_STEP), directory, NEW_STEP)
     call(checkpointer, checkpointer.prune, directory, KEPT)
 
 
@@ -149,7 +149,7 @@ def call(checkpointer: Checkpointer, function: Callable[..., Any], *args: Any) -
 
 def save(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> Any:
     """Begin to save `state`: what the checkpointer gives, which `finish` waits for."""
-    tell_state(state, directory, step)
+    tell_state(checkpointer, state, directory, step)
     return call(checkpointer, checkpointer.save, state, directory, step)
 
 
@@ -188,15 +188,15 @@ def require_loaded(checkpointer: Checkpointer, directory: Path, step: int) -> No
         )
 
 
-def tell_state(state: Any, directory: Path, step: int) -> None:
+def tell_state(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> None:
     """Record what this rank gives to a save, where somebody wants to compare it with what is then stored."""
     from faultkit.injection import current
     from faultkit.injection.engine import content
 
     session = current()
     if session is not None and session.is_content_wanted and not session.closed:
-        leaves = content.fingerprint({**plain(state), STEP_NAME: step})
-        session.record("given", path=str(directory), leaves=leaves)
+        told = plain(state) if checkpointer.read is not None else {**plain(state), STEP_NAME: step}
+        session.record("given", path=str(directory), leaves=content.fingerprint(told))
 
 
 # -- values ------------------------------------------------------------------------------------------------
