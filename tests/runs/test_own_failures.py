@@ -109,8 +109,8 @@ def takes_no_directory():
 
 
 FAILURES = {
-    fails_in_a_hook: r"rank 0: TypeError: .* \(faultkit/injection/engine/hooks\.py:\d+ in see_coordinator\)",
-    fails_where_nobody_looks: r"rank 0: TypeError: .* \(faultkit/injection/engine/hooks\.py:\d+ in see_coordinator\)",
+    fails_in_a_hook: r"rank 0: TypeError: .* \(faultkit/injection/engine/attempts\.py:\d+ in see_coordinator",
+    fails_where_nobody_looks: r"rank 0: TypeError: .* \(faultkit/injection/engine/attempts\.py:\d+ in see_coordinator",
     fails_where_a_fault_is_performed: r"rank [01]: TypeError: .* \(faultkit/injection/session\.py:\d+ in fire",
 }
 TWINS = [

@@ -1,0 +1,94 @@
+"""Hooks beneath the entry points of the engine: what a save was given, and what a load left unfilled, as events.
+
+Not covered: what is compared with what (`faultkit.injection.engine.content` says what is kept of a state).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch.distributed as dist
+
+from faultkit.injection.engine import content
+from faultkit.injection.engine.attempts import Attempts
+from faultkit.injection.engine.objects import Arguments
+from faultkit.injection.storage import carried
+
+__all__ = ["watched_load", "watched_save", "watched_states"]
+
+
+def watched_states(attempts: Attempts, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Note what an asynchronous save is given, before it is staged: what staging loses is lost."""
+
+    @functools.wraps(original)
+    def entered(*args: Any, **kwargs: Any) -> Any:
+        state = original(*args, **kwargs)
+        attempt = attempts.beginning
+        if attempt is not None and attempts.session.is_content_wanted and not attempts.session.closed:
+            attempt.is_given, attempt.given = True, content.fingerprint(state, attempt.planner)
+        return state
+
+    return entered
+
+
+def watched_save(attempts: Attempts, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Record what the save was given, where somebody wants to compare it with what is then stored."""
+    arguments = Arguments(original)
+
+    @functools.wraps(original)
+    def entered(*args: Any, **kwargs: Any) -> Any:
+        attempt = attempts.current
+        if attempt is not None and attempts.session.is_content_wanted and not attempts.session.closed:
+            writer = arguments.get("storage_writer", args, kwargs)
+            own = carried(writer)
+            path = content.place_of(own.inner if own is not None else writer)
+            attempts.session.record(
+                "content",
+                attempt=attempt.number,
+                path=path,
+                of_rank=_rank_of_its_own(arguments, args, kwargs),
+                leaves=attempt.given
+                if attempt.is_given
+                else content.fingerprint(
+                    arguments.get("state_dict", args, kwargs), arguments.get("planner", args, kwargs)
+                ),
+            )
+        return original(*args, **kwargs)
+
+    return entered
+
+
+def _rank_of_its_own(arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """The rank in the group under which a save without collectives stores this rank's part; None of any other."""
+    if arguments.get("use_collectives", args, kwargs, True):
+        return None
+    if arguments.get("no_dist", args, kwargs, False) or not dist.is_initialized():
+        return 0
+    return dist.get_rank(arguments.get("process_group", args, kwargs))
+
+
+def watched_load(attempts: Attempts, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Record which elements a load left as they were although it came back well."""
+    arguments = Arguments(original)
+
+    @functools.wraps(original)
+    def entered(*args: Any, **kwargs: Any) -> Any:
+        attempt = attempts.current
+        if attempt is None or attempts.session.closed:
+            return original(*args, **kwargs)
+        names = ("state_dict", "planner", "storage_reader")
+        state, planner, reader = (arguments.get(name, args, kwargs) for name in names)
+        own = carried(reader)
+        if own is not None and own.inner is None:  # it promises to read nothing
+            return original(*args, **kwargs)
+        report = functools.partial(_record_unfilled, attempts, attempt.number)
+        with content.watching_targets(state, planner, report):
+            return original(*args, **kwargs)
+
+    return entered
+
+
+def _record_unfilled(attempts: Attempts, attempt: int, holes: list[list[Any]]) -> None:
+    attempts.session.record("unfilled", attempt=attempt, leaves=holes)
