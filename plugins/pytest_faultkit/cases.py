@@ -21,6 +21,7 @@ from pytest_faultkit import options, properties, timeouts
 from pytest_faultkit.endings import Endings
 from pytest_faultkit.ledger import Ledger
 from pytest_faultkit.markers import Settings, WorldSettings, settings_of
+from pytest_faultkit.names import FIXTURES_MODULE
 
 if TYPE_CHECKING:
     from faultkit.worlds.observers import Witnessed
@@ -34,7 +35,6 @@ PRELOADED = ("_pytest.assertion.rewrite", "_pytest.outcomes", "pytest")
 _case_key = pytest.StashKey["Case"]()
 _worlds_key = pytest.StashKey[dict[WorldSettings, World]]()
 _UNSET: Any = object()
-PLUGIN = "pytest_faultkit.plugin"
 
 
 def begin(item: pytest.Item) -> None:
@@ -193,7 +193,7 @@ class Case:
         back.  None where it does not, or where a suite has a fixture of its own by that name."""
         definitions = getattr(getattr(self.item, "_fixtureinfo", None), "name2fixturedefs", {})
         found = definitions.get("checkpoint_dir")
-        if not found or getattr(found[-1].func, "__module__", "") != PLUGIN:
+        if not found or getattr(found[-1].func, "__module__", "") != FIXTURES_MODULE:
             return None
         if self.property is not None and self.property.directory is not None:
             return self.property.directory  # each example has its own

@@ -16,7 +16,7 @@ KIND_NAMES = (
 
 MARKER_NAMES = ("world", "faults", "spmd", "crash")
 FIXTURE_NAMES = ("world", "plan", "faulty_writer", "faulty_reader", "checkpoint_dir", "crash_states")
-PLUGIN = "pytest_faultkit.plugin"  # where the fixtures are defined
+FIXTURES_MODULE = "pytest_faultkit.fixtures"
 
 
 def is_marked(node: pytest.Item) -> bool:
@@ -29,6 +29,6 @@ def is_used_by(item: pytest.Item) -> bool:
         return True
     definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     return any(
-        name in definitions and getattr(definitions[name][-1].func, "__module__", "") == PLUGIN
+        name in definitions and getattr(definitions[name][-1].func, "__module__", "") == FIXTURES_MODULE
         for name in FIXTURE_NAMES
     )

@@ -34,14 +34,20 @@ Loading this module imports nothing but pytest: the rest comes with the first te
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_faultkit.fixtures import (  # noqa: F401  pytest finds them here
+    checkpoint_dir,
+    crash_states,
+    faulty_reader,
+    faulty_writer,
+    plan,
+    world,
+)
 from pytest_faultkit.names import KIND_NAMES, is_marked, is_used_by
 
 MARKERS = (
@@ -283,7 +289,9 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     if call.excinfo is not None and "faultkit" in sys.modules:
-        _hide_own_frames(call.excinfo.value)
+        from pytest_faultkit import own_frames
+
+        own_frames.hide(call.excinfo.value)
     report = yield
     if report.failed and call.excinfo is not None and _is_of_the_harness(call.excinfo.value):
         report.__dict__["faultkit_harness_failed"] = True  # travels with it, also from an xdist worker
@@ -332,25 +340,6 @@ def _is_of_the_harness(error: BaseException) -> bool:
     return exceptions is not None and isinstance(error, exceptions.HarnessError)
 
 
-def _hide_own_frames(error: BaseException | None) -> None:
-    """Let pytest leave out the frames of faultkit, of any test; --full-trace and FAULTKIT_TRACEBACK=1 show them."""
-    if os.environ.get("FAULTKIT_TRACEBACK") or not getattr(error, "pytrace", True):  # pytest shows none then
-        return
-    waiting, seen = [error], set()
-    while waiting:
-        error = waiting.pop()
-        if error is None or id(error) in seen:
-            continue
-        seen.add(id(error))
-        traceback = error.__traceback__
-        while traceback is not None:
-            module = traceback.tb_frame.f_globals
-            if str(module.get("__name__", "")).partition(".")[0] in ("faultkit", "pytest_faultkit"):
-                module.setdefault("__tracebackhide__", True)  # where pytest looks for it
-            traceback = traceback.tb_next
-        waiting += [error.__cause__, error.__context__, *getattr(error, "exceptions", ())]
-
-
 # -- telling -------------------------------------------------------------------------------------
 
 
@@ -375,64 +364,3 @@ def _tell_of_interrupted(terminalreporter: pytest.TerminalReporter, item: pytest
         _, mark, told = text.partition("\nfaultkit: ")
         if stream == "stderr" and mark:
             terminalreporter.write_line(f"faultkit: {told.rstrip()}")
-
-
-# -- fixtures ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def world(request: pytest.FixtureRequest) -> Any:
-    """A `faultkit.World` as the marker ``world`` says, with `DEFAULT_SIZE` ranks where there is none.
-
-    Its ranks are kept from test to test while they are healthy.  ``world.run(fn)`` runs under the plan of the
-    marker ``faults`` where it is given no `plan` of its own (``plan=None``: none).  On a rank it is a small
-    value with `rank`, `size` and `kind`.
-    """
-    from pytest_faultkit import cases
-
-    return cases.of(request.node).world()
-
-
-@pytest.fixture
-def plan(request: pytest.FixtureRequest) -> Any:
-    """The `faultkit.FaultPlan` of the marker ``faults``; empty where there is none."""
-    from pytest_faultkit import cases
-
-    return cases.of(request.node).hand_out_plan()
-
-
-@pytest.fixture
-def faulty_writer(request: pytest.FixtureRequest) -> Any:
-    """A `faultkit.FaultyStorageWriter` with the test's plan that stores nothing; each rank has its own."""
-    from pytest_faultkit import cases
-
-    return cases.of(request.node).storage("FaultyStorageWriter")
-
-
-@pytest.fixture
-def faulty_reader(request: pytest.FixtureRequest) -> Any:
-    """A `faultkit.FaultyStorageReader` with the test's plan that reads nothing; each rank has its own."""
-    from pytest_faultkit import cases
-
-    return cases.of(request.node).storage("FaultyStorageReader")
-
-
-@pytest.fixture
-def crash_states(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Loads every state that a crash could leave after a save: called with a scenario, or with functions that save
-    and load, it gives a `faultkit.crash.Exploration` (see `pytest_faultkit.crashes.CrashStates`).
-    """
-    from pytest_faultkit import cases, crashes
-
-    case = cases.of(request.node)
-    size = case.settings.world.size if request.node.get_closest_marker("world") else None
-    case.crash_states = crashes.CrashStates(request.node, size, lambda: tmp_path_factory.mktemp("crash"))
-    return case.crash_states
-
-
-@pytest.fixture
-def checkpoint_dir(tmp_path: Path) -> Path:
-    """An empty directory of this test alone, the same one on every rank."""
-    directory = tmp_path / "checkpoint"
-    directory.mkdir()
-    return directory
