@@ -189,7 +189,7 @@ class _Kind(type):
 queue_type: Any = queue.SimpleQueue
 
 
-class _SimpleQueue(queue_type, metaclass=_Kind):  # type: ignore[misc]
+class _SimpleQueue(queue_type, metaclass=_Kind):
     """The interpreter's own, whose items have the token with them."""
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:

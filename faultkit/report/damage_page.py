@@ -22,8 +22,8 @@ COLOURS = {
 
 def as_html(survey: Survey) -> str:
     """The table and every damage as one page, complete in itself."""
+    from faultkit.damage.outcomes import OUTCOMES
     from faultkit.damage.regions import KINDS
-    from faultkit.damage.survey import OUTCOMES
 
     def cell(kind: str, action: str) -> list[tuple[str, int]]:
         cases = survey.cell(kind, action)

@@ -45,7 +45,7 @@ class _Reader:
         self.contents = Contents()
         self.handles: dict[tuple[int, int], tuple[int, int]] = {}  # (rank, handle) -> inode, flags
         self.files: dict[int, int] = {}  # number in the recording -> inode
-        self.raw: list[tuple[Operation, str, dict]] = []  # units before data is cut in pieces
+        self.raw: list[tuple[Operation, str, dict[str, Any]]] = []  # units before data is cut in pieces
         self.touches: dict[int, Touch] = {}
         self.skipped: list[int] = []
 

@@ -151,7 +151,7 @@ def choice_count(pending: list[Unit]) -> int:
     """At most so many sets `weak_choices` comes to."""
     data = [len(units) for units in stretches(pending)]
     names = sum(1 for unit in pending if unit.kind != DATA)
-    return 2**names * math.prod(2**count * (count + 1) for count in data)
+    return (1 << names) * math.prod((1 << count) * (count + 1) for count in data)
 
 
 def weak_choices(pending: list[Unit]) -> list[list[Loss]]:

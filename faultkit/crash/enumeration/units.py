@@ -8,6 +8,7 @@ renamed, linked, removed), one truncation, or one piece of one write.  Not cover
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -120,7 +121,7 @@ def piece_edges(low: int, high: int, pieces: int, block: int) -> list[int]:
     return sorted(set(between))
 
 
-def cut(values: dict, edges: list[int]) -> Iterable[dict]:
+def cut(values: dict[str, Any], edges: list[int]) -> Iterable[dict[str, Any]]:
     """The parts of one write, as the arguments of their units."""
     start, stop, data = values["start"], values["stop"], values["data"]
     inside = [edge for edge in edges if start < edge < stop]

@@ -161,7 +161,8 @@ class Judge:
                 f"(got {answer.verdict}: {told})",
                 answer.stack,
             )
-        return answer.values
+        values: bytes = answer.values
+        return values
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         body = serialization.dumps(functools.partial(function, *args))

@@ -18,6 +18,8 @@ __all__ = ["Pool", "load_all", "settle_all"]
 WAITING_MAX = 2000  # states that wait for what a load of another one will tell
 
 Pairs = Generator[tuple[State, Judgement], None, None]
+Known = Callable[[State], tuple[Judgement | None, Any]]
+Remember = Callable[[State, Any], Judgement]
 
 
 class Pool(Protocol):
@@ -59,8 +61,8 @@ def load_all(states: Iterable[State], pool: Pool, remember: Callable[[State, Any
 def settle_all(
     states: Iterable[State],
     pool: Pool,
-    known: Callable[[State], tuple[Judgement | None, Any]],
-    remember: Callable[[State, Any], Judgement],
+    known: Known,
+    remember: Remember,
 ) -> Pairs:
     """Each of `states` with its judgement.
 
@@ -97,7 +99,7 @@ def settle_all(
 
 
 class _Work:
-    def __init__(self, pool: Pool, known: Any, remember: Any) -> None:
+    def __init__(self, pool: Pool, known: Known, remember: Remember) -> None:
         self._pool, self._known, self._remember = pool, known, remember
         self.waiting: dict[Any, deque[State]] = {}  # where knowledge ends -> states that stand there
         self.flying: dict[int, tuple[State, Any]] = {}  # number of a load -> its state, where it stood

@@ -152,5 +152,5 @@ def move(trace: Trace) -> None:
         setattr(os, name, moving(getattr(os, name)))
     for name, kind in PLACES.items():
         setattr(os, name, placing(getattr(os, name), kind))
-    original_symlink, os.symlink = os.symlink, symlink  # type: ignore[assignment]
+    original_symlink, os.symlink = os.symlink, symlink
     original_rmtree, shutil.rmtree = shutil.rmtree, rmtree  # type: ignore[assignment]

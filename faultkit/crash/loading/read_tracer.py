@@ -208,7 +208,7 @@ def _open_files(trace: Trace) -> None:
             trace.own(name)
         return found
 
-    builtins.open = io.open = open_  # type: ignore[assignment]
+    builtins.open = io.open = open_
     os.open = os_open
 
 

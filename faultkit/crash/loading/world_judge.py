@@ -148,7 +148,7 @@ class WorldJudge:
                     f"scenario {str(self.scenario)!r}: the values expected cannot be made on rank {rank}",
                     run.story(),
                 )
-        return [outcome.value for _, outcome in sorted(run.outcomes.items())]  # type: ignore[attr-defined]
+        return [outcome.value for _, outcome in sorted(run.outcomes.items())]
 
     def _load(self, state: State) -> Judgement:
         self.loaded += 1
@@ -176,7 +176,7 @@ class WorldJudge:
         answers = []
         for _, outcome in sorted(run.outcomes.items()):
             if outcome.kind == "returned":
-                answers.append(outcome.value)  # type: ignore[attr-defined]
+                answers.append(outcome.value)
             elif outcome.kind == "hung":
                 stack = str(getattr(outcome, "stack", ""))
                 detail = f"no result within {seconds:g} s"

@@ -64,5 +64,5 @@ def test_a_model_has_states_a_contract_and_a_word_wherever_one_is_chosen(model):
 
 
 def test_an_unknown_model_is_refused_with_the_nearest():
-    with pytest.raises(ValueError, match=r"must be one of killed, ordered.*got 'orderd'.*'ordered'"):
+    with pytest.raises(ValueError, match=r"must be one of killed.*got 'orderd'.*'ordered'"):
         crash_model("orderd")
