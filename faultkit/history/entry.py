@@ -15,7 +15,11 @@ from typing import Any
 from hypothesis.errors import InvalidArgument
 from hypothesis.stateful import RuleBasedStateMachine
 
+from faultkit import checkpointers
+from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.exceptions import ScenarioError
 from faultkit.history.draw import HISTORY_RULES, Drawn
+from faultkit.history.judge import Words
 from faultkit.history.machine import machine_of, relive
 from faultkit.history.managers import Manager
 from faultkit.history.model import Refusal
@@ -52,18 +56,18 @@ OPTIONAL = ("list", "prune")  # of the functions of a manager
 
 
 def checkpoint_history(
-    manager: Manager,
+    manager: Any,
     *,
     rules: str | Iterable[str] | None = None,
     min_world: int = 1,
     max_world: int = 3,
-    points: Any = SAVE_POINTS,
-    load_points: Any = LOAD_POINTS,
+    points: Any = None,
+    load_points: Any = None,
     actions: Any = ONE_ERROR,
     kills: Any = "kill(SIGKILL)",
     max_faults: int = 2,
     may_refuse: str = "without_checkpoint",
-    may_not_fire: bool = False,
+    may_not_fire: bool | None = None,
     timeout: float = 20.0,
     worlds: GivenWorlds = None,
 ) -> type[RuleBasedStateMachine]:
@@ -73,17 +77,19 @@ def checkpoint_history(
     to 20 steps (``stateful_step_count``).  Each step ends within `timeout` seconds.
 
     Args:
-        manager: what saves, loads, lists and prunes.
+        manager: what saves, loads, lists and prunes: a `faultkit.Checkpointer`, its name, or a `Manager`.
         rules: words of `HISTORY_RULES`; all by default, ``start`` comes with any.
         min_world: the fewest ranks of a world.
         max_world: the most ranks of a world.
-        points: at which ``fail`` and ``kill`` break a save, as `fault_plans` takes them.
-        load_points: at which ``fail_restart`` breaks a load.
+        points: at which ``fail`` and ``kill`` break a save, as `fault_plans` takes them; None for those that the
+            checkpointer names, of a `Manager` for `SAVE_POINTS`.
+        load_points: at which ``fail_restart`` breaks a load; None as for `points`, or `LOAD_POINTS`.
         actions: how ``fail`` breaks; by default with ValueError, at points of files with an OSError.
         kills: how ``kill`` breaks.
         max_faults: of one plan.
         may_refuse: a word of `Refusal`: when a restart may refuse to load.
-        may_not_fire: else a plan of which nothing fires breaks the history off as INERT.
+        may_not_fire: else a plan of which nothing fires breaks the history off as INERT; None: only where `points` says
+            what the checkpointer must come by, or it is a `Manager`.
         timeout: of each step, in seconds.
         worlds: a mapping or a function from a number of ranks to a `World`, which is left open.  By default worlds
             are made when needed, kept from example to example, and closed with the test case, else with this process.
@@ -95,14 +101,22 @@ def checkpoint_history(
         InvalidArgument: an argument is not what it should be, with what is nearest.
         AssertionError: where a history breaks a promise, with the story of it.
     """
-    if not isinstance(manager, Manager):
-        raise InvalidArgument(f"manager must be a Manager of functions (got {shown(manager)})")
-    _require_functions(manager)
+    checkpointer, words = _checkpointer_of(manager)
+    if isinstance(manager, str):
+        manager = checkpointer
+    is_manager = isinstance(manager, Manager)
+    if may_not_fire is None:
+        may_not_fire = not is_manager and points is None
+    points = points or (SAVE_POINTS if is_manager else checkpointer.points)
+    load_points = load_points or (LOAD_POINTS if is_manager else checkpointer.load_points)
     chosen = checked_choices("rules", rules, HISTORY_RULES)
-    if manager.prune is None:
-        if rules is not None and "prune" in chosen:
-            raise InvalidArgument(f"rules: manager {manager.name!r} has no function prune")
-        chosen = tuple(word for word in chosen if word != "prune")
+    for word, is_missing, what in (
+        ("prune", checkpointer.prune is None, "has no function prune"),
+        ("overwrite", not checkpointer.replaces, "does not replace a step"),
+    ):
+        if is_missing and rules is not None and word in chosen:
+            raise InvalidArgument(f"rules: manager {str(checkpointer)!r} {what}")
+        chosen = tuple(one for one in chosen if one != word) if is_missing else chosen
     low, high = checked_range("min_world", min_world, "max_world", max_world, 1, RANKS_MAX)
     [refusal] = checked_choices("may_refuse", [may_refuse], [str(one) for one in Refusal])
     checked_size("max_faults", max_faults, 1, 1_000)
@@ -132,15 +146,16 @@ def checkpoint_history(
         for word, sites in (("save", saving), ("overwrite", saving), ("restart", loading))
     }
     drawn = Drawn(chosen, (low, high), plans["fail"], plans["kill"], plans["fail_restart"])
-    return machine_of(manager, made, Rules(Refusal(refusal), may_not_fire), drawn, places)
+    history_rules = Rules(Refusal(refusal), may_not_fire, words)
+    return machine_of(checkpointer, manager, made, history_rules, drawn, places)
 
 
 def replay_history(
-    manager: Manager,
+    manager: Any,
     history: Iterable[tuple[Any, ...]],
     *,
     may_refuse: str = "without_checkpoint",
-    may_not_fire: bool = False,
+    may_not_fire: bool | None = None,
     timeout: float = 20.0,
     worlds: GivenWorlds = None,
     folder: str | os.PathLike[str] | None = None,
@@ -148,7 +163,7 @@ def replay_history(
     """Run one history again, on fresh ranks.
 
     Args:
-        manager: what saves, loads, lists and prunes.
+        manager: as for `checkpoint_history`.
         history: a list of steps (`faultkit.history.steps`), as it is printed.
         may_refuse: as for `checkpoint_history`.
         may_not_fire: as for `checkpoint_history`.
@@ -163,8 +178,10 @@ def replay_history(
         AssertionError: a promise is broken, with the story.
         ValueError: the history cannot be run.
     """
-    if not isinstance(manager, Manager):
-        raise InvalidArgument(f"manager must be a Manager of functions (got {shown(manager)})")
+    checkpointer, words = _checkpointer_of(manager)
+    if isinstance(manager, str):
+        manager = checkpointer
+    may_not_fire = not isinstance(manager, Manager) if may_not_fire is None else may_not_fire
     [refusal] = checked_choices("may_refuse", [may_refuse], [str(one) for one in Refusal])
     checked_flag("may_not_fire", may_not_fire)
     steps = read_history(history)
@@ -176,14 +193,31 @@ def replay_history(
             raise ValueError(f"replay_history: folder must be empty ({str(kept)!r} is not)")
     grounds = Grounds(timeout=timeout, worlds=worlds)
     try:
-        life = relive(manager, grounds, Rules(Refusal(refusal), may_not_fire), steps, kept)
+        life = relive(checkpointer, grounds, Rules(Refusal(refusal), may_not_fire, words), steps, kept)
     finally:
         grounds.close()
     observers.count(observers.HISTORIES, life.verdict)
-    story = tell(life)
+    story = tell(life, manager)
     if life.finding is not None:
         raise AssertionError(story)
     return story
+
+
+def _checkpointer_of(manager: Any) -> tuple[Checkpointer, Words]:
+    """What is put under test, and what its functions are called.  Raises InvalidArgument."""
+    if isinstance(manager, Manager):
+        _require_functions(manager)
+        return manager.to_checkpointer(), Words()
+    if isinstance(manager, str):
+        try:
+            manager = checkpointers.get(manager)
+        except ScenarioError as error:
+            raise InvalidArgument(f"manager: {error}") from None
+    if not isinstance(manager, Checkpointer):
+        raise InvalidArgument(
+            f"manager must be a Manager of functions, or a faultkit.Checkpointer (got {shown(manager)})"
+        )
+    return manager, Words("load", "steps")
 
 
 def _require_functions(manager: Manager) -> None:

@@ -19,7 +19,7 @@ from faultkit.history.ranks import Came
 from faultkit.history.state import BLANK, LEAVES, STEP, Leaf, Part, content, spans
 from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
 
-__all__ = ["Finding", "Judged", "judge_restart", "name_version", "unprovoked"]
+__all__ = ["Finding", "Judged", "Words", "judge_restart", "name_version", "unprovoked"]
 
 TRACEBACK_LINES = 12
 
@@ -38,6 +38,13 @@ class Finding(msgspec.Struct, frozen=True):
     @property
     def meaning(self) -> str:
         return self.gloss or self.verdict.meaning
+
+
+class Words(msgspec.Struct, frozen=True):
+    """What the functions are called, by whoever wrote them."""
+
+    load: str = "load_latest"
+    steps: str = "list"
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -77,16 +84,18 @@ def judge_restart(
     versions: Iterable[Version],
     *,
     is_excused: bool,
+    words: Words | None = None,
 ) -> Judged:
     """Judge a restart whose ranks came to `outcomes`.
 
     `versions` are all saves of the history.  With `is_excused`, for a fault fired in it, it may fail.
     """
+    words = words or Words()
     returned = {rank: one.value for rank, one in outcomes.items() if isinstance(one, Returned)}
     if len(returned) < len(outcomes):
-        return _judge_failed(model, refusal, outcomes, bool(returned), is_excused)
+        return _judge_failed(model, refusal, outcomes, bool(returned), is_excused, words)
     came: dict[int, Came] = returned
-    finding = _disagreement(came)
+    finding = _disagreement(came, words)
     if finding is not None:
         return Judged(finding)
     step, listed = came[min(came)].step, came[min(came)].listed
@@ -94,58 +103,62 @@ def judge_restart(
     if step is not None:
         version = _version_of(came, versions)
         if version is None:
-            sentence = f"what load_latest loaded for step {step} is no checkpoint that was saved"
+            sentence = f"what {words.load} loaded for step {step} is no checkpoint that was saved"
             gloss = "what was loaded without an error was never saved"
             return Judged(Finding(Verdict.SILENT_WRONG, sentence, tuple(_origins(came, versions)), gloss))
         if version.step != step:
-            sentence = f"load_latest returned step {step} and loaded {name_version(version)}"
+            sentence = f"{words.load} returned step {step} and loaded {name_version(version)}"
             gloss = "the step that was returned is not that of the data"
             return Judged(Finding(Verdict.SILENT_WRONG, sentence, gloss=gloss))
     if version not in allowed(model):
         return Judged(_not_allowed(model, version))
     if listed is not None and max(listed, default=None) != step:
-        sentence = (
-            f"list gave {_steps(listed)} where load_latest came back to {_steps([step] if step else [])}"
-        )
-        gloss = "list and load_latest do not tell of the same checkpoint"
+        sentence = f"{words.steps} gave {_steps(listed)} where {words.load} came back to {_steps([step] if step else [])}"
+        gloss = f"{words.steps} and {words.load} do not tell of the same checkpoint"
         return Judged(Finding(Verdict.SILENT_WRONG, f"{sentence}: the newest must be the same", gloss=gloss))
     return Judged(None, version, True)
 
 
 def _judge_failed(
-    model: Model, refusal: Refusal, outcomes: Mapping[int, Outcome], has_returned: bool, is_excused: bool
+    model: Model,
+    refusal: Refusal,
+    outcomes: Mapping[int, Outcome],
+    has_returned: bool,
+    is_excused: bool,
+    words: Words,
 ) -> Judged:
     if is_excused:
         return Judged()
     refused = [rank for rank, one in outcomes.items() if isinstance(one, Raised)]
     if len(refused) + has_returned < len(outcomes) and not (has_returned and refused):
-        finding = unprovoked("load_latest", outcomes)
+        finding = unprovoked(words.load, outcomes)
         if finding is not None and finding.verdict is not Verdict.UNUSABLE:
             return Judged(finding)
     shown = _traceback(outcomes[refused[0]], refused[0]) if refused else ()
     if len(refused) < len(outcomes):
         others = [rank for rank in outcomes if rank not in refused]
-        sentence = f"load_latest raised on {name_ranks(refused)}, and not on {name_ranks(others)}"
+        sentence = f"{words.load} raised on {name_ranks(refused)}, and not on {name_ranks(others)}"
         gloss = "some ranks go on while others refuse"
         return Judged(Finding(Verdict.PARTIAL, sentence, shown, gloss))
     if may_refuse(model, refusal):
         return Judged()
-    sentence = f"load_latest refused, although {name_version(model.acknowledged)} is acknowledged"
+    sentence = f"{words.load} refused, although {name_version(model.acknowledged)} is acknowledged"
     gloss = "the job could not come back to acknowledged work"
     return Judged(Finding(Verdict.LOST_WORK, sentence, shown, gloss))
 
 
-def _disagreement(came: Mapping[int, Came]) -> Finding | None:
+def _disagreement(came: Mapping[int, Came], words: Words) -> Finding | None:
     first = came[min(came)]
     for rank, one in came.items():
         if isinstance(one.step, str):
             sentence = (
-                f"load_latest must return a step, which is an int, or None (got {one.step} on rank {rank})"
+                f"{words.load} must return a step, which is an int, or None (got {one.step} on rank {rank})"
             )
             return Finding(Verdict.UNUSABLE, sentence)
         if isinstance(one.listed, str):
             return Finding(
-                Verdict.UNUSABLE, f"list must give steps, which are ints ({one.listed} on rank {rank})"
+                Verdict.UNUSABLE,
+                f"{words.steps} must give steps, which are ints ({one.listed} on rank {rank})",
             )
     by_step: dict[int | str | None, list[int]] = {}
     for rank, one in came.items():
@@ -157,7 +170,7 @@ def _disagreement(came: Mapping[int, Came]) -> Finding | None:
     odd = [rank for rank, one in came.items() if one.listed != first.listed]
     if odd:
         theirs = f"{_steps(came[odd[0]].listed)} on rank {odd[0]}"
-        sentence = f"list gave {_steps(first.listed)} on rank 0 and {theirs}"
+        sentence = f"{words.steps} gave {_steps(first.listed)} on rank 0 and {theirs}"
         return Finding(Verdict.PARTIAL, sentence, gloss="the ranks know of different checkpoints")
     return None
 
@@ -183,6 +196,9 @@ def _version_of(came: Mapping[int, Came], versions: Iterable[Version]) -> Versio
 
 
 def _holds(came: Mapping[int, Came], rank: int, version: Version) -> bool:
+    origins = came[rank].origins
+    if origins is not None:
+        return all(version.number in numbers for numbers in origins.values())
     parts = came[rank].parts
     if parts[STEP] != Part(0, str(version.step).encode()):
         return False
@@ -197,6 +213,9 @@ def _holds(came: Mapping[int, Came], rank: int, version: Version) -> bool:
 def _origins(came: Mapping[int, Came], versions: Iterable[Version]) -> Iterator[str]:
     """A line for each leaf: which save its rows are of."""
     versions = tuple(versions)
+    if any(one.origins is not None for one in came.values()):
+        yield from _origins_of_leaves(came)
+        return
     for leaf in LEAVES:
         by_words: dict[str, list[int]] = {}
         for rank in sorted(came):
@@ -210,6 +229,17 @@ def _origins(came: Mapping[int, Came], versions: Iterable[Version]) -> Iterator[
             yield f"{leaf.path}: " + "; ".join(f"on {name_ranks(r)} {w}" for w, r in by_words.items())
     steps = {part.odd or part.data.decode() for part in (one.parts[STEP] for one in came.values())}
     yield f"{STEP}: {', '.join(sorted(steps))}"
+
+
+def _origins_of_leaves(came: Mapping[int, Came]) -> Iterator[str]:
+    names = dict.fromkeys(name for one in came.values() for name in one.origins or ())
+    for name in names:
+        by_words: dict[str, list[int]] = {}
+        for rank, one in sorted(came.items()):
+            numbers = (one.origins or {}).get(name, ())
+            words = f"of save {numbers[-1]}" if numbers else "of no save"
+            by_words.setdefault(words, []).append(rank)
+        yield f"{name}: " + "; ".join(f"on {name_ranks(r)} {w}" for w, r in by_words.items())
 
 
 def _origin(leaf: Leaf, part: Part, versions: tuple[Version, ...]) -> str:

@@ -18,8 +18,8 @@ import msgspec
 from hypothesis import Phase, reject, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.history.draw import Drawn, next_steps
-from faultkit.history.managers import Manager
 from faultkit.history.runner import Life, Rules
 from faultkit.history.shrink import Points, smallest
 from faultkit.history.steps import Step
@@ -34,10 +34,14 @@ SHRINKING_SECONDS_MAX = 120.0
 
 
 def relive(
-    manager: Manager, grounds: Grounds, rules: Rules, steps: Iterable[Step], folder: Path | None = None
+    checkpointer: Checkpointer,
+    grounds: Grounds,
+    rules: Rules,
+    steps: Iterable[Step],
+    folder: Path | None = None,
 ) -> Life:
     """Run `steps` until one breaks a promise; the life that was lived.  Raises what `Life.perform` raises."""
-    life = Life(manager, grounds, rules, folder)
+    life = Life(checkpointer, grounds, rules, folder)
     try:
         for step in steps:
             if life.perform(step) is not None:
@@ -98,7 +102,8 @@ class _Lived(RuleBasedStateMachine):
     """What all machines share.  The subclass that `machine_of` makes says what it is about, and has the rules."""
 
     grounds: Grounds
-    manager: Manager
+    checkpointer: Checkpointer
+    told_as: Any
     history_rules: Rules
     places: Points
     fewest_ranks: int
@@ -111,7 +116,7 @@ class _Lived(RuleBasedStateMachine):
             type(self).current = _Run(identity)
         self.run, self.moment = self.current, self.current.root
         self.life: Any = (
-            _Again(self.run) if self.run.found else Life(self.manager, self.grounds, self.history_rules)
+            _Again(self.run) if self.run.found else Life(self.checkpointer, self.grounds, self.history_rules)
         )
 
     def perform(self, step: Step) -> None:
@@ -129,7 +134,7 @@ class _Lived(RuleBasedStateMachine):
     def _shrink(self) -> None:
         verdict = self.life.finding.verdict
         steps = tuple(told.step for told in self.life.told)
-        stories: dict[tuple[Step, ...], str] = {steps: tell(self.life)}
+        stories: dict[tuple[Step, ...], str] = {steps: tell(self.life, self.told_as)}
         deadline = time.monotonic() + SHRINKING_SECONDS_MAX
         held = {steps[:length] for length in range(len(steps))}  # nothing was broken up to there
 
@@ -137,10 +142,10 @@ class _Lived(RuleBasedStateMachine):
             if history in held or time.monotonic() > deadline:
                 return False
             try:
-                life = relive(self.manager, self.grounds, self.history_rules, history)
+                life = relive(self.checkpointer, self.grounds, self.history_rules, history)
             except ValueError:  # a step that cannot come where it stands
                 return False
-            stories[history] = tell(life)
+            stories[history] = tell(life, self.told_as)
             held.update(history[:length] for length in range(len(life.told) + (life.finding is None)))
             same = life.finding is not None and life.finding.verdict == verdict
             return same and len(life.told) == len(history)
@@ -152,11 +157,11 @@ class _Lived(RuleBasedStateMachine):
         """The story of the smallest history once it was seen again on fresh ranks, else what both came to."""
         fresh = Grounds(timeout=self.grounds.timeout)
         try:
-            again = relive(self.manager, fresh, self.history_rules, self.run.smallest)
+            again = relive(self.checkpointer, fresh, self.history_rules, self.run.smallest)
         finally:
             fresh.close()
         first = self.run.story
-        verdict, story = first.partition(":")[0], tell(again)
+        verdict, story = first.partition(":")[0], tell(again, self.told_as)
         if again.finding is not None and again.finding.verdict == verdict:
             return story
         return (
@@ -211,9 +216,12 @@ def _is_final() -> bool:
 
 
 def machine_of(
-    manager: Manager, grounds: Grounds, rules: Rules, drawn: Drawn, places: Points
+    checkpointer: Checkpointer, told_as: Any, grounds: Grounds, rules: Rules, drawn: Drawn, places: Points
 ) -> type[RuleBasedStateMachine]:
-    """The machine over `manager`, run on `grounds`; `places` are where faults are tried, see `smallest`."""
+    """The machine over `checkpointer`, which somebody gave as `told_as`, run on `grounds`.
+
+    `places` are where faults are tried, see `smallest`.
+    """
 
     @initialize(world_size=st.integers(*drawn.sizes))
     def start(self: Any, world_size: int) -> None:
@@ -227,10 +235,11 @@ def machine_of(
         "start": start,
         "live": live,
         "grounds": grounds,
-        "manager": manager,
+        "checkpointer": checkpointer,
+        "told_as": told_as,
         "history_rules": rules,
         "places": places,
         "fewest_ranks": drawn.sizes[0],
     }
-    made: Any = type(f"CheckpointHistory_{manager.name}", (_Lived,), body)
+    made: Any = type(f"CheckpointHistory_{checkpointer.name}", (_Lived,), body)
     return made

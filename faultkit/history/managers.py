@@ -1,4 +1,4 @@
-"""The protocol of a checkpoint manager, and two managers on the stock engine that follow it.
+"""`Manager`, an older way to write a `faultkit.Checkpointer` down, and two managers on the stock engine.
 
 `dcp_manager` does what most training scripts do: ``dcp.save`` into a folder per step, which is complete when
 it holds the engine's ``.metadata``; a step that is saved again is written over in place.  It loses the old
@@ -19,11 +19,18 @@ from typing import Any
 
 import msgspec
 
+from faultkit.checkpointers import dcp as files_of_dcp
+from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.step_directories import on_rank_0 as _told_by_the_first_rank
+
 __all__ = ["Manager", "dcp_manager", "renaming_manager"]
 
 
 class Manager(msgspec.Struct, frozen=True, kw_only=True):
     """A checkpoint manager as up to four functions.  Every rank calls them, all with the same arguments.
+
+    A `faultkit.Checkpointer` says the same, can be put under every other campaign, too, and has its arguments in
+    another order: ``save(state, directory, step)``.
 
     `state` is a dict of tensors, DTensors, an int and dicts of these; `folder` a `pathlib.Path` that exists.
 
@@ -48,8 +55,26 @@ class Manager(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Manager(name={self.name!r})"
 
+    def to_checkpointer(self) -> Checkpointer:
+        """The same as a checkpointer."""
+        return Checkpointer(
+            name=re.sub(r"[^A-Za-z0-9_-]", "_", self.name) or "manager",
+            save=_StepFirst(self.save),
+            load=self.load_latest,
+            steps=self.list,
+            prune=self.prune,
+        )
 
-_STEP = re.compile(r"step-(\d+)")
+
+class _StepFirst(msgspec.Struct, frozen=True):
+    """``save(state, step, folder)`` as a checkpointer's."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, state: Any, directory: Path, step: int) -> Any:
+        return self.function(state, step, directory)
+
+
 _STEP_AND_NUMBER = re.compile(r"step-(\d+)\.(\d+)")
 
 
@@ -57,38 +82,14 @@ _STEP_AND_NUMBER = re.compile(r"step-(\d+)\.(\d+)")
 
 
 def _save_in_place(state: dict[str, Any], step: int, folder: Path) -> None:
-    import torch.distributed.checkpoint as dcp
-
-    dcp.save(state, checkpoint_id=folder / f"step-{step}")
-
-
-def _complete_steps(folder: Path) -> list[int]:
-    found = (_STEP.fullmatch(path.name) for path in folder.iterdir() if (path / ".metadata").exists())
-    return sorted(int(match[1]) for match in found if match)
-
-
-def _load_latest_in_place(state: dict[str, Any], folder: Path) -> int | None:
-    import torch.distributed.checkpoint as dcp
-
-    step = _told_by_the_first_rank(lambda: max(_complete_steps(folder), default=None))
-    if step is not None:
-        dcp.load(state, checkpoint_id=folder / f"step-{step}")
-    return step
-
-
-def _prune_in_place(folder: Path, keep: int) -> None:
-    def remove() -> None:
-        for step in _complete_steps(folder)[:-keep]:
-            shutil.rmtree(folder / f"step-{step}")
-
-    _told_by_the_first_rank(remove)
+    files_of_dcp.save(state, folder, step)
 
 
 dcp_manager = Manager(
     save=_save_in_place,
-    load_latest=_load_latest_in_place,
-    list=_complete_steps,
-    prune=_prune_in_place,
+    load_latest=files_of_dcp.load,
+    list=files_of_dcp.steps,
+    prune=files_of_dcp.prune,
     name="dcp_manager",
 )
 
@@ -155,19 +156,3 @@ renaming_manager = Manager(
     prune=_prune_renamed,
     name="renaming_manager",
 )
-
-
-def _told_by_the_first_rank(function: Callable[[], Any]) -> Any:
-    """What `function` gives on rank 0, on every rank.  Raises on every rank what it raises there."""
-    import torch.distributed as dist
-
-    told: list[Any] = [None, None]
-    if dist.get_rank() == 0:
-        try:
-            told[0] = function()
-        except Exception as error:
-            told[1] = f"{type(error).__name__}: {error}"
-    dist.broadcast_object_list(told)
-    if told[1] is not None:
-        raise RuntimeError(f"rank 0 failed: {told[1]}")
-    return told[0]

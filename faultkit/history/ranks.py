@@ -1,6 +1,8 @@
-"""What each rank does in a step of a history: calls the manager's functions, and reads what was loaded.
+"""What each rank does in a step of a history: calls the checkpointer's functions, and reads what was loaded.
 
-Not covered: anything that depends on the outcome of other ranks; the process that judges sees them all.
+The state is that of `faultkit.history.state`, of which the process that judges knows every byte, or else the
+checkpointer's own, of which this side says which saves each leaf may be of.  Not covered: anything that depends on the
+outcome of other ranks; the process that judges sees them all.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from faultkit.history.managers import Manager
+from faultkit.checkpointers import rank_work
+from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.history.model import Version
 from faultkit.history.state import Part, blank, filled, read
 
@@ -18,61 +21,88 @@ __all__ = ["Came", "RankCall", "prune", "restart", "save"]
 
 
 class Came(msgspec.Struct, frozen=True):
-    """What one rank came back to: what `list` gave, what `load_latest` returned, and what then stood there.
+    """What one rank came back to: what `steps` gave, what `load` returned, and what then stood there.
 
     `listed` and `step` are texts where they are no steps; the text says what they are.  `listed` is None where the
-    manager has no `list`.
+    checkpointer has no `steps`.  Of a state of the checkpointer's own there are no `parts`, but `origins`: the numbers
+    of the saves whose values each leaf has.
     """
 
     listed: tuple[int, ...] | str | None
     step: int | str | None
     parts: dict[str, Part]
+    origins: dict[str, tuple[int, ...]] | None = None
 
 
 class RankCall:
-    """A call of one of the functions below.  It says that it is of the module of the manager's functions, which
+    """A call of one of the functions below.  It says that it is of the module of the checkpointer's functions, which
     a world then imports once for all ranks."""
 
-    def __init__(self, function: Any, manager: Manager) -> None:
-        self.__module__ = getattr(manager.save, "__module__", __name__)
+    def __init__(self, function: Any, checkpointer: Checkpointer) -> None:
+        save = getattr(checkpointer.save, "function", checkpointer.save)  # of a `Manager` it stands behind
+        self.__module__ = getattr(save, "__module__", __name__)
         self.__qualname__ = self.__name__ = function.__name__
-        self.function, self.manager = function, manager
+        self.function, self.checkpointer = function, checkpointer
 
     def __call__(self, *args: Any) -> Any:
-        return self.function(self.manager, *args)
+        return self.function(self.checkpointer, *args)
 
 
-def save(manager: Manager, folder: str, version: Version) -> None:
-    """Save the state of `version` through the manager."""
-    manager.save(filled(version), version.step, Path(folder))
+def save(checkpointer: Checkpointer, folder: str, version: Version) -> None:
+    """Save the state of `version`, and wait until that has come to its end."""
+    state = (
+        filled(version) if checkpointer.state is None else rank_work.state_of(checkpointer, version.number)
+    )
+    handle = rank_work.call(checkpointer, checkpointer.save, state, Path(folder), version.step)
+    rank_work.finish(handle)
 
 
-def prune(manager: Manager, folder: str, keep: int) -> None:
-    """Let the manager prune."""
-    assert manager.prune is not None
-    manager.prune(Path(folder), keep)
+def prune(checkpointer: Checkpointer, folder: str, keep: int) -> None:
+    """Let the checkpointer prune."""
+    assert checkpointer.prune is not None
+    rank_work.call(checkpointer, checkpointer.prune, Path(folder), keep)
 
 
-def restart(manager: Manager, folder: str) -> Came:
-    """List the steps, then load the newest into a blank state.  Raises what `load_latest` raises."""
+def restart(checkpointer: Checkpointer, folder: str, numbers: tuple[int, ...] = ()) -> Came:
+    """List the steps, then load the newest into a blank state.  Raises what `load` raises.
+
+    `numbers` are those of all saves of the history.
+    """
     import torch.distributed as dist
 
-    listed = _listed(manager, Path(folder))
-    dist.barrier()  # what load_latest clears away must not be what another rank still lists
-    state = blank()
-    step = manager.load_latest(state, Path(folder))
+    listed = _listed(checkpointer, Path(folder))
+    dist.barrier()  # what load clears away must not be what another rank still lists
+    state = blank() if checkpointer.state is None else rank_work.state_of(checkpointer, 0)
+    step = rank_work.call(checkpointer, checkpointer.load, state, Path(folder))
     if step is None:
         return Came(listed, None, {})
     if type(step) is not int:
         return Came(listed, f"a {type(step).__name__}", {})
-    return Came(listed, step, read(state))
+    if checkpointer.state is None:
+        return Came(listed, step, read(state))
+    return Came(listed, step, {}, _origins(checkpointer, state, numbers))
 
 
-def _listed(manager: Manager, folder: Path) -> tuple[int, ...] | str | None:
-    if manager.list is None:
+def _origins(checkpointer: Checkpointer, state: Any, numbers: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    from faultkit.state_values import leaves_of, same
+
+    found = dict(leaves_of(rank_work.plain(state)))
+    origins: dict[str, list[int]] = {name: [] for name in found}
+    for number in numbers:
+        expected = dict(leaves_of(rank_work.plain(rank_work.state_of(checkpointer, number))))
+        for name in {**found, **expected}:
+            if name in found and name in expected and same(found[name], expected[name]):
+                origins[name].append(number)
+            else:
+                origins.setdefault(name, [])
+    return {name: tuple(found) for name, found in origins.items()}
+
+
+def _listed(checkpointer: Checkpointer, folder: Path) -> tuple[int, ...] | str | None:
+    if checkpointer.steps is None:
         return None
     try:
-        steps = list(manager.list(folder))
+        steps = list(rank_work.call(checkpointer, checkpointer.steps, folder))
     except Exception as error:
         return f"raised {type(error).__name__}: {error}"[:400]
     odd = [step for step in steps if type(step) is not int]

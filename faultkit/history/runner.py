@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
+from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checks import Verdict
 from faultkit.checks.wording import clip, name_ranks
-from faultkit.history.judge import Finding, judge_restart, name_version, unprovoked
-from faultkit.history.managers import Manager
+from faultkit.history.judge import Finding, Words, judge_restart, name_version, unprovoked
 from faultkit.history.model import Model, Refusal, Version, acknowledge, attempt, disturb, settle
 from faultkit.history.ranks import RankCall, prune, restart, save
 from faultkit.history.steps import Step
@@ -33,6 +33,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     refusal: Refusal = Refusal.WITHOUT_CHECKPOINT
     may_not_fire: bool = False
+    words: Words = Words()
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -46,8 +47,10 @@ class Told(msgspec.Struct, frozen=True):
 class Life:
     """One job, from its start on.  `close` removes its folder."""
 
-    def __init__(self, manager: Manager, grounds: Grounds, rules: Rules, folder: Path | None = None) -> None:
-        self.manager, self.grounds, self.rules = manager, grounds, rules
+    def __init__(
+        self, checkpointer: Checkpointer, grounds: Grounds, rules: Rules, folder: Path | None = None
+    ) -> None:
+        self.checkpointer, self.grounds, self.rules = checkpointer, grounds, rules
         self.folder = grounds.folder() if folder is None else folder
         self._is_own = folder is None
         self.model = Model()
@@ -103,8 +106,8 @@ class Life:
             rule = "the job has ended; it has to restart first"
         elif step.word == "overwrite" and not self.step:
             rule = "there is no step yet that could be saved again"
-        elif step.word == "prune" and self.manager.prune is None:
-            rule = f"manager {self.manager.name!r} has no function prune"
+        elif step.word == "prune" and self.checkpointer.prune is None:
+            rule = f"manager {str(self.checkpointer)!r} has no function prune"
         if rule:
             raise ValueError(
                 f"step {len(self.told) + 1} of the history, {step.value()!r}, cannot be run: {rule}"
@@ -149,15 +152,20 @@ class Life:
 
     def _restart(self, step: Step) -> str:
         self.world_size, self._is_pruned = step.number, False
-        run = self._run(restart, step=step)
+        run = self._run(restart, tuple(version.number for version in self.versions), step=step)
         judged = judge_restart(
-            self.model, self.rules.refusal, run.outcomes, self.versions, is_excused=bool(run.fired)
+            self.model,
+            self.rules.refusal,
+            run.outcomes,
+            self.versions,
+            is_excused=bool(run.fired),
+            words=self.rules.words,
         )
         self.finding = judged.finding
         under = f" while {clip(step.plan, 400)}" if step.plan else ""
         what = f"the job restarts on {_ranks(step.number)}{under}"
         if self.finding is not None:
-            return f"{what}; {_came(run.outcomes)}"
+            return f"{what}; {self.rules.words.load}: {_came(run.outcomes)}"
         if judged.is_settled:
             if judged.version is not None and not run.fired:
                 self.finding = self._inert(step)
@@ -169,16 +177,16 @@ class Life:
             return f"{what}; {_ends(run.outcomes)}: the job has ended"
         self.step, self.is_up = 0, True
         if self.model.acknowledged is None:
-            return f"{what}; load_latest refused, as it may: the job begins anew"
+            return f"{what}; {self.rules.words.load} refused, as it may: the job begins anew"
         self.model = Model()
         self._empty()
-        return f"{what}; load_latest refused, as it may: the folder is emptied and the job begins anew"
+        return f"{what}; {self.rules.words.load} refused, as it may: the folder is emptied and the job begins anew"
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _run(self, function: Any, *arguments: Any, step: Step) -> Run:
         world = self.grounds.world(self.world_size)
-        call = RankCall(function, self.manager)
+        call = RankCall(function, self.checkpointer)
         return world.run(call, str(self.folder), *arguments, plan=step.plan, may_not_fire=True)
 
     def _inert(self, step: Step) -> Finding | None:
@@ -187,7 +195,7 @@ class Life:
         return Finding(
             Verdict.INERT,
             f"no fault of {clip(step.plan, 400)!r} fired, so the step proves nothing; name points that "
-            f"manager {self.manager.name!r} comes by, or pass may_not_fire=True",
+            f"manager {str(self.checkpointer)!r} comes by, or pass may_not_fire=True",
         )
 
     def _empty(self) -> None:
@@ -243,4 +251,4 @@ def _came(outcomes: dict[int, Outcome]) -> str:
         else:
             end = _end(outcome)
         by_end.setdefault(end, []).append(rank)
-    return "load_latest: " + ", ".join(f"{name_ranks(ranks)} {end}" for end, ranks in by_end.items())
+    return ", ".join(f"{name_ranks(ranks)} {end}" for end, ranks in by_end.items())

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checks import Verdict
 from faultkit.checks.wording import wrapped
 from faultkit.history.judge import name_version
-from faultkit.history.managers import Manager
 from faultkit.history.model import Model, Refusal, allowed
 from faultkit.history.runner import Life, Rules, Told
 from faultkit.history.steps import Step
@@ -26,14 +27,15 @@ _REFUSING = {
 }
 
 
-def tell(life: Life) -> str:
-    """The story of the history that `life` ran; ends without a newline."""
+def tell(life: Life, told_as: Any) -> str:
+    """The story of the history that `life` ran; ends without a newline.  `told_as` is what was put under test, a
+    `Checkpointer` or a `Manager`, as somebody wrote it."""
     finding = life.finding
     verdict = finding.verdict if finding is not None else Verdict.HELD
     sections = [f"{verdict}: {finding.meaning if finding is not None else verdict.meaning}"]
     if finding is not None:
         sections[0] += "\n" + wrapped(finding.sentence, "  ", "  ")
-    sections.append(_section(f"The history of {life.manager.name}", _steps(life.told)))
+    sections.append(_section(f"The history of {_name(told_as)}", _steps(life.told)))
     last = life.told[-1] if life.told else None
     if finding is not None and last is not None and last.step.word == "restart":
         sections.append(_section("What the last restart could come back to", _could(last.model, life.rules)))
@@ -41,11 +43,11 @@ def tell(life: Life) -> str:
         title = "What was loaded" if finding.verdict is Verdict.SILENT_WRONG else "What was seen"
         sections.append(_section(title, (f"  {line}" for line in finding.evidence)))
     steps = [told.step for told in life.told]
-    sections.append(_section("To see it again", snippet(life.manager, steps, life.rules).splitlines()))
+    sections.append(_section("To see it again", snippet(told_as, steps, life.rules).splitlines()))
     return "\n\n".join(sections)
 
 
-def snippet(manager: Manager, steps: Iterable[Step], rules: Rules) -> str:
+def snippet(manager: Any, steps: Iterable[Step], rules: Rules) -> str:
     """A piece of Python that runs these steps again, indented; where the manager is not found, it is `manager`."""
     module, name = _home(manager)
     own = f"from {module} import {name}" if module else "# manager is the one under test"
@@ -60,11 +62,15 @@ def snippet(manager: Manager, steps: Iterable[Step], rules: Rules) -> str:
     return textwrap.indent("\n".join(lines), "  ")
 
 
-def _home(manager: Manager) -> tuple[str, str]:
+def _name(told_as: Any) -> str:
+    return str(told_as if isinstance(told_as, Checkpointer) else told_as.name)
+
+
+def _home(manager: Any) -> tuple[str, str]:
     """The module and the name under which the manager can be imported; ("", "manager") where none is found."""
     own = sys.modules["faultkit.history.managers"]
-    modules = [own, *(sys.modules.get(getattr(function, "__module__", "") or "") for function in
-                      (manager.save, manager.load_latest, manager.list))]  # fmt: skip
+    functions = (getattr(manager, name, None) for name in ("save", "load", "load_latest", "list", "steps"))
+    modules = [own, *(sys.modules.get(getattr(function, "__module__", "") or "") for function in functions)]
     for module in filter(None, modules):
         for name, value in vars(module).items():
             if value is manager and module.__name__ != "__main__":
