@@ -15,15 +15,16 @@ from faultkit._lazy import attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from faultkit.checkpointers.catalogue import BUILT_IN, get
+    from faultkit.checkpointers.catalogue import BUILT_IN, find, get
     from faultkit.checkpointers.checkpointer import Checkpointer
 
-__all__ = ["BUILT_IN", "Checkpointer", "get"]
+__all__ = ["BUILT_IN", "Checkpointer", "find", "get"]
 
 if not TYPE_CHECKING:  # else every misspelt name would type-check
     _HOMES = {
         "BUILT_IN": "faultkit.checkpointers.catalogue",
         "Checkpointer": "faultkit.checkpointers.checkpointer",
+        "find": "faultkit.checkpointers.catalogue",
         "get": "faultkit.checkpointers.catalogue",
     }
     __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -7,11 +7,13 @@ Not covered: whether a checkpointer can run here (`faultkit.checkpointers.requir
 from __future__ import annotations
 
 from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.requirements import require
 from faultkit.exceptions import ScenarioError
 from faultkit.messages import seen
-from faultkit.scenario_text import Names, find, values_of
+from faultkit.scenario_text import Names, values_of
+from faultkit.scenario_text import find as find_named
 
-__all__ = ["BUILT_IN", "get"]
+__all__ = ["BUILT_IN", "find", "get"]
 
 BUILT_IN = Names(
     "checkpointer",
@@ -34,11 +36,18 @@ BUILT_IN = Names(
 
 
 def get(text: str) -> Checkpointer:
-    """The checkpointer that `text` names, with the options behind it.
+    """The checkpointer that `text` names, with the options behind it, which can run here.
 
-    Raises ScenarioError, which tells the nearest name there is.
+    Raises ScenarioError, which tells the nearest name there is, or what is not installed.
     """
-    name, found, options = find(text, BUILT_IN)
+    found = find(text)
+    require(found)
+    return found
+
+
+def find(text: str) -> Checkpointer:
+    """The same, also where it cannot run."""
+    name, found, options = find_named(text, BUILT_IN)
     if not isinstance(found, Checkpointer):
         raise ScenarioError(f"checkpointer {seen(name)} must be a faultkit.Checkpointer (got {seen(found)})")
     return found.with_options(**values_of(options, dict(found.options)))

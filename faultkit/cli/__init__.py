@@ -17,6 +17,7 @@ import click
 
 from faultkit import endings
 from faultkit.cli.crash import crash, damage
+from faultkit.cli.history import history
 from faultkit.cli.run_sweep import HELD, USAGE, Mistake, fail, say
 from faultkit.cli.scale import scale
 from faultkit.cli.sweep import replay, sweep
@@ -115,6 +116,8 @@ def command(ctx: click.Context) -> None:
       faultkit replay 'writer.write_data@2=raise(ValueError)'
       faultkit crash dcp-overwrite          load every state that a crash could leave
       faultkit damage dcp-save              damage a finished checkpoint, see what a load notices
+      faultkit history dcp                  live the lives of a job that saves, fails, dies and restarts
+      faultkit checkpointers                what can be put under test: sweep, crash, damage NAME.save
 
     Exit status: 0 every check held, 1 a promise was broken, 2 bad usage or bad input, 3 the harness itself
     failed, 130 interrupted.
@@ -137,10 +140,20 @@ def points(as_json: bool) -> None:
     click.echo(listing.as_json() if as_json else listing.as_text(_width()))
 
 
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead.")
+def checkpointers(as_json: bool) -> None:
+    """List what can be put under test, what each can be put to, and whether it can run here."""
+    from faultkit.report import checkpointers as listing
+
+    click.echo(listing.as_json() if as_json else listing.as_text(_width()))
+
+
 command.add_command(sweep)
 command.add_command(replay)
 command.add_command(crash)
 command.add_command(damage)
+command.add_command(history)
 command.add_command(scale)
 
 

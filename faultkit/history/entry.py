@@ -102,8 +102,6 @@ def checkpoint_history(
         AssertionError: where a history breaks a promise, with the story of it.
     """
     checkpointer, words = _checkpointer_of(manager)
-    if isinstance(manager, str):
-        manager = checkpointer
     is_manager = isinstance(manager, Manager)
     if may_not_fire is None:
         may_not_fire = not is_manager and points is None
@@ -179,8 +177,6 @@ def replay_history(
         ValueError: the history cannot be run.
     """
     checkpointer, words = _checkpointer_of(manager)
-    if isinstance(manager, str):
-        manager = checkpointer
     may_not_fire = not isinstance(manager, Manager) if may_not_fire is None else may_not_fire
     [refusal] = checked_choices("may_refuse", [may_refuse], [str(one) for one in Refusal])
     checked_flag("may_not_fire", may_not_fire)

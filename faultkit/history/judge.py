@@ -113,7 +113,8 @@ def judge_restart(
     if version not in allowed(model):
         return Judged(_not_allowed(model, version))
     if listed is not None and max(listed, default=None) != step:
-        sentence = f"{words.steps} gave {_steps(listed)} where {words.load} came back to {_steps([step] if step else [])}"
+        came_to = _steps([step] if step else [])
+        sentence = f"{words.steps} gave {_steps(listed)} where {words.load} came back to {came_to}"
         gloss = f"{words.steps} and {words.load} do not tell of the same checkpoint"
         return Judged(Finding(Verdict.SILENT_WRONG, f"{sentence}: the newest must be the same", gloss=gloss))
     return Judged(None, version, True)

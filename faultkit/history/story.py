@@ -50,7 +50,7 @@ def tell(life: Life, told_as: Any) -> str:
 def snippet(manager: Any, steps: Iterable[Step], rules: Rules) -> str:
     """A piece of Python that runs these steps again, indented; where the manager is not found, it is `manager`."""
     module, name = _home(manager)
-    own = f"from {module} import {name}" if module else "# manager is the one under test"
+    own = f"from {module} import {name}" if module else ("# manager is the one under test" * (name == "manager"))
     ours = "from faultkit.strategies import replay_history"
     if module == "faultkit.strategies":
         own, ours = f"from {module} import {name}, replay_history", ""
@@ -63,17 +63,19 @@ def snippet(manager: Any, steps: Iterable[Step], rules: Rules) -> str:
 
 
 def _name(told_as: Any) -> str:
-    return str(told_as if isinstance(told_as, Checkpointer) else told_as.name)
+    return str(told_as if isinstance(told_as, (str, Checkpointer)) else told_as.name)
 
 
-def _home(manager: Any) -> tuple[str, str]:
+def _home(told_as: Any) -> tuple[str, str]:
     """The module and the name under which the manager can be imported; ("", "manager") where none is found."""
+    if isinstance(told_as, str):
+        return "", repr(told_as)
     own = sys.modules["faultkit.history.managers"]
-    functions = (getattr(manager, name, None) for name in ("save", "load", "load_latest", "list", "steps"))
+    functions = (getattr(told_as, name, None) for name in ("save", "load", "load_latest", "list", "steps"))
     modules = [own, *(sys.modules.get(getattr(function, "__module__", "") or "") for function in functions)]
     for module in filter(None, modules):
         for name, value in vars(module).items():
-            if value is manager and module.__name__ != "__main__":
+            if value is told_as and module.__name__ != "__main__":
                 return ("faultkit.strategies" if module is own else module.__name__), name
     return "", "manager"
 

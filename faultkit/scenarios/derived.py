@@ -11,6 +11,7 @@ from typing import Any
 
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.rank_work import NEW_STEP, OLD_STEP, Expected, Prepared, Read, Work
+from faultkit.checkpointers.requirements import require
 from faultkit.scenarios.scenario import Scenario
 
 __all__ = ["derive"]
@@ -42,9 +43,10 @@ PRELOADED = (
 def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario:
     """The scenario ``NAME.word``; `name` is that by which it can be found again.
 
-    Raises ScenarioError where the checkpointer has none.
+    Raises ScenarioError where the checkpointer has none, or cannot run here.
     """
     checkpointer.require_work(word)
+    require(checkpointer)
 
     def with_other_options(**values: Any) -> Scenario:
         return derive(checkpointer.with_options(**values), word, name=name)

@@ -1,0 +1,198 @@
+"""The command ``faultkit history``: lives of a job over one checkpointer, until one breaks a promise.
+
+Exit status: 0 every life held, 1 one did not, 2 bad usage or bad input, 3 the harness itself failed, 130 interrupted.
+Not covered: how lives are drawn, lived and judged (`faultkit.history`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+import click
+
+from faultkit import endings
+from faultkit.cli.options import JSON
+from faultkit.cli.run_sweep import BROKEN, HELD, Mistake, reason_of, search_here
+from faultkit.messages import printable
+
+__all__ = ["history"]
+
+LIVES_MAX = 100_000
+RANKS_MAX = 64
+
+
+@click.command()
+@click.argument("checkpointer")
+@click.option(
+    "--lives",
+    type=click.IntRange(1, LIVES_MAX),
+    default=25,
+    show_default=True,
+    metavar="N",
+    help="How many lives of a job are tried.",
+)
+@click.option(
+    "--world",
+    "world_size",
+    type=click.IntRange(1, RANKS_MAX),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="The most ranks that a job has.",
+)
+@click.option(
+    "--rules",
+    multiple=True,
+    metavar="NAME,...",
+    help="What happens to the job: save, overwrite, fail, kill, restart, fail_restart, prune.  [default: all]",
+)
+@click.option(
+    "--may-refuse",
+    default="without_checkpoint",
+    show_default=True,
+    metavar="WORD",
+    help="When a restart may refuse: without_checkpoint, after_failure, always.",
+)
+@click.option(
+    "--timeout", type=float, default=20.0, show_default=True, metavar="SECONDS", help="Of each step."
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of what is drawn.")
+@JSON
+def history(
+    checkpointer: str,
+    lives: int,
+    world_size: int,
+    rules: tuple[str, ...],
+    may_refuse: str,
+    timeout: float,
+    seed: int,
+    json_path: str | None,
+) -> int:
+    """Live the lives of a job that saves through CHECKPOINTER, fails, is killed, restarts and prunes.
+
+    CHECKPOINTER is a name of `faultkit checkpointers`, or module:attribute of your own; options follow after commas.
+    After each restart, what was loaded must be what had been acknowledged. What is told is the shortest life that
+    breaks that.
+
+    \b
+      faultkit history dcp
+      faultkit history mymodel.checkpoint:MINE --lives 100 --rules save,kill,restart
+    """
+    from faultkit.report.output import refusal
+
+    if why := refusal(json_path, None):
+        raise Mistake(why)
+    search_here(checkpointer)
+    machine = _machine(
+        checkpointer,
+        rules=[name.strip() for text in rules for name in text.split(",")] or None,
+        max_world=world_size,
+        may_refuse=may_refuse,
+        timeout=timeout,
+    )
+    began = time.monotonic()
+    with endings.in_order():
+        try:
+            counts, story = _lived(machine, lives, seed)
+        except KeyboardInterrupt:
+            return endings.tell()
+        finally:
+            machine.grounds.close()
+    seconds = time.monotonic() - began
+    total = sum(counts.values())
+    if story:
+        click.echo(printable(story), err=json_path == "-")
+    else:
+        click.echo(
+            f"{checkpointer}: every one of {total} lives of 1 to {world_size} ranks held, {seconds:.1f} s",
+            err=json_path == "-",
+        )
+    if json_path is not None:
+        _write(
+            json_path,
+            {
+                "checkpointer": checkpointer,
+                "torch": _torch(),
+                "world": world_size,
+                "seed": seed,
+                "totals": counts,
+                "verdict": story.partition(":")[0] if story else "HELD",
+                "story": story,
+                "seconds": round(seconds, 3),
+            },
+        )
+    return BROKEN if story else HELD
+
+
+def _machine(checkpointer: str, **choices: Any) -> Any:
+    try:
+        from hypothesis.errors import InvalidArgument
+    except ImportError:
+        raise Mistake("history needs Hypothesis; install it by: pip install 'faultkit[hypothesis]'") from None
+    from faultkit.history import checkpoint_history
+
+    try:
+        return checkpoint_history(checkpointer, **choices)
+    except InvalidArgument as error:
+        raise Mistake(str(error).removeprefix("manager: ")) from None
+    except ValueError as error:
+        raise Mistake(reason_of(error)) from None
+
+
+def _lived(machine: Any, lives: int, seed: int) -> tuple[dict[str, int], str]:
+    """How many lives came to each verdict, and the story of the shortest that broke a promise."""
+    import contextlib
+    import io
+
+    import hypothesis
+    from hypothesis.stateful import run_state_machine_as_test
+
+    from faultkit.history.machine import STEPS_MAX
+    from faultkit.worlds import observers
+
+    counts: Counter[str] = Counter()
+
+    def hear(what: str, verdict: str, number: int) -> None:
+        if what == observers.HISTORIES:
+            counts[str(verdict)] += number
+
+    chosen = hypothesis.settings(
+        max_examples=lives,
+        stateful_step_count=STEPS_MAX,
+        deadline=None,
+        database=None,
+        print_blob=False,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=[hypothesis.Phase.generate],
+    )
+    story = ""
+    try:
+        # what Hypothesis prints is its choices; the history says the same
+        with observers.counted(hear), contextlib.redirect_stdout(io.StringIO()):
+            run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=chosen)
+    except AssertionError as error:
+        story = str(error)
+    return dict(counts), story
+
+
+def _torch() -> str:
+    from faultkit.torch_versions import torch_version
+
+    return torch_version()
+
+
+def _write(path: str, found: dict[str, Any]) -> None:
+    from faultkit.whole_files import write_whole
+
+    text = json.dumps(found, indent=1) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise Mistake(f"{error.filename} cannot be written: {error.strerror}") from None
