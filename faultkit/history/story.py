@@ -50,7 +50,11 @@ def tell(life: Life, told_as: Any) -> str:
 def snippet(manager: Any, steps: Iterable[Step], rules: Rules) -> str:
     """A piece of Python that runs these steps again, indented; where the manager is not found, it is `manager`."""
     module, name = _home(manager)
-    own = f"from {module} import {name}" if module else ("# manager is the one under test" * (name == "manager"))
+    own = (
+        f"from {module} import {name}"
+        if module
+        else ("# manager is the one under test" * (name == "manager"))
+    )
     ours = "from faultkit.strategies import replay_history"
     if module == "faultkit.strategies":
         own, ours = f"from {module} import {name}, replay_history", ""

@@ -67,7 +67,7 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
         reads_back=word != "load",
         read=Read(checkpointer),
         new=Expected(checkpointer, new, new) if word != "load" else None,
-        old=Expected(checkpointer, *before[-1]) if before and word not in ("load", "prune") else None,
+        old=Expected(checkpointer, *before[0]) if before and word != "load" else None,
         keeps=word == "prune",
         absent=checkpointer.absent,
         load_ranks=1 if checkpointer.reshards else 0,

@@ -53,7 +53,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             what the load left out is seen.
         new: a function that returns the values expected of the finished work: what loads as something else is a
             violation.  None: what `read` gives of it, and whether that is right cannot be known.
-        old: a function that returns the values of the prepared directory; None: what `read` gives of it.
+        old: a function that returns the values of the prepared directory, or of an older checkpoint in it; None: what
+            `read` gives of it.
         keeps: the finished work leaves what can be loaded as it was, which `new` says: nothing else may be seen at any
             time.
         absent: tells whether an exception of `read` is a clean "no checkpoint here"; None: the documented rule

@@ -257,13 +257,13 @@ def _settle_expected(
         function, keywords = given[which]
         return pickle.dumps(portable(function(**keywords)))
 
-    new, old = made(0) or loaded[0], (made(1) or before[0]) if before else None
+    new, old = made(0) or loaded[0], made(1) or (before[0] if before else None)
     read = [pickle.loads(one) for one in loaded]
     return (
         new,
         old,
         differences(*read) if read else [],
-        differences(pickle.loads(old), pickle.loads(before[0])) if old is not None else [],
+        differences(pickle.loads(old), pickle.loads(before[0])) if old is not None and before else [],
         old is None or bool(differences(pickle.loads(new), pickle.loads(old))),
         refuse(pickle.loads(new)) if refuse is not None else None,
     )

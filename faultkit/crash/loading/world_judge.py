@@ -93,6 +93,10 @@ class WorldJudge:
             old_values = self._learn(old, self.scenario.old, "the checkpoint before")
             if not any(self._on_ranks(_differences_on_rank, new_values, old_values)):
                 raise ScenarioError(f"scenario {str(self.scenario)!r}: OLD and NEW must differ on some rank")
+        elif self.scenario.old is not None:
+            old_values = self._on_ranks(
+                _values_on_rank, self.scenario.old, self.scenario.keywords_of(self.scenario.old)
+            )
         self._expected = list(zip(new_values, old_values, strict=True))
         if self.scenario.absent is None and old is None:
             for tree in empty_trees(new, self.scenario.root):
