@@ -21,7 +21,7 @@ import msgspec
 
 from faultkit.checkpointers import dcp as files_of_dcp
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.step_directories import on_rank_0 as _told_by_the_first_rank
+from faultkit.checkpointers.joint_steps import on_rank_0
 
 __all__ = ["Manager", "dcp_manager", "renaming_manager"]
 
@@ -123,15 +123,15 @@ def _save_and_rename(state: dict[str, Any], step: int, folder: Path) -> None:
             if one == step and earlier < number:
                 shutil.rmtree(folder / f"step-{one}.{earlier}")
 
-    number = _told_by_the_first_rank(clear)
+    number = on_rank_0("begin", clear)
     dcp.save(state, checkpoint_id=temporary)
-    _told_by_the_first_rank(commit)
+    on_rank_0("commit", commit)
 
 
 def _load_latest_renamed(state: dict[str, Any], folder: Path) -> int | None:
     import torch.distributed.checkpoint as dcp
 
-    latest = _told_by_the_first_rank(lambda: max(_saves(folder), default=None))
+    latest = on_rank_0("newest", lambda: max(_saves(folder), default=None))
     if latest is None:
         return None
     step, number = latest
@@ -146,7 +146,7 @@ def _prune_renamed(folder: Path, keep: int) -> None:
             if step not in kept:
                 shutil.rmtree(folder / f"step-{step}.{number}")
 
-    _told_by_the_first_rank(remove)
+    on_rank_0("prune", remove)
 
 
 renaming_manager = Manager(
