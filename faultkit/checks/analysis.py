@@ -211,9 +211,20 @@ class _Builder:
             links = outcome.error.chain()
             if is_assertion(outcome.error):
                 links = links[:1] + (outcome.error.cause.chain() if outcome.error.cause else ())
-            if not any(Injected.of(one).same_as(link) for one in fired for link in links):
+            if any(Injected.of(one).same_as(link) for one in fired for link in links):
+                continue
+            if _claims(outcome.error) or not self.is_told_of_another(rank, outcome.error):
                 found[rank] = outcome.error
         return found
+
+    def is_told_of_another(self, rank: int, error: ErrorRecord) -> bool:
+        """Whether `error` tells in full what was injected on another rank: ranks may tell one another what failed."""
+        return any(
+            not Injected.of(one).lost_in(error)
+            for other, timeline in self.timelines.items()
+            for one, _, _ in timeline.fired
+            if other != rank and effect_of_fired(one) == ERROR and not one.native
+        )
 
 
 def _claims(error: ErrorRecord) -> bool:

@@ -140,6 +140,37 @@ def test_passing_the_engines_error_on_is_no_news():
     assert examine(recording.run()) == ()
 
 
+def saved_by_rank_0_alone(told):
+    """Rank 0 saves in a group of its own and fails; rank 1, which took no part, raises `told`."""
+    recording = Recording(PLAN_OF_RANK_0, size=2)
+    recording.begin([0], group=[0]).enter([0], "write").fire(0, step="write").leave([0], "write", [0])
+    error = checkpoint_error("write", {0: injected(PLAN_OF_RANK_0)})
+    return recording.end([0], error).raised([0], error).raised([1], told).run()
+
+
+PLAN_OF_RANK_0 = "writer.write_data@0=raise(ValueError)"
+
+
+def test_ranks_may_tell_one_another_what_failed_outside_of_the_engine():
+    cause = injected(PLAN_OF_RANK_0)
+    told = ErrorRecord(type_name="RuntimeError", message=f"rank 0 failed: ValueError: {cause.message}")
+    assert recovered(saved_by_rank_0_alone(told)) == ()
+
+
+@pytest.mark.parametrize(
+    ("type_name", "message"),
+    [
+        ("RuntimeError", "rank 0 failed"),
+        ("RuntimeError", "rank 0 failed: ValueError"),
+        ("AssertionError", f"ValueError: injected by faultkit: {PLAN_OF_RANK_0}"),
+        ("WrongContent", f"ValueError: injected by faultkit: {PLAN_OF_RANK_0}"),
+    ],
+)
+def test_what_does_not_tell_it_in_full_and_what_the_function_found_is_news(type_name, message):
+    [violation] = recovered(saved_by_rank_0_alone(ErrorRecord(type_name=type_name, message=message)))
+    assert violation.ranks == (1,)
+
+
 def test_the_injected_error_explains_itself():
     plan = "app.load_state_dict=raise(AssertionError)"
     recording = successful(plan, op="load")
