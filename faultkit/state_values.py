@@ -14,7 +14,16 @@ from typing import Any
 
 import torch
 
-__all__ = ["bytes_of", "differences", "equal_elements", "leaves_of", "parts_of", "same", "tensor_of"]
+__all__ = [
+    "bytes_of",
+    "differences",
+    "equal_elements",
+    "leaves_of",
+    "named_leaves",
+    "parts_of",
+    "same",
+    "tensor_of",
+]
 
 
 def leaves_of(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -85,9 +94,19 @@ def same(one: Any, other: Any) -> bool:
 
 def differences(one: Any, other: Any) -> list[str]:
     """Names of the leaves in which two values differ."""
-    ones, others = dict(leaves_of(one)), dict(leaves_of(other))
+    ones, others = named_leaves(one), named_leaves(other)
     return [
         name
         for name in {**ones, **others}
         if name not in ones or name not in others or not same(ones[name], others[name])
     ]
+
+
+def named_leaves(value: Any) -> dict[str, Any]:
+    """The leaves by name; of two of one name, such as those under the keys 0 and "0", the second gets another."""
+    named: dict[str, Any] = {}
+    for name, leaf in leaves_of(value):
+        while name in named:
+            name += " (another key)"
+        named[name] = leaf
+    return named

@@ -27,6 +27,13 @@ def test_leaves_have_the_name_of_their_place():
     assert dict(leaves_of(7)) == {"value": 7}
 
 
+def test_a_leaf_under_another_key_of_the_same_name_is_not_lost():
+    one, other = {"state": {0: 1}}, {"state": {0: 1, "0": 2}}
+    assert differences(one, other) == ["state.0 (another key)"]
+    assert differences({"state": {0: 1, "0": 2}}, other) == []
+    assert compare(other, one, None, 77.0)[0] == GARBAGE
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_one_byte_makes_a_difference_in_every_type(dtype):
     one = torch.ones(4, 3).to(getattr(torch, dtype))

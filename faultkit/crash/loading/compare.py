@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from faultkit.crash.enumeration.state import GARBAGE, MIX, NEW, OLD
-from faultkit.state_values import equal_elements, leaves_of, same, tensor_of
+from faultkit.state_values import equal_elements, named_leaves, same, tensor_of
 
 __all__ = ["compare", "portable"]
 
@@ -40,8 +40,8 @@ def compare(got: Any, new: Any, old: Any, fill: float) -> tuple[str, str, tuple[
     counts = {NEW: 0, OLD: 0, "both": 0, "neither": 0, "unfilled": 0}
     told: list[str] = []
     sides: set[str] = set()
-    got_leaves, new_leaves = dict(leaves_of(got)), dict(leaves_of(new))
-    old_leaves = dict(leaves_of(old)) if old is not None else {}
+    got_leaves, new_leaves = named_leaves(got), named_leaves(new)
+    old_leaves = named_leaves(old) if old is not None else {}
     for name in [*new_leaves, *(name for name in got_leaves if name not in new_leaves)]:
         if name not in got_leaves:
             counts["neither"] += 1

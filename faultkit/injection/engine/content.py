@@ -58,11 +58,12 @@ def fingerprint(state: Any, planner: Any = None) -> dict[str, list[list[Any]]] |
             if not isinstance(value, torch.Tensor):
                 found[name] = [[None, None, checksum(value)]]
                 continue
+            found[name] = []  # also where this rank has no element of it
             for offsets, sizes, tensor in pieces_of(value):
                 bytes_left -= tensor.numel() * tensor.element_size()
                 if bytes_left < 0 or tensor.device.type != "cpu":
                     return None
-                found.setdefault(name, []).append([list(offsets), list(sizes), checksum(tensor)])
+                found[name].append([list(offsets), list(sizes), checksum(tensor)])
         return found
     return None
 
@@ -174,9 +175,15 @@ def watching_targets(state: Any, planner: Any, report: Callable[[list[list[Any]]
                     holes.append(
                         [name, int(mask.sum()), target.numel(), int(mask.reshape(-1).nonzero()[0, 0])]
                     )
-                    target[mask] = before[mask]
+                    _bits_of(target)[mask] = _bits_of(before)[mask]
         if done and holes:
             report(holes)
+
+
+def _bits_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The same elements as a type that can be picked from by a mask, which not all can."""
+    same_size = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(tensor.element_size())
+    return tensor if same_size is None else tensor.view(same_size)
 
 
 def _fill(target: _Target) -> bool:
