@@ -127,6 +127,7 @@ DCP_ASYNC = Checkpointer(
     prune=dcp.prune,
     state=state_kinds.state,
     preload=("faultkit.checkpointers.state_kinds",),
+    points=("stager.*", "executor.*", "writer.*", "fs.*"),
     is_async=True,
     options=OPTIONS,
     check=check,

@@ -35,6 +35,7 @@ DCP_ASYNC_PROCESS = Checkpointer(
     prune=dcp.prune,
     state=state_kinds.state,
     preload=("faultkit.checkpointers.state_kinds",),
+    points=("stager.*", "executor.*", "daemon.*"),
     is_async=True,
     options=dcp_async.OPTIONS,
     check=dcp_async.check,

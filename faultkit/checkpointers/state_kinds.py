@@ -8,13 +8,14 @@
     sharded          evenly and unevenly, by rows and by columns, with ranks that have nothing; from 4 ranks on two axes
     checkpointable   `CheckpointableTensor`, from torch 2.14 on
     nested           dicts in lists in tuples, keys that are numbers, None, text, bytes, objects, one that is Stateful
+    numbered         plain values in dicts whose keys are numbers, as optimizers have them
     many             10,000 small tensors
     large            one tensor of 32 MiB in shards
 
 Guarantees: a state follows from step, rank and world size alone, and is made without a collective but for the groups of
-a device mesh.  Each element differs from one step to the next, for 113 steps at the least; a bool takes turns.
-torch is imported when a state is made.  Not covered: expanded tensors, which cannot be loaded in place; quantized and
-sparse ones, and those on an accelerator.
+a device mesh; names and shapes are the same on any number of ranks, so that others can load it.  Each element differs
+from one step to the next, for 113 steps at the least; a bool takes turns.  torch is imported when a state is made.
+Not covered: expanded tensors, which cannot be loaded in place; quantized and sparse ones, and those on an accelerator.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ DTYPES = (
     "float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz",
     "complex64", "complex128", "bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64",
 )  # fmt: skip
+ROWS = 24  # of what is sharded evenly, on up to 24 ranks
 MANY_COUNT = 10_000
 LARGE_COUNT = 8 << 20  # of float32
 CHECKPOINTABLE_FROM = (2, 14)
@@ -182,7 +184,7 @@ def _dtypes(step: int, place: _Place) -> dict[str, Any]:
     return {
         name: {
             "replicated": values((3, 5), name, step, number),
-            "sharded": place.sharded(values((2 * place.size, 3), name, step, number + 1)),
+            "sharded": place.sharded(values((ROWS, 3), name, step, number + 1)),
         }
         for number, name in enumerate(DTYPES)
     }
@@ -208,7 +210,7 @@ def _shapes(step: int, place: _Place) -> dict[str, Any]:
         "channels_last": made(2, 3, 4, 5, first=8).to(memory_format=torch.channels_last),
         "sharded_none": place.sharded(made(0, 4)),
         "sharded_one": place.sharded(made(1, 4, first=9)),
-        "sharded_transposed": place.sharded(made(3, 2 * place.size + 1, first=10).t()),
+        "sharded_transposed": place.sharded(made(3, ROWS + 1, first=10).t()),
         "whole_scalar": place.sharded(made(first=11), by=(None,)),
     }
 
@@ -223,45 +225,45 @@ def _shared(step: int, place: _Place) -> dict[str, Any]:
         "as_matrix": base[12:].view(3, 4),
         "embedding": {"weight": tied},
         "head": {"weight": tied, "bias": values((3,), "float32", step, 70)},
-        "sharded": place.sharded(values((2 * place.size, 2), "float32", step, 80)),
+        "sharded": place.sharded(values((ROWS, 2), "float32", step, 80)),
     }
 
 
 def _sharded(step: int, place: _Place) -> dict[str, Any]:
-    size = place.size
-
     def made(rows: int, columns: int, first: int) -> torch.Tensor:
         return values((rows, columns), "float32", step, first)
 
-    made_state = {
-        "evenly": place.sharded(made(2 * size, 3, 0)),
-        "unevenly": place.sharded(made(2 * size + 1, 3, 100)),
-        "some_have_none": place.sharded(made(max(1, size - 1), 3, 200)),
-        "by_columns": place.sharded(made(3, 2 * size + 1, 300), by=(1,)),
+    shape = (2, place.size // 2) if place.size >= 4 and place.size % 2 == 0 else ()
+
+    def on_two(whole: torch.Tensor, first: int | None, second: int) -> torch.Tensor:
+        return place.sharded(whole, (first, second), shape) if shape else place.sharded(whole, (second,))
+
+    return {
+        "evenly": place.sharded(made(ROWS, 3, 0)),
+        "unevenly": place.sharded(made(ROWS + 1, 3, 100)),
+        "most_have_none": place.sharded(made(1, 3, 200)),
+        "by_columns": place.sharded(made(3, ROWS + 1, 300), by=(1,)),
         "whole": place.sharded(made(3, 3, 400), by=(None,)),
+        "on_two_axes": on_two(made(ROWS, ROWS, 500), 0, 1),
+        "unevenly_on_two_axes": on_two(made(5, 7, 1200), 0, 1),
+        "rows_on_two_axes": on_two(made(ROWS + 1, 3, 1300), 0, 0),
+        "replicated_and_sharded": on_two(made(ROWS + 1, 3, 1400), None, 0),
     }
-    if size >= 4 and size % 2 == 0:
-        shape = (2, size // 2)
-        made_state |= {
-            "on_two_axes": place.sharded(made(4, size, 500), (0, 1), shape),
-            "unevenly_on_two_axes": place.sharded(made(5, size + 1, 600), (0, 1), shape),
-            "rows_on_two_axes": place.sharded(made(2 * size + 1, 3, 700), (0, 0), shape),
-            "replicated_and_sharded": place.sharded(made(size + 1, 3, 800), (None, 0), shape),
-        }
-    return made_state
 
 
 def _checkpointable(step: int, place: _Place) -> dict[str, Any]:
     import torch
 
-    size, own = place.size, place.members.index(place.rank)
-    whole = values((4 * size, 3), "float32", step)
-    starts = (2 * own, 2 * (size + own))  # of the two parts that this rank has, two rows each, in one buffer
-    buffer: Any = torch.cat([whole[start : start + 2] for start in starts])
+    whole = values((2 * ROWS, 3), "float32", step)
+    length = -(-ROWS // place.size)
+    start = min(ROWS, place.members.index(place.rank) * length)
+    count = min(ROWS, start + length) - start
+    starts = (start, ROWS + start)  # of the two parts that this rank has, in one buffer
+    buffer: Any = torch.cat([whole[first : first + count] for first in starts])
     buffer.global_shape = tuple(whole.shape)
-    buffer.global_offsets = tuple((start, 0) for start in starts)
-    buffer.local_offsets = ((0, 0), (2, 0))
-    buffer.local_sizes = ((2, 3), (2, 3))
+    buffer.global_offsets = tuple((first, 0) for first in starts)
+    buffer.local_offsets = ((0, 0), (count, 0))
+    buffer.local_sizes = ((count, 3), (count, 3))
     return {"parts": buffer, "replicated": values((3, 3), "float32", step, 100)}
 
 
@@ -271,16 +273,23 @@ def _nested(step: int, place: _Place) -> dict[str, Any]:
 
     return {
         "model": {"layers": [{"weight": made(0), "bias": made(10)}, {"weight": made(20), "bias": made(30)}]},
-        "optimizer": {
-            "state": {0: {"moment": made(40), "step": step}, 1: {"moment": made(50), "step": step}}
-        },
+        "optimizer": {"state": {0: {"moment": made(40)}, 1: {"moment": made(50)}}, "step": step},
         "pair": (made(60), [made(70), {"deep": {"deeper": {"deepest": made(80)}}}]),
         "random": {"python": (3, tuple(range(step, step + 5)), None), "bytes": bytes([step % 251, 1, 2])},
         "text": f"after step {step}",
         "real": step + 0.5,
         "counter": Counter(step),
         "position": Position(step),
-        "sharded": {"weight": place.sharded(values((2 * place.size, 3), "float32", step, 90))},
+        "sharded": {"weight": place.sharded(values((ROWS, 3), "float32", step, 90))},
+    }
+
+
+def _numbered(step: int, place: _Place) -> dict[str, Any]:
+    moments = values((2, 4), "float32", step)
+    return {
+        "optimizer": {
+            "state": {0: {"moment": moments[0], "step": step}, 1: {"moment": moments[1], "step": step}}
+        }
     }
 
 
@@ -302,6 +311,7 @@ KINDS: dict[str, Callable[[int, _Place], dict[str, Any]]] = {
     "sharded": _sharded,
     "checkpointable": _checkpointable,
     "nested": _nested,
+    "numbered": _numbered,
     "many": _many,
     "large": _large,
 }

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.distributed.checkpoint.api import CheckpointException
 
-from faultkit import checkpointers
+from faultkit import checkpointers, scenarios
+from faultkit.checkpointers import state_kinds
 from faultkit.exceptions import ScenarioError
+from faultkit.scenarios.stage import Stage
 from tests.helpers.fixtures import worlds_by_size
 from tests.helpers.round_trips import load, save, state_of, there_and_back, values
 
@@ -116,3 +118,15 @@ def test_what_cannot_be_meant_is_refused_in_one_line(options, told):
 def test_an_unknown_option_is_refused_with_the_nearest():
     with pytest.raises(ScenarioError, match=r"no option 'thread'.*did you mean 'threads'"):
         checkpointers.get("dcp,thread=2")
+
+
+@pytest.mark.skipif(VERSION not in ((2, 13), (2, 14)), reason="what torch 2.13 and 2.14 do")
+def test_holes_are_seen_in_tensors_of_every_type(worlds, tmp_path):
+    run = worlds(2).run(there_and_back, tmp_path, "dcp,no_dist=true,state=dtypes", (1,))
+    assert run.verdict == "SILENT_WRONG" and len(values(run)[1][1]) == len(state_kinds.DTYPES)
+
+
+@pytest.mark.parametrize("kind", ["shapes", "nested"])
+def test_what_a_save_stored_is_read_back_by_one_process(worlds, kind):
+    with Stage(scenarios.get(f"dcp.save,state={kind}")) as stage:
+        stage.run(worlds(2)).raise_for_violations()

@@ -12,10 +12,8 @@ from faultkit.state_values import equal_elements, leaves_of, same, tensor_of
 from tests.helpers.fixtures import worlds_by_size
 from tests.helpers.round_trips import state_of, there_and_back, values
 
-KINDS = sorted(
-    set(state_kinds.KINDS) - {"checkpointable", "many", "large"}
-)  # those take long, or another torch
-HAS_CHECKPOINTABLE = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 14)
+KINDS = sorted({*state_kinds.KINDS} - {"checkpointable", "numbered", "many", "large"})
+VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +32,18 @@ def test_it_comes_back_bit_for_bit(worlds, tmp_path, kind, size):
     assert set(map(str, values(run).values())) == {"(2, [], [1, 2])"}
 
 
-@pytest.mark.skipif(not HAS_CHECKPOINTABLE, reason="CheckpointableTensor is in torch 2.14 and later")
+@pytest.mark.skipif(VERSION < (2, 14), reason="CheckpointableTensor is in torch 2.14 and later")
 def test_tensors_that_say_themselves_where_they_belong_come_back(worlds, tmp_path):
     run = worlds(2).run(there_and_back, tmp_path, "dcp,state=checkpointable")
     run.raise_for_violations()
     assert values(run) == {0: (2, [], [1, 2]), 1: (2, [], [1, 2])}
+
+
+@pytest.mark.skipif(VERSION not in ((2, 13), (2, 14)), reason="what torch 2.13 and 2.14 do")
+def test_a_plain_value_under_a_number_is_loaded_beside_its_place(worlds, tmp_path):
+    run = worlds(2).run(there_and_back, tmp_path, "dcp,state=numbered")
+    places = {"optimizer.state.0.step", "optimizer.state.1.step"}
+    assert set(values(run)[0][1]) == {*places, *(f"{place} (another key)" for place in places)}
 
 
 def compared(kind):
@@ -62,24 +67,23 @@ def name_of_none(value):
     return value == 3  # the version of Python's random state
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "many", "large"])
+@pytest.mark.parametrize("kind", [*KINDS, "numbered", "many", "large"])
 def test_every_element_differs_from_one_step_to_the_next(worlds, kind):
     assert set(map(str, values(worlds(2).run(compared, kind)).values())) == {"([], [])"}
 
 
 def whole_values(kind, step):
-    state = state_of(get(f"dcp,state={kind}"), step)
     return {
-        name: leaf.full_tensor().tolist() if hasattr(leaf, "full_tensor") else leaf.tolist()
-        for name, leaf in leaves_of(state)
+        name: str(leaf.full_tensor() if hasattr(leaf, "full_tensor") else leaf)
+        for name, leaf in leaves_of(state_of(get(f"dcp,state={kind}"), step))
+        if isinstance(leaf, torch.Tensor)
     }
 
 
-def test_what_is_sharded_is_the_same_tensor_on_any_number_of_ranks(worlds):
-    two, four = (values(worlds(size).run(whole_values, "shapes", 3))[0] for size in (2, 4))
-    assert {name: two[name] for name in two if not name.startswith("sharded_t")} == {
-        name: four[name] for name in four if not name.startswith("sharded_t")
-    }
+@pytest.mark.parametrize("kind", ["default", "shapes", "sharded"])
+def test_what_is_sharded_is_the_same_tensor_on_any_number_of_ranks(worlds, kind):
+    one, two, four = (values(worlds(size).run(whole_values, kind, 3))[0] for size in (1, 2, 4))
+    assert one == two == four
 
 
 def test_storage_is_shared_and_weights_are_tied():
