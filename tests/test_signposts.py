@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import tomllib
 
 import pytest
 
@@ -41,6 +43,27 @@ def test_a_signpost_names_files_that_are_there(name):
         ROOT / "faultkit" / "worlds" / "simulated",
     ]
     assert not {one for one in named if not any((place / one).exists() for place in below)}
+
+
+def test_the_chart_has_every_package_in_the_order_of_the_layers():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [one["layers"] for one in contracts if one["id"] == "layers"]
+    floor = {
+        name.strip().removeprefix("faultkit."): number
+        for number, layer in enumerate(layers)
+        for name in layer.split("|")
+    }
+    chart = re.search(r"```mermaid\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
+    nodes = [
+        [floor[name] for name in re.split(r"[,:] ", names) if name in floor]
+        for names in re.findall(r'\["(.*?)<br>', chart[1])
+    ]
+    told = {number for node in nodes for number in node}
+    assert told == set(range(len(layers)))
+    words = set(re.findall(r"\w+", chart[1]))
+    assert set(floor) - words == {"__main__"}
+    for above, below in itertools.pairwise(nodes):
+        assert max(above) <= min(below), (above, below)
 
 
 def test_the_tests_of_a_package_are_found_from_it():

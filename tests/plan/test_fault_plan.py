@@ -168,7 +168,9 @@ def test_msgspec_carries_plans_between_processes(plan):
 
 
 def _is_unicode(plan):
-    return not any("\ud800" <= c <= "\udfff" for f in plan for c in str(f.action.get("message", "")))
+    given = [(fault.path, fault.action.get("message"), fault.action.get("path")) for fault in plan]
+    texts = [str(text) for texts in given for text in texts if text is not None]
+    return not any("\ud800" <= c <= "\udfff" for text in texts for c in text)
 
 
 def test_failing_names_points_of_the_storage_and_ranks():
