@@ -21,6 +21,7 @@ from typing import Any
 from faultkit.checkpointers import servers, step_directories
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.dcp import check, is_complete
+from faultkit.checkpointers.joint_steps import on_rank_0
 
 __all__ = ["DCP_FSSPEC", "DCP_FSSPEC_MEMORY", "DCP_FSSPEC_S3"]
 
@@ -53,7 +54,7 @@ def _load(state: dict[str, Any], directory: Path, kind: str, server: str) -> int
     from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader
 
     place, opened = _store(directory, kind, server)
-    found: list[int] = step_directories.on_rank_0("look for the newest step", lambda: _steps(place, opened))
+    found: list[int] = on_rank_0("newest", lambda: _steps(place, opened))
     if not found:
         return None
     dcp.load(state, storage_reader=FsspecReader(f"{place}/step-{found[-1]}", **opened))
@@ -70,7 +71,7 @@ def _prune(directory: Path, keep: int, kind: str, server: str) -> None:
         for step in _steps(place, opened)[:-keep]:
             files.rm(f"{root}/step-{step}", recursive=True)
 
-    step_directories.on_rank_0("prune", remove)
+    on_rank_0("prune", remove)
 
 
 def _steps(place: str, opened: dict[str, Any]) -> list[int]:

@@ -26,7 +26,7 @@ __all__ = ["DCP_S3"]
 
 REGION = "us-east-1"
 POINTER = "latest"
-ABSENT = "The object was not found"  # what the native client says of it
+ABSENT = ("The key does not exist", "The object was not found")  # what the native client says of it
 
 
 def save(
@@ -126,7 +126,7 @@ def _latest(client: Any, directory: Path) -> int | None:
         with client.get_object(*_object(directory)) as pointer:
             return int(pointer.read())
     except S3Exception as error:
-        if ABSENT in str(error):
+        if any(text in str(error) for text in ABSENT):
             return None
         raise
 
