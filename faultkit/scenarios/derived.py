@@ -71,9 +71,16 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
         keeps=word == "prune",
         absent=checkpointer.absent,
         load_ranks=1 if checkpointer.reshards else 0,
-        stores_nothing="a load stores nothing; name the save" if word == "load" else "",
+        stores_nothing=_why_nothing_is_stored(checkpointer, word),
+        server=checkpointer.server,
         check=checkpointer.check,
         checks=checkpointer.checks,
         no_check=checkpointer.no_check,
         allow_residue=checkpointer.allow_residue,
     )
+
+
+def _why_nothing_is_stored(checkpointer: Checkpointer, word: str) -> str:
+    if word == "load":
+        return "a load stores nothing; name the save"
+    return "it stores by a server, whose file operations are not recorded" if checkpointer.server else ""

@@ -8,9 +8,10 @@ stage`), finding it by name (`faultkit.scenarios.lookup`), and making those of a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         needs_directory: whether the directory must exist before `function` is called; a sweep always makes it.
         root: the name of that directory, where it is recorded.
         stores_nothing: why no crash and no damage of this work can be explored, where that is so.
+        server: a context manager, called with no argument, that starts what the work needs beside it, and gives options
+            that say where; a sweep starts it.
         launcher: who keeps the job (see `World`) where a sweep is not told.
         check: called with the keyword ``world_size`` and the options before anything runs; it returns what is wrong
             with them, or nothing.
@@ -96,6 +99,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     needs_directory: bool = True
     root: str = "checkpoint"
     stores_nothing: str = ""
+    server: Callable[..., Any] | None = None
     launcher: str | None = None
     check: Callable[..., str] | None = None
     checks: tuple[Any, ...] = ()
@@ -117,6 +121,17 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def keywords(self) -> dict[str, Option]:
         """The options as keyword arguments of `function` and `prepare`."""
         return {**dict(self.options), **dict(self.chosen)}
+
+    @contextlib.contextmanager
+    def served(self) -> Iterator[Scenario]:
+        """The same with the options that its server gives, for as long as that runs; itself where it has none, or where
+        somebody has chosen one of them already.
+        """
+        if self.server is None or self.keywords.get("server"):
+            yield self
+            return
+        with self.server() as options:
+            yield self.with_options(**options)
 
     def keywords_of(self, function: Callable[..., Any]) -> dict[str, Option]:
         """Those of the options that `function` takes."""

@@ -7,6 +7,8 @@ write.  The directories lie in memory where the machine has a place for that, an
 is closed: after an exception, after Ctrl-C, and by the fork server if this process is killed outright.  Runs
 of several worlds may go on at once, from several threads.
 
+A server that the scenario names runs as long as the stage is open.
+
 The next start.  Where a launcher keeps the job and a rank's process failed, the launcher would start the job again:
 then new ranks run the scenario once more in the same directory, without a fault, and the check `recovery` judges
 that, too.  Only of a scenario that can be started twice with nothing broken something follows from it; that is found
@@ -42,6 +44,8 @@ class Stage:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
+        self._served = scenario  # with what its server gives
+        self._serving = contextlib.ExitStack()
         self._is_open = False
         self._directory: OwnedDirectory | None = None
         self._prepared: Path | None = None
@@ -52,6 +56,7 @@ class Stage:
         self.starts_again: bool | None = None  # with nothing broken; None where nobody asked
 
     def __enter__(self) -> Stage:
+        self._served = self._serving.enter_context(self.scenario.served())
         self._is_open = True
         return self
 
@@ -100,8 +105,11 @@ class Stage:
         """Remove every directory.  Closing twice is fine."""
         self._is_open = False
         directory, self._directory = self._directory, None
-        if directory is not None:
-            directory.close()
+        try:
+            if directory is not None:
+                directory.close()
+        finally:
+            self._serving.close()
 
     @staticmethod
     def _leaks(run: Run) -> bool:
@@ -115,16 +123,16 @@ class Stage:
             if self._kept is None:
                 with contextlib.ExitStack() as stack:
                     places = [stack.enter_context(self._directory_of_a_run()) for _ in range(3)]
-                    calls = [self._keywords(place, self.scenario.function) for place in places]
+                    calls = [self._keywords(place, self._served.function) for place in places]
                     other = stack.enter_context(world.afresh())
-                    once = other.run(_call, self.scenario.function, calls[:1])
+                    once = other.run(_call, self._served.function, calls[:1])
                     other.renew()
-                    twice = other.run(_call, self.scenario.function, calls[1:])
+                    twice = other.run(_call, self._served.function, calls[1:])
                 self._kept = _kept_in(once, twice)
             return self._kept
 
     def _start(self, world: World, directory: Path, **how: Any) -> Run:
-        scenario = self.scenario
+        scenario = self._served
         run = world.run(
             scenario.function,
             checkpoint_at=directory if scenario.reads_back and scenario.takes_directory else None,
@@ -160,7 +168,7 @@ class Stage:
             shutil.rmtree(directory, ignore_errors=True)
 
     def _fill(self, world: World) -> None:
-        prepare = self.scenario.prepare
+        prepare = self._served.prepare
         if prepare is not None and self._prepared is None:
             prepared = self._fresh(f"prepared-{next(self._numbers)}")
             run = world.run(prepare, **self._keywords(prepared, prepare))
@@ -180,10 +188,10 @@ class Stage:
         return directory
 
     def _keywords(self, directory: Path, function: Callable[..., Any]) -> dict[str, Any]:
-        keywords: dict[str, Any] = dict(self.scenario.keywords)
-        if function is self.scenario.prepare:
+        keywords: dict[str, Any] = dict(self._served.keywords)
+        if function is self._served.prepare:
             keywords = taken(function, keywords)
-        if self.scenario.takes_directory:
+        if self._served.takes_directory:
             keywords["directory"] = directory
         return keywords
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -120,3 +121,28 @@ def test_a_closed_stage_runs_nothing(world):
         pass
     with pytest.raises(ValueError, match="is not open"):
         stage.run(world)
+
+
+def write_where_told(directory, server=""):
+    Path(server, "reached").touch()
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_server_runs_as_long_as_the_stage_is_open_unless_another_one_is_named(world, tmp_path, chosen):
+    serving = []
+
+    @contextlib.contextmanager
+    def started():
+        serving.append("on")
+        yield {"server": str(tmp_path)}
+        serving.append("off")
+
+    work = Scenario(name="w", function=write_where_told, options=(("server", ""),), server=started)
+    if chosen:
+        work = work.with_options(server=str(tmp_path))
+    with Stage(work) as stage:
+        run = stage.run(world)
+        assert serving == ([] if chosen else ["on"])
+
+    assert {outcome.kind for outcome in run.outcomes.values()} == {"returned"}
+    assert (tmp_path / "reached").exists() and serving == ([] if chosen else ["on", "off"])
