@@ -32,7 +32,7 @@ from faultkit.checkpointers.kept import kept
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["KINDS", "Counter", "check", "state"]
+__all__ = ["DTYPES", "KINDS", "Counter", "Place", "check", "state", "values"]
 
 STRIDE = 5  # by which a value grows from step to step
 MODULI = {"bfloat16": 251, "float16": 2039, "int8": 127, "uint8": 251, "int16": 32749, "uint16": 32749}
@@ -87,7 +87,7 @@ def state(
     step: int, rank: int, world_size: int, state: str = "default", group: str = "default"
 ) -> dict[str, Any]:
     """The state of that kind, as `rank` has it; of a group that is half of the ranks, each half has it whole."""
-    return KINDS[state](step, _Place(rank, world_size, group))
+    return KINDS[state](step, Place(rank, world_size, group))
 
 
 def check(world_size: int, state: str) -> str:
@@ -117,10 +117,10 @@ def values(shape: tuple[int, ...], dtype: str, step: int, first: int = 0) -> tor
     return numbers.to(kind)
 
 
-class _Place:
+class Place:
     """Where a rank stands among those that hold one state."""
 
-    def __init__(self, rank: int, world_size: int, group: str) -> None:
+    def __init__(self, rank: int, world_size: int, group: str = "default") -> None:
         self.rank, self.world_size = rank, world_size
         self.members = groups.members(group, rank, world_size)
         self.size = len(self.members)
@@ -172,15 +172,15 @@ def _contiguous() -> Any:
     return torch.contiguous_format
 
 
-def _default(step: int, place: _Place) -> dict[str, Any]:
+def _default(step: int, place: Place) -> dict[str, Any]:
     return states.with_shards(step, place.sharded)
 
 
-def _replicated(step: int, place: _Place) -> dict[str, Any]:
+def _replicated(step: int, place: Place) -> dict[str, Any]:
     return {**states.with_shards(step, lambda whole: whole), "counter": Counter(step)}
 
 
-def _dtypes(step: int, place: _Place) -> dict[str, Any]:
+def _dtypes(step: int, place: Place) -> dict[str, Any]:
     return {
         name: {
             "replicated": values((3, 5), name, step, number),
@@ -190,7 +190,7 @@ def _dtypes(step: int, place: _Place) -> dict[str, Any]:
     }
 
 
-def _shapes(step: int, place: _Place) -> dict[str, Any]:
+def _shapes(step: int, place: Place) -> dict[str, Any]:
     import torch
 
     def made(*shape: int, first: int = 0) -> torch.Tensor:
@@ -215,7 +215,7 @@ def _shapes(step: int, place: _Place) -> dict[str, Any]:
     }
 
 
-def _shared(step: int, place: _Place) -> dict[str, Any]:
+def _shared(step: int, place: Place) -> dict[str, Any]:
     base = values((24,), "float32", step)
     tied = values((4, 3), "bfloat16", step, 50)
     return {
@@ -229,7 +229,7 @@ def _shared(step: int, place: _Place) -> dict[str, Any]:
     }
 
 
-def _sharded(step: int, place: _Place) -> dict[str, Any]:
+def _sharded(step: int, place: Place) -> dict[str, Any]:
     def made(rows: int, columns: int, first: int) -> torch.Tensor:
         return values((rows, columns), "float32", step, first)
 
@@ -251,7 +251,7 @@ def _sharded(step: int, place: _Place) -> dict[str, Any]:
     }
 
 
-def _checkpointable(step: int, place: _Place) -> dict[str, Any]:
+def _checkpointable(step: int, place: Place) -> dict[str, Any]:
     import torch
 
     whole = values((2 * ROWS, 3), "float32", step)
@@ -267,7 +267,7 @@ def _checkpointable(step: int, place: _Place) -> dict[str, Any]:
     return {"parts": buffer, "replicated": values((3, 3), "float32", step, 100)}
 
 
-def _nested(step: int, place: _Place) -> dict[str, Any]:
+def _nested(step: int, place: Place) -> dict[str, Any]:
     def made(first: int) -> torch.Tensor:
         return values((4,), "float32", step, first)
 
@@ -284,7 +284,7 @@ def _nested(step: int, place: _Place) -> dict[str, Any]:
     }
 
 
-def _numbered(step: int, place: _Place) -> dict[str, Any]:
+def _numbered(step: int, place: Place) -> dict[str, Any]:
     moments = values((2, 4), "float32", step)
     return {
         "optimizer": {
@@ -293,16 +293,16 @@ def _numbered(step: int, place: _Place) -> dict[str, Any]:
     }
 
 
-def _many(step: int, place: _Place) -> dict[str, Any]:
+def _many(step: int, place: Place) -> dict[str, Any]:
     whole = values((MANY_COUNT, 4), "float32", step)
     return {"many": {f"tensor{number}": row.clone() for number, row in enumerate(whole)}}
 
 
-def _large(step: int, place: _Place) -> dict[str, Any]:
+def _large(step: int, place: Place) -> dict[str, Any]:
     return {"large": place.sharded(values((LARGE_COUNT // 1024, 1024), "float32", step))}
 
 
-KINDS: dict[str, Callable[[int, _Place], dict[str, Any]]] = {
+KINDS: dict[str, Callable[[int, Place], dict[str, Any]]] = {
     "default": _default,
     "replicated": _replicated,
     "dtypes": _dtypes,

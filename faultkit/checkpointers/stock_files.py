@@ -21,7 +21,7 @@ from typing import Any
 from faultkit.checkpointers.choices import refusal
 from faultkit.messages import seen
 
-__all__ = ["OPTIONS", "check", "reader", "writer"]
+__all__ = ["OPTIONS", "check", "is_installed", "reader", "writer"]
 
 THREADS_MAX = 256
 SERIALIZATIONS = ("torch_save", "safetensors")
@@ -55,9 +55,9 @@ def check(
     )
     if wrong:
         return wrong
-    if serialization == "safetensors" and not _is_installed("safetensors"):
+    if serialization == "safetensors" and not is_installed("safetensors"):
         return "serialization=safetensors needs the package 'safetensors'; pip install safetensors"
-    if extension == "zstd" and not (_is_installed("zstandard") or _is_installed("pyzstd")):
+    if extension == "zstd" and not (is_installed("zstandard") or is_installed("pyzstd")):
         return "extension=zstd needs the package 'zstandard' or 'pyzstd'; pip install zstandard"
     return ""
 
@@ -115,5 +115,6 @@ def _extensions(name: str) -> list[Any] | None:
     return None
 
 
-def _is_installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether the package can be imported."""
     return importlib.util.find_spec(package) is not None
