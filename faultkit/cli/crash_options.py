@@ -25,6 +25,7 @@ __all__ = [
     "require_files",
     "require_numbers",
     "require_seconds",
+    "require_valid",
     "scenario_of",
     "world_of",
 ]
@@ -99,6 +100,7 @@ def _of_scenario(
             raise Mistake(f"{spelt} is for a command, after -- (got the scenario {name!r})")
     scenario = scenario_of(name)
     world = world_of(options["world_size"], 2)
+    require_valid(scenario, world)
 
     def explore(**more: Any) -> Exploration:
         return crash.explore(scenario, models, world=world, **chosen, **more)
@@ -172,6 +174,14 @@ def world_of(size: int | None, default: int) -> int:
     except ValueError as error:
         raise Mistake(reason_of(error)) from None
     return size
+
+
+def require_valid(scenario: Any, world_size: int) -> None:
+    """Raises Mistake where the options of `scenario` cannot be meant on a world of so many ranks."""
+    try:
+        scenario.validate_for(world_size)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
 
 
 def scenario_of(text: str, names: Names = CRASH) -> Any:

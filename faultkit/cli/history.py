@@ -83,9 +83,14 @@ def history(
       faultkit history mymodel.checkpoint:MINE --lives 100 --rules save,kill,restart
     """
     from faultkit.report.output import refusal
+    from faultkit.worlds.arguments import require_seed
 
     if why := refusal(json_path, None):
         raise Mistake(why)
+    try:
+        require_seed(seed)
+    except ValueError as error:
+        raise Mistake(reason_of(error)) from None
     search_here(checkpointer)
     machine = _machine(
         checkpointer,

@@ -20,6 +20,7 @@ from faultkit.cli.crash_options import (
     crash_work,
     require_files,
     require_numbers,
+    require_valid,
     scenario_of,
     world_of,
 )
@@ -72,6 +73,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     scenario = scenario_of(text, DAMAGE)
     timeout = {"timeout_seconds": options["timeout"]} if options["timeout"] is not None else {}
     world = world_of(options["world_size"], 2)
+    require_valid(scenario, world)
 
     def survey(**more: Any) -> damage.Survey:
         return damage.survey(

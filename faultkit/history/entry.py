@@ -101,7 +101,7 @@ def checkpoint_history(
         InvalidArgument: an argument is not what it should be, with what is nearest.
         AssertionError: where a history breaks a promise, with the story of it.
     """
-    checkpointer, words = _checkpointer_of(manager)
+    checkpointer, words = _checkpointer_of(manager, max_world if isinstance(max_world, int) else 1)
     is_manager = isinstance(manager, Manager)
     if may_not_fire is None:
         may_not_fire = not is_manager and points is None
@@ -176,7 +176,7 @@ def replay_history(
         AssertionError: a promise is broken, with the story.
         ValueError: the history cannot be run.
     """
-    checkpointer, words = _checkpointer_of(manager)
+    checkpointer, words = _checkpointer_of(manager, 1)
     may_not_fire = not isinstance(manager, Manager) if may_not_fire is None else may_not_fire
     [refusal] = checked_choices("may_refuse", [may_refuse], [str(one) for one in Refusal])
     checked_flag("may_not_fire", may_not_fire)
@@ -199,8 +199,8 @@ def replay_history(
     return story
 
 
-def _checkpointer_of(manager: Any) -> tuple[Checkpointer, Words]:
-    """What is put under test, and what its functions are called.  Raises InvalidArgument."""
+def _checkpointer_of(manager: Any, most: int) -> tuple[Checkpointer, Words]:
+    """What is put under test on up to `most` ranks, and what its functions are called.  Raises InvalidArgument."""
     if isinstance(manager, Manager):
         _require_functions(manager)
         return manager.to_checkpointer(), Words()
@@ -213,6 +213,8 @@ def _checkpointer_of(manager: Any) -> tuple[Checkpointer, Words]:
         raise InvalidArgument(
             f"manager must be a Manager of functions, or a faultkit.Checkpointer (got {shown(manager)})"
         )
+    if manager.check is not None and (why := manager.check(world_size=most, **manager.keywords)):
+        raise InvalidArgument(f"manager: checkpointer {str(manager)!r}: {why}")
     return manager, Words("load", "steps")
 
 

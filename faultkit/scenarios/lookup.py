@@ -34,7 +34,7 @@ def get(text: str, names: Names = SWEEP) -> Scenario:
     found, word = _checkpointer_in(name, names)
     if found is not None:
         chosen = found.with_options(**values_of(written, dict(found.options)))
-        if word:
+        if word or name.endswith("."):
             found.require_work(word)
         if word and not names.means_stored:
             return derive(chosen, word, name=name)
