@@ -7,10 +7,12 @@ import pytest
 from faultkit.checkpointers import servers
 from tests.helpers.fixtures import worlds_by_size
 
+RUN_SECONDS_MAX = 120.0  # an engine may start interpreters that import torch, beside much else
+
 
 @pytest.fixture(scope="module")
 def worlds():
-    with worlds_by_size() as world:
+    with worlds_by_size(timeout=RUN_SECONDS_MAX) as world:
         yield world
 
 
