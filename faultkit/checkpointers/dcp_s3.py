@@ -120,7 +120,7 @@ def _files(client: Any, reader: Any = None) -> Any:
 
 
 def _latest(client: Any, directory: Path) -> int | None:
-    from s3torchconnectorclient._mountpoint_s3_client import S3Exception
+    from s3torchconnector import S3Exception
 
     try:
         with client.get_object(*_object(directory)) as pointer:
