@@ -175,7 +175,7 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
     have the rank that held them for a fourth item."""
     root = os.path.abspath(directory)
     told: dict[str, dict[int, list[tuple[int, Any]]]] = {}  # path -> rank -> each save: attempt, leaves
-    if any(event.kind == "given" for event in run.events):
+    if any_storage and any(event.kind == "given" for event in run.events):
         return _given(run, root)
     ends: dict[tuple[int, int], bool] = {}
     own_ranks: dict[tuple[int, int], int] = {}
