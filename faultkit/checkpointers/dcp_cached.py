@@ -35,7 +35,7 @@ CHANGING = ("no", "all", "one_rank")
 EARLIER_MAX = 8
 NAMES = tuple(f"only in some steps {number}" for number in range(3))
 FIRST_PART, EXPORT = "model", "export"
-OF_TENSORS = ("sharded", "shared")  # kinds that the format of Hugging Face takes
+OF_TENSORS = ("tensors", "sharded", "shared")  # kinds that the format of Hugging Face takes
 PLANNERS_MAX = 2
 
 

@@ -2,6 +2,7 @@
 
     default          faultkit's own (`faultkit.checkpointers.states`)
     replicated       whole on every rank: tensors, numbers, an object
+    tensors          whole tensors and nothing else, which every format takes
     dtypes           a replicated and a sharded tensor of each dtype: floats to 8 bits, complex, bool, integers
     shapes           of no element, of one, without a dimension, not contiguous
     shared           one storage behind several tensors, and one tensor under two names
@@ -180,6 +181,10 @@ def _replicated(step: int, place: Place) -> dict[str, Any]:
     return {**states.with_shards(step, lambda whole: whole), "counter": Counter(step)}
 
 
+def _tensors(step: int, place: Place) -> dict[str, Any]:
+    return {"weight": values((4, 3), "float32", step), "bias": values((3,), "bfloat16", step, 50)}
+
+
 def _dtypes(step: int, place: Place) -> dict[str, Any]:
     return {
         name: {
@@ -305,6 +310,7 @@ def _large(step: int, place: Place) -> dict[str, Any]:
 KINDS: dict[str, Callable[[int, Place], dict[str, Any]]] = {
     "default": _default,
     "replicated": _replicated,
+    "tensors": _tensors,
     "dtypes": _dtypes,
     "shapes": _shapes,
     "shared": _shared,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from faultkit import checkpointers
+from faultkit import checkpointers, scenarios
+from faultkit.scenarios.stage import Stage
 from tests.helpers.round_trips import there_and_back, values
 
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
@@ -36,3 +37,10 @@ def test_a_rank_that_fails_leaves_the_others_in_the_barrier(pair, tmp_path):
 
 def test_it_cannot_be_loaded_by_other_ranks_and_says_so():
     assert not checkpointers.get("dcp-rank-local").reshards
+
+
+def test_what_each_rank_stored_is_read_back(pair):
+    with Stage(scenarios.get("dcp-rank-local.overwrite")) as stage:
+        stage.run(pair).raise_for_violations()
+        lost = stage.run(pair, "writer.finish:after@1=raise(OSError, EIO)")
+    assert lost.verdict == "HUNG" and not [one for one in lost.violations if one.check == "coverage"]

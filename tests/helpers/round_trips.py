@@ -47,12 +47,13 @@ def load(checkpointer, directory):
     return step, None if step is None else differences(target, state_of(checkpointer, step))
 
 
-def there_and_back(directory, text, steps=(1, 2)):
-    """What `load` tells after all of `steps` were saved one after the other, and what steps there are."""
+def there_and_back(directory, text, saved=(1, 2)):
+    """What `load` tells after all of `saved` were saved one after the other, and what steps there are."""
     checkpointer = get(text)
-    for step in steps:
+    for step in saved:
         save(checkpointer, directory, step)
-    return (*load(checkpointer, directory), checkpointer.steps(directory))
+    steps = checkpointer.steps(directory, **taken(checkpointer.steps, checkpointer.keywords))
+    return (*load(checkpointer, directory), steps)
 
 
 def values(run):
