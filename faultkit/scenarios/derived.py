@@ -70,7 +70,7 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
         old=Expected(checkpointer, *before[0]) if before and word != "load" else None,
         keeps=word == "prune",
         absent=checkpointer.absent,
-        load_ranks=1 if checkpointer.reshards else 0,
+        load_ranks=1 if checkpointer.reshards or checkpointer.read is not None else 0,
         stores_nothing=_why_nothing_is_stored(checkpointer, word),
         server=checkpointer.server,
         check=checkpointer.check,

@@ -32,3 +32,9 @@ def test_what_a_save_was_given_is_compared_with_what_is_read(pair, how):
         run = stage.run(pair)
 
     assert str(run.verdict) == verdict, run.story()
+
+
+def test_what_reads_in_one_process_is_read_in_one_also_where_a_load_needs_as_many_ranks_as_saved():
+    alike = msgspec.structs.replace(REFERENCE, reshards=False)
+    assert derive(alike, "save").load_ranks == 1
+    assert derive(msgspec.structs.replace(alike, read=None), "save").load_ranks == 0
