@@ -20,7 +20,7 @@ from faultkit.crash.scripts import exploring
 from faultkit.plan import PlanError
 from faultkit.processes import client
 from faultkit.strategies import dcp_manager
-from faultkit.worlds.kinds import crew_kind
+from faultkit.worlds.kinds import process_kind
 
 LINE_CHARACTERS_MAX = 420
 
@@ -140,7 +140,7 @@ def nothing_starts(monkeypatch):
         raise Started
 
     for place, name in (
-        (crew_kind.CrewKind, "_ready_crew"),
+        (process_kind.ProcessKind, "_ready_processes"),
         (exploration, "record_save"),
         (exploring, "record_job"),
         (client, "warm_up"),

@@ -82,13 +82,13 @@ class _Server:
             if verb == "close":
                 if client.control:
                     return False
-                self.drop(client)
+                self.disconnect(client)
                 break
             with contextlib.suppress(ChannelClosed):
                 getattr(self, f"do_{verb}")(client, *rest)
         return True
 
-    def hear_out(self) -> None:
+    def drain(self) -> None:
         """What clients had said of their directories when they ended, on channels that they had just opened, too."""
         heard: set[int] = set()
         while unheard := [client for number, client in self.clients.items() if number not in heard]:
@@ -99,7 +99,7 @@ class _Server:
                         if verb in ("world", "own"):
                             getattr(self, f"do_{verb}")(client, *rest)
 
-    def drop(self, client: _Client) -> None:
+    def disconnect(self, client: _Client) -> None:
         """Kill and reap what belongs to the client, then close it: its peer sees the end only after that."""
         for pid in client.ranks:
             _kill(pid)
@@ -228,9 +228,9 @@ def main(control_fd: int, client_pid: int, prepare: str) -> None:
     except ChannelClosed:
         pass
     finally:
-        server.hear_out()
+        server.drain()
         for client in list(server.clients.values()):
-            server.drop(client)
+            server.disconnect(client)
         end_all()
 
 

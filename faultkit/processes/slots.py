@@ -7,11 +7,11 @@ behind it, so two sessions alternate and a wide world is not starved by narrow o
 however that happens, gives its slots back at once.  No wait is without end; the error names who holds them, and so
 does a line of the logger ``faultkit`` (on standard error, unless a program says otherwise) after `TELL_SECONDS`.
 
-How.  Every world keeps a file of its own, a claim, in a directory that all can find; it is locked
-(`filelock`) for as long as the world is there, with what it holds or waits for inside.  A claim that is not
-locked belongs to a process that is gone, and whoever sees it removes it.  Claims are read and written behind
-a gate, a lock on the directory itself that is held for microseconds.  The last one to leave removes the
-directory; the others' claims keep it in place until then.  Nothing announces a change to another process, so
+How.  Every world keeps a file of its own, a lease, in a directory that all can find; it is locked
+(`filelock`) for as long as the world is there, with what it holds or waits for inside.  A lease that is not
+locked belongs to a process that is gone, and whoever sees it removes it.  Leases are read and written under
+a lock on the directory itself that is held for microseconds.  The last one to leave removes the
+directory; the others' leases keep it in place until then.  Nothing announces a change to another process, so
 a waiter looks again every few milliseconds; one that has not looked for a while (it is stopped) loses its
 place in the line.
 
@@ -44,7 +44,7 @@ from faultkit.messages import printable
 if TYPE_CHECKING:
     from filelock import FileLock
 
-__all__ = ["Claim", "gpus_of_this_machine", "slot_count", "worker_count"]
+__all__ = ["Lease", "gpus_of_this_machine", "slot_count", "worker_count"]
 
 SLOTS_PER_CORE = 4  # ranks wait for each other most of the time
 SLOT_COUNT_MAX = 65_536
@@ -52,13 +52,13 @@ WAIT_SECONDS_MAX = 600.0
 TELL_SECONDS = 2.0
 LOOK_SECONDS_MIN, LOOK_SECONDS_MAX = 0.001, 0.02
 ABSENT_SECONDS = 2.0  # a waiter that has not looked for so long has no place in the line
-BIRTH_SECONDS = 10.0  # between making a claim and locking it
-GATE_SECONDS_MAX = 30.0
+BIRTH_SECONDS = 10.0  # between making a lease and locking it
+LOCK_SECONDS_MAX = 30.0
 RECORD_BYTES = 1024
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What stands in a claim: slots held and waited for, since when (ns, CLOCK_MONOTONIC), and by whom."""
+    """What stands in a lease: slots held and waited for, since when (ns, CLOCK_MONOTONIC), and by whom."""
 
     pid: int
     command: str = ""
@@ -106,7 +106,7 @@ def gpus_of_this_machine() -> tuple[str, ...]:
     return tuple(str(place) for place, _ in enumerate(sorted(numbers)))
 
 
-class Claim:
+class Lease:
     """One world's share of the pool.  Made when first taken; not to be used from two threads at once."""
 
     def __init__(self, name: str = "World", directory: str | None = None) -> None:
@@ -116,21 +116,21 @@ class Claim:
         self._command = printable(" ".join(sys.argv)[:200])[:200]  # others print it, and names may be no text
         self._path = ""
         self._descriptor: int | None = None
-        self._gate = -1
+        self._directory_descriptor = -1
         self._lock: FileLock | None = None
         self._is_shared = True
 
     @contextlib.contextmanager
-    def taken(self, slots: int, timeout_seconds: float = WAIT_SECONDS_MAX) -> Iterator[None]:
+    def held(self, slots: int, timeout_seconds: float = WAIT_SECONDS_MAX) -> Iterator[None]:
         """Hold that many slots meanwhile, or all there are.  Raises what `take` raises."""
-        self.take(slots, timeout_seconds=timeout_seconds)
+        self.acquire(slots, timeout_seconds=timeout_seconds)
         try:
             yield
         finally:
-            self.give()
+            self.release()
 
-    def take(self, slots: int, *, gpus: int = 0, timeout_seconds: float = WAIT_SECONDS_MAX) -> None:
-        """Wait for the slots, and for GPUs where `gpus` is more than this claim has; then they are in `gpus`.
+    def acquire(self, slots: int, *, gpus: int = 0, timeout_seconds: float = WAIT_SECONDS_MAX) -> None:
+        """Wait for the slots, and for GPUs where `gpus` is more than this lease has; then they are in `gpus`.
 
         Raises HarnessError where they do not come free in time or there are fewer GPUs, ValueError for a
         setting that cannot be meant.
@@ -147,7 +147,7 @@ class Claim:
         pause_seconds, is_waiting, is_told = LOOK_SECONDS_MIN, True, False
         try:
             while True:
-                with self._gate_held():
+                with self._locked():
                     now_ns = time.monotonic_ns()
                     others = self._others()
                     free = [device for device in devices if all(device not in o.gpus for o in others)]
@@ -155,7 +155,7 @@ class Claim:
                         not any(
                             _is_before(other, started_ns, now_ns)
                             for other in others
-                            if missing > 0 or not other.gpus_wanted  # it may wait for those this claim has
+                            if missing > 0 or not other.gpus_wanted  # it may wait for those this lease has
                         )
                         and sum(other.held for other in others) + wanted <= total
                         and len(free) >= missing
@@ -181,7 +181,7 @@ class Claim:
             if is_waiting:
                 self._write()
 
-    def give(self, *, gpus: bool = False) -> None:
+    def release(self, *, gpus: bool = False) -> None:
         """Give the slots back, and the GPUs too if `gpus`."""
         if gpus:
             self.gpus = ()
@@ -193,7 +193,7 @@ class Claim:
         self.gpus = ()
         if self._descriptor is None:
             return
-        with contextlib.suppress(OSError, HarnessError), self._gate_held():
+        with contextlib.suppress(OSError, HarnessError), self._locked():
             os.unlink(self._path)
             self._others()
             os.rmdir(self._directory)  # refused while there are others
@@ -208,7 +208,7 @@ class Claim:
     # -- inside ----------------------------------------------------------------------------------
 
     def _open(self) -> bool:
-        """Make the claim if there is none; False where this machine has no place for a pool."""
+        """Make the lease if there is none; False where this machine has no place for a pool."""
         if self._descriptor is not None or not self._is_shared:
             return self._is_shared
         from filelock import FileLock
@@ -216,42 +216,42 @@ class Claim:
         try:
             _make_private(self._directory)
             self._path = os.path.join(self._directory, f"claim-{os.getpid()}-{next(_numbers)}")
-            self._lock = FileLock(self._path, mode=0o600, timeout=GATE_SECONDS_MAX, thread_local=False)
+            self._lock = FileLock(self._path, mode=0o600, timeout=LOCK_SECONDS_MAX, thread_local=False)
             self._lock.acquire()
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-            self._gate = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._directory_descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, NotImplementedError):
             self._forget()
             self._is_shared = False
             return False
         self._write()
-        _claims.add(self)
+        _leases.add(self)
         return True
 
     def _forget(self) -> None:
-        for descriptor in (self._descriptor, self._gate):
+        for descriptor in (self._descriptor, self._directory_descriptor):
             if descriptor is not None and descriptor >= 0:
                 os.close(descriptor)
-        self._descriptor, self._gate, self._lock = None, -1, None
+        self._descriptor, self._directory_descriptor, self._lock = None, -1, None
 
     @contextlib.contextmanager
-    def _gate_held(self) -> Iterator[None]:
-        deadline = time.monotonic() + GATE_SECONDS_MAX
+    def _locked(self) -> Iterator[None]:
+        deadline = time.monotonic() + LOCK_SECONDS_MAX
         while True:
             try:
-                fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._directory_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise HarnessError(
-                        f"{self.name}: a process keeps the claims in {self._directory} to itself for more "
-                        f"than {GATE_SECONDS_MAX:g} s (it may be stopped); FAULTKIT_SLOTS=0 shares nothing"
+                        f"{self.name}: a process keeps the leases in {self._directory} to itself for more "
+                        f"than {LOCK_SECONDS_MAX:g} s (it may be stopped); FAULTKIT_SLOTS=0 shares nothing"
                     ) from None
             time.sleep(LOOK_SECONDS_MIN)
         try:
             yield
         finally:
-            fcntl.flock(self._gate, fcntl.LOCK_UN)
+            fcntl.flock(self._directory_descriptor, fcntl.LOCK_UN)
 
     def _write(
         self, *, held: int = 0, wanted: int = 0, since_ns: int = 0, looked_ns: int = 0, gpus_wanted: int = 0
@@ -261,7 +261,7 @@ class Claim:
         os.pwrite(self._descriptor, _encode(record).ljust(RECORD_BYTES), 0)
 
     def _others(self) -> list[Record]:
-        """What the other live claims say; those of processes that are gone are removed."""
+        """What the other live leases say; those of processes that are gone are removed."""
         own, found = os.path.basename(self._path), []
         for name in os.listdir(self._directory):
             if name == own:
@@ -339,14 +339,14 @@ def _core_count() -> int:
     return len(os.sched_getaffinity(0))
 
 
-_claims: weakref.WeakSet[Claim] = weakref.WeakSet()
+_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
 
 
 def _forget_in_child() -> None:
     # a lock lives as long as any process has it open: a child must not keep what its parent held
-    for claim in list(_claims):
-        claim._forget()
-    _claims.clear()
+    for lease in list(_leases):
+        lease._forget()
+    _leases.clear()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

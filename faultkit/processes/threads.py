@@ -1,6 +1,6 @@
 """Tells the parent, through the rank's memory, how many Python threads besides the main one live, and act.
 
-A rank whose main thread is blocked may still go on through another thread of its own, so the watcher must
+A rank whose main thread is blocked may still go on through another thread of its own, so the deadlock detector must
 know of them.  A thread acts from its start to its end; a worker of a thread pool acts only while it has a
 task.  Not covered: threads that are not made by `threading`, such as those of C++ libraries.
 """

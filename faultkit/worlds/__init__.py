@@ -1,7 +1,7 @@
 """Who runs: `World`, the outcomes of its ranks, and the run as a value.
 
 The path of a run through these modules: `world` (what a user calls) hands it to its kind (`kinds`), which has the fork
-server start a `crew` of ranks (`rank`), and lets `supervision` follow one call; `deadlock_detector` decides whether
+server start `rank_processes` (`rank`), and lets `supervision` follow one call; `deadlock_detector` decides whether
 anybody can still make progress.  What lies between the processes is in `faultkit.processes`.
 """
 

@@ -30,7 +30,7 @@ import msgspec
 from faultkit.processes.memory import GroupState, ThreadState
 from faultkit.processes.procfs import Poll
 
-__all__ = ["RankView", "Watcher", "waiting_texts"]
+__all__ = ["DeadlockDetector", "RankView", "waiting_texts"]
 
 CERTAIN_SECONDS = 0.03
 SETTLED_SECONDS = 0.25
@@ -118,7 +118,7 @@ class _Steady:
         return self._seconds
 
 
-class Watcher:
+class DeadlockDetector:
     """Feed it views of all ranks, every few hundredths of a second; it answers True once the run hangs."""
 
     def __init__(self) -> None:

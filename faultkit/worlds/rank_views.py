@@ -1,4 +1,4 @@
-"""What each rank of a crew does, as the parent sees it from outside while a run goes on: its `RankView`.
+"""What each rank does, as the parent sees it from outside while a run goes on: its `RankView`.
 
 Guarantees: a rank is looked at through its shared memory and `/proc` alone, and is asked nothing; one that a planned
 `stop` freezes for a while is resumed on time.  Not covered: what follows from the views
@@ -24,8 +24,8 @@ from faultkit.processes.procfs import (
 )
 from faultkit.runs.outcomes import Outcome, Raised, Returned
 from faultkit.runs.records import records
-from faultkit.worlds.crew import Crew, RankHandle, exit_words
 from faultkit.worlds.deadlock_detector import RankView
+from faultkit.worlds.rank_processes import RankHandle, RankProcesses, exit_words
 
 __all__ = ["End", "RankViews"]
 
@@ -42,8 +42,8 @@ class End(NamedTuple):
 class RankViews:
     """The views of one run; `plan` says what may hold a rank."""
 
-    def __init__(self, crew: Crew, plan: FaultPlan) -> None:
-        self.crew = crew
+    def __init__(self, processes: RankProcesses, plan: FaultPlan) -> None:
+        self.processes = processes
         self.plan = plan
         self.members: dict[int, dict[str, tuple[int, ...]]] = {}
         self.fired: dict[int, list[tuple[int, Fault]]] = {}
@@ -53,7 +53,7 @@ class RankViews:
     def look(self, ends: dict[int, End]) -> dict[int, RankView]:
         """The views of all ranks now; `ends` are those of the ranks whose attempt is over."""
         views = {}
-        for handle in self.crew.ranks:
+        for handle in self.processes.ranks:
             self.read_log(handle)
             views[handle.rank] = self.view(handle, ends.get(handle.rank))
         return views
@@ -148,7 +148,7 @@ class RankViews:
                 due = time.monotonic_ns() - time_ns >= float(fault.action["resume_seconds"]) * 1e9
                 # on a busy machine the rank may only be about to stop: nothing would resume it after that
                 if due and is_stopped(handle.pid) and not any(_stops_for_good(other) for _, other in fired):
-                    self.crew.signal(handle.rank, signal.SIGCONT)
+                    self.processes.signal(handle.rank, signal.SIGCONT)
                     self.resumed.add((handle.rank, time_ns))
         return ""
 

@@ -52,13 +52,13 @@ def tell(why: str, stream: TextIO | None = None) -> None:
 def _tell_of(supervisions: list[Supervision], why: str, stream: TextIO) -> None:
     with contextlib.suppress(Exception), _lock:
         for supervision in supervisions:
-            crew = supervision.crew
-            left = [handle.rank for handle in crew.ranks if handle.rank not in supervision.outcomes]
-            stacks = crew.dump_stacks(left, may_spy=False)
+            processes = supervision.processes
+            left = [handle.rank for handle in processes.ranks if handle.rank not in supervision.outcomes]
+            stacks = processes.dump_stacks(left, may_spy=False)
             plan = f", plan {str(supervision.call.plan)!r}" if supervision.call.plan else ""
-            lines = [f"faultkit: {why}; {len(left)} of {crew.size} ranks had not finished{plan}"]
+            lines = [f"faultkit: {why}; {len(left)} of {processes.size} ranks had not finished{plan}"]
             for rank in left:
                 stack = shorten(stacks.get(rank, "")) or "(it wrote no stack)"
-                lines += [f"--- rank {rank}, pid {crew.ranks[rank].pid}, innermost call first", stack]
+                lines += [f"--- rank {rank}, pid {processes.ranks[rank].pid}, innermost call first", stack]
             stream.write("\n" + "\n".join(lines) + "\n")
             stream.flush()

@@ -1,8 +1,8 @@
 """One run, watched from the parent: send the call, follow every rank, end with an outcome for each.
 
 Guarantees: it waits on events (a rank's result, a rank's end), looks at the ranks' shared memory at a slow tick
-while it waits, and ends at the first of: every rank has an outcome; the watcher proves a hang; the deadline.  On
-the latter two it first takes every rank's stack, or, where a rank has failed and a launcher keeps the job, ends the
+while it waits, and ends at the first of: every rank has an outcome; the detector proves a hang; the deadline.  On the
+latter two it first takes every rank's stack, or, where a rank has failed and a launcher keeps the job, ends the
 ranks that are left.  Nothing here writes to a rank's memory while the run goes on.  Not covered: what a rank does
 meanwhile (`faultkit.worlds.rank_views`).
 """
@@ -24,9 +24,9 @@ from faultkit.processes.procfs import is_stopped
 from faultkit.runs import launcher
 from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
 from faultkit.runs.run import Run
-from faultkit.worlds.crew import Crew, RankHandle, exit_words
-from faultkit.worlds.deadlock_detector import RankView, Watcher, waiting_texts
+from faultkit.worlds.deadlock_detector import DeadlockDetector, RankView, waiting_texts
 from faultkit.worlds.rank import Call
+from faultkit.worlds.rank_processes import RankHandle, RankProcesses, exit_words
 from faultkit.worlds.rank_views import End, RankViews
 from faultkit.worlds.stacks import shorten, waited
 
@@ -39,19 +39,24 @@ DEATH_SECONDS_MAX = 5.0  # after SIGKILL
 
 
 class Supervision:
-    """The parent's view of one run on a crew."""
+    """The parent's view of one run on the processes of a world."""
 
     def __init__(
-        self, crew: Crew, call: Call, timeout_seconds: float, kind: str, kept_by: str = launcher.NONE
+        self,
+        processes: RankProcesses,
+        call: Call,
+        timeout_seconds: float,
+        kind: str,
+        kept_by: str = launcher.NONE,
     ) -> None:
-        self.crew = crew
+        self.processes = processes
         self.call = call
         self.kind = kind
         self.kept_by = kept_by
         self.timeout_seconds = timeout_seconds
         self.outcomes: dict[int, Outcome] = {}
         self.health: dict[int, dict[str, Any]] = {}
-        self.rank_views = RankViews(crew, call.plan)
+        self.rank_views = RankViews(processes, call.plan)
         self.leaving: set[int] = set()
         self.paused: dict[int, Outcome] = {}  # between two attempts: how the one before ended
         self.earlier: dict[int, list[Outcome]] = {}  # the attempts before the one that goes on
@@ -62,9 +67,9 @@ class Supervision:
         self.deadline = 0.0
 
     def run(self, *, may_not_fire: bool = False) -> Run:
-        crew = self.crew
-        crew.wait_ready()
-        for handle in crew.ranks:
+        processes = self.processes
+        processes.wait_ready()
+        for handle in processes.ranks:
             handle.clear()
         started_ns = time.monotonic_ns()
         self.send()
@@ -75,28 +80,28 @@ class Supervision:
             self.finish_hung(hung)
         run = Run(
             plan=self.call.plan,
-            world_size=crew.size,
+            world_size=processes.size,
             kind=self.kind,
             outcomes=dict(sorted(self.outcomes.items())),
-            logs={handle.rank: handle.memory.log() for handle in crew.ranks},
+            logs={handle.rank: handle.memory.log() for handle in processes.ranks},
             started_ns=started_ns,
-            output={handle.rank: handle.output() for handle in crew.ranks},
+            output={handle.rank: handle.output() for handle in processes.ranks},
             seconds=seconds,
             timeout_seconds=self.timeout_seconds,
-            dropped=sum(handle.memory.dropped() for handle in crew.ranks),
+            dropped=sum(handle.memory.dropped() for handle in processes.ranks),
             may_not_fire=may_not_fire,
             attempts_after=dict(sorted(self.after.items())),
             seed=self.call.seed,
             launcher=self.kept_by,
         )
-        crew.healthy = self.is_healthy()
+        processes.healthy = self.is_healthy()
         return run
 
     def send(self) -> None:
         import pickle
 
         message = pickle.dumps(("call", self.call), protocol=5)
-        for handle in self.crew.ranks:
+        for handle in self.processes.ranks:
             try:
                 handle.channel.send_bytes(message)
             except ChannelClosed:
@@ -106,18 +111,18 @@ class Supervision:
 
     def follow(self) -> dict[int, str] | None:
         """Wait for the outcomes: None once all are there, else for whom the ranks without one wait, if known."""
-        crew, watcher = self.crew, Watcher()
+        processes, detector = self.processes, DeadlockDetector()
         poller = select.poll()
-        by_descriptor = {handle.channel.fileno(): handle for handle in crew.ranks}
+        by_descriptor = {handle.channel.fileno(): handle for handle in processes.ranks}
         for descriptor in by_descriptor:
             poller.register(descriptor, select.POLLIN)
-        poller.register(crew.channel.fileno(), select.POLLIN)
+        poller.register(processes.channel.fileno(), select.POLLIN)
         tick_seconds = FIRST_TICK_SECONDS
-        while len(self.outcomes) < crew.size:
+        while len(self.outcomes) < processes.size:
             remaining = self.deadline - time.monotonic()
             if remaining <= 0:
                 self.drain(by_descriptor, poller)
-                if len(self.outcomes) == crew.size:
+                if len(self.outcomes) == processes.size:
                     return None
                 waiting = waiting_texts(self.views())
                 if not self.end_peers(waiting):
@@ -128,17 +133,17 @@ class Supervision:
                 if descriptor in by_descriptor:
                     self.read_messages(by_descriptor[descriptor], poller)
                 else:
-                    crew.poll_server()
+                    processes.poll_server()
                     self.note_deaths()
             if self.paused:
                 self.resume_attempts()
             if not ready:
                 tick_seconds = TICK_SECONDS
                 views = self.views()
-                if not self.ended and watcher.hangs(views):
+                if not self.ended and detector.hangs(views):
                     self.drain(by_descriptor, poller)
                     waiting = waiting_texts(views)
-                    if len(self.outcomes) < crew.size and not self.end_peers(waiting):
+                    if len(self.outcomes) < processes.size and not self.end_peers(waiting):
                         return waiting
         return None
 
@@ -147,18 +152,18 @@ class Supervision:
         if not self.has_failed or not self.signals:
             return False
         number = self.signals.pop(0)
-        left = [handle.rank for handle in self.crew.ranks if handle.rank not in self.outcomes]
+        left = [handle.rank for handle in self.processes.ranks if handle.rank not in self.outcomes]
         if not self.ended:
-            stacks = self.crew.dump_stacks(left, may_spy=False)
+            stacks = self.processes.dump_stacks(left, may_spy=False)
             self.ended = {rank: waited(shorten(stacks[rank]), waiting.get(rank, "")) for rank in left}
         for rank in left:
-            self.crew.signal(rank, number)
+            self.processes.signal(rank, number)
         seconds = launcher.TERMINATION_SECONDS if self.signals else DEATH_SECONDS_MAX
         self.deadline = time.monotonic() + seconds
         return True
 
     def drain(self, by_descriptor: dict[int, RankHandle], poller: Any) -> None:
-        self.crew.poll_server()
+        self.processes.poll_server()
         for handle in by_descriptor.values():
             self.read_messages(handle, poller)
         self.note_deaths()
@@ -184,11 +189,11 @@ class Supervision:
             _, result, health, leave = message
             self.health[handle.rank] = health
             if health["directory"]:
-                self.crew.own(health["directory"])
+                self.processes.register_cleanup(health["directory"])
             outcome = serialization.decode_outcome(result)
             if leave is not None:
                 # it ends as planned, or by sys.exit; what it raised before is kept where the plan made it raise
-                self.crew.healthy = False
+                self.processes.healthy = False
                 self.leaving.add(handle.rank)
             self.record_outcome(handle.rank, outcome)
 
@@ -203,15 +208,15 @@ class Supervision:
 
     def resume_attempts(self) -> None:
         """Let the ranks that wait between two attempts go on once all are there, or end where one never will be."""
-        crew = self.crew
-        if len(self.paused) + sum(rank not in self.paused for rank in self.outcomes) < crew.size:
+        processes = self.processes
+        if len(self.paused) + sum(rank not in self.paused for rank in self.outcomes) < processes.size:
             return
-        word = "go" if len(self.paused) == crew.size else "stop"
+        word = "go" if len(self.paused) == processes.size else "stop"
         for rank, outcome in self.paused.items():
             if word == "go":
                 self.earlier.setdefault(rank, []).append(outcome)
             with contextlib.suppress(ChannelClosed):  # it has just ended; the server's message says how
-                crew.ranks[rank].channel.send((word,))
+                processes.ranks[rank].channel.send((word,))
         self.paused.clear()
         self.deadline = time.monotonic() + self.timeout_seconds
 
@@ -223,7 +228,7 @@ class Supervision:
             pass
 
     def note_deaths(self) -> None:
-        for handle in self.crew.ranks:
+        for handle in self.processes.ranks:
             if handle.exitcode is None:
                 continue
             if handle.exitcode and not self.has_failed and self.kept_by != launcher.NONE:
@@ -247,32 +252,34 @@ class Supervision:
     # -- the end ---------------------------------------------------------------------------------
 
     def finish_hung(self, waiting: dict[int, str]) -> None:
-        """Give every rank without an outcome its stack; the crew is done for."""
+        """Give every rank without an outcome its stack; the processes are done for."""
         for rank, outcome in self.paused.items():
             self.record_outcome(rank, outcome)
         self.paused.clear()
-        left = [handle.rank for handle in self.crew.ranks if handle.rank not in self.outcomes]
+        left = [handle.rank for handle in self.processes.ranks if handle.rank not in self.outcomes]
         for rank in left:
-            if is_stopped(self.crew.ranks[rank].pid):
+            if is_stopped(self.processes.ranks[rank].pid):
                 waiting.setdefault(rank, "stopped (SIGSTOP)")
-        stacks = {rank: shorten(stack) for rank, stack in self.crew.dump_stacks(left).items()}
+        stacks = {rank: shorten(stack) for rank, stack in self.processes.dump_stacks(left).items()}
         for rank in left:
             self.record_outcome(rank, Hung(stacks[rank], waited(stacks[rank], waiting.get(rank, ""))))
-        self.crew.healthy = False
+        self.processes.healthy = False
 
     def is_healthy(self) -> bool:
         """Whether all ranks can run again together: alive, idle, their group whole and in step."""
         ends = [*self.outcomes.values(), *(outcome for after in self.after.values() for outcome in after)]
-        if not self.crew.healthy or not all(isinstance(end, (Returned, Raised)) for end in ends):
+        if not self.processes.healthy or not all(isinstance(end, (Returned, Raised)) for end in ends):
             return False
         if any(h["threads"] or not (h["group"] and h["modules"]) for h in self.health.values()):
             return False
         counts = {
             tuple((g.entered, g.left) for g in handle.memory.groups() if g.name == "0")
-            for handle in self.crew.ranks
+            for handle in self.processes.ranks
         }
         pending = any(
-            g.entered != g.left or g.sent or g.received for h in self.crew.ranks for g in h.memory.groups()
+            g.entered != g.left or g.sent or g.received
+            for h in self.processes.ranks
+            for g in h.memory.groups()
         )
-        crowded = any(len(h.memory.groups()) > GROUP_COUNT_MAX for h in self.crew.ranks)
+        crowded = any(len(h.memory.groups()) > GROUP_COUNT_MAX for h in self.processes.ranks)
         return len(counts) == 1 and not pending and not crowded

@@ -25,15 +25,15 @@ WAIT_SECONDS = 30.0
 
 @pytest.fixture
 def pool(tmp_path, monkeypatch):
-    """Makes claims in a pool of four slots that nobody else uses."""
+    """Makes leases in a pool of four slots that nobody else uses."""
     monkeypatch.setenv("FAULTKIT_SLOTS", "4")
     made = []
 
-    def claim(name="World"):
-        made.append(slots.Claim(name, str(tmp_path / "slots")))
+    def lease(name="World"):
+        made.append(slots.Lease(name, str(tmp_path / "slots")))
         return made[-1]
 
-    yield claim
+    yield lease
     for one in made:
         one.close()
     assert not (tmp_path / "slots").exists()
@@ -48,21 +48,21 @@ def own_pool(tmp_path, monkeypatch):
 class Waiter(threading.Thread):
     """Takes slots in a thread; `came` is set when it has them."""
 
-    def __init__(self, claim, count, order=None, **more):
+    def __init__(self, lease, count, order=None, **more):
         super().__init__(daemon=True)
-        self.claim, self.count, self.order, self.more = claim, count, order, more
+        self.lease, self.count, self.order, self.more = lease, count, order, more
         self.came = threading.Event()
         self.start()
 
     def run(self):
-        self.claim.take(self.count, timeout_seconds=WAIT_SECONDS, **self.more)
+        self.lease.acquire(self.count, timeout_seconds=WAIT_SECONDS, **self.more)
         if self.order is not None:
-            self.order.append(self.claim.name)
+            self.order.append(self.lease.name)
         self.came.set()
 
     def is_in_line(self, other):
-        """Whether the claim `other` sees it waiting."""
-        with other._gate_held():
+        """Whether the lease `other` sees it waiting."""
+        with other._locked():
             return any(record.wanted == self.count for record in other._others())
 
 
@@ -79,20 +79,20 @@ def wait_until(condition):
 
 def test_as_many_run_at_once_as_there_are_slots_for(pool):
     first, second, third = pool("first"), pool("second"), pool("third")
-    first.take(2)
-    second.take(2)
+    first.acquire(2)
+    second.acquire(2)
     waiter = Waiter(third, 1)
     wait_until(lambda: waiter.is_in_line(first))
     assert not waiter.came.is_set()
 
-    first.give()
+    first.release()
 
     assert waiter.came.wait(WAIT_SECONDS)
 
 
 def test_a_world_larger_than_the_machine_takes_all_of_it(pool):
     large, small = pool(), pool()
-    with large.taken(256):
+    with large.held(256):
         waiter = Waiter(small, 1)
         wait_until(lambda: waiter.is_in_line(large))
         assert not waiter.came.is_set()
@@ -101,29 +101,29 @@ def test_a_world_larger_than_the_machine_takes_all_of_it(pool):
 
 def test_who_comes_later_does_not_pass_one_that_waits(pool):
     holder, wide, narrow, order = pool("holder"), pool("wide"), pool("narrow"), []
-    holder.take(2)
+    holder.acquire(2)
     first = Waiter(wide, 4, order)
     wait_until(lambda: first.is_in_line(holder))
     second = Waiter(narrow, 1, order)  # there would be a slot for it
     wait_until(lambda: second.is_in_line(holder))
 
-    holder.give()
+    holder.release()
     assert first.came.wait(WAIT_SECONDS)
-    wide.give()
+    wide.release()
     assert second.came.wait(WAIT_SECONDS)
 
     assert order == ["wide", "narrow"]
 
 
 def test_two_that_want_everything_alternate(pool):
-    order, claims = [], {name: pool(name) for name in "ab"}
+    order, leases = [], {name: pool(name) for name in "ab"}
 
     def work(name):
         for _ in range(5):
-            with claims[name].taken(4, WAIT_SECONDS):
+            with leases[name].held(4, WAIT_SECONDS):
                 order.append(name)
                 if len(order) < 9:  # the other one is always in line before this one comes again
-                    wait_until(lambda: any(r.wanted for r in _others(claims[name])))
+                    wait_until(lambda: any(r.wanted for r in _others(leases[name])))
 
     threads = [threading.Thread(target=work, args=name) for name in "ab"]
     for thread in threads:
@@ -135,15 +135,15 @@ def test_two_that_want_everything_alternate(pool):
     assert all(one != other for one, other in itertools.pairwise(order[:9]))
 
 
-def _others(claim):
-    with claim._gate_held():
-        return claim._others()
+def _others(lease):
+    with lease._locked():
+        return lease._others()
 
 
 def holder_in_another_process(directory, count):
     script = (
-        "import sys; from faultkit.processes import slots; claim = slots.Claim('other', sys.argv[1])\n"
-        "claim.take(int(sys.argv[2])); print('holds', flush=True); sys.stdin.read()"
+        "import sys; from faultkit.processes import slots; lease = slots.Lease('other', sys.argv[1])\n"
+        "lease.acquire(int(sys.argv[2])); print('holds', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, directory, str(count)],
@@ -160,7 +160,7 @@ def test_a_process_that_is_killed_gives_its_slots_back_at_once(pool, tmp_path):
     with holder_in_another_process(str(tmp_path / "slots"), 4) as other:
         waiter = Waiter(mine, 3)
         with pytest.raises(HarnessError, match=rf"pid {other.pid} holds 4 slots for \d+ s \(-c"):
-            pool("late").take(1, timeout_seconds=0.05)
+            pool("late").acquire(1, timeout_seconds=0.05)
         assert not waiter.came.is_set()
 
         other.send_signal(signal.SIGKILL)
@@ -171,15 +171,15 @@ def test_a_process_that_is_killed_gives_its_slots_back_at_once(pool, tmp_path):
 def test_a_waiter_that_is_stopped_loses_its_place(pool, monkeypatch):
     monkeypatch.setattr(slots, "ABSENT_SECONDS", 0.0)
     stopped, other = pool(), pool()
-    stopped.take(0)
+    stopped.acquire(0)
     stopped._write(wanted=4, since_ns=1, looked_ns=1)
 
-    other.take(4, timeout_seconds=WAIT_SECONDS)
+    other.acquire(4, timeout_seconds=WAIT_SECONDS)
 
 
 def test_a_child_process_does_not_keep_what_its_parent_held(pool):
     parent, other = pool(), pool()
-    parent.take(4)
+    parent.acquire(4)
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -188,7 +188,7 @@ def test_a_child_process_does_not_keep_what_its_parent_held(pool):
         os._exit(0)
     parent.close()
     try:
-        other.take(4, timeout_seconds=WAIT_SECONDS)
+        other.acquire(4, timeout_seconds=WAIT_SECONDS)
     finally:
         os.close(write)
         os.close(read)
@@ -197,40 +197,40 @@ def test_a_child_process_does_not_keep_what_its_parent_held(pool):
 
 def test_a_wait_that_fails_or_is_interrupted_leaves_the_line(pool):
     holder, impatient, third = pool(), pool(), pool()
-    holder.take(2)
+    holder.acquire(2)
     with pytest.raises(HarnessError, match=r"World: 4 of 4 slots did not come free within 0\.01 s"):
-        impatient.take(4, timeout_seconds=0.01)
+        impatient.acquire(4, timeout_seconds=0.01)
 
-    third.take(2, timeout_seconds=WAIT_SECONDS)
+    third.acquire(2, timeout_seconds=WAIT_SECONDS)
 
 
 def test_a_command_line_that_is_no_text_is_told_all_the_same(pool, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["faultkit", "--json", "\udcff\x1b" + 200 * "\udcff"])
     one, other = pool(), pool()
     for count in (4, 1, 3):
-        one.take(count)
+        one.acquire(count)
         with pytest.raises(HarnessError) as late:
-            other.take(4, timeout_seconds=0.0)
+            other.acquire(4, timeout_seconds=0.0)
         assert f"holds {count} slots" in str(late.value) and r"--json \udcff\x1b" in str(late.value)
-        one.give()
+        one.release()
 
 
 def test_nothing_is_shared_where_that_is_switched_off_or_impossible(tmp_path, monkeypatch):
     monkeypatch.setenv("FAULTKIT_SLOTS", "0")
-    one, other = slots.Claim(directory=str(tmp_path / "x")), slots.Claim(directory=str(tmp_path / "x"))
-    one.take(10_000)
-    other.take(10_000)
+    one, other = slots.Lease(directory=str(tmp_path / "x")), slots.Lease(directory=str(tmp_path / "x"))
+    one.acquire(10_000)
+    other.acquire(10_000)
     assert not (tmp_path / "x").exists()
     monkeypatch.setenv("FAULTKIT_SLOTS", "1")
     (tmp_path / "file").touch()
     for _ in range(2):
-        slots.Claim(directory=str(tmp_path / "file")).take(1, timeout_seconds=0.0)
+        slots.Lease(directory=str(tmp_path / "file")).acquire(1, timeout_seconds=0.0)
 
 
 def test_a_directory_that_anybody_may_write_to_is_not_trusted(tmp_path, monkeypatch):
     monkeypatch.setenv("FAULTKIT_SLOTS", "1")
     tmp_path.chmod(0o777)
-    slots.Claim(directory=str(tmp_path)).take(1)
+    slots.Lease(directory=str(tmp_path)).acquire(1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -250,31 +250,31 @@ def test_workers_are_as_many_as_the_machine_has_room_for(monkeypatch):
 def test_gpus_go_to_one_world_at_a_time(pool, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,GPU-5")
     one, other = pool("one"), pool("other")
-    one.take(2, gpus=2)
-    one.give()
+    one.acquire(2, gpus=2)
+    one.release()
     assert one.gpus == ("0", "2")
-    one.take(2, gpus=2)  # has them already
+    one.acquire(2, gpus=2)  # has them already
     with pytest.raises(HarnessError, match=r"2 more GPUs did not come free .* holds 2 slots and 2 GPUs"):
-        other.take(2, gpus=2, timeout_seconds=0.01)
-    other.take(2, gpus=1)
+        other.acquire(2, gpus=2, timeout_seconds=0.01)
+    other.acquire(2, gpus=1)
     assert other.gpus == ("GPU-5",)
-    one.give(gpus=True)
-    other.take(2, gpus=3)
+    one.release(gpus=True)
+    other.acquire(2, gpus=3)
     assert sorted(other.gpus) == ["0", "2", "GPU-5"]
     with pytest.raises(HarnessError, match="one: 4 GPUs are needed, and this machine has 3"):
-        one.take(1, gpus=4)
+        one.acquire(1, gpus=4)
 
 
 def test_who_waits_for_gpus_does_not_hold_up_the_one_that_has_them(pool, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     one, other = pool("one"), pool("other")
-    one.take(2, gpus=1)
-    one.give()
+    one.acquire(2, gpus=1)
+    one.release()
     waiter = Waiter(other, 2, gpus=1)
     wait_until(lambda: waiter.is_in_line(one))
 
-    one.take(2, gpus=1, timeout_seconds=WAIT_SECONDS)
-    one.give(gpus=True)
+    one.acquire(2, gpus=1, timeout_seconds=WAIT_SECONDS)
+    one.release(gpus=True)
 
     assert waiter.came.wait(WAIT_SECONDS)
 
@@ -318,11 +318,11 @@ def test_a_session_that_ends_leaves_nothing_in_the_temporary_directory(tmp_path,
 
 
 def test_a_lease_costs_little(pool):
-    claim = pool()
-    claim.take(0)
+    lease = pool()
+    lease.acquire(0)
 
     def lease():
-        with claim.taken(4):
+        with lease.held(4):
             pass
 
     assert (
@@ -338,11 +338,11 @@ def test_a_run_that_waits_says_so_with_who_holds_the_slots_and_the_wait_is_no_pa
 ):
     monkeypatch.setenv("FAULTKIT_SLOTS", "1")
     monkeypatch.setattr(slots, "TELL_SECONDS", 0.5)
-    holder = slots.Claim("another world")
+    holder = slots.Lease("another world")
     runs = []
     with World(1, backend="") as world:
         world.prepare()
-        holder.take(1)
+        holder.acquire(1)
         began = timeit.default_timer()
         thread = threading.Thread(target=lambda: runs.append(world.run(os.getpid)), daemon=True)
         thread.start()
@@ -359,8 +359,8 @@ def test_a_run_that_waits_says_so_with_who_holds_the_slots_and_the_wait_is_no_pa
 
 def test_a_short_wait_is_not_told(pool, caplog):
     first, second = pool(), pool()
-    first.take(4)
+    first.acquire(4)
     waiter = Waiter(second, 1)
     wait_until(lambda: waiter.is_in_line(first))
-    first.give()
+    first.release()
     assert waiter.came.wait(WAIT_SECONDS) and not caplog.messages

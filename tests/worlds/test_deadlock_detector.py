@@ -1,4 +1,4 @@
-"""The watcher says that a run hangs when nobody can go on, at once where that is proven, and never before."""
+"""The deadlock detector says that a run hangs when nobody can go on, at once where that is proven, and never before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from faultkit.processes.memory import GroupState, ThreadState
 from faultkit.processes.procfs import Poll
 from faultkit.worlds import deadlock_detector
-from faultkit.worlds.deadlock_detector import RankView, Watcher, stuck_ranks, waiting_texts
+from faultkit.worlds.deadlock_detector import DeadlockDetector, RankView, stuck_ranks, waiting_texts
 
 TICK_SECONDS = 0.02
 CLOCK = (1, 0)  # CPU time of a process that sleeps
@@ -38,12 +38,12 @@ def by_rank(*views):
 
 @pytest.fixture
 def seconds_until_hung(monkeypatch):
-    """Shows the watcher pictures at its usual pace; gives the time of its verdict, None within 2 seconds."""
+    """Shows the detector pictures at its usual pace; gives the time of its verdict, None within 2 seconds."""
 
     def watch(*pictures, tick_seconds=TICK_SECONDS):
         now = [1000.0]
         monkeypatch.setattr(deadlock_detector, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-        judge = Watcher()
+        judge = DeadlockDetector()
         for index in range(int(2.0 / tick_seconds)):
             if judge.hangs(by_rank(*pictures[min(index, len(pictures) - 1)])):
                 return round(now[0] - 1000.0, 6)

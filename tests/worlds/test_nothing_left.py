@@ -14,8 +14,8 @@ import torch.distributed as dist
 
 from faultkit import Returned, World
 from faultkit.processes import client
-from faultkit.worlds import HarnessError, crew
-from faultkit.worlds.kinds.crew_kind import CrewKind
+from faultkit.worlds import HarnessError, rank_processes
+from faultkit.worlds.kinds.process_kind import ProcessKind
 from tests.helpers.stuck import SECONDS_MAX
 
 pytestmark = pytest.mark.slow
@@ -300,8 +300,8 @@ def test_a_world_whose_ranks_cannot_start_says_why_and_leaves_nothing(monkeypatc
 
 @pytest.mark.timeout(400)  # less than the wait that must not be
 def test_ranks_that_have_ended_are_not_waited_for_again(monkeypatch):
-    monkeypatch.setattr(crew, "END_SECONDS_MAX", 1000.0)
-    ranks = crew.Crew(client.server(), 2, launch=CrewKind.launch, backend="unheard_of")
+    monkeypatch.setattr(rank_processes, "END_SECONDS_MAX", 1000.0)
+    ranks = rank_processes.RankProcesses(client.server(), 2, launch=ProcessKind.launch, backend="unheard_of")
     try:
         while any(handle.exitcode is None for handle in ranks.ranks):
             ranks.poll_server()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from faultkit.worlds.kinds.crew_kind import CrewKind
+from faultkit.worlds.kinds.process_kind import ProcessKind
 
 __all__ = ["Fresh"]
 
 
-class Fresh(CrewKind):
+class Fresh(ProcessKind):
     """Forked for each run."""
 
     name: ClassVar[str] = "fresh"

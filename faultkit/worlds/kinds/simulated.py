@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 from faultkit.exceptions import ArgumentError
 from faultkit.plan import FaultPlan
 from faultkit.processes.launch import Launch
-from faultkit.worlds.crew import Crew
-from faultkit.worlds.kinds.crew_kind import CrewKind
+from faultkit.worlds.kinds.process_kind import ProcessKind
 from faultkit.worlds.kinds.world_kind import SIMULATED_SIZE_MAX, RunOrder, WorldSpec
+from faultkit.worlds.rank_processes import RankProcesses
 from faultkit.worlds.simulated import plans
 from faultkit.worlds.simulated.messages import Schedule
 
 __all__ = ["Simulated"]
 
 
-class Simulated(CrewKind):
+class Simulated(ProcessKind):
     """One host for all ranks."""
 
     name: ClassVar[str] = "simulated"
@@ -60,11 +60,11 @@ class Simulated(CrewKind):
     def require(self, plan: FaultPlan, schedule: Schedule | None = None) -> None:
         plans.require_carried(plan)
 
-    def supervision(self, crew: Crew, order: RunOrder) -> Any:
+    def supervision(self, processes: RankProcesses, order: RunOrder) -> Any:
         from faultkit.worlds.simulated.supervision import supervise
 
         return supervise(
-            crew,
+            processes,
             order.call,
             self.spec.size,
             order.timeout_seconds,

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from faultkit.worlds.kinds.crew_kind import CrewKind
+from faultkit.worlds.kinds.process_kind import ProcessKind
 
 __all__ = ["Spawn"]
 
 
-class Spawn(CrewKind):
+class Spawn(ProcessKind):
     """Started for each run, from nothing."""
 
     name: ClassVar[str] = "spawn"
     afresh: ClassVar[str] = "spawn"
-    launch = CrewKind.launch._replace(spawned=True)
+    launch = ProcessKind.launch._replace(spawned=True)
     is_preloaded: ClassVar[bool] = False

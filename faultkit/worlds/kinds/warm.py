@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from faultkit.worlds.kinds.crew_kind import CrewKind
+from faultkit.worlds.kinds.process_kind import ProcessKind
 
 __all__ = ["Warm"]
 
 
-class Warm(CrewKind):
+class Warm(ProcessKind):
     """Forked once, for many runs."""
 
     name: ClassVar[str] = "warm"

@@ -29,14 +29,14 @@ __all__ = ["Exploration", "explore", "walk"]
 class Exploration(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen.
 
-    `covered` counts schedules that were run to their end and differ; `vain` runs that turned out to be equivalent
+    `covered` counts schedules that were run to their end and differ; `redundant` runs that turned out to be equivalent
     to an earlier one; `pruned` the ways that were left out without a run.  `is_complete` tells that no way is left;
     `left` how many were when the bound was reached.  `verdicts` counts the covered runs by verdict, `examples`
     holds the first run of each.
     """
 
     covered: int
-    vain: int
+    redundant: int
     pruned: int
     left: int
     is_complete: bool
@@ -106,11 +106,11 @@ def walk(
 ) -> Exploration:
     """The same for what `run_once` runs, always alike save for the schedule that it is given."""
     waiting = [Schedule()]
-    covered = vain = pruned = 0
+    covered = redundant = pruned = 0
     verdicts: dict[str, int] = {}
     examples: dict[str, Any] = {}
     found = False
-    while waiting and covered + vain < bound and not found:
+    while waiting and covered + redundant < bound and not found:
         schedule = waiting.pop()
         run = run_once(schedule)
         assert run.simulation is not None
@@ -128,7 +128,7 @@ def walk(
                     waiting.append(Schedule((*chosen, number), tuple(sorted(asleep.items()))))
                     asleep[number] = operation
         if any(decision.is_vain for decision in decisions):
-            vain += 1
+            redundant += 1
             continue
         covered += 1
         name = run.verdict.value
@@ -137,7 +137,7 @@ def walk(
         found = until is not None and until(run)
     return Exploration(
         covered=covered,
-        vain=vain,
+        redundant=redundant,
         pruned=pruned,
         left=len(waiting),
         is_complete=not waiting and not found,

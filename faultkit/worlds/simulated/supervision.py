@@ -13,8 +13,8 @@ from faultkit.processes.channel import ChannelClosed
 from faultkit.runs import launcher
 from faultkit.runs.outcomes import Died, Hung, Outcome
 from faultkit.runs.run import Run
-from faultkit.worlds.crew import Crew, exit_words
 from faultkit.worlds.rank import Call
+from faultkit.worlds.rank_processes import RankProcesses, exit_words
 from faultkit.worlds.simulated.messages import Schedule, SimulatedCall, Simulation
 from faultkit.worlds.stacks import shorten
 
@@ -26,7 +26,7 @@ GRACE_SECONDS = 8.0  # for the host to say itself that the time is over
 
 
 def supervise(
-    crew: Crew,
+    processes: RankProcesses,
     call: Call,
     size: int,
     timeout_seconds: float,
@@ -35,7 +35,7 @@ def supervise(
     schedule: Schedule | None = None,
     kept_by: str = launcher.NONE,
 ) -> SimulatedSupervision:
-    """What follows one run of `call` on the host that is the only process of `crew`."""
+    """What follows one run of `call` on the host that is the only one of `processes`."""
     order = SimulatedCall(
         call=call,
         size=size,
@@ -46,21 +46,21 @@ def supervise(
         schedule=schedule,
         launcher=kept_by,
     )
-    return SimulatedSupervision(crew, order, timeout_seconds)
+    return SimulatedSupervision(processes, order, timeout_seconds)
 
 
 class SimulatedSupervision:
     """One run on the host of a simulated world."""
 
-    def __init__(self, crew: Crew, order: SimulatedCall, timeout_seconds: float) -> None:
-        self.crew, self.order, self.timeout_seconds = crew, order, timeout_seconds
+    def __init__(self, processes: RankProcesses, order: SimulatedCall, timeout_seconds: float) -> None:
+        self.processes, self.order, self.timeout_seconds = processes, order, timeout_seconds
         self.call: Call = order.call
         self.outcomes: dict[int, Outcome] = {}
 
     def run(self, *, may_not_fire: bool = False) -> Run:
-        crew = self.crew
-        crew.wait_ready()
-        host = crew.ranks[0]
+        processes = self.processes
+        processes.wait_ready()
+        host = processes.ranks[0]
         host.clear()
         started = time.monotonic()
         with contextlib.suppress(ChannelClosed):
@@ -74,7 +74,7 @@ class SimulatedSupervision:
             raise NotSimulatedError(f"this cannot be simulated: {result['refusal']}")
         ends = {rank: [_outcome(end) for end in attempts] for rank, attempts in result["attempts"].items()}
         outcomes = {rank: attempts[0] for rank, attempts in ends.items()}
-        crew.healthy = bool(result["whole"])
+        processes.healthy = bool(result["whole"])
         run = Run(
             plan=self.call.plan,
             world_size=self.order.size,
@@ -94,10 +94,10 @@ class SimulatedSupervision:
         return run
 
     def _follow(self, deadline: float) -> dict[str, Any] | None:
-        crew, host = self.crew, self.crew.ranks[0]
+        processes, host = self.processes, self.processes.ranks[0]
         poller = select.poll()
         poller.register(host.channel.fileno(), select.POLLIN)
-        poller.register(crew.channel.fileno(), select.POLLIN)
+        poller.register(processes.channel.fileno(), select.POLLIN)
         while (remaining := deadline - time.monotonic()) > 0:
             for descriptor, _ in poller.poll(remaining * 1000):
                 if descriptor == host.channel.fileno():
@@ -109,20 +109,20 @@ class SimulatedSupervision:
                     except ChannelClosed:
                         poller.unregister(descriptor)
                 else:
-                    crew.poll_server()
+                    processes.poll_server()
                     if host.exitcode is not None:
                         return None
         return None
 
     def _lost(self) -> dict[str, Any]:
         """The host did not answer: it ended, or a rank keeps the interpreter to itself."""
-        host = self.crew.ranks[0]
+        host = self.processes.ranks[0]
         ranks = range(self.order.size)
         end: tuple[str, Any]
         if host.exitcode is not None:
             end = ("died", exit_words(host.exitcode))
         else:
-            end = ("hung", (shorten(self.crew.dump_stacks([0]).get(0, "")), ""))
+            end = ("hung", (shorten(self.processes.dump_stacks([0]).get(0, "")), ""))
         return {
             "attempts": {rank: [end] for rank in ranks},
             "logs": dict.fromkeys(ranks, b""),

@@ -52,7 +52,7 @@ def _read_ns(task: Task, *, is_date: bool) -> int:
     scheduler.now_ns += READ_NS
     scheduler.reads += 1
     if scheduler.reads > READS_MAX:
-        scheduler.give_way(("clock",))
+        scheduler.yield_turn(("clock",))
     return EPOCH_SECONDS * NANOSECONDS + scheduler.now_ns if is_date else scheduler.now_ns
 
 

@@ -5,7 +5,7 @@ random steps the running one falls behind all others, as in probabilistic concur
 Kothari, Musuvathi and Nagarakatte, ASPLOS 2010).  `Choices` follows a list of decisions and writes down what it
 could have decided instead; the exhaustive search is built on it.
 
-A task that found nothing to do, or has gone on for very long, falls behind all others (`Scheduler.give_way`).
+A task that found nothing to do, or has gone on for very long, falls behind all others (`Scheduler.yield_turn`).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ STEPS_GUESSED_PER_TASK = 24  # of a checkpoint's save; changes are drawn among s
 class Policy(Protocol):
     """What the scheduler asks."""
 
-    def born(self, task: Task) -> None: ...
+    def added(self, task: Task) -> None: ...
 
     def ready(self, task: Task) -> None: ...
 
-    def gone(self, task: Task) -> None: ...
+    def removed(self, task: Task) -> None: ...
 
     def ready_count(self) -> int:
         """How many tasks wait for their turn."""
@@ -57,7 +57,7 @@ class Priorities:
         self._changes = {self._random.randrange(1, horizon + 1) for _ in range(change_count if seed else 0)}
         self._lowest = -float(LOWEST_FIRST)
 
-    def born(self, task: Task) -> None:
+    def added(self, task: Task) -> None:
         # seed 0 is the plainest schedule, to which a shrinking search comes down: rank by rank, as far as each can
         task.priority = self._random.random() if self._seed else -float(task.number)
 
@@ -66,7 +66,7 @@ class Priorities:
         task.is_due = False
         heapq.heappush(self._heap, (-priority, task.number, task))
 
-    def gone(self, task: Task) -> None:
+    def removed(self, task: Task) -> None:
         self._heap = [entry for entry in self._heap if entry[2] is not task]
         heapq.heapify(self._heap)
 
@@ -102,13 +102,13 @@ class Choices:
         self._step = 0
         self.decisions: list[Decision] = []
 
-    def born(self, task: Task) -> None:
+    def added(self, task: Task) -> None:
         pass
 
     def ready(self, task: Task) -> None:
         self._ready[task.number] = task
 
-    def gone(self, task: Task) -> None:
+    def removed(self, task: Task) -> None:
         self._ready.pop(task.number, None)
         self._asleep.clear()  # a rank has ended: that concerns everybody
 

@@ -51,7 +51,7 @@ def _event_is_set(self: threading.Event) -> bool:
         task.scheduler.pause(("lock", self._cond._lock), is_look=True)  # type: ignore[attr-defined]
         flag = self._flag  # type: ignore[attr-defined]
         if not flag:
-            task.scheduler.give_way()
+            task.scheduler.yield_turn()
     return flag
 
 
@@ -63,7 +63,7 @@ def _until(original: Callable[[Any], bool], wanted: bool, kind: str) -> Callable
         task.scheduler.pause((kind,), is_look=True)
         found = original(self)
         if found is not wanted:
-            task.scheduler.give_way()
+            task.scheduler.yield_turn()
         return found
 
     look.__name__, look.__qualname__ = original.__name__, original.__qualname__
@@ -86,7 +86,7 @@ def _counted(original: Callable[..., Any]) -> Callable[..., Any]:
     def look(*args: Any, **kwargs: Any) -> Any:
         task = current_task()
         if task is not None:
-            task.scheduler.look()
+            task.scheduler.poll()
         return original(*args, **kwargs)
 
     look.__name__ = getattr(original, "__name__", "look")

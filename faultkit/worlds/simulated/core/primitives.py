@@ -45,7 +45,7 @@ class SimulatedLock:
             return True
         if not blocking:
             if task is not None:
-                task.scheduler.give_way()
+                task.scheduler.yield_turn()
             return False
         return _wait_for(self, task, timeout)
 

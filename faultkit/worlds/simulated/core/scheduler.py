@@ -1,8 +1,8 @@
 """The scheduler of the simulated world: real threads of which exactly one runs, and a clock that only it moves.
 
-How.  Every thread of a simulated rank is a *task* with a baton, a raw lock that is held while the task must
+How.  Every thread of a simulated rank is a *task* with a turn lock, a raw one that is held while the task must
 wait.  The running task calls `pause` where another one could go first, and `block` where it cannot go on; both
-ask the policy who is next, hand over the baton and wait for their own.  When no task is ready, the clock jumps
+ask the policy who is next, hand over the turn and wait for their own.  When no task is ready, the clock jumps
 to the earliest timer; when there is no timer either, nobody can ever go on, which is a fact and no timeout, and
 the run is over.  The thread that started the run waits outside meanwhile and is never a task.
 
@@ -10,7 +10,7 @@ Guarantees: which task runs after which depends on the policy and on what the ta
 clock, no identity of objects, no order of a hash table.  A task that is parked, or that still waits when the run
 is over, never runs another instruction.
 
-Not covered: a task that waits in C (a lock made before the simulation, a socket, a process) holds the baton while it
+Not covered: a task that waits in C (a lock made before the simulation, a socket, a process) holds the turn while it
 waits, so all wait with it; the host's deadline is what ends that.  Threads that are not tasks are not scheduled.
 """
 
@@ -70,8 +70,27 @@ class Task:
     """One thread of a simulated rank.  `why` says for what it waits while it is blocked."""
 
     __slots__ = (
-        "baton", "body", "ident", "imports", "is_due", "is_main", "label", "name", "native_id", "number", "operation",
-        "priority", "rank", "scheduler", "signals", "started", "state", "step", "thread", "timed_out", "token",
+        "body",
+        "ident",
+        "imports",
+        "is_due",
+        "is_main",
+        "label",
+        "name",
+        "native_id",
+        "number",
+        "operation",
+        "priority",
+        "rank",
+        "scheduler",
+        "signals",
+        "started",
+        "state",
+        "step",
+        "thread",
+        "timed_out",
+        "token",
+        "turn_lock",
         "why",
     )  # fmt: skip
 
@@ -86,8 +105,8 @@ class Task:
     ) -> None:
         self.scheduler, self.number, self.rank, self.body, self.name = scheduler, number, rank, body, name
         self.is_main = is_main
-        self.baton = allocate_lock()
-        self.baton.acquire()
+        self.turn_lock = allocate_lock()
+        self.turn_lock.acquire()
         self.state = READY
         self.priority = 0.0
         self.started = False
@@ -116,8 +135,8 @@ class Scheduler:
         self.switches = 0
         self.reads = 0
         self.looks = 0
-        self.streak = 0
-        self.vain = 0  # how often tasks found nothing to do since one did anything
+        self.run_length = 0
+        self.idle_polls = 0  # how often tasks found nothing to do since one did anything
         self.current: Task | None = None
         self.tasks: list[Task] = []
         self.timers: list[tuple[int, int, int, Any]] = []
@@ -144,7 +163,7 @@ class Scheduler:
         task.is_due = is_due
         self.tasks.append(task)
         rank.tasks.append(task)
-        self.policy.born(task)
+        self.policy.added(task)
         self.policy.ready(task)
         return task
 
@@ -172,7 +191,7 @@ class Scheduler:
     def pause(self, operation: Any = None, *, is_look: bool = False, demote: bool = False) -> None:
         """A place where another task may go first; `demote`: rather than this one.  A look changes nothing."""
         if not is_look:
-            self.vain = 0
+            self.idle_polls = 0
         me = self.current
         assert me is not None
         if me.imports:
@@ -181,16 +200,16 @@ class Scheduler:
         self._tick()
         if self.now_ns > self.limit_ns:
             self.park()
-        self.streak += 1
-        following = self.policy.at_pause(me, demote or self.streak > STREAK_MAX)
+        self.run_length += 1
+        following = self.policy.at_pause(me, demote or self.run_length > STREAK_MAX)
         if following is not me:
             self._hand_to(me, following)
-            me.baton.acquire()
+            me.turn_lock.acquire()
         me.operation = None
         if me.signals:
             self._answer(me)
 
-    def give_way(self, operation: Any = None, *, patience: int = 0) -> None:
+    def yield_turn(self, operation: Any = None, *, patience: int = 0) -> None:
         """The running task has found nothing to do: the others go first.
 
         Where all that could go on have found nothing to do, time passes, the faster the longer that lasts, but never
@@ -198,8 +217,8 @@ class Scheduler:
         """
         if self.current is not None and self.current.imports:
             return  # nobody can go first, and a module that looks at many files does not wait for any
-        self.vain += 1
-        rounds = self.vain // (1 + self.policy.ready_count()) - patience
+        self.idle_polls += 1
+        rounds = self.idle_polls // (1 + self.policy.ready_count()) - patience
         if rounds > 1:
             later_ns = self.now_ns + (IDLE_NS << min(rounds, IDLE_DOUBLINGS_MAX))
             if self.timers:
@@ -207,12 +226,12 @@ class Scheduler:
             self.now_ns = min(later_ns, self.limit_ns + 1)
         self.pause(operation, is_look=True, demote=True)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """The running task looks at what others may have done; after many looks they go first."""
         self.looks += 1
         if self.looks > LOOKS_MAX:
             self.looks = 0
-            self.give_way(("look",))
+            self.yield_turn(("look",))
 
     def block(self, why: Any, deadline_ns: int | None = None, *, patient: bool = False) -> bool:
         """Wait until somebody calls `wake`; False where the clock reached `deadline_ns` before.
@@ -220,7 +239,7 @@ class Scheduler:
         A `patient` deadline is one that alone proves no life: if nothing else can happen, the clock does not
         jump to it.
         """
-        self.vain = 0
+        self.idle_polls = 0
         me = self.current
         assert me is not None
         me.state, me.why, me.timed_out = BLOCKED, why, False
@@ -229,7 +248,7 @@ class Scheduler:
             self.add_timer(deadline_ns, (me, me.token), patient=patient)
         self._tick()
         self._leave(me)
-        me.baton.acquire()
+        me.turn_lock.acquire()
         me.why = me.operation = None
         is_woken = not me.timed_out
         if me.signals:
@@ -239,7 +258,7 @@ class Scheduler:
     def wake(self, task: Task) -> None:
         """The task may go on; nothing for one that does not wait."""
         if task.state is BLOCKED:
-            self.vain = 0
+            self.idle_polls = 0
             task.state = READY
             task.token += 1
             why = task.why
@@ -248,7 +267,7 @@ class Scheduler:
 
     def sleep(self, duration_ns: int) -> None:
         if duration_ns <= 0:
-            self.give_way(("sleep",), patience=YIELDS_MAX)
+            self.yield_turn(("sleep",), patience=YIELDS_MAX)
         else:
             due_ns = self.now_ns + duration_ns
             while self.now_ns < due_ns and self.block(("sleep",), due_ns):
@@ -268,7 +287,7 @@ class Scheduler:
         me.state = PARKED
         self._leave(me)
         while True:
-            me.baton.acquire()
+            me.turn_lock.acquire()
 
     def refuse(self, why: str) -> None:
         """The running task does what cannot be simulated: the run is over.  Does not return."""
@@ -278,7 +297,7 @@ class Scheduler:
     def remove(self, task: Task) -> None:
         """Park a task that is not the running one."""
         if task.state is READY:
-            self.policy.gone(task)
+            self.policy.removed(task)
         if task.state is not OVER:
             task.state = PARKED
             task.token += 1
@@ -352,7 +371,7 @@ class Scheduler:
                 self._ring(heapq.heappop(self.timers))
 
     def _leave(self, me: Task) -> None:
-        """Hand the baton on from a task that does not go on by itself; it may come straight back."""
+        """Hand the turn on from a task that does not go on by itself; it may come straight back."""
         following = None if self.stopped else self._next()
         if following is None or self.now_ns > self.limit_ns:
             if self.now_ns > self.limit_ns:
@@ -365,12 +384,12 @@ class Scheduler:
 
     def _hand_to(self, me: Task | None, following: Task) -> None:
         self.switches += 1
-        self.streak = 0
+        self.run_length = 0
         self.current = following
         following.state = READY
         self.on_switch(me, following)
         if following.started:
-            following.baton.release()
+            following.turn_lock.release()
         else:
             following.started = True
             _start_new_thread(self._main, (following,))

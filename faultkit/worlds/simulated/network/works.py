@@ -92,7 +92,7 @@ class SimulatedWork(Work):
         scheduler.pause(("poll", self._op), is_look=True)
         found = self._op.done
         if not found:
-            scheduler.give_way()
+            scheduler.yield_turn()
         return found
 
     def is_success(self) -> bool:

@@ -1,6 +1,6 @@
-"""A crew: the processes of one world for as long as they live together, and how the parent reaches them.
+"""The processes of one world's ranks for as long as they live together, and how the parent reaches them.
 
-Guarantees: every descriptor and process that a crew made ends with `close`, also when starting it failed half
+Guarantees: every descriptor and process made here ends with `close`, also when starting it failed half
 way.  A rank's end is known from the fork server, which is its parent, at once.  Not covered: what to run, and what
 the ranks' states mean (`supervision`).
 """
@@ -25,7 +25,7 @@ from faultkit.processes.procfs import STACK_SIGNAL, is_stopped
 from faultkit.processes.py_spy import spied_stack
 from faultkit.worlds.process_setup import RankSpec
 
-__all__ = ["Crew", "RankHandle"]
+__all__ = ["RankHandle", "RankProcesses"]
 
 START_SECONDS_MAX = 60.0
 STACK_SECONDS_MAX = 0.5
@@ -44,25 +44,25 @@ class RankHandle:
         self.exitcode: int | None = None  # negative: the signal that ended it
         self.channel, self._theirs = Channel.pair()
         memory = create_memory()
-        self._given = [memory]
+        self._inherited = [memory]
         self.memory = RankMemory(memory)
         self.output_fd = os.memfd_create("faultkit-output", os.MFD_CLOEXEC)
         self.stack_fd = os.memfd_create("faultkit-stack", os.MFD_CLOEXEC)
         # the rank appends, whatever it did to its copy of the descriptor; the parent empties the file between runs
         for descriptor in (self.output_fd, self.stack_fd):
-            self._given.append(
+            self._inherited.append(
                 os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             )
 
-    def given(self, store_fd: int) -> tuple[int, ...]:
-        return (self._theirs.fileno(), *self._given, store_fd)
+    def inherited_fds(self, store_fd: int) -> tuple[int, ...]:
+        return (self._theirs.fileno(), *self._inherited, store_fd)
 
-    def hand_over(self) -> None:
+    def close_inherited(self) -> None:
         """Close what the rank now owns."""
         self._theirs.close()
-        for descriptor in self._given:
+        for descriptor in self._inherited:
             os.close(descriptor)
-        self._given = []
+        self._inherited = []
 
     def output(self) -> str:
         return _read(self.output_fd)
@@ -75,7 +75,7 @@ class RankHandle:
         os.ftruncate(self.output_fd, 0)
         os.ftruncate(self.stack_fd, 0)
 
-    def bury(self) -> None:
+    def reap(self) -> None:
         """Where the server died and could not do it: wait for the rank's end, and end what it started."""
         if self.process is not None:
             if self.exitcode is None and _readable([self.process], END_SECONDS_MAX):
@@ -85,14 +85,14 @@ class RankHandle:
             self.process = None
 
     def close(self) -> None:
-        self.hand_over()
+        self.close_inherited()
         self.channel.close()
         self.memory.close()
         os.close(self.output_fd)
         os.close(self.stack_fd)
 
 
-class Crew:
+class RankProcesses:
     """The ranks of one world, started and forming their process group."""
 
     def __init__(
@@ -116,8 +116,8 @@ class Crew:
             for rank in range(size):
                 handle = RankHandle(rank)
                 self.ranks.append(handle)
-                self.channel.send(("launch", rank, launch), handle.given(store_fd))
-                handle.hand_over()
+                self.channel.send(("launch", rank, launch), handle.inherited_fds(store_fd))
+                handle.close_inherited()
                 handle.channel.send(
                     RankSpec(
                         rank=rank,
@@ -202,8 +202,8 @@ class Crew:
     def pids(self) -> dict[int, int]:
         return {handle.rank: handle.pid for handle in self.ranks if handle.exitcode is None}
 
-    def whole(self) -> bool:
-        """Whether every rank still lives and the last run left the crew fit for another."""
+    def is_usable(self) -> bool:
+        """Whether every rank still lives and the last run left them fit for another."""
         if self.healthy:
             try:
                 self.poll_server()
@@ -211,7 +211,7 @@ class Crew:
                 self.healthy = False
         return self.healthy and all(handle.exitcode is None for handle in self.ranks)
 
-    def own(self, directory: str) -> None:
+    def register_cleanup(self, directory: str) -> None:
         """Have `directory` removed when the ranks end: they are killed, and remove nothing themselves."""
         with contextlib.suppress(ChannelClosed):
             self.channel.send(("own", directory))
@@ -249,7 +249,7 @@ class Crew:
         finally:
             self.channel.close()
             for handle in self.ranks:
-                handle.bury()
+                handle.reap()
                 handle.close()
             self.ranks = []
 

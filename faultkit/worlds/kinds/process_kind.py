@@ -1,9 +1,9 @@
-"""What those kinds share whose ranks live in a crew of processes: its start, its runs, its replacement, its end.
+"""What those kinds share whose ranks are processes: its start, its runs, its replacement, its end.
 
-Guarantees: one run at a time.  A crew that a run damaged (a rank died or hangs, the process group is out of step,
-threads are left) is replaced before the next run; so is one that is older than a module which this process has loaded
-anew.  An exception in the caller, Ctrl-C and `close` end the crew.  Each run waits until there is a slot for each
-process (`faultkit.processes.slots`).  Not covered: who follows a run on the crew (`supervision` of each kind).
+Guarantees: one run at a time.  Processes that a run damaged (a rank died or hangs, the process group is out of step,
+threads are left) are replaced before the next run; so are those older than a module which this process has loaded
+anew.  An exception in the caller, Ctrl-C and `close` end the processes.  Each run waits until there is a slot for each
+process (`faultkit.processes.slots`).  Not covered: who follows a run on them (`supervision` of each kind).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from faultkit.runs.outcomes import ErrorRecord, Raised
 from faultkit.runs.own_failures import own_failure
 from faultkit.runs.run import Run
 from faultkit.worlds import stacks_on_interrupt
-from faultkit.worlds.crew import Crew
 from faultkit.worlds.kinds.world_kind import SIZE_MAX, RunOrder, WorldSpec
+from faultkit.worlds.rank_processes import RankProcesses
 from faultkit.worlds.simulated.messages import Schedule
 from faultkit.worlds.supervision import Supervision
 
-__all__ = ["CrewKind"]
+__all__ = ["ProcessKind"]
 
 
-class CrewKind:
+class ProcessKind:
     """The base of the kinds with processes of their own, as a process for each rank has it; see `WorldKind`."""
 
     name: ClassVar[str]
@@ -45,9 +45,9 @@ class CrewKind:
     def __init__(self, spec: WorldSpec) -> None:
         self.spec = spec
         self._lock = threading.Lock()
-        self._crew: Crew | None = None
+        self._processes: RankProcesses | None = None
         self._loadings = 0
-        self._claim = slots.Claim(spec.title)
+        self._lease = slots.Lease(spec.title)
         self._is_closed = False
 
     # -- what kinds differ in --------------------------------------------------------------------
@@ -57,9 +57,9 @@ class CrewKind:
         """How many processes it keeps busy."""
         return self.spec.size
 
-    def supervision(self, crew: Crew, order: RunOrder) -> Any:
-        """What follows one run on the crew: its ``run(may_not_fire=...)`` gives the `Run`."""
-        return Supervision(crew, order.call, order.timeout_seconds, self.name, self.spec.launcher)
+    def supervision(self, processes: RankProcesses, order: RunOrder) -> Any:
+        """What follows one run on the processes: its ``run(may_not_fire=...)`` gives the `Run`."""
+        return Supervision(processes, order.call, order.timeout_seconds, self.name, self.spec.launcher)
 
     @classmethod
     def require_spec(cls, spec: WorldSpec) -> None:
@@ -80,67 +80,67 @@ class CrewKind:
         with self._lock:
             self._take_slots()
             try:
-                self._ready_crew(None).wait_ready()
+                self._ready_processes(None).wait_ready()
             finally:
-                self._claim.give(gpus=self._crew is None)
+                self._lease.release(gpus=self._processes is None)
 
     def run(self, order: RunOrder) -> Run:
         with self._lock:
             self._take_slots()
             try:
-                crew = self._ready_crew(order.module)
-                supervision = self.supervision(crew, order)
+                processes = self._ready_processes(order.module)
+                supervision = self.supervision(processes, order)
                 with stacks_on_interrupt.watched(supervision):
                     run: Run = supervision.run(may_not_fire=order.may_not_fire)
                 _require_whole(run)
             except BaseException:
-                self._end_crew()
+                self._end_processes()
                 raise
             else:
-                if not (self.keeps_ranks and crew.healthy):
-                    self._end_crew()
+                if not (self.keeps_ranks and processes.healthy):
+                    self._end_processes()
             finally:
-                self._claim.give(gpus=self._crew is None)
+                self._lease.release(gpus=self._processes is None)
         return run
 
     def pids(self) -> dict[int, int]:
-        return self._crew.pids() if self._crew is not None else {}
+        return self._processes.pids() if self._processes is not None else {}
 
     def renew(self) -> None:
         with self._lock:
-            self._end_crew()
+            self._end_processes()
 
     def close(self) -> None:
         self._is_closed = True
-        self._end_crew()
-        self._claim.close()
+        self._end_processes()
+        self._lease.close()
 
     def _take_slots(self) -> None:
         if self._is_closed:
             raise ValueError(f"{self.spec.title} is closed")
-        self._claim.take(self.process_count, gpus=self.spec.size * self.spec.gpus_per_rank)
+        self._lease.acquire(self.process_count, gpus=self.spec.size * self.spec.gpus_per_rank)
 
-    def _ready_crew(self, module: str | None) -> Crew:
+    def _ready_processes(self, module: str | None) -> RankProcesses:
         loadings = module_finder.loadings()
-        if self._crew is not None and not (self._crew.whole() and loadings == self._loadings):
-            self._end_crew()
+        if self._processes is not None and not (self._processes.is_usable() and loadings == self._loadings):
+            self._end_processes()
         self._loadings = loadings
-        if self._crew is None:
+        if self._processes is None:
             preload = self.spec.preload + ((module,) if module is not None else ())
-            self._crew = Crew(
+            self._processes = RankProcesses(
                 client.server(preload if self.is_preloaded else ()),
                 self.process_count,
                 launch=self.launch,
                 backend=self.spec.backend,
                 group_timeout_seconds=self.spec.group_timeout_seconds,
-                gpus=self._claim.gpus,
+                gpus=self._lease.gpus,
             )
-        return self._crew
+        return self._processes
 
-    def _end_crew(self) -> None:
-        crew, self._crew = self._crew, None
-        if crew is not None:
-            crew.close()
+    def _end_processes(self) -> None:
+        processes, self._processes = self._processes, None
+        if processes is not None:
+            processes.close()
 
 
 def _require_whole(run: Run) -> None:
