@@ -1,7 +1,7 @@
 """What must hold: one promise per module, examined on a finished run; a violation comes with its evidence.
 
 `examine` reads a run (plan, outcomes and events of all ranks), works out from what fired what every rank
-should have seen (`faultkit.checks.expected`), and holds each promise of the catalogue against it.  Which
+should have seen (`faultkit.checks.model`), and holds each promise of the catalogue against it.  Which
 promises there are, and what each of them does not verify, stands in its module and in ``docs/checks.md``.
 Nothing here imports torch, runs anything or raises on an odd run: where a rank left nothing behind, nothing
 is claimed about it.
@@ -26,8 +26,8 @@ from faultkit.checks import (
     liveness,
     recovery,
 )
-from faultkit.checks.analysis import account_of
-from faultkit.checks.expected import Account
+from faultkit.checks.analysis import account_of, analyse
+from faultkit.checks.model import RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation, meaning_of, verdict_of
 from faultkit.messages import WORD_LENGTH_MAX, shown
@@ -38,9 +38,11 @@ __all__ = [
     "DEFAULT",
     "Account",
     "Check",
+    "RunAnalysis",
     "Verdict",
     "Violation",
     "account_of",
+    "analyse",
     "examine",
     "meaning_of",
     "named",
@@ -48,13 +50,16 @@ __all__ = [
 ]
 
 
+Account = RunAnalysis  # the earlier name, as `account_of` is that of `analyse`
+
+
 class Check(msgspec.Struct, frozen=True):
-    """One promise: `find` takes the account of a run and yields each violation of it."""
+    """One promise: `find` takes the analysis of a run and yields each violation of it."""
 
     name: str
     promise: str
     verdicts: tuple[Verdict, ...]
-    find: Callable[[Account], Iterator[Violation]]
+    find: Callable[[RunAnalysis], Iterator[Violation]]
 
 
 CATALOGUE: dict[str, Check] = {
@@ -131,12 +136,12 @@ def examine(
     values; `may_not_fire` leaves out the check ``fired``.  Raises ValueError for an unknown name.
     """
     chosen = [named(one) for one in ([checks] if isinstance(checks, str | Check) else checks)]
-    account = account_of(run)
+    analysis = analyse(run)
     found = [
         violation
         for check in chosen
         if not (may_not_fire and check.name == "fired")
-        for violation in check.find(account)
+        for violation in check.find(analysis)
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda violation: violation.verdict.severity))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from faultkit.checks.expected import Account, Attempt, Observation
+from faultkit.checks.model import Attempt, Observation, RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import name_error, name_ranks, plural
@@ -21,21 +21,21 @@ from faultkit.checks.wording import name_error, name_ranks, plural
 __all__ = ["find"]
 
 
-def find(account: Account) -> Iterator[Violation]:
-    for attempt in account.everything:
-        yield from _mixed(account, attempt)
-        yield from _different(account, attempt)
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
+    for attempt in analysis.everything:
+        yield from _mixed(analysis, attempt)
+        yield from _different(analysis, attempt)
 
 
-def _survivors(account: Account, attempt: Attempt, kind: str) -> list[Observation]:
-    return [seen for seen in attempt.seen(kind) if seen.rank not in account.downed]
+def _survivors(analysis: RunAnalysis, attempt: Attempt, kind: str) -> list[Observation]:
+    return [seen for seen in attempt.seen(kind) if seen.rank not in analysis.lost_ranks]
 
 
-def _mixed(account: Account, attempt: Attempt) -> Iterator[Violation]:
-    raised = _survivors(account, attempt, "raised")
+def _mixed(analysis: RunAnalysis, attempt: Attempt) -> Iterator[Violation]:
+    raised = _survivors(analysis, attempt, "raised")
     if not attempt.number:
-        raised = [seen for seen in raised if _engines_to_tell(account, attempt, seen)]
-    returned = _survivors(account, attempt, "returned")
+        raised = [seen for seen in raised if _engines_to_tell(analysis, attempt, seen)]
+    returned = _survivors(analysis, attempt, "returned")
     if not raised or not returned:
         return
     unaware = tuple(seen.rank for seen in returned)
@@ -51,16 +51,16 @@ def _mixed(account: Account, attempt: Attempt) -> Iterator[Violation]:
     )
 
 
-def _engines_to_tell(account: Account, attempt: Attempt, seen: Observation) -> bool:
+def _engines_to_tell(analysis: RunAnalysis, attempt: Attempt, seen: Observation) -> bool:
     """Whether an error outside of every attempt comes from a fault, and not from the application alone."""
-    if seen.rank not in account.unexplained or attempt.errors:
+    if seen.rank not in analysis.unexplained or attempt.errors:
         return True
-    return bool(account.downed) and account.unexplained[seen.rank].type_name != "AssertionError"
+    return bool(analysis.lost_ranks) and analysis.unexplained[seen.rank].type_name != "AssertionError"
 
 
-def _different(account: Account, attempt: Attempt) -> Iterator[Violation]:
+def _different(analysis: RunAnalysis, attempt: Attempt) -> Iterator[Violation]:
     stories: dict[str, list[int]] = {}
-    for seen in _survivors(account, attempt, "raised"):
+    for seen in _survivors(analysis, attempt, "raised"):
         if seen.error is not None and seen.error.failures:
             named = name_ranks(seen.error.failures)
             step = f" in step {seen.error.step!r}" if seen.error.step else ""

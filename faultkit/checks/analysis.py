@@ -1,4 +1,4 @@
-"""Reads a run into its account: which attempts there were, who took part, what struck and what each rank saw.
+"""Analyses a run: which attempts there were, who took part, what struck and what each rank saw.
 
 An attempt belongs to the ranks that recorded it, and to a rank that stopped before it could.  The error of an
 attempt is what the engine raised, also where the function under test caught it.  An outcome that its attempts
@@ -14,20 +14,27 @@ from __future__ import annotations
 import msgspec
 
 from faultkit.checks.effects import Injected, effect_of_fired, leaves
-from faultkit.checks.expected import Account, Attempt, Observation, Strike, is_assertion, is_own_assertion
+from faultkit.checks.model import (
+    Attempt,
+    FiredFault,
+    Observation,
+    RunAnalysis,
+    is_assertion,
+    is_own_assertion,
+)
 from faultkit.checks.timeline import Place, Timeline, same_error, timelines_of
 from faultkit.plan.action_spec import DEATH, ERROR, FREEZE, HARMLESS, LIMIT, TIME
 from faultkit.runs.outcomes import Died, ErrorRecord, Fired, Hung, Outcome, Raised, Returned
 from faultkit.runs.run import Run
 
-__all__ = ["account_of"]
+__all__ = ["account_of", "analyse"]
 
 # which work, which of them, in which group: what ranks that make it together call alike
 Key = tuple[str, int, tuple[int, ...] | None]
 
 
-def account_of(run: Run) -> Account:
-    """Read `run`; never raises on missing events or ranks."""
+def analyse(run: Run) -> RunAnalysis:
+    """Analyse `run`; never raises on missing events or ranks."""
     outcomes = dict(run.outcomes)
     ranks = {
         *outcomes,
@@ -40,34 +47,37 @@ def account_of(run: Run) -> Account:
     return builder.build(world_size)
 
 
+account_of = analyse  # the earlier name
+
+
 class _Builder:
     def __init__(self, run: Run, outcomes: dict[int, Outcome], timelines: dict[int, Timeline]) -> None:
         self.run = run
         self.outcomes = outcomes
         self.timelines = timelines
 
-    def build(self, world_size: int) -> Account:
-        downed = self.downed()
+    def build(self, world_size: int) -> RunAnalysis:
+        lost_ranks = self.lost_ranks()
         keys = self.keys()
         absent = self.absentees(keys)
         attempts = tuple(self.attempt(key, holders, absent, world_size) for key, holders in keys.items())
         rest = self.rest(absent)
-        return Account(
+        return RunAnalysis(
             run=self.run,
             world_size=world_size,
             outcomes=self.outcomes,
-            strikes=tuple(
-                sorted((s for a in (*attempts, rest) for s in a.strikes), key=lambda s: s.fired.seconds)
+            fired_faults=tuple(
+                sorted((s for a in (*attempts, rest) for s in a.fired_faults), key=lambda s: s.fired.seconds)
             ),
             attempts=attempts,
             rest=rest,
-            downed=downed,
+            lost_ranks=lost_ranks,
             unexplained=self.unexplained(),
         )
 
-    def downed(self) -> dict[int, Strike]:
+    def lost_ranks(self) -> dict[int, FiredFault]:
         """Ranks whose end is the very one that a fault planned for them."""
-        found: dict[int, Strike] = {}
+        found: dict[int, FiredFault] = {}
         for rank, timeline in self.timelines.items():
             outcome = self.outcomes.get(rank)
             for fired, place, _ in timeline.fired:
@@ -75,7 +85,7 @@ class _Builder:
                 ended = isinstance(outcome, Died) and (effect == DEATH or leaves(fired.fault))
                 stands = isinstance(outcome, Hung) and (effect == FREEZE or self.still_resting(fired, effect))
                 if ended or stands:
-                    found[rank] = Strike(fired, effect, place.step, place.order)
+                    found[rank] = FiredFault(fired, effect, place.step, place.order)
         return found
 
     def still_resting(self, fired: Fired, effect: str) -> bool:
@@ -130,8 +140,8 @@ class _Builder:
         observations = {rank: self.span_observation(rank, index) for rank, index in holders.items()}
         for rank in late:
             observations[rank] = msgspec.structs.replace(self.outcome_observation(rank), is_absent=True)
-        strikes = [
-            self.strike(fired, place, retried)
+        fired_faults = [
+            self.fired_fault(fired, place, retried)
             for rank, timeline in self.timelines.items()
             for fired, place, retried in timeline.fired
             if (place.span is not None and place.span == holders.get(rank))
@@ -139,18 +149,18 @@ class _Builder:
         ]
         members = key[2] or tuple(sorted(observations))
         number = min(self.timelines[rank].spans[index].number for rank, index in holders.items())
-        return Attempt(key[0], number, members, observations, tuple(strikes))
+        return Attempt(key[0], number, members, observations, tuple(fired_faults))
 
     def rest(self, absent: dict[int, Key]) -> Attempt:
         observations: dict[int, Observation] = {}
-        strikes: list[Strike] = []
+        fired_faults: list[FiredFault] = []
         recorded = any(timeline.spans for timeline in self.timelines.values())
         for rank, timeline in self.timelines.items():
             spans = timeline.spans
             for fired, place, retried in timeline.fired:
                 went_on = place.gap < len(spans)
                 if place.span is None and (rank not in absent or went_on):
-                    strikes.append(self.strike(fired, place, retried or went_on))
+                    fired_faults.append(self.fired_fault(fired, place, retried or went_on))
             outcome = self.outcomes.get(rank)
             if rank in absent or outcome is None or (spans and spans[-1].ok is None):
                 continue
@@ -158,10 +168,10 @@ class _Builder:
                 continue
             observations[rank] = self.outcome_observation(rank)
         op = "rest" if recorded else "run"
-        return Attempt(op, 0, tuple(sorted(self.timelines)), observations, tuple(strikes))
+        return Attempt(op, 0, tuple(sorted(self.timelines)), observations, tuple(fired_faults))
 
-    def strike(self, fired: Fired, place: Place, handled: bool) -> Strike:
-        return Strike(fired, effect_of_fired(fired), fired.step or place.step, place.order, handled)
+    def fired_fault(self, fired: Fired, place: Place, handled: bool) -> FiredFault:
+        return FiredFault(fired, effect_of_fired(fired), fired.step or place.step, place.order, handled)
 
     def span_observation(self, rank: int, index: int) -> Observation:
         span, outcome = self.timelines[rank].spans[index], self.outcomes.get(rank)

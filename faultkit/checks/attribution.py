@@ -1,6 +1,6 @@
 """Promise: every rank learns which ranks failed: exactly those on which a fault fired in the failing step.
 
-Which ranks those are follows from what fired and from the engine's rule, see `faultkit.checks.expected`.
+Which ranks those are follows from what fired and from the engine's rule, see `faultkit.checks.model`.
 MISATTRIBUTED: a ``CheckpointException`` names other ranks or another step, or a rank of an engine's attempt
 raised an error that names no rank at all.  PARTIAL: an error fired, was not handled, and no rank was told:
 all of them say that the attempt succeeded; also where a rank died or stopped for good inside a step in which
@@ -19,7 +19,7 @@ import errno
 from collections.abc import Iterator
 
 from faultkit.checks.effects import Injected
-from faultkit.checks.expected import Account, Attempt
+from faultkit.checks.model import Attempt, RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import name_error, name_fired, name_ranks, plural, spans
@@ -28,31 +28,31 @@ from faultkit.plan.action_spec import LIMIT
 __all__ = ["find"]
 
 
-def find(account: Account) -> Iterator[Violation]:
-    for attempt in account.everything:
-        yield from _told_to_nobody(account, attempt)
-        yield from _lost_in_silence(account, attempt)
-        if not account.downed and (not attempt.stray or attempt.op == "run"):
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
+    for attempt in analysis.everything:
+        yield from _told_to_nobody(analysis, attempt)
+        yield from _lost_in_silence(analysis, attempt)
+        if not analysis.lost_ranks and (not attempt.unreportable or attempt.op == "run"):
             yield from _wrong_names(attempt)
         else:
             yield from _of_another_rank(attempt)
-        yield from _limit_of_another_rank(account, attempt)
+        yield from _limit_of_another_rank(analysis, attempt)
 
 
-def _all_returned(account: Account, attempt: Attempt) -> tuple[int, ...]:
+def _all_returned(analysis: RunAnalysis, attempt: Attempt) -> tuple[int, ...]:
     """The surviving ranks if each of them took the attempt for a success, else ()."""
-    seen = [attempt.observations[rank] for rank in account.survivors(attempt)]
+    seen = [attempt.observations[rank] for rank in analysis.survivors(attempt)]
     if seen and all(one.kind == "returned" for one in seen):
         return tuple(one.rank for one in seen)
     return ()
 
 
-def _told_to_nobody(account: Account, attempt: Attempt) -> Iterator[Violation]:
-    unaware = _all_returned(account, attempt)
-    hidden = [s for s in attempt.errors if not s.handled and s.rank not in account.downed]
+def _told_to_nobody(analysis: RunAnalysis, attempt: Attempt) -> Iterator[Violation]:
+    unaware = _all_returned(analysis, attempt)
+    hidden = [s for s in attempt.errors if not s.handled and s.rank not in analysis.lost_ranks]
     if not unaware or not hidden:
         return
-    named = dict.fromkeys(name_fired(strike.fired) for strike in hidden)
+    named = dict.fromkeys(name_fired(fired_fault.fired) for fired_fault in hidden)
     faults = " and ".join(named)
     yield Violation(
         "attribution",
@@ -64,26 +64,32 @@ def _told_to_nobody(account: Account, attempt: Attempt) -> Iterator[Violation]:
     )
 
 
-def _lost_in_silence(account: Account, attempt: Attempt) -> Iterator[Violation]:
-    unaware = _all_returned(account, attempt)
-    for strike in attempt.strikes:
-        down = account.downed.get(strike.rank)
-        is_cause = down is not None and down.fired == strike.fired  # a delay before it has not lost the rank
-        if unaware and is_cause and strike.step is not None:
+def _lost_in_silence(analysis: RunAnalysis, attempt: Attempt) -> Iterator[Violation]:
+    unaware = _all_returned(analysis, attempt)
+    for fired_fault in attempt.fired_faults:
+        down = analysis.lost_ranks.get(fired_fault.rank)
+        is_cause = (
+            down is not None and down.fired == fired_fault.fired
+        )  # a delay before it has not lost the rank
+        if unaware and is_cause and fired_fault.step is not None:
             yield Violation(
                 "attribution",
                 Verdict.PARTIAL,
-                f"rank {strike.rank} was lost to {name_fired(strike.fired)}, and yet {name_ranks(unaware)} "
+                f"rank {fired_fault.rank} was lost to {name_fired(fired_fault.fired)}, and yet {name_ranks(unaware)} "
                 f"{plural(unaware, 'says', 'say')} that {attempt.label} succeeded",
                 unaware,
             )
 
 
 def _wrong_names(attempt: Attempt) -> Iterator[Violation]:
-    culprits, tolerated, step = set(attempt.culprits), set(attempt.tolerated), attempt.step
-    if not culprits and attempt.op == "run":  # an engine without steps: whoever failed must be named
-        culprits = {strike.rank for strike in attempt.stray}
-    if not culprits:
+    failed_ranks, recovered_ranks, step = (
+        set(attempt.failed_ranks),
+        set(attempt.recovered_ranks),
+        attempt.step,
+    )
+    if not failed_ranks and attempt.op == "run":  # an engine without steps: whoever failed must be named
+        failed_ranks = {fired_fault.rank for fired_fault in attempt.unreportable}
+    if not failed_ranks:
         return
     wrong: dict[str, list[int]] = {}
     for seen in attempt.seen("raised"):
@@ -95,18 +101,20 @@ def _wrong_names(attempt: Attempt) -> Iterator[Violation]:
                 wrong.setdefault(f"got {name_error(error)}, which names no rank", []).append(seen.rank)
             continue
         named = set(error.failures)
-        due = {attempt.rank_in_group(rank) for rank in culprits}
-        allowed = due | {attempt.rank_in_group(rank) for rank in tolerated}
+        due = {attempt.rank_in_group(rank) for rank in failed_ranks}
+        allowed = due | {attempt.rank_in_group(rank) for rank in recovered_ranks}
         if not due <= named <= allowed or (step and error.step and error.step != step):
             wrong.setdefault(f"learned of {name_error(error)}", []).append(seen.rank)
     where = f" in step {step!r}" if step else ""
-    if any(attempt.rank_in_group(rank) != rank for rank in culprits):
-        where += f", numbered {spans(map(attempt.rank_in_group, culprits))} in the group of {attempt.label}"
+    if any(attempt.rank_in_group(rank) != rank for rank in failed_ranks):
+        where += (
+            f", numbered {spans(map(attempt.rank_in_group, failed_ranks))} in the group of {attempt.label}"
+        )
     for told, ranks in wrong.items():
         yield Violation(
             "attribution",
             Verdict.MISATTRIBUTED,
-            f"expected of {attempt.label}: {name_ranks(culprits)} failed{where}; "
+            f"expected of {attempt.label}: {name_ranks(failed_ranks)} failed{where}; "
             f"seen: {name_ranks(ranks)} {told}",
             tuple(ranks),
         )
@@ -114,14 +122,16 @@ def _wrong_names(attempt: Attempt) -> Iterator[Violation]:
 
 def _of_another_rank(attempt: Attempt) -> Iterator[Violation]:
     """An injected error that is told as that of a rank on which it was not injected."""
-    struck = [(strike.rank, Injected.by(strike.fired.fault)) for strike in attempt.errors]
+    struck = [(fired_fault.rank, Injected.by(fired_fault.fired.fault)) for fired_fault in attempt.errors]
     yield from _misplaced(attempt, struck)
 
 
-def _limit_of_another_rank(account: Account, attempt: Attempt) -> Iterator[Violation]:
+def _limit_of_another_rank(analysis: RunAnalysis, attempt: Attempt) -> Iterator[Violation]:
     """The same of a limit, which lasts from attempt to attempt, and of which its error number is told at least."""
     limit = Injected((), (), errno.EFBIG, native=True)
-    yield from _misplaced(attempt, [(one.rank, limit) for one in account.strikes if one.effect == LIMIT])
+    yield from _misplaced(
+        attempt, [(one.rank, limit) for one in analysis.fired_faults if one.effect == LIMIT]
+    )
 
 
 def _misplaced(attempt: Attempt, struck: list[tuple[int, Injected]]) -> Iterator[Violation]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from faultkit.checks.effects import Injected, leaves
-from faultkit.checks.expected import Account, Attempt, Observation, Strike
+from faultkit.checks.model import Attempt, FiredFault, Observation, RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_error, name_fired, name_ranks
@@ -25,67 +25,73 @@ from faultkit.runs.outcomes import ErrorRecord
 __all__ = ["find", "lost_chains"]
 
 
-def find(account: Account) -> Iterator[Violation]:
-    for attempt in account.everything:
-        for culprit in attempt.culprits:
-            strikes = [strike for strike in attempt.failing if strike.rank == culprit]
-            yield from _masked(attempt, strikes, _reports(account, attempt, culprit))
-        for culprit in sorted({strike.rank for strike in attempt.stray}):
-            strikes = [strike for strike in attempt.stray if strike.rank == culprit]
-            yield from _masked(attempt, strikes, _own_reports(attempt, culprit, strikes))
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
+    for attempt in analysis.everything:
+        for failed_rank in attempt.failed_ranks:
+            fired_faults = [fired_fault for fired_fault in attempt.failing if fired_fault.rank == failed_rank]
+            yield from _masked(attempt, fired_faults, _reports(analysis, attempt, failed_rank))
+        for failed_rank in sorted({fired_fault.rank for fired_fault in attempt.unreportable}):
+            fired_faults = [
+                fired_fault for fired_fault in attempt.unreportable if fired_fault.rank == failed_rank
+            ]
+            yield from _masked(attempt, fired_faults, _own_reports(attempt, failed_rank, fired_faults))
 
 
-def lost_chains(account: Account) -> tuple[str, ...]:
+def lost_chains(analysis: RunAnalysis) -> tuple[str, ...]:
     """One sentence for each error of which the words arrived, and not what was raised from what."""
     told: dict[str, list[int]] = {}
-    for attempt in account.everything:
-        for culprit in attempt.culprits:
-            strikes = [strike for strike in attempt.failing if strike.rank == culprit]
-            for rank, error in _reports(account, attempt, culprit):
-                for strike in strikes:
-                    if sentence := _lost_chain(strike, error):
+    for attempt in analysis.everything:
+        for failed_rank in attempt.failed_ranks:
+            fired_faults = [fired_fault for fired_fault in attempt.failing if fired_fault.rank == failed_rank]
+            for rank, error in _reports(analysis, attempt, failed_rank):
+                for fired_fault in fired_faults:
+                    if sentence := _lost_chain(fired_fault, error):
                         told.setdefault(sentence, []).append(rank)
     return tuple(f"{name_ranks(ranks)}: {sentence}" for sentence, ranks in told.items())
 
 
-def _lost_chain(strike: Strike, error: ErrorRecord) -> str:
-    injected = Injected.of(strike.fired)
+def _lost_chain(fired_fault: FiredFault, error: ErrorRecord) -> str:
+    injected = Injected.of(fired_fault.fired)
     if injected.native or injected.lost_in(error):
         return ""
     links = error.chain()
     if not any(link.type_name.rpartition(".")[2] in injected.type_names for link in links):
         return (
-            f"of {name_fired(strike.fired)} only the words arrived, in {name_error(error)}: "
+            f"of {name_fired(fired_fault.fired)} only the words arrived, in {name_error(error)}: "
             "the chain to the error itself was lost"
         )
     if injected.cause and not any(injected.cause in link.message for link in links):
-        return f"{name_fired(strike.fired)} arrived without the error that it was raised from"
+        return f"{name_fired(fired_fault.fired)} arrived without the error that it was raised from"
     return ""
 
 
-def _reports(account: Account, attempt: Attempt, culprit: int) -> Iterator[tuple[int, ErrorRecord]]:
-    """What each rank was told about `culprit`."""
+def _reports(analysis: RunAnalysis, attempt: Attempt, failed_rank: int) -> Iterator[tuple[int, ErrorRecord]]:
+    """What each rank was told about `failed_rank`."""
     for seen in attempt.seen("raised"):
-        if seen.error is None or seen.rank in account.downed or (seen.is_absent and seen.rank != culprit):
+        if (
+            seen.error is None
+            or seen.rank in analysis.lost_ranks
+            or (seen.is_absent and seen.rank != failed_rank)
+        ):
             continue
         if seen.error.failures:
-            told = seen.error.failures.get(attempt.rank_in_group(culprit))
+            told = seen.error.failures.get(attempt.rank_in_group(failed_rank))
             if told is not None:
                 yield seen.rank, told
-        elif not account.downed:
+        elif not analysis.lost_ranks:
             yield seen.rank, seen.error
 
 
 def _own_reports(
-    attempt: Attempt, culprit: int, strikes: Sequence[Strike]
+    attempt: Attempt, failed_rank: int, fired_faults: Sequence[FiredFault]
 ) -> Iterator[tuple[int, ErrorRecord]]:
     """What the failing rank itself showed; in a run without recorded attempts also what the others did."""
     everybody = attempt.op == "run" and not any(
-        strike.layer == "comm" or leaves(strike.fired.fault) for strike in strikes
+        fired_fault.layer == "comm" or leaves(fired_fault.fired.fault) for fired_fault in fired_faults
     )
     for seen in attempt.seen("raised"):
-        if seen.error is not None and (seen.rank == culprit or everybody):
-            yield seen.rank, _about(seen, attempt.rank_in_group(culprit))
+        if seen.error is not None and (seen.rank == failed_rank or everybody):
+            yield seen.rank, _about(seen, attempt.rank_in_group(failed_rank))
 
 
 def _about(seen: Observation, place: int) -> ErrorRecord:
@@ -94,9 +100,9 @@ def _about(seen: Observation, place: int) -> ErrorRecord:
 
 
 def _masked(
-    attempt: Attempt, strikes: Sequence[Strike], reports: Iterator[tuple[int, ErrorRecord]]
+    attempt: Attempt, fired_faults: Sequence[FiredFault], reports: Iterator[tuple[int, ErrorRecord]]
 ) -> Iterator[Violation]:
-    injected = [Injected.of(strike.fired) for strike in strikes]
+    injected = [Injected.of(fired_fault.fired) for fired_fault in fired_faults]
     masked: dict[tuple[tuple[str, ...], str], list[int]] = {}
     for rank, error in reports:
         lost = min((one.lost_in(error) for one in injected), key=len)
@@ -106,7 +112,7 @@ def _masked(
         yield Violation(
             "cause",
             Verdict.MASKED,
-            f"the {_listed(lost)} of {name_fired(strikes[-1].fired)} did not reach {name_ranks(ranks)} in "
+            f"the {_listed(lost)} of {name_fired(fired_faults[-1].fired)} did not reach {name_ranks(ranks)} in "
             f"{attempt.label}: injected was {injected[-1]} ({clip(injected[-1].messages[0], 100)!r}), "
             f"what arrived is {told}",
             tuple(ranks),

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faultkit.checks.durable import named
-from faultkit.checks.expected import Account
+from faultkit.checks.model import RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_ranks
@@ -25,9 +25,9 @@ LEAVES_NAMED = 3
 GLOSS = "a load left elements as they had been, without an error"
 
 
-def find(account: Account) -> Iterator[Violation]:
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
     told: dict[tuple[int, str], list[int]] = {}
-    for event in account.run.events:
+    for event in analysis.run.events:
         if event.kind == "unfilled" and isinstance(event.data, dict):
             leaves = [_described(*leaf) for leaf in event.data.get("leaves", ())[:LEAVES_NAMED]]
             more = len(event.data.get("leaves", ())) - len(leaves)
@@ -36,7 +36,7 @@ def find(account: Account) -> Iterator[Violation]:
     for (attempt, text), ranks in told.items():
         evidence = f"load {attempt} came back well on {name_ranks(ranks)} and did not fill {text}"
         yield Violation("coverage", Verdict.SILENT_WRONG, evidence, tuple(sorted(set(ranks))), GLOSS)
-    for found in account.run.readbacks:
+    for found in analysis.run.readbacks:
         if found.unfilled:
             evidence = (
                 f"a process that loads what was saved is not told that {named(found.unfilled)} have holes"

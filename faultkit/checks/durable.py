@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.checks.expected import Account
+from faultkit.checks.model import RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_ranks, plural
@@ -32,14 +32,14 @@ __all__ = ["described_load", "find", "named", "only_damaged"]
 LEAVES_NAMED = 5
 
 
-def find(account: Account) -> Iterator[Violation]:
-    for found in account.run.readbacks:
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
+    for found in analysis.run.readbacks:
         if not found.attempt or not found.succeeded:
             continue
         who = f"{name_ranks(found.succeeded)} {plural(found.succeeded, 'was', 'were')} told that save"
         said = f"{who} {found.attempt} succeeded"
         if found.kind != "loaded":
-            if only_damaged(account) and found.kind == "raised":
+            if only_damaged(analysis) and found.kind == "raised":
                 continue
             evidence = f"{said}, and a process that loads it afterwards {described_load(found)}"
             gloss = "what was reported as saved cannot be loaded"
@@ -58,7 +58,7 @@ def find(account: Account) -> Iterator[Violation]:
             yield from _replicas(found)
 
     wrong: dict[str, list[int]] = {}
-    for rank, error in account.unexplained.items():
+    for rank, error in analysis.unexplained.items():
         if error.type_name == "WrongContent":
             wrong.setdefault(error.message, []).append(rank)
     for message, ranks in wrong.items():
@@ -97,7 +97,7 @@ def named(leaves: Any) -> str:
     return f"{shown} and {len(leaves) - LEAVES_NAMED} more" if len(leaves) > LEAVES_NAMED else shown
 
 
-def only_damaged(account: Account) -> bool:
+def only_damaged(analysis: RunAnalysis) -> bool:
     """Whether faults broke anything, and all of those did nothing but damage data."""
-    broke = [one for one in account.strikes if one.effect not in (TIME, HARMLESS) and not one.handled]
-    return bool(broke) and all(strike.effect == DAMAGE for strike in broke)
+    broke = [one for one in analysis.fired_faults if one.effect not in (TIME, HARMLESS) and not one.handled]
+    return bool(broke) and all(fired_fault.effect == DAMAGE for fired_fault in broke)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from faultkit.checks.expected import Account, Strike
+from faultkit.checks.model import FiredFault, RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_fired, name_ranks, plural
@@ -26,13 +26,13 @@ from faultkit.plan.named_points import CALL, FUNCTIONS
 __all__ = ["find", "prevented"]
 
 
-def find(account: Account) -> Iterator[Violation]:
-    for fault, ranks in _silent(account):
-        idle = tuple(rank for rank in ranks if _preventer(account, fault, rank) is None)
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
+    for fault, ranks in _silent(analysis):
+        idle = tuple(rank for rank in ranks if _preventer(analysis, fault, rank) is None)
         if not idle:
             continue
         others = "" if _by_number(fault) else " any of"
-        why = _refusal(account, fault, idle) or (
+        why = _refusal(analysis, fault, idle) or (
             f"the run came by no call of {fault.site} that it applies to{_meant(fault)}, and nothing else that fired "
             "explains it"
         )
@@ -44,31 +44,31 @@ def find(account: Account) -> Iterator[Violation]:
         )
 
 
-def prevented(account: Account) -> tuple[str, ...]:
+def prevented(analysis: RunAnalysis) -> tuple[str, ...]:
     """One sentence for each planned fault that did not fire because another one had."""
     told = []
-    for fault, ranks in _silent(account):
-        for strike in dict.fromkeys(_preventer(account, fault, rank) for rank in ranks):
-            if strike is not None:
-                on = [rank for rank in ranks if _preventer(account, fault, rank) == strike]
+    for fault, ranks in _silent(analysis):
+        for fired_fault in dict.fromkeys(_preventer(analysis, fault, rank) for rank in ranks):
+            if fired_fault is not None:
+                on = [rank for rank in ranks if _preventer(analysis, fault, rank) == fired_fault]
                 told.append(
                     f"'{clip(fault)}' did not fire on {name_ranks(on)}, "
-                    f"which {plural(on, 'was', 'were')} kept from it by {name_fired(strike.fired)}"
+                    f"which {plural(on, 'was', 'were')} kept from it by {name_fired(fired_fault.fired)}"
                 )
     return tuple(told)
 
 
-def _refusal(account: Account, fault: Fault, ranks: tuple[int, ...]) -> str:
+def _refusal(analysis: RunAnalysis, fault: Fault, ranks: tuple[int, ...]) -> str:
     """Why a fault that a rank came by could not happen there, as the rank recorded it; empty where none did."""
-    plan = account.run.plan
-    for event in account.run.events:
+    plan = analysis.run.plan
+    for event in analysis.run.events:
         if event.kind != "refused" or event.rank not in ranks:
             continue
         index = event.data["fault"]  # None: a word on all faults of files
         if fault.layer == "fs" if index is None else tuple(plan)[index] == fault:
             path, why = event.data["path"], event.data["why"]
             return f"rank {event.rank} came by it at {clip(path)}, but {why}" if path else why
-    is_hooked = any(e.kind == "hooked" and e.data["point"] == fault.point for e in account.run.events)
+    is_hooked = any(e.kind == "hooked" and e.data["point"] == fault.point for e in analysis.run.events)
     if (fault.layer == CALL or fault.point in FUNCTIONS) and not is_hooked:
         return f"no rank imported the module of {fault.point}"
     return ""
@@ -84,28 +84,30 @@ def _by_number(fault: Fault) -> bool:
     return fault.ranks[:1].isdigit()
 
 
-def _silent(account: Account) -> Iterator[tuple[Fault, tuple[int, ...]]]:
+def _silent(analysis: RunAnalysis) -> Iterator[tuple[Fault, tuple[int, ...]]]:
     """Each planned fault that should have fired and did not, with the ranks on which it should have."""
-    plan = account.run.plan
-    coordinator = account.run.coordinator
+    plan = analysis.run.plan
+    coordinator = analysis.run.coordinator
     for fault in dict.fromkeys(plan):
         named = [
             rank
-            for rank in range(account.world_size)
-            if fault.hits_rank(rank, account.world_size, coordinator)
+            for rank in range(analysis.world_size)
+            if fault.hits_rank(rank, analysis.world_size, coordinator)
         ]
-        fired_on = {strike.rank for strike in account.strikes if strike.fired.fault == fault}
+        fired_on = {
+            fired_fault.rank for fired_fault in analysis.fired_faults if fired_fault.fired.fault == fault
+        }
         silent = tuple(rank for rank in named if rank not in fired_on)
         if silent and (_by_number(fault) or not fired_on):
             yield fault, silent
 
 
-def _preventer(account: Account, fault: Fault, rank: int) -> Strike | None:
-    for strike in account.strikes:
-        if strike.effect in (TIME, DAMAGE, HIDDEN, HARMLESS) or strike.handled:
+def _preventer(analysis: RunAnalysis, fault: Fault, rank: int) -> FiredFault | None:
+    for fired_fault in analysis.fired_faults:
+        if fired_fault.effect in (TIME, DAMAGE, HIDDEN, HARMLESS) or fired_fault.handled:
             continue
-        if strike.rank == rank or strike.fired.fault.site != fault.site:
-            return strike
-        if not fault.hits_call(strike.fired.call):
-            return strike
+        if fired_fault.rank == rank or fired_fault.fired.fault.site != fault.site:
+            return fired_fault
+        if not fault.hits_call(fired_fault.fired.call):
+            return fired_fault
     return None

@@ -18,15 +18,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from faultkit.checks.durable import described_load, named, only_damaged
-from faultkit.checks.expected import Account
+from faultkit.checks.model import RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 
 __all__ = ["find"]
 
 
-def find(account: Account) -> Iterator[Violation]:
-    readbacks = account.run.readbacks
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
+    readbacks = analysis.run.readbacks
     saved = [found for found in readbacks if found.attempt]
     for found in readbacks:
         if found.succeeded or found.is_old:
@@ -35,7 +35,7 @@ def find(account: Account) -> Iterator[Violation]:
         ranks = tuple(sorted({rank for one in of for rank in one.failed}))
         save = f"save {max((one.attempt for one in of), default=1)} failed"
         if any(one.is_new for one in of):
-            if found.had_old and all(_is_known_to_have_failed(account, one.attempt) for one in of):
+            if found.had_old and all(_is_known_to_have_failed(analysis, one.attempt) for one in of):
                 gloss = "a save that failed replaced the checkpoint before it"
                 yield Violation("intact", Verdict.LOST_WORK, _replaced(save, found), ranks, gloss)
             continue
@@ -43,7 +43,7 @@ def find(account: Account) -> Iterator[Violation]:
             evidence = f"{save}, and a process that loads from the same place {described_load(found)}"
             yield Violation("intact", Verdict.HUNG if found.kind == "hung" else Verdict.DIED, evidence, ranks)
         elif found.kind != "loaded":
-            if found.had_old and not (only_damaged(account) and found.kind == "raised"):
+            if found.had_old and not (only_damaged(analysis) and found.kind == "raised"):
                 evidence = f"{save}, and the checkpoint that was there before is lost: a load {described_load(found)}"
                 yield Violation(
                     "intact",
@@ -57,11 +57,11 @@ def find(account: Account) -> Iterator[Violation]:
             yield Violation("intact", Verdict.SILENT_WRONG, _mixed(save, found), ranks, gloss)
 
 
-def _is_known_to_have_failed(account: Account, number: int) -> bool:
+def _is_known_to_have_failed(analysis: RunAnalysis, number: int) -> bool:
     """Whether every rank was told that this save failed, and none died or did not come back."""
-    seen = [one for attempt in account.attempts if attempt.op == "save" and attempt.number == number
+    seen = [one for attempt in analysis.attempts if attempt.op == "save" and attempt.number == number
             for one in attempt.observations.values()]  # fmt: skip
-    return not account.downed and bool(seen) and all(one.kind == "raised" for one in seen)
+    return not analysis.lost_ranks and bool(seen) and all(one.kind == "raised" for one in seen)
 
 
 def _replaced(save: str, found: Any) -> str:

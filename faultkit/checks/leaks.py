@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from faultkit.checks.expected import Account, Strike
+from faultkit.checks.model import FiredFault, RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_ranks
@@ -39,8 +39,8 @@ NAMED_COUNT = 5
 _PLACE_OF_A_RUN = re.compile(r"/faultkit-[0-9a-f]+/run-\d+(?=/|$)")
 
 
-def find(account: Account) -> Iterator[Violation]:
-    run = account.run
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
+    run = analysis.run
     chosen = run.chosen
     kept = run.kept_residue
     left: dict[str, list[int]] = {}
@@ -49,13 +49,15 @@ def find(account: Account) -> Iterator[Violation]:
     for event in events:
         if event.kind != "residue" or not isinstance(event.data, dict):
             continue
-        strikes = [strike for strike in account.strikes if strike.rank == event.rank]
-        if any(strike.effect in (DEATH, FREEZE) for strike in strikes):
+        fired_faults = [
+            fired_fault for fired_fault in analysis.fired_faults if fired_fault.rank == event.rank
+        ]
+        if any(fired_fault.effect in (DEATH, FREEZE) for fired_fault in fired_faults):
             continue
         found = {kind: _names(event.data, kind) for kind in KINDS}
-        for strike in strikes:
-            if _lasts(strike, event.seconds):
-                found["threads"] = _without(found["threads"], strike.fired.thread_name)
+        for fired_fault in fired_faults:
+            if _lasts(fired_fault, event.seconds):
+                found["threads"] = _without(found["threads"], fired_fault.fired.thread_name)
         found = _grown(found, in_all.get(event.rank), kept)
         words = [
             _named(
@@ -111,11 +113,11 @@ def _grown(found: dict[str, list[str]], in_all: Any, kept: Mapping[str, int]) ->
     return grown
 
 
-def _lasts(strike: Strike, seconds: float) -> bool:
+def _lasts(fired_fault: FiredFault, seconds: float) -> bool:
     """Whether a planned delay was not over yet."""
     return (
-        strike.effect == TIME
-        and strike.fired.seconds + (strike.fired.fault.action.duration_seconds or 0.0) >= seconds
+        fired_fault.effect == TIME
+        and fired_fault.fired.seconds + (fired_fault.fired.fault.action.duration_seconds or 0.0) >= seconds
     )
 
 

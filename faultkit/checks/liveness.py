@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator
 
 from faultkit.checks.effects import Injected
-from faultkit.checks.expected import Account, Attempt, Strike
+from faultkit.checks.model import Attempt, FiredFault, RunAnalysis
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_error, name_fired, name_ranks, plural, top_frames
@@ -39,11 +39,11 @@ _GROUP_TIMEOUT = re.compile(
 )
 
 
-def find(account: Account) -> Iterator[Violation]:
-    yield from _hung(account)
-    yield from _died(account)
-    yield from _late(account)
-    yield from _slow(account)
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
+    yield from _hung(analysis)
+    yield from _died(analysis)
+    yield from _late(analysis)
+    yield from _slow(analysis)
 
 
 def describe_death(outcome: Died) -> str:
@@ -53,10 +53,12 @@ def describe_death(outcome: Died) -> str:
     return f"died of {outcome.signal}" if outcome.signal else f"exited with code {outcome.exitcode}"
 
 
-def is_group_timeout(account: Account, rank: int, error: ErrorRecord) -> bool:
+def is_group_timeout(analysis: RunAnalysis, rank: int, error: ErrorRecord) -> bool:
     """Whether `error` is that of a process group which gave up waiting, and not an injected one."""
     links = [link for part in (error, *(error.failures or {}).values()) for link in part.chain()]
-    injected = [Injected.of(strike.fired) for strike in account.strikes if strike.effect == ERROR]
+    injected = [
+        Injected.of(fired_fault.fired) for fired_fault in analysis.fired_faults if fired_fault.effect == ERROR
+    ]
     late = [link for link in links if not link.failures and _tells_of_a_timeout(link.message)]
     return any(not any(one.same_as(link) for one in injected) for link in late)
 
@@ -71,11 +73,11 @@ def _tells_of_a_timeout(message: str) -> bool:
     return _GROUP_TIMEOUT.search(ends) is not None
 
 
-def _hung(account: Account) -> Iterator[Violation]:
+def _hung(analysis: RunAnalysis) -> Iterator[Violation]:
     hung = {
         rank: outcome
-        for rank, outcome in sorted(account.outcomes.items())
-        if isinstance(outcome, Hung) and rank not in account.downed
+        for rank, outcome in sorted(analysis.outcomes.items())
+        if isinstance(outcome, Hung) and rank not in analysis.lost_ranks
     }
     if not hung:
         return
@@ -84,21 +86,21 @@ def _hung(account: Account) -> Iterator[Violation]:
         by_place.setdefault(_where(outcome), []).append(rank)
     places = "; ".join(f"{name_ranks(ranks)} {place}" for place, ranks in by_place.items())
     cause = ""
-    if effective := [strike for strike in account.strikes if not strike.handled]:
+    if effective := [fired_fault for fired_fault in analysis.fired_faults if not fired_fault.handled]:
         cause = f"; what fired first was {name_fired(effective[0].fired)}"
     yield Violation(
         "liveness",
         Verdict.HUNG,
-        f"{name_ranks(hung)} {_never(account)}, and no fault had stopped "
+        f"{name_ranks(hung)} {_never(analysis)}, and no fault had stopped "
         f"{plural(hung, 'it', 'them')}: {places}{cause}",
         tuple(hung),
     )
 
 
-def _never(account: Account) -> str:
+def _never(analysis: RunAnalysis) -> str:
     """A hang is proven from who waits for whom where that is possible, else by the deadline."""
-    took, deadline = account.run.seconds, account.run.timeout_seconds
-    simulation = account.run.simulation
+    took, deadline = analysis.run.seconds, analysis.run.timeout_seconds
+    simulation = analysis.run.simulation
     if simulation is not None and isinstance(deadline, int | float):  # whose clock is not that of the machine
         took = simulation.seconds if simulation.is_certain else deadline
     if not isinstance(deadline, int | float) or not isinstance(took, int | float):
@@ -115,10 +117,10 @@ def _where(outcome: Hung) -> str:
     return ", ".join(part for part in (waiting, at) if part) or "in an unknown place"
 
 
-def _died(account: Account) -> Iterator[Violation]:
+def _died(analysis: RunAnalysis) -> Iterator[Violation]:
     by_end: dict[str, list[int]] = {}
-    for rank, outcome in sorted(account.outcomes.items()):
-        if isinstance(outcome, Died) and rank not in account.downed and not was_ended(outcome):
+    for rank, outcome in sorted(analysis.outcomes.items()):
+        if isinstance(outcome, Died) and rank not in analysis.lost_ranks and not was_ended(outcome):
             frames = top_frames(outcome.stack, SHOWN_FRAMES)
             at = f" at {' < '.join(map(str, frames))}" if frames else ""
             by_end.setdefault(f"{describe_death(outcome)}{at}", []).append(rank)
@@ -127,11 +129,11 @@ def _died(account: Account) -> Iterator[Violation]:
         yield Violation("liveness", Verdict.DIED, evidence, tuple(ranks))
 
 
-def _late(account: Account) -> Iterator[Violation]:
+def _late(analysis: RunAnalysis) -> Iterator[Violation]:
     told: dict[int, ErrorRecord] = {}
-    for attempt in account.everything:
+    for attempt in analysis.everything:
         for seen in attempt.seen("raised"):
-            if seen.error is not None and is_group_timeout(account, seen.rank, seen.error):
+            if seen.error is not None and is_group_timeout(analysis, seen.rank, seen.error):
                 told.setdefault(seen.rank, seen.error)
     if told:
         first = min(told)
@@ -148,24 +150,24 @@ def _has_not_come_back(outcome: object) -> bool:
     return isinstance(outcome, Hung) or (isinstance(outcome, Died) and was_ended(outcome))
 
 
-def _slow(account: Account) -> Iterator[Violation]:
+def _slow(analysis: RunAnalysis) -> Iterator[Violation]:
     """Everybody waited for nothing from the last fault of an attempt to its end, or to that of the function which
     passes its error on; counted as if all the time outside of that had been waited, too."""
-    back = [rank for rank, outcome in account.outcomes.items() if isinstance(outcome, Returned | Raised)]
-    if any(map(_has_not_come_back, account.outcomes.values())):
+    back = [rank for rank, outcome in analysis.outcomes.items() if isinstance(outcome, Returned | Raised)]
+    if any(map(_has_not_come_back, analysis.outcomes.values())):
         return
     waits: dict[int, tuple[float, float]] = {}
-    for event in account.run.events:
+    for event in analysis.run.events:
         if event.kind == "waited" and isinstance(event.data, dict):
             waits.setdefault(event.rank, (float(event.data.get("seconds") or 0.0), event.seconds))
-    planned = sum(_planned_seconds(one) for one in account.strikes)
-    for attempt in account.everything:
-        struck = [one for one in attempt.strikes if one.effect != TIME or _planned_seconds(one)]
+    planned = sum(_planned_seconds(one) for one in analysis.fired_faults)
+    for attempt in analysis.everything:
+        struck = [one for one in attempt.fired_faults if one.effect != TIME or _planned_seconds(one)]
         ranks = [rank for rank in back if not attempt.number or rank in attempt.observations]
         if not struck or not ranks:
             continue
         last = max(struck, key=lambda one: one.fired.seconds).fired  # who tries again may wait before that
-        seconds = min(_waited(account, attempt, rank, waits, last.seconds) for rank in ranks) - planned
+        seconds = min(_waited(analysis, attempt, rank, waits, last.seconds) for rank in ranks) - planned
         if seconds >= LATE_SECONDS:
             yield Violation(
                 "liveness",
@@ -178,17 +180,17 @@ def _slow(account: Account) -> Iterator[Violation]:
             return
 
 
-def _planned_seconds(strike: Strike) -> float:
-    return (strike.fired.fault.action.duration_seconds or 0.0) if strike.effect == TIME else 0.0
+def _planned_seconds(fired_fault: FiredFault) -> float:
+    return (fired_fault.fired.fault.action.duration_seconds or 0.0) if fired_fault.effect == TIME else 0.0
 
 
 def _waited(
-    account: Account, attempt: Attempt, rank: int, waits: dict[int, tuple[float, float]], since: float
+    analysis: RunAnalysis, attempt: Attempt, rank: int, waits: dict[int, tuple[float, float]], since: float
 ) -> float:
     """For how long at least the rank only waited in `attempt`, of what it did in all."""
     waited, end = waits.get(rank, (0.0, 0.0))
-    own = [one for one in account.attempts if rank in one.observations]
+    own = [one for one in analysis.attempts if rank in one.observations]
     ended = attempt.observations[rank].seconds if attempt.number else None
-    if ended is None or (attempt is own[-1] and isinstance(account.outcomes[rank], Raised)):
+    if ended is None or (attempt is own[-1] and isinstance(analysis.outcomes[rank], Raised)):
         ended = end
     return waited - since - max(0.0, end - ended)

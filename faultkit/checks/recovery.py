@@ -21,8 +21,8 @@ import math
 from collections.abc import Iterator
 
 from faultkit.checks.effects import Injected
-from faultkit.checks.expected import Account, Attempt, Observation, is_assertion
 from faultkit.checks.liveness import describe_death, is_group_timeout
+from faultkit.checks.model import Attempt, Observation, RunAnalysis, is_assertion
 from faultkit.checks.verdict import Verdict
 from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_error, name_ranks
@@ -32,25 +32,25 @@ from faultkit.runs.outcomes import Died, Hung, Outcome, Raised
 __all__ = ["find"]
 
 
-def find(account: Account) -> Iterator[Violation]:
-    for attempt in account.attempts:
-        if not account.downed and not attempt.failing and not attempt.stray:
-            yield from _failed_unprovoked(account, attempt)
-    yield from _unexplained(account)
-    yield from _failed_afterwards(account)
-    yield from _failed_next_start(account)
+def find(analysis: RunAnalysis) -> Iterator[Violation]:
+    for attempt in analysis.attempts:
+        if not analysis.lost_ranks and not attempt.failing and not attempt.unreportable:
+            yield from _failed_unprovoked(analysis, attempt)
+    yield from _unexplained(analysis)
+    yield from _failed_afterwards(analysis)
+    yield from _failed_next_start(analysis)
 
 
-def _failed_unprovoked(account: Account, attempt: Attempt) -> Iterator[Violation]:
-    if _may_refuse(account, attempt):
+def _failed_unprovoked(analysis: RunAnalysis, attempt: Attempt) -> Iterator[Violation]:
+    if _may_refuse(analysis, attempt):
         return
     failed: dict[str, list[int]] = {}
     for seen in attempt.seen("raised"):
-        late = seen.error is not None and is_group_timeout(account, seen.rank, seen.error)
+        late = seen.error is not None and is_group_timeout(analysis, seen.rank, seen.error)
         if (
             not late
             and not seen.is_expected
-            and seen.rank not in account.unexplained
+            and seen.rank not in analysis.unexplained
             and not _reports_a_handled_error(attempt, seen)
         ):
             failed.setdefault(name_error(seen.error), []).append(seen.rank)
@@ -58,13 +58,13 @@ def _failed_unprovoked(account: Account, attempt: Attempt) -> Iterator[Violation
         before = "although nothing was injected"
         if attempt.errors:
             before = "although every error that fired in it had been handled"
-        elif account.strikes:
+        elif analysis.fired_faults:
             before = "although no fault made an error in it"
         evidence = f"{attempt.label} failed {before}: {name_ranks(ranks)} raised {told}"
         yield Violation("recovery", Verdict.UNUSABLE, evidence, tuple(ranks))
 
 
-def _may_refuse(account: Account, attempt: Attempt) -> bool:
+def _may_refuse(analysis: RunAnalysis, attempt: Attempt) -> bool:
     """Whether a fault that makes no error by itself explains that the attempt failed.
 
     Only what happened before the attempt was over explains it.  A limit lasts, so that it can strike any attempt.
@@ -73,52 +73,58 @@ def _may_refuse(account: Account, attempt: Attempt) -> bool:
     """
     ends = [seen.seconds for seen in attempt.seen("raised") if seen.seconds is not None]
     end = max(ends, default=math.inf)
-    strikes = [strike for strike in account.strikes if strike.fired.seconds <= end]
-    if any(strike.effect == LIMIT for strike in strikes):
+    fired_faults = [fired_fault for fired_fault in analysis.fired_faults if fired_fault.fired.seconds <= end]
+    if any(fired_fault.effect == LIMIT for fired_fault in fired_faults):
         return True
-    here = [strike for strike in strikes if strike in attempt.strikes or strike in account.rest.strikes]
-    if any(strike.effect in (DAMAGE, HIDDEN) for strike in here):
+    here = [
+        fired_fault
+        for fired_fault in fired_faults
+        if fired_fault in attempt.fired_faults or fired_fault in analysis.rest.fired_faults
+    ]
+    if any(fired_fault.effect in (DAMAGE, HIDDEN) for fired_fault in here):
         return True
-    return attempt.op == "load" and any(strike.effect == DAMAGE for strike in strikes)
+    return attempt.op == "load" and any(fired_fault.effect == DAMAGE for fired_fault in fired_faults)
 
 
-def _is_damaged(account: Account) -> bool:
-    return any(strike.effect == DAMAGE for strike in account.strikes)
+def _is_damaged(analysis: RunAnalysis) -> bool:
+    return any(fired_fault.effect == DAMAGE for fired_fault in analysis.fired_faults)
 
 
 def _reports_a_handled_error(attempt: Attempt, seen: Observation) -> bool:
     if seen.error is None:
         return False
-    injected = [Injected.of(strike.fired) for strike in attempt.errors]
+    injected = [Injected.of(fired_fault.fired) for fired_fault in attempt.errors]
     parts = (seen.error, *(seen.error.failures or {}).values())
     return any("message" not in one.lost_in(part) for one in injected for part in parts)
 
 
-def _unexplained(account: Account) -> Iterator[Violation]:
+def _unexplained(analysis: RunAnalysis) -> Iterator[Violation]:
     raised: dict[str, list[int]] = {}
-    for rank, error in sorted(account.unexplained.items()):
-        if is_group_timeout(account, rank, error):
+    for rank, error in sorted(analysis.unexplained.items()):
+        if is_group_timeout(analysis, rank, error):
             continue
-        provoked = any(strike.effect in (DAMAGE, LIMIT) for strike in account.strikes) or any(
-            attempt.failing or attempt.stray or any(strike.effect == HIDDEN for strike in attempt.strikes)
-            for attempt in account.everything
+        provoked = any(fired_fault.effect in (DAMAGE, LIMIT) for fired_fault in analysis.fired_faults) or any(
+            attempt.failing
+            or attempt.unreportable
+            or any(one.effect == HIDDEN for one in attempt.fired_faults)
+            for attempt in analysis.everything
             if rank in attempt.observations and attempt.observations[rank].error is error
         )
-        if not is_assertion(error) and (account.downed or provoked):
+        if not is_assertion(error) and (analysis.lost_ranks or provoked):
             continue
         raised.setdefault(name_error(error), []).append(rank)
     for told, ranks in raised.items():
-        before = "no fault explains it" if account.strikes else "nothing was injected"
+        before = "no fault explains it" if analysis.fired_faults else "nothing was injected"
         evidence = f"the function itself failed and {before}: {name_ranks(ranks)} raised {told}"
         yield Violation("recovery", Verdict.UNUSABLE, evidence, tuple(ranks))
 
 
-def _failed_afterwards(account: Account) -> Iterator[Violation]:
+def _failed_afterwards(analysis: RunAnalysis) -> Iterator[Violation]:
     """The first of the attempts without a fault that did not return on every rank."""
-    after = account.run.attempts_after
+    after = analysis.run.attempts_after
     count = max(map(len, after.values()), default=0)
-    is_damaged = _is_damaged(account)
-    for number in range(count if not account.downed else 0):
+    is_damaged = _is_damaged(analysis)
+    for number in range(count if not analysis.lost_ranks else 0):
         ends: dict[str, list[int]] = {}
         for rank, outcomes in sorted(after.items()):
             end = _bad_end(outcomes[number], is_damaged) if number < len(outcomes) else ""
@@ -133,10 +139,10 @@ def _failed_afterwards(account: Account) -> Iterator[Violation]:
             return
 
 
-def _failed_next_start(account: Account) -> Iterator[Violation]:
+def _failed_next_start(analysis: RunAnalysis) -> Iterator[Violation]:
     """What new ranks could not do over what an ended job had left."""
-    following = account.run.next_start
-    is_damaged = any(strike.effect == DAMAGE for strike in account.strikes)
+    following = analysis.run.next_start
+    is_damaged = any(fired_fault.effect == DAMAGE for fired_fault in analysis.fired_faults)
     for violation in following.violations if following is not None else ():
         is_refusal = is_damaged and violation.verdict is Verdict.UNUSABLE
         if violation.check != "leaks" and not is_refusal:

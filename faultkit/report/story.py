@@ -12,11 +12,11 @@ import textwrap
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from faultkit.checks import Account, Violation, account_of, examine, meaning_of, verdict_of
+from faultkit.checks import RunAnalysis, Violation, analyse, examine, meaning_of, verdict_of
 from faultkit.checks.cause import lost_chains
-from faultkit.checks.expected import Attempt, Observation, Strike
 from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
+from faultkit.checks.model import Attempt, FiredFault, Observation
 from faultkit.checks.wording import WIDTH, clip, name_error, name_ranks, top_frames, user_frames, wrapped
 from faultkit.messages import printable
 from faultkit.runs.launcher import NONE, has_failed, was_ended
@@ -42,22 +42,22 @@ def tell(run: Any, *, replay: str | None = "") -> str:
 
     `replay` is the command that replays it, "" for that of the run itself; None leaves it out.
     """
-    account = account_of(run)
+    analysis = analyse(run)
     violations = getattr(run, "violations", None)
     if violations is None:
         violations = examine(run)
     sections = [
-        _headline(account, violations),
-        _section("What was injected", _injected(account)),
-        _section("What each rank saw", _seen(account)),
-        _section("What was lost on the way", map(wrapped, lost_chains(account))),
+        _headline(analysis, violations),
+        _section("What was injected", _injected(analysis)),
+        _section("What each rank saw", _seen(analysis)),
+        _section("What was lost on the way", map(wrapped, lost_chains(analysis))),
         _section("What the attempts without a fault then came to", _afterwards(run)),
         _section("What the next start then came to", _next_start(run)),
         _section("How long each rank took to know", _known(run)),
         _section("What should have held, and did not", _broken(violations)),
         _section("What nobody refers to", _unreferenced(run)),
-        _section("Where it was raised", _raised(account)),
-        _section("Where ranks hung", _stacks(account)),
+        _section("Where it was raised", _raised(analysis)),
+        _section("Where ranks hung", _stacks(analysis)),
         _section("What the ranks printed", _output(run)),
         "" if replay is None else f"replay: {replay or replay_command(run)}",
     ]
@@ -84,10 +84,10 @@ def _section(title: str, lines: Iterable[str]) -> str:
     return "\n".join([title, *lines]) if lines else ""
 
 
-def _headline(account: Account, violations: Iterable[Violation]) -> str:
-    run, verdict = account.run, verdict_of(violations)
+def _headline(analysis: RunAnalysis, violations: Iterable[Violation]) -> str:
+    run, verdict = analysis.run, verdict_of(violations)
     plan = clip(getattr(run, "plan", None) or "", PLAN_CHARACTERS) or "(empty: nothing is injected)"
-    world = f"{account.world_size} ranks" if account.world_size != 1 else "1 rank"
+    world = f"{analysis.world_size} ranks" if analysis.world_size != 1 else "1 rank"
     if kind := getattr(run, "kind", None):
         world += f", {kind}"
     seconds = getattr(run, "seconds", None)
@@ -107,24 +107,24 @@ def _headline(account: Account, violations: Iterable[Violation]) -> str:
     return "\n".join(lines)
 
 
-def _injected(account: Account) -> Iterator[str]:
-    for strike in account.strikes[:FAULTS_SHOWN]:
-        yield wrapped(_strike(account, strike))
-    if len(account.strikes) > FAULTS_SHOWN:
-        yield f"  and {len(account.strikes) - FAULTS_SHOWN} more"
-    for sentence in prevented(account):
+def _injected(analysis: RunAnalysis) -> Iterator[str]:
+    for fired_fault in analysis.fired_faults[:FAULTS_SHOWN]:
+        yield wrapped(_strike(analysis, fired_fault))
+    if len(analysis.fired_faults) > FAULTS_SHOWN:
+        yield f"  and {len(analysis.fired_faults) - FAULTS_SHOWN} more"
+    for sentence in prevented(analysis):
         yield wrapped(sentence)
-    if not account.strikes:
+    if not analysis.fired_faults:
         yield "  nothing fired"
 
 
-def _strike(account: Account, strike: Strike) -> str:
-    fired, fault = strike.fired, strike.fired.fault
+def _strike(analysis: RunAnalysis, fired_fault: FiredFault) -> str:
+    fired, fault = fired_fault.fired, fired_fault.fired.fault
     where = fired.point or fault.point
     moment = {"before": "before", "after": "after", "future": "in the future returned by"}.get(fault.moment)
-    attempt = next((one for one in account.attempts if strike in one.strikes), None)
-    seen = attempt.observations.get(strike.rank) if attempt is not None else None
-    inside = f", in step '{strike.step}'" if strike.step else ""
+    attempt = next((one for one in analysis.attempts if fired_fault in one.fired_faults), None)
+    seen = attempt.observations.get(fired_fault.rank) if attempt is not None else None
+    inside = f", in step '{fired_fault.step}'" if fired_fault.step else ""
     during = (
         f"{inside} of {attempt.label}"
         if inside and attempt
@@ -134,7 +134,7 @@ def _strike(account: Account, strike: Strike) -> str:
     )
     handled = (
         "; handled there: a later call came back well, or it was done in another way"
-        if strike.handled
+        if fired_fault.handled
         else ""
     )
     return (
@@ -143,13 +143,13 @@ def _strike(account: Account, strike: Strike) -> str:
     )
 
 
-def _seen(account: Account) -> Iterator[str]:
-    zero = min((strike.fired.seconds for strike in account.strikes), default=0.0)
-    since = "the first fault" if account.strikes else "the start of the run"
+def _seen(analysis: RunAnalysis) -> Iterator[str]:
+    zero = min((fired_fault.fired.seconds for fired_fault in analysis.fired_faults), default=0.0)
+    since = "the first fault" if analysis.fired_faults else "the start of the run"
     told: list[tuple[float, str, list[int]]] = []
-    for attempt in account.attempts:
-        told += _folded(account, attempt, zero)
-    at_the_end = {rank: _end(account, rank) for rank in range(account.world_size)}
+    for attempt in analysis.attempts:
+        told += _folded(analysis, attempt, zero)
+    at_the_end = {rank: _end(analysis, rank) for rank in range(analysis.world_size)}
     yield from _in_order(told, since)
     ends: dict[str, list[int]] = {}
     for rank, end in at_the_end.items():
@@ -162,9 +162,9 @@ def _seen(account: Account) -> Iterator[str]:
 _END_ORDER = {"died": 0, "rais": 1, "hung": 2, "was ": 2}
 
 
-def _end(account: Account, rank: int) -> str:
-    outcome = account.outcomes.get(rank)
-    planned = ", as planned" if rank in account.downed else ""
+def _end(analysis: RunAnalysis, rank: int) -> str:
+    outcome = analysis.outcomes.get(rank)
+    planned = ", as planned" if rank in analysis.lost_ranks else ""
     if isinstance(outcome, Died):
         waiting = f", waiting {clip(outcome.waiting)}" if outcome.waiting else ""
         return f"{describe_death(outcome)}{planned}{waiting}"
@@ -172,7 +172,7 @@ def _end(account: Account, rank: int) -> str:
         return f"hung{planned}" + (f", waiting {clip(outcome.waiting)}" if outcome.waiting else "")
     error = getattr(outcome, "error", None)
     if error is not None:
-        for attempt in account.attempts:
+        for attempt in analysis.attempts:
             seen = attempt.observations.get(rank)
             if seen is not None and seen.error is error:
                 if seen.is_absent:
@@ -185,38 +185,38 @@ def _end(account: Account, rank: int) -> str:
     return "returned" if value is None else f"returned {clip(repr(value), 80)}"
 
 
-def _folded(account: Account, attempt: Attempt, zero: float) -> list[tuple[float, str, list[int]]]:
+def _folded(analysis: RunAnalysis, attempt: Attempt, zero: float) -> list[tuple[float, str, list[int]]]:
     """Each distinct thing seen of one attempt, with the earliest time and the ranks that saw it."""
     stories: dict[str, list[Observation]] = {}
     for seen in attempt.observations.values():
         if seen.is_absent:
             continue  # it has no part in it, and is told at the end
-        stories.setdefault(_observation(attempt, seen, account), []).append(seen)
+        stories.setdefault(_observation(attempt, seen, analysis), []).append(seen)
     folded = []
     for text, observations in stories.items():
-        times = [_seconds(seen, account) - zero for seen in observations]
+        times = [_seconds(seen, analysis) - zero for seen in observations]
         earliest = min(times, default=float("inf"))
         folded.append((earliest, text, sorted(seen.rank for seen in observations)))
     return folded
 
 
-def _seconds(seen: Observation, account: Account) -> float:
+def _seconds(seen: Observation, analysis: RunAnalysis) -> float:
     """When it was seen: a planned end is as late as its fault, a time that nobody knows is told last."""
     if seen.seconds is not None:
         return seen.seconds
-    down = account.downed.get(seen.rank)
+    down = analysis.lost_ranks.get(seen.rank)
     return down.fired.seconds if down is not None else float("inf")
 
 
-def _observation(attempt: Attempt, seen: Observation, account: Account) -> str:
+def _observation(attempt: Attempt, seen: Observation, analysis: RunAnalysis) -> str:
     match seen.kind:
         case "returned":
             return f"{attempt.label} succeeded"
         case "raised":
             return f"{attempt.label} raised {name_error(seen.error)}"
         case "died" | "hung":
-            planned = ", as planned" if seen.rank in account.downed else ""
-            if was_ended(account.outcomes.get(seen.rank)):
+            planned = ", as planned" if seen.rank in analysis.lost_ranks else ""
+            if was_ended(analysis.outcomes.get(seen.rank)):
                 return f"was ended by the launcher in {attempt.label}"
             return f"{seen.kind} in {attempt.label}{planned}"
     return f"{attempt.label} has no end"
@@ -286,16 +286,16 @@ def _unreferenced(run: Any) -> Iterator[str]:
             yield wrapped(f"beside the checkpoint in {readback.path}, which loads: {files}")
 
 
-def _stacks(account: Account) -> Iterator[str]:
+def _stacks(analysis: RunAnalysis) -> Iterator[str]:
     stacks: dict[str, list[int]] = {}
-    after = getattr(account.run, "attempts_after", None) or {}
+    after = getattr(analysis.run, "attempts_after", None) or {}
     last = {rank: outcomes[-1] for rank, outcomes in after.items() if outcomes}
-    for rank, outcome in sorted({**account.outcomes, **last}.items()):
+    for rank, outcome in sorted({**analysis.outcomes, **last}.items()):
         stack = getattr(outcome, "stack", "")
         if isinstance(outcome, Hung | Died) and stack:
             stacks.setdefault(_trimmed(stack), []).append(rank)
     for stack, ranks in stacks.items():
-        ended = [rank for rank in ranks if isinstance(last.get(rank, account.outcomes.get(rank)), Died)]
+        ended = [rank for rank in ranks if isinstance(last.get(rank, analysis.outcomes.get(rank)), Died)]
         yield f"  {name_ranks(ranks)}{' (stack at death)' if ended else ''}, innermost call first"
         yield textwrap.indent(stack, "    ")
 
@@ -312,10 +312,10 @@ def _trimmed(stack: str) -> str:
     return "\n".join(kept)
 
 
-def _raised(account: Account) -> Iterator[str]:
+def _raised(analysis: RunAnalysis) -> Iterator[str]:
     """The user's own code in the errors that ended the function, for each place the ranks that raised there."""
     places: dict[str, list[int]] = {}
-    for rank, outcome in sorted(account.outcomes.items()):
+    for rank, outcome in sorted(analysis.outcomes.items()):
         error = getattr(outcome, "error", None)
         frames = user_frames(getattr(error, "frames", ()))
         if frames:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import _pytest.outcomes
 
-from faultkit.checks import account_of
+from faultkit.checks import analyse
 from faultkit.checks.liveness import describe_death
 from faultkit.checks.wording import name_error, name_ranks
 from faultkit.runs.outcomes import Untransportable
@@ -130,13 +130,13 @@ def _bad_ends(run: Run, settings: Settings) -> str:
             kind = value.type_name
             told.setdefault(f"returned a {kind} that nobody ran, so that nothing was done", []).append(rank)
     if outcomes:
-        downed = account_of(run).downed
+        lost_ranks = analyse(run).lost_ranks
         under_the_plan = bool(run.plan) and run.plan == settings.plan
         for rank, outcome in outcomes.items():
             if isinstance(outcome, Raised):
                 if not (under_the_plan and is_meant(outcome, settings.raises)):
                     told.setdefault(f"raised {name_error(outcome.error)}", []).append(rank)
-            elif rank not in downed and not (isinstance(outcome, Died) and outcome.by):
+            elif rank not in lost_ranks and not (isinstance(outcome, Died) and outcome.by):
                 told.setdefault(_end_of(outcome), []).append(rank)
     return "; ".join(f"{name_ranks(ranks)} of {run.world_size} {end}" for end, ranks in told.items())
 

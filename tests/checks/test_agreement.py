@@ -1,4 +1,4 @@
-from faultkit.checks import Verdict, account_of, examine
+from faultkit.checks import Verdict, analyse, examine
 from faultkit.runs.outcomes import ErrorRecord, Returned
 from tests.helpers.finished_runs import Recording, checkpoint_error, injected, reported_save, successful
 
@@ -126,4 +126,4 @@ def test_a_rank_that_failed_before_an_attempt_is_missed_in_it():
     assert violation.ranks == (0,)
     assert "took save 1 for a success and never learned that ranks 2, 3 failed" in violation.evidence
     assert examine(recording.run(), "recovery") == ()
-    assert len(account_of(recording.run()).strikes) == 1
+    assert len(analyse(recording.run()).fired_faults) == 1

@@ -1,6 +1,6 @@
 import pytest
 
-from faultkit.checks import Verdict, account_of, examine
+from faultkit.checks import Verdict, analyse, examine
 from faultkit.runs.outcomes import Died, ErrorRecord
 from tests.helpers.finished_runs import Recording, checkpoint_error, injected, reported_save, successful
 
@@ -48,7 +48,7 @@ def test_the_earliest_failing_step_counts():
     run = recording.end(range(4), error).raised(range(4), error).run()
     [violation] = attributed(run)
     assert "expected of save 1: rank 1 failed in step 'plan'" in violation.evidence
-    assert account_of(run).attempts[0].culprits == (1,)
+    assert analyse(run).attempts[0].failed_ranks == (1,)
 
 
 def test_an_error_that_names_no_rank_names_the_wrong_ones():

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from faultkit.checks import Verdict, account_of, examine
+from faultkit.checks import Verdict, analyse, examine
 from faultkit.checks.cause import lost_chains
 from faultkit.checks.effects import Injected
 from faultkit.plan import FaultPlan
@@ -165,7 +165,7 @@ def test_a_chain_of_which_only_the_words_arrive_is_told_and_no_violation():
     words = ErrorRecord(type_name="SaveError", message=f"failed: ValueError: {injected(PLAN).message}")
     run = reported_save(PLAN, step="write", fired_on={2: 0}, told={2: words}).run()
     assert examine(run, "cause") == ()
-    [sentence] = lost_chains(account_of(run))
+    [sentence] = lost_chains(analyse(run))
     assert sentence.startswith(
         "ranks 0-3: of rank 2's raise(ValueError) at writer.write_data in step 'write' only"
     )
@@ -176,11 +176,11 @@ def test_a_chain_of_which_only_the_words_arrive_is_told_and_no_violation():
 def test_a_chain_that_arrives_is_not_told_and_one_without_words_is_masked():
     kept = ErrorRecord(type_name="SaveError", message="failed", cause=injected(PLAN))
     run = reported_save(PLAN, step="write", fired_on={2: 0}, told={2: kept}).run()
-    assert lost_chains(account_of(run)) == () and "What was lost on the way" not in tell(run)
+    assert lost_chains(analyse(run)) == () and "What was lost on the way" not in tell(run)
     lost = ErrorRecord(type_name="SaveError", message="failed")
     run = reported_save(PLAN, step="write", fired_on={2: 0}, told={2: lost}).run()
     assert [violation.verdict for violation in examine(run, "cause")] == [Verdict.MASKED]
-    assert lost_chains(account_of(run)) == ()
+    assert lost_chains(analyse(run)) == ()
 
 
 def test_what_an_injected_error_was_raised_from_is_told_where_it_is_lost():
@@ -189,4 +189,4 @@ def test_what_an_injected_error_was_raised_from_is_told_where_it_is_lost():
     for chain, count in ((cause, 0), (None, 1)):
         told = ErrorRecord(type_name="Chained", module="faultkit.hostile", message="token-1", cause=chain)
         run = reported_save(plan, step="write", fired_on={2: 0}, told={2: told}).run()
-        assert examine(run, "cause") == () and len(lost_chains(account_of(run))) == count
+        assert examine(run, "cause") == () and len(lost_chains(analyse(run))) == count

@@ -140,4 +140,4 @@ def test_a_fault_that_neither_fired_nor_was_prevented_is_never_held(run):
 
 def test_a_run_of_which_nothing_is_known_holds_nothing_against_anybody():
     assert examine(FinishedRun(FaultPlan(), 0, {})) == ()
-    assert checks.account_of(FinishedRun(FaultPlan(), 0, {})).world_size == 0
+    assert checks.analyse(FinishedRun(FaultPlan(), 0, {})).world_size == 0

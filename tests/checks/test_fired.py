@@ -1,6 +1,6 @@
 import pytest
 
-from faultkit.checks import Verdict, account_of, examine
+from faultkit.checks import Verdict, analyse, examine
 from faultkit.checks.fired import prevented
 from tests.helpers.finished_runs import Recording, reported_save, successful
 
@@ -56,7 +56,7 @@ def test_a_fault_that_came_after_a_failure_death_or_stop_was_prevented(first):
     rank = int(first.partition("@")[2][0])
     run = recording.fire(rank, 0, step="plan").run()
     assert inert(run) == []
-    [sentence] = prevented(account_of(run))
+    [sentence] = prevented(analyse(run))
     assert (
         "'writer.write_data@2=raise(ValueError)' did not fire on rank 2, which was kept from it" in sentence
     )

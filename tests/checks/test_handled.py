@@ -112,8 +112,8 @@ STAT = 'fs.stat("model")#1=raise(OSError, EIO)'
 def test_what_is_done_in_another_way_is_handled(alone, tmp_path, function, arguments, plan):
     run = alone.run(function, tmp_path, *arguments, plan=plan, checkpoint_at=tmp_path)
     assert run.fired and run.verdict == "HELD", run.story()
-    strikes = checks.account_of(run).strikes
-    assert strikes and all(strike.handled for strike in strikes)
+    fired_faults = checks.analyse(run).fired_faults
+    assert fired_faults and all(fired_fault.handled for fired_fault in fired_faults)
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def save(directory, after=None):
 
 @pytest.mark.parametrize(("how", "culprits"), [(None, (0,)), ("handled", ())])
 def test_an_error_that_is_passed_on_is_not_handled_though_the_directory_is_there(
-    alone, tmp_path, how, culprits
+    alone, tmp_path, how, failed_ranks
 ):
     run = alone.run(save, tmp_path, how, plan="fs.mkdir#1=raise(OSError, EIO)", checkpoint_at=tmp_path)
-    [attempt] = checks.account_of(run).attempts
-    assert run.verdict == "HELD" and attempt.culprits == culprits, run.story()
+    [attempt] = checks.analyse(run).attempts
+    assert run.verdict == "HELD" and attempt.failed_ranks == failed_ranks, run.story()
 
 
 def write_elsewhere_and_there(directory):

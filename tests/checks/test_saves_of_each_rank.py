@@ -69,7 +69,7 @@ FULL = "writer.write_data@1=raise(OSError, ENOSPC)"
 def test_the_save_of_one_rank_is_nothing_that_the_others_learn_of(pair, place):
     run = pair.run(save_alone, place, plan=FULL, checkpoint_at=place)
     assert run.verdict == "HELD", run.story()
-    assert sorted(attempt.members for attempt in checks.account_of(run).attempts) == [(0,), (1,)]
+    assert sorted(attempt.members for attempt in checks.analyse(run).attempts) == [(0,), (1,)]
     assert {rank: outcome.kind for rank, outcome in run.outcomes.items()} == {0: "returned", 1: "raised"}
 
 
@@ -82,10 +82,12 @@ def test_a_rank_that_saves_alone_must_learn_of_its_own_error(pair, place):
 def test_a_save_together_is_one_attempt_whatever_one_rank_saved_alone_before(pair, place):
     plan = "writer.write_data@1#3=raise(OSError, ENOSPC)"
     run = pair.run(engines.save_alone_and_together, place, plan=plan, checkpoint_at=place)
-    attempts = sorted(checks.account_of(run).attempts, key=lambda attempt: len(attempt.members))
+    attempts = sorted(checks.analyse(run).attempts, key=lambda attempt: len(attempt.members))
     assert [attempt.members for attempt in attempts] == [(1,), (1,), (0, 1)]
     together = attempts[-1]
-    assert {seen.kind for seen in together.observations.values()} == {"raised"} and together.culprits == (1,)
+    assert {seen.kind for seen in together.observations.values()} == {"raised"} and together.failed_ranks == (
+        1,
+    )
     assert run.verdict == "HELD", run.story()
 
 

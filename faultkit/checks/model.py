@@ -1,4 +1,4 @@
-"""What was expected of a run, as values: strikes (fired faults), attempts, and the account of the whole run.
+"""What was expected of a run, as values: fired faults, attempts, and the analysis of the whole run.
 
 The engine's rule (`torch.distributed.checkpoint.utils._DistWrapper`): in each step of an attempt every rank
 runs its part, the failures of all ranks are gathered, and the coordinator's reducing part runs only if nobody
@@ -16,7 +16,7 @@ Whether the later call did the same work as the failed one is not known; of file
 file, for an error in a stream only once the file is opened anew to write, or to read where reading failed (or,
 interrupted, called again at once).
 
-How a run becomes such an account is told in `faultkit.checks.analysis`.
+How a run becomes such an analysis is told in `faultkit.checks.analysis`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from faultkit.runs.launcher import was_ended
 from faultkit.runs.outcomes import ErrorRecord, Fired, Outcome
 from faultkit.runs.run import Run
 
-__all__ = ["Account", "Attempt", "Observation", "Strike", "is_assertion", "is_own_assertion"]
+__all__ = ["Attempt", "FiredFault", "Observation", "RunAnalysis", "is_assertion", "is_own_assertion"]
 
 
 def is_assertion(error: ErrorRecord) -> bool:
@@ -58,7 +58,7 @@ class Observation(msgspec.Struct, frozen=True):
     is_expected: bool = False
 
 
-class Strike(msgspec.Struct, frozen=True):
+class FiredFault(msgspec.Struct, frozen=True):
     """A fired fault with its effect, the engine's step it fell into, and whether it was handled there."""
 
     fired: Fired
@@ -92,7 +92,7 @@ class Attempt(msgspec.Struct, frozen=True):
     number: int
     members: tuple[int, ...]
     observations: dict[int, Observation]
-    strikes: tuple[Strike, ...] = ()
+    fired_faults: tuple[FiredFault, ...] = ()
 
     @property
     def label(self) -> str:
@@ -101,15 +101,15 @@ class Attempt(msgspec.Struct, frozen=True):
         return "the rest of the run" if self.op == "rest" else "the run"
 
     @property
-    def errors(self) -> tuple[Strike, ...]:
-        return tuple(strike for strike in self.strikes if strike.effect == ERROR)
+    def errors(self) -> tuple[FiredFault, ...]:
+        return tuple(fired_fault for fired_fault in self.fired_faults if fired_fault.effect == ERROR)
 
     @property
-    def failing(self) -> tuple[Strike, ...]:
+    def failing(self) -> tuple[FiredFault, ...]:
         """The errors that the engine must report: those of the earliest step in which one was not handled."""
-        due = [strike for strike in self.errors if strike.gathered and not strike.handled]
-        first = min((strike.order for strike in due), default=0)
-        return tuple(strike for strike in due if strike.order == first)
+        due = [fired_fault for fired_fault in self.errors if fired_fault.gathered and not fired_fault.handled]
+        first = min((fired_fault.order for fired_fault in due), default=0)
+        return tuple(fired_fault for fired_fault in due if fired_fault.order == first)
 
     @property
     def step(self) -> str | None:
@@ -117,19 +117,22 @@ class Attempt(msgspec.Struct, frozen=True):
         return self.failing[0].step if self.failing else None
 
     @property
-    def culprits(self) -> tuple[int, ...]:
+    def failed_ranks(self) -> tuple[int, ...]:
         """The ranks that every rank must be told of."""
-        return tuple(sorted({strike.rank for strike in self.failing}))
+        return tuple(sorted({fired_fault.rank for fired_fault in self.failing}))
 
     @property
-    def tolerated(self) -> tuple[int, ...]:
+    def recovered_ranks(self) -> tuple[int, ...]:
         """The ranks that may be named as well: their error was handled."""
-        return tuple(sorted({strike.rank for strike in self.errors if strike.gathered and strike.handled}))
+        handled = [one for one in self.errors if one.gathered and one.handled]
+        return tuple(sorted({one.rank for one in handled}))
 
     @property
-    def stray(self) -> tuple[Strike, ...]:
+    def unreportable(self) -> tuple[FiredFault, ...]:
         """Errors that are not handled and that the engine's rule does not cover."""
-        return tuple(strike for strike in self.errors if not strike.gathered and not strike.handled)
+        return tuple(
+            fired_fault for fired_fault in self.errors if not fired_fault.gathered and not fired_fault.handled
+        )
 
     def seen(self, *kinds: str) -> tuple[Observation, ...]:
         """The observations of these kinds, by rank."""
@@ -141,20 +144,20 @@ class Attempt(msgspec.Struct, frozen=True):
         return self.members.index(rank) if rank in self.members else rank
 
 
-class Account(msgspec.Struct, frozen=True):
+class RunAnalysis(msgspec.Struct, frozen=True):
     """What a run was expected to do and what it did.  `rest` is what happened after (or without) attempts.
 
-    `downed` maps each rank that a fault killed or stopped, as planned, to that fault; `unexplained` maps a
+    `lost_ranks` maps each rank that a fault killed or stopped, as planned, to that fault; `unexplained` maps a
     rank to the error its function raised that is neither the error of an attempt nor an injected one.
     """
 
     run: Run
     world_size: int
     outcomes: dict[int, Outcome]
-    strikes: tuple[Strike, ...]
+    fired_faults: tuple[FiredFault, ...]
     attempts: tuple[Attempt, ...]
     rest: Attempt
-    downed: dict[int, Strike]
+    lost_ranks: dict[int, FiredFault]
     unexplained: dict[int, ErrorRecord]
 
     @property
@@ -167,6 +170,6 @@ class Account(msgspec.Struct, frozen=True):
             sorted(
                 rank
                 for rank in attempt.observations
-                if rank not in self.downed and not was_ended(self.outcomes.get(rank))
+                if rank not in self.lost_ranks and not was_ended(self.outcomes.get(rank))
             )
         )
