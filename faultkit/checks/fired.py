@@ -92,7 +92,7 @@ def _silent(analysis: RunAnalysis) -> Iterator[tuple[Fault, tuple[int, ...]]]:
         named = [
             rank
             for rank in range(analysis.world_size)
-            if fault.hits_rank(rank, analysis.world_size, coordinator)
+            if fault.matches_rank(rank, analysis.world_size, coordinator)
         ]
         fired_on = {
             fired_fault.rank for fired_fault in analysis.fired_faults if fired_fault.fired.fault == fault
@@ -108,6 +108,6 @@ def _preventer(analysis: RunAnalysis, fault: Fault, rank: int) -> FiredFault | N
             continue
         if fired_fault.rank == rank or fired_fault.fired.fault.site != fault.site:
             return fired_fault
-        if not fault.hits_call(fired_fault.fired.call):
+        if not fault.matches_call(fired_fault.fired.call):
             return fired_fault
     return None

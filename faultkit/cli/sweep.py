@@ -14,8 +14,8 @@ from faultkit.cli.run_sweep import Mistake, attended_sweep, require_types
 from faultkit.messages import seen as shown
 
 if TYPE_CHECKING:
-    from faultkit.sweep import Order
-    from faultkit.sweep.replay_input import Recipe
+    from faultkit.sweep import ScheduleChoice
+    from faultkit.sweep.replay_input import ReplayInput
 
 __all__ = ["replay", "sweep"]
 
@@ -247,48 +247,48 @@ def replay(
     from faultkit.report.output import refusal_of
     from faultkit.scenario_text import is_named
     from faultkit.scenarios import scenario_for_plan
-    from faultkit.sweep.replay_input import read_recipe
+    from faultkit.sweep.replay_input import read_replay_input
     from faultkit.worlds import observers
 
     require_types(allow)
-    recipe = read_recipe(plan_or_file, allow)
-    name = recipe.scenario if scenario is None else scenario
+    replayed = read_replay_input(plan_or_file, allow)
+    name = replayed.scenario if scenario is None else scenario
     if scenario is None and name is not None and is_named(name) and not trust:
         raise Mistake(
             f"{plan_or_file} would run the scenario {name!r}, which is none of faultkit's own: "
             "say --trust if you trust who wrote it, or name it with --scenario"
         )
     if name is None:
-        joined = sum(recipe.plans, start=type(recipe.plans[0])())
+        joined = sum(replayed.plans, start=type(replayed.plans[0])())
         name = scenario_for_plan(joined).name
-    if script_path is not None and len(recipe.plans) > 1:
-        raise Mistake(f"--script is of one plan (got {len(recipe.plans)})")
-    orders = _orders(recipe, seed, schedule)
-    chosen = _first(kind, recipe.kind, "warm")
+    if script_path is not None and len(replayed.plans) > 1:
+        raise Mistake(f"--script is of one plan (got {len(replayed.plans)})")
+    orders = _orders(replayed, seed, schedule)
+    chosen = _first(kind, replayed.kind, "warm")
     if script_path is not None and (
         why := refusal_of({"--script": script_path, "--json": json_path, "--report": report_path})
     ):
         raise Mistake(why)
     if any(order.schedule is not None for order in orders) and not _follows_schedules(chosen):
         raise Mistake(f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})")
-    seen: list[observers.Witnessed] = []
-    with observers.witnessed(seen.append if script_path is not None else lambda _: None):
+    seen: list[observers.ObservedRun] = []
+    with observers.observe_runs(seen.append if script_path is not None else lambda _: None):
         status = attended_sweep(
             name,
-            world_size=_first(world_size, recipe.world_size, 4),
+            world_size=_first(world_size, replayed.world_size, 4),
             kind=chosen,
-            launcher=recipe.launcher if launcher is None else launcher,
+            launcher=replayed.launcher if launcher is None else launcher,
             timeout=timeout,
             json_path=json_path,
             report_path=report_path,
-            plans=list(recipe.plans),
+            plans=list(replayed.plans),
             orders=orders,
             stories=True,
-            **(_chosen(checks, no_check, allow_residue) or recipe.chosen.options),
+            **(_chosen(checks, no_check, allow_residue) or replayed.chosen.options),
             probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
         )
     if script_path is not None:
-        _write_script(script_path, [one for one in seen if one.run.plan == recipe.plans[0]], name)
+        _write_script(script_path, [one for one in seen if one.run.plan == replayed.plans[0]], name)
     return status
 
 
@@ -320,10 +320,10 @@ def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.strip() for text in texts for name in text.split(","))
 
 
-def _orders(recipe: Recipe, seed: int | None, schedule: str | None) -> list[Order]:
+def _orders(replayed: ReplayInput, seed: int | None, schedule: str | None) -> list[ScheduleChoice]:
     """The order of each plan: what the options say, else what the file does."""
     from faultkit.runs.replay_command import SCHEDULE_SEPARATOR
-    from faultkit.sweep import Order
+    from faultkit.sweep import ScheduleChoice
 
     choices = None
     if schedule is not None:
@@ -333,9 +333,9 @@ def _orders(recipe: Recipe, seed: int | None, schedule: str | None) -> list[Orde
                 f"--schedule must be numbers of threads with commas between them (got {shown(schedule)})"
             )
         choices = tuple(map(int, words))
-    told = recipe.orders or (Order(),) * len(recipe.plans)
+    told = replayed.orders or (ScheduleChoice(),) * len(replayed.plans)
     return [
-        Order(order.seed if seed is None else seed, order.schedule if choices is None else choices)
+        ScheduleChoice(order.seed if seed is None else seed, order.schedule if choices is None else choices)
         for order in told
     ]
 

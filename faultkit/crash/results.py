@@ -180,11 +180,13 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
             }
         )
 
-    def raise_for_findings(self) -> None:
+    def raise_for_violations(self) -> None:
         """Raises AssertionError that tells the whole story, where anything was found."""
         __tracebackhide__ = True  # pytest then shows the line that asked
         if self.findings:
             raise AssertionError(f"{self.summary}\n{self.text()}")
+
+    raise_for_findings = raise_for_violations  # the earlier name
 
 
 def counted(number: int, word: str) -> str:

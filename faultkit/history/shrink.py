@@ -231,7 +231,7 @@ def _faults(steps: History) -> Iterator[tuple[int, int, Fault, list[int]]]:
     """The place of its step, its number in the plan, each fault, and the ranks that it hits."""
     for place, (step, size) in enumerate(zip(steps, _worlds(steps), strict=True)):
         for number, fault in enumerate(step.plan.faults):
-            ranks = [rank for rank in range(size) if fault.hits_rank(rank, size)]
+            ranks = [rank for rank in range(size) if fault.matches_rank(rank, size)]
             if ranks:
                 yield place, number, fault, ranks
 
@@ -244,10 +244,12 @@ def _fitted(steps: History) -> History | None:
         faults = []
         for fault in steps[place].plan.faults:
             if (
-                any(fault.hits_rank(rank, 10 * size) for rank in range(size, 10 * size))
+                any(fault.matches_rank(rank, 10 * size) for rank in range(size, 10 * size))
                 and fault.ranks[0].isdigit()
             ):
-                ranks = {min(rank, size - 1) for rank in range(10 * size) if fault.hits_rank(rank, 10 * size)}
+                ranks = {
+                    min(rank, size - 1) for rank in range(10 * size) if fault.matches_rank(rank, 10 * size)
+                }
                 fault = _changed(fault, ranks=tuple(sorted(ranks)))
             faults.append(fault)
         if faults != list(steps[place].plan.faults):

@@ -87,7 +87,7 @@ def set_alarms(session: Session) -> list[Timer]:
     """Start a timer of the calling rank for each fault at a time."""
     alarms = []
     for index, fault in enumerate(session.plan):
-        if fault.layer == "clock" and session.hits_rank(index, fault):
+        if fault.layer == "clock" and session.matches_rank(index, fault):
             milliseconds = int(fault.calls)
             ring = functools.partial(_ring, session, (index, fault, fault.point, milliseconds))
             alarms.append(rank_context.context().start_timer(milliseconds / 1000, ring))

@@ -123,7 +123,7 @@ def _tell_of_file(session: Session, points: set[str], args: tuple[Any, ...], kwa
     path = os.path.abspath(os.fsdecode(given)) if isinstance(given, str | os.PathLike) else ""
     for index in session.of_files if path else ():
         fault = session.plan.faults[index]
-        if index in session.told or not fault.hits_path(path):
+        if index in session.told or not fault.matches_path(path):
             continue
         session.told.add(index)
         where, other = _why_not_reached(session)

@@ -250,7 +250,7 @@ class Session:
             (index, fault, point, number)
             for point, number in calls
             for index, fault in self._faults.get((point, moment), ())
-            if self.hits_rank(index, fault) and fault.hits_call(number)
+            if self.matches_rank(index, fault) and fault.matches_call(number)
         ]
         return sorted(found, key=lambda match: match[0]) if len(found) > 1 else found
 
@@ -344,11 +344,11 @@ class Session:
             with self._lock:
                 self._open_steps.remove(step)
 
-    def hits_rank(self, index: int, fault: Fault) -> bool:
+    def matches_rank(self, index: int, fault: Fault) -> bool:
         key = (index, self.rank, self.coordinator)
         hits = self._rank_hits.get(key)
         if hits is None:
-            hits = self._rank_hits[key] = fault.hits_rank(self.rank, self.world_size, self.coordinator)
+            hits = self._rank_hits[key] = fault.matches_rank(self.rank, self.world_size, self.coordinator)
         return hits
 
 

@@ -36,7 +36,7 @@ def _gives_value(point: Point) -> bool:
 
 def can_happen(point: Point, action: Action, moment: str) -> bool:
     """Whether `action` makes sense at `point` and `moment`: what takes the place of a call, in its place alone."""
-    return not action.takes_place or (moment == "before" and action.name in actions_at(point))
+    return not action.replaces_call or (moment == "before" and action.name in actions_at(point))
 
 
 def require_actionable(point: Point, action: Action, calls: str, moment: str = "before") -> None:
@@ -45,7 +45,7 @@ def require_actionable(point: Point, action: Action, calls: str, moment: str = "
     At a point in time no call of the rank is under way that could raise or wait, so only what happens to the
     whole process can happen there, and only at one time.  What happens to a file can happen where files are.
     """
-    if action.takes_place:
+    if action.replaces_call:
         _require_place(point, action, moment)
     if point.layer != "clock":
         return

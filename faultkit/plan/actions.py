@@ -185,14 +185,14 @@ class Action(msgspec.Struct, frozen=True):
         return _NUMBER_OF.get(str(error["exception"])) if error is not None and word is None else word  # type: ignore[return-value]
 
     @property
-    def takes_place(self) -> bool:
+    def replaces_call(self) -> bool:
         """Whether it takes the place of a call, or changes what it does or gives: no moment before or after it."""
         return bool(self.spec.replaces)
 
     @property
     def alters_value(self) -> bool:
         """Whether it changes what a call gives, at points that are no files."""
-        return self.takes_place and not self.spec.points
+        return self.replaces_call and not self.spec.points
 
     @property
     def kills(self) -> bool:

@@ -120,9 +120,9 @@ class Fault(msgspec.Struct, frozen=True):
     @property
     def reads(self) -> bool:
         """Whether only opening a file for reading counts: what then happens is seen by who reads it."""
-        return self.point in ("fs.open", "fs.create_stream") and self.action.takes_place
+        return self.point in ("fs.open", "fs.create_stream") and self.action.replaces_call
 
-    def hits_rank(self, rank: int, world_size: int, coordinator: int = 0) -> bool:
+    def matches_rank(self, rank: int, world_size: int, coordinator: int = 0) -> bool:
         """Whether `rank` of a world of `world_size` ranks is one of the fault's."""
         match self.ranks:
             case "*":
@@ -137,13 +137,16 @@ class Fault(msgspec.Struct, frozen=True):
                 return rank == world_size - 1
         return holds(self.ranks, rank)
 
-    def hits_path(self, path: str) -> bool:
+    def matches_path(self, path: str) -> bool:
         """Whether the file at `path` is one of the fault's, see `faultkit.plan.file_filters`."""
         return matches(self.path, path)
 
-    def hits_call(self, call: int) -> bool:
+    def matches_call(self, call: int) -> bool:
         """Whether the `call`-th call (1-based, counted per rank) is one of the fault's."""
         return holds(self.calls, call)
+
+    # the earlier names
+    hits_rank, hits_path, hits_call = matches_rank, matches_path, matches_call
 
 
 class FaultPlan(msgspec.Struct, frozen=True):

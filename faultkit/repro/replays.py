@@ -21,12 +21,12 @@ from faultkit.whole_files import write_whole
 
 if TYPE_CHECKING:
     from faultkit.runs.run import Run
-    from faultkit.worlds.observers import Witnessed
+    from faultkit.worlds.observers import ObservedRun
 
 __all__ = ["command_for", "scenario_text", "ways_to_replay"]
 
 
-def ways_to_replay(seen: Witnessed, script_path: Path | None, *, pytest: str = "") -> list[str]:
+def ways_to_replay(seen: ObservedRun, script_path: Path | None, *, pytest: str = "") -> list[str]:
     """Lines that tell how to run `seen` again; writes the script to `script_path`, if given.  Never raises."""
     lines = ["to run it again"]
     if pytest:

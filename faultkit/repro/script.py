@@ -153,7 +153,9 @@ def _fault(fault: Fault, run: Run, function: Callable[..., Any], chunks: list[st
     if fault.layer == "app" and (fault.name == "stage" or not _is_built_in(function)):
         raise ScriptError(f"which objects {fault.point} means is not known outside of the run")
     action, error = _action(fault.action, fault, chunks)
-    ranks = [rank for rank in range(run.world_size) if fault.hits_rank(rank, run.world_size, run.coordinator)]
+    ranks = [
+        rank for rank in range(run.world_size) if fault.matches_rank(rank, run.world_size, run.coordinator)
+    ]
     points = [fault.point]
     if fault.layer == "storage":
         points = [f"{layer}.{fault.name}" for layer in ("writer", "reader")]

@@ -8,7 +8,7 @@ None of them has a deadline or the health check ``too_slow``: how long an exampl
 and a world has a timeout of its own.  A fixture of function scope is allowed, since a world is meant to
 survive from example to example.  ``--hypothesis-seed`` and ``--hypothesis-profile`` work as always.
 
-The pytest plugin registers those whose names are free (`register_missing`): before ``--hypothesis-profile``
+The pytest plugin registers those whose names are free (`register_defaults`): before ``--hypothesis-profile``
 is followed, and before a file of tests is loaded that speaks of faultkit and Hypothesis.
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis.errors import InvalidArgument
 
-__all__ = ["NAMES", "register", "register_missing"]
+__all__ = ["NAMES", "register", "register_defaults"]
 
 NAMES = ("dev", "ci", "nightly")
 
@@ -35,7 +35,7 @@ def register(prefix: str = "") -> tuple[str, ...]:
     return tuple(prefix + name for name in NAMES)
 
 
-def register_missing(chosen: str | None = None) -> tuple[str, ...]:
+def register_defaults(chosen: str | None = None) -> tuple[str, ...]:
     """Register the profiles whose names nobody has given to another one; returns the names.
 
     Hypothesis has a profile ``ci`` of its own, which it loads by itself where it sees a CI service.  That one

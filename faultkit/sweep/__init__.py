@@ -27,12 +27,12 @@ from faultkit.runs.launcher import TORCHRUN
 from faultkit.runs.selection import Chosen
 from faultkit.scenarios import Scenario, ScenarioError, Stage, scenario_of
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
-from faultkit.sweep.auto_kind import Ladder
+from faultkit.sweep.auto_kind import EscalatingWorld
 from faultkit.sweep.baseline import Broken, Sound, establish
-from faultkit.sweep.reachability import WIDE_SIZE_MIN, Cell, Reach, plans_for, representatives
+from faultkit.sweep.reachability import WIDE_SIZE_MIN, Reachability, Target, plans_for, representatives
 from faultkit.sweep.results import Baseline, Journal, PlanResult, result_of
 from faultkit.sweep.runner import run_plans
-from faultkit.sweep.schedules import Covered, Order, Schedules
+from faultkit.sweep.schedules import ScheduleChoice, ScheduleCoverage, Schedules
 from faultkit.sweep.selection import (
     DEFAULT_MOMENTS,
     FILE_ACTIONS,
@@ -60,7 +60,11 @@ __all__ = [
     "PlanResult",
     "Progress",
     "Reach",
+    "Reachability",
+    "ScheduleChoice",
+    "ScheduleCoverage",
     "Schedules",
+    "Target",
     "choose_actions",
     "choose_places",
     "plans_for",
@@ -68,6 +72,9 @@ __all__ = [
     "sweep",
     "torch_version",
 ]
+
+# earlier names
+Cell, Covered, Order, Reach = Target, ScheduleCoverage, ScheduleChoice, Reachability
 
 
 class Progress:
@@ -96,7 +103,7 @@ def sweep(
     probes: bool = True,
     every_rank: bool = False,
     seed: int = 0,
-    orders: Sequence[Order] | None = None,
+    orders: Sequence[ScheduleChoice] | None = None,
     schedules: Schedules | None = None,
     launcher: str | None = None,
     checks: Iterable[Any] = (),
@@ -155,7 +162,7 @@ def sweep(
     chosen_actions = choose_actions(actions) if actions and plans is None else ()
     schedules = schedules or Schedules()
     launcher = launcher or scenario.launcher or TORCHRUN
-    first: World | Ladder = _world(world, kind, timeout, scenario, launcher)  # nothing starts yet
+    first: World | EscalatingWorld = _world(world, kind, timeout, scenario, launcher)  # nothing starts yet
     for plan in plans or ():
         first.validate_plan(plan)
     if schedules.several and not KINDS[kind].follows_schedules:
@@ -174,7 +181,7 @@ def sweep(
         stage = stack.enter_context(Stage(scenario))
         found = _established(stage, first, places, is_wanted=probes or plans is None)
         if isinstance(found, Broken):
-            result = _judged_alone(first, stage, found, Order(seed))
+            result = _judged_alone(first, stage, found, ScheduleChoice(seed))
             return _without_faults(
                 result, found, stage, world, kind, launcher, on_progress or (lambda _: None)
             )
@@ -245,7 +252,7 @@ def sweep(
 
         def keep(index: int, result: PlanResult) -> None:
             progress.latest = result
-            if enumerated and result.verdict is Verdict.INERT and result.plan.faults[0].action.takes_place:
+            if enumerated and result.verdict is Verdict.INERT and result.plan.faults[0].action.replaces_call:
                 idle.add(index)
             else:
                 results[index] = result
@@ -253,7 +260,7 @@ def sweep(
             tell(progress)
 
         tell(progress)
-        others: list[World | Ladder] = [
+        others: list[World | EscalatingWorld] = [
             stack.enter_context(_world(world, kind, timeout, scenario, launcher))
             for _ in range(min(jobs, len(plans)) - 1)
         ]
@@ -262,7 +269,7 @@ def sweep(
             [first, *others],
             plans,
             keep,
-            orders=orders or [Order(seed)] * len(plans),
+            orders=orders or [ScheduleChoice(seed)] * len(plans),
             schedules=schedules,
             may_not_fire=may_not_fire,
             story=stories,
@@ -272,10 +279,10 @@ def sweep(
 
 
 def _established(
-    stage: Stage, first: World | Ladder, places: tuple[Place, ...], *, is_wanted: bool
+    stage: Stage, first: World | EscalatingWorld, places: tuple[Place, ...], *, is_wanted: bool
 ) -> Sound | Broken | None:
     """What the scenario comes to by itself, on simulated ranks of a ladder where these can do what it does."""
-    if isinstance(first, Ladder):
+    if isinstance(first, EscalatingWorld):
         try:
             return _established(stage, first.simulated, places, is_wanted=is_wanted)
         except NotSimulatedError:
@@ -284,9 +291,11 @@ def _established(
     return establish(stage, first, places) if is_wanted else None
 
 
-def _judged_alone(world: World | Ladder, stage: Stage, broken: Broken, order: Order) -> PlanResult:
+def _judged_alone(
+    world: World | EscalatingWorld, stage: Stage, broken: Broken, order: ScheduleChoice
+) -> PlanResult:
     """The result of the scenario with nothing broken: of a ladder as processes come to it."""
-    if isinstance(world, Ladder):
+    if isinstance(world, EscalatingWorld):
         return world.judge(stage, FaultPlan(), order, Schedules(), may_not_fire=False, story=True)
     result = result_of(broken.run, str(stage.scenario))
     return msgspec.structs.replace(
@@ -327,5 +336,5 @@ def _without_faults(
 def _world(size: int, kind: str, timeout: float, scenario: Scenario, launcher: str) -> Any:
     options: dict[str, Any] = {"timeout": timeout, "preload": scenario.preload, "launcher": launcher}
     if above := KINDS[require_kind(kind)].confirmed_by:
-        return Ladder(size, above, **options)
+        return EscalatingWorld(size, above, **options)
     return World(size, kind=kind, **options)

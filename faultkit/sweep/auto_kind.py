@@ -18,15 +18,15 @@ from faultkit.plan import FaultPlan
 from faultkit.runs.launcher import NONE
 from faultkit.scenarios import Stage
 from faultkit.sweep.results import PlanResult, result_of, story_of
-from faultkit.sweep.schedules import Order, Schedules, run_under
+from faultkit.sweep.schedules import ScheduleChoice, Schedules, run_under
 from faultkit.worlds import Run, World
 
-__all__ = ["CONFIRMING_COUNT_MAX", "Ladder"]
+__all__ = ["CONFIRMING_COUNT_MAX", "EscalatingWorld"]
 
 CONFIRMING_COUNT_MAX = 3
 
 
-class Ladder:
+class EscalatingWorld:
     """A simulated world, and above it one of processes, of kind `above`, that are started when they are first asked."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Ladder:
         self.simulated = World(size, kind="simulated", **options)
         self.processes = World(size, kind=above, **options)
 
-    def __enter__(self) -> Ladder:
+    def __enter__(self) -> EscalatingWorld:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,7 +62,7 @@ class Ladder:
         self,
         stage: Stage,
         plan: FaultPlan,
-        order: Order,
+        order: ScheduleChoice,
         schedules: Schedules,
         *,
         may_not_fire: bool,
@@ -78,7 +78,7 @@ class Ladder:
             once = partial(stage.run, self.simulated, plan, may_not_fire=may_not_fire)
             found, found_order, covered = run_under(once, order, schedules)
         except PlanError:  # the plan itself is good: it has been validated for this many ranks
-            return _result(on_processes(), name, story, Order(order.seed))
+            return _result(on_processes(), name, story, ScheduleChoice(order.seed))
         if not found.violations:
             return _result(found, name, story, found_order, covered=covered)
         more: dict[str, Any] = {
@@ -90,13 +90,13 @@ class Ladder:
         while len(runs) < CONFIRMING_COUNT_MAX:
             runs.append(on_processes())
             if runs[-1].verdict == found.verdict:
-                return _result(runs[-1], name, story, Order(order.seed), **more)
+                return _result(runs[-1], name, story, ScheduleChoice(order.seed), **more)
         worst = min(runs, key=lambda run: run.verdict.severity)
-        told = _result(worst, name, True, Order(order.seed), **more)
+        told = _result(worst, name, True, ScheduleChoice(order.seed), **more)
         return msgspec.structs.replace(told, story=_both_stories(found, runs, worst, name))
 
 
-def _result(run: Run, scenario: str, wants_story: bool, order: Order, **more: Any) -> PlanResult:
+def _result(run: Run, scenario: str, wants_story: bool, order: ScheduleChoice, **more: Any) -> PlanResult:
     told = result_of(run, scenario, story=wants_story, order=order)
     return msgspec.structs.replace(told, kind=run.kind, **more)
 

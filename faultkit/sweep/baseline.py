@@ -22,7 +22,7 @@ from faultkit.checks import Verdict
 from faultkit.checks.wording import clip, name_error
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import ScenarioError, Stage
-from faultkit.sweep.reachability import Reach, reach_of, watching
+from faultkit.sweep.reachability import Reachability, reach_of, watching
 from faultkit.sweep.results import story_of
 from faultkit.sweep.selection import Place
 from faultkit.worlds import Event, Run, World
@@ -38,7 +38,7 @@ NEW_COUNT = 2  # runs on new ranks before they are said to hold there
 class Sound(msgspec.Struct, frozen=True):
     """The scenario holds; `reach` are the places that it comes by, `file_count` the files that it has written."""
 
-    reach: Reach
+    reach: Reachability
     file_count: int = 0
 
 

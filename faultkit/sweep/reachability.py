@@ -17,12 +17,12 @@ from faultkit.plan.points import default_error, find
 from faultkit.sweep.selection import Place
 from faultkit.worlds import Run
 
-__all__ = ["WIDE_SIZE_MIN", "Cell", "Reach", "plans_for", "reach_of", "representatives", "watching"]
+__all__ = ["WIDE_SIZE_MIN", "Reachability", "Target", "plans_for", "reach_of", "representatives", "watching"]
 
 WIDE_SIZE_MIN = 65  # from here on breaking each place on each rank takes days
 
 
-class Cell(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True):
     """One place on one rank; `site` is the point with its files, as in a plan."""
 
     site: str
@@ -30,10 +30,10 @@ class Cell(msgspec.Struct, frozen=True):
     rank: int
 
 
-class Reach(msgspec.Struct, frozen=True):
+class Reachability(msgspec.Struct, frozen=True):
     """`cells` that were reached, places in the order asked for; `unreached` are those no rank came by."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Target, ...]
     unreached: tuple[Place, ...]
 
 
@@ -44,13 +44,13 @@ def watching(places: tuple[Place, ...]) -> FaultPlan:
     )
 
 
-def reach_of(run: Run, places: tuple[Place, ...]) -> Reach:
+def reach_of(run: Run, places: tuple[Place, ...]) -> Reachability:
     """Which of `places` were reached in `run`, which was `watching` them."""
     ranks: dict[Place, set[int]] = {}
     for fired in run.fired:
         ranks.setdefault((fired.fault.site, fired.fault.moment), set()).add(fired.rank)
-    cells = [Cell(*place, rank) for place in places for rank in sorted(ranks.get(place, ()))]
-    return Reach(tuple(cells), tuple(place for place in places if place not in ranks))
+    cells = [Target(*place, rank) for place in places for rank in sorted(ranks.get(place, ()))]
+    return Reachability(tuple(cells), tuple(place for place in places if place not in ranks))
 
 
 def representatives(world_size: int) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ def representatives(world_size: int) -> tuple[int, ...]:
     return tuple(sorted({0, 1, world_size // 2, world_size - 1}))
 
 
-def plans_for(reach: Reach, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...]:
+def plans_for(reach: Reachability, actions: tuple[Action, ...]) -> tuple[FaultPlan, ...]:
     """One plan with one fault for each reached cell and each action that can happen there: rows, then ranks.
 
     Without `actions` each point fails as it does by default.

@@ -24,19 +24,19 @@ from faultkit.exceptions import PlanError
 from faultkit.messages import seen
 from faultkit.plan import FaultPlan
 from faultkit.runs.selection import ALL, Chosen
-from faultkit.sweep.schedules import Order
+from faultkit.sweep.schedules import ScheduleChoice
 
-__all__ = ["Recipe", "read_recipe"]
+__all__ = ["ReplayInput", "read_replay_input"]
 
 FILE_BYTES_MAX = 256 << 20
 NO_FAULT = '{"faults": []}'
 
 
-class Recipe(msgspec.Struct, frozen=True):
+class ReplayInput(msgspec.Struct, frozen=True):
     """One plan or more, each with its order where these are told, and what was remembered of how they ran."""
 
     plans: tuple[FaultPlan, ...]
-    orders: tuple[Order, ...] = ()
+    orders: tuple[ScheduleChoice, ...] = ()
     scenario: str | None = None
     world_size: int | None = None
     kind: str | None = None
@@ -44,8 +44,8 @@ class Recipe(msgspec.Struct, frozen=True):
     chosen: Chosen = ALL
 
 
-def read_recipe(plan_or_file: str, allow: Collection[str] = ()) -> Recipe:
-    """The recipe in the file of that name, on standard input (``-``), or else in the text itself."""
+def read_replay_input(plan_or_file: str, allow: Collection[str] = ()) -> ReplayInput:
+    """What to replay: in the file of that name, on standard input (``-``), or else in the text itself."""
     if plan_or_file == "-":
         if sys.stdin is None:
             raise PlanError("standard input is closed; name a file, or write the plan")
@@ -65,10 +65,10 @@ def read_recipe(plan_or_file: str, allow: Collection[str] = ()) -> Recipe:
         raise PlanError(
             f"{seen(plan_or_file)} is neither a file nor a plan (point[:moment][@ranks][#calls]=action)"
         )
-    return Recipe((FaultPlan.parse(plan_or_file, allow),))
+    return ReplayInput((FaultPlan.parse(plan_or_file, allow),))
 
 
-def _content(content: bytes, where: str, allow: Collection[str]) -> Recipe:
+def _content(content: bytes, where: str, allow: Collection[str]) -> ReplayInput:
     if len(content) > FILE_BYTES_MAX:
         raise PlanError(f"{where} is larger than {FILE_BYTES_MAX >> 20} MiB, which no plan file is")
     try:
@@ -80,15 +80,15 @@ def _content(content: bytes, where: str, allow: Collection[str]) -> Recipe:
             f"{where} is empty; the plan that breaks nothing is written as '' or as a file with {NO_FAULT}"
         )
     if not text.startswith("{"):
-        return Recipe((_plan(text, where, allow),))
+        return ReplayInput((_plan(text, where, allow),))
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise PlanError(f"{where} is neither a plan nor JSON: {error}") from None
     if "faults" in found:
-        return Recipe((_plan_json(text, where, allow),))
+        return ReplayInput((_plan_json(text, where, allow),))
     if "plan" in found:
-        return Recipe((_entry(found, where, allow),), (_order(found, where),))
+        return ReplayInput((_entry(found, where, allow),), (_order(found, where),))
     if "plans" in found:
         return _sweep(found, where, allow)
     raise PlanError(
@@ -96,7 +96,7 @@ def _content(content: bytes, where: str, allow: Collection[str]) -> Recipe:
     )
 
 
-def _sweep(found: dict[str, Any], where: str, allow: Collection[str]) -> Recipe:
+def _sweep(found: dict[str, Any], where: str, allow: Collection[str]) -> ReplayInput:
     entries = found["plans"]
     if not isinstance(entries, list) or not entries:
         raise PlanError(f"{where}: 'plans' must be a list with at least one plan (got {seen(entries)})")
@@ -111,7 +111,7 @@ def _sweep(found: dict[str, Any], where: str, allow: Collection[str]) -> Recipe:
     except (msgspec.ValidationError, ValueError) as error:
         raise PlanError(f"{where}: 'chosen' must name checks: {error}") from None
     remembered = {key: found.get(key) for key in ("scenario", "kind", "launcher")}
-    return Recipe(plans, orders, world_size=found.get("world"), chosen=chosen, **remembered)
+    return ReplayInput(plans, orders, world_size=found.get("world"), chosen=chosen, **remembered)
 
 
 def _entry(entry: Any, where: str, allow: Collection[str]) -> FaultPlan:
@@ -123,9 +123,11 @@ def _entry(entry: Any, where: str, allow: Collection[str]) -> FaultPlan:
     return _plan(text, where, allow)
 
 
-def _order(entry: dict[str, Any], where: str) -> Order:
+def _order(entry: dict[str, Any], where: str) -> ScheduleChoice:
     try:
-        return msgspec.convert({key: entry[key] for key in ("seed", "schedule") if key in entry}, Order)
+        return msgspec.convert(
+            {key: entry[key] for key in ("seed", "schedule") if key in entry}, ScheduleChoice
+        )
     except msgspec.ValidationError as error:
         raise PlanError(f"{where}: seed must be a number and schedule a list of numbers ({error})") from None
 

@@ -39,7 +39,7 @@ from faultkit.plan import FaultPlan
 from faultkit.runs.launcher import TORCHRUN, has_failed
 from faultkit.runs.replay_command import replay_line
 from faultkit.runs.selection import ALL, Chosen
-from faultkit.sweep.schedules import Covered, Order
+from faultkit.sweep.schedules import ScheduleChoice, ScheduleCoverage
 from faultkit.worlds import Died, Fired, Hung, Outcome, Raised, Run
 from faultkit.worlds.kinds import KINDS
 
@@ -75,9 +75,9 @@ class PlanResult(msgspec.Struct, frozen=True):
     seconds_to_know: dict[int, float | None] = {}
     kind: str = ""
     simulated: Verdict | None = None
-    order: Order = Order()
-    simulated_order: Order = Order()
-    covered: Covered | None = None
+    order: ScheduleChoice = ScheduleChoice()
+    simulated_order: ScheduleChoice = ScheduleChoice()
+    covered: ScheduleCoverage | None = None
     unreferenced: tuple[str, ...] = ()
 
     @property
@@ -257,8 +257,8 @@ def result_of(
     scenario: str,
     *,
     story: bool = False,
-    order: Order | None = None,
-    covered: Covered | None = None,
+    order: ScheduleChoice | None = None,
+    covered: ScheduleCoverage | None = None,
 ) -> PlanResult:
     """What is kept of `run`; with its story where it broke a promise, or where `story` asks for it."""
     told = story_of(run, scenario) if story or run.violations else ""
@@ -271,7 +271,7 @@ def result_of(
         seconds=run.seconds,
         story=told,
         seconds_to_know=run.seconds_to_know,
-        order=order or Order(run.seed, run.schedule),
+        order=order or ScheduleChoice(run.seed, run.schedule),
         covered=covered,
         unreferenced=tuple(name for readback in run.readbacks for name in readback.unreferenced),
     )

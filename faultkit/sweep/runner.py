@@ -19,9 +19,9 @@ from functools import partial
 from faultkit.checks import Verdict
 from faultkit.plan import FaultPlan
 from faultkit.scenarios import Stage
-from faultkit.sweep.auto_kind import Ladder
+from faultkit.sweep.auto_kind import EscalatingWorld
 from faultkit.sweep.results import PlanResult, result_of
-from faultkit.sweep.schedules import Order, Schedules, run_under
+from faultkit.sweep.schedules import ScheduleChoice, Schedules, run_under
 from faultkit.worlds import World
 
 __all__ = ["run_plans"]
@@ -35,11 +35,11 @@ _Message = tuple[int, PlanResult | BaseException]
 
 def run_plans(
     stage: Stage,
-    worlds: Sequence[World | Ladder],
+    worlds: Sequence[World | EscalatingWorld],
     plans: Sequence[FaultPlan],
     on_result: OnResult,
     *,
-    orders: Sequence[Order],
+    orders: Sequence[ScheduleChoice],
     schedules: Schedules,
     may_not_fire: bool = False,
     story: bool = False,
@@ -47,9 +47,9 @@ def run_plans(
 ) -> None:
     """Run every plan on one of `worlds`; calls ``on_result(index, result)`` here as each is done.
 
-    `orders` has one for each plan.  A plan runs once, or under `schedules`; a `Ladder` in the place of a world runs
-    it as often as it takes.  Where the places of the plans `were_reached` before, a plan of which nothing fires runs
-    again: which of two ranks makes a directory is a race.
+    `orders` has one for each plan.  A plan runs once, or under `schedules`; an `EscalatingWorld` in the place of a
+    world runs it as often as it takes.  Where the places of the plans `were_reached` before, a plan of which nothing
+    fires runs again: which of two ranks makes a directory is a race.
 
     Raises what `World.run` raises, and KeyboardInterrupt; the worlds are then of no further use.
     """
@@ -59,11 +59,11 @@ def run_plans(
         todo.put(index)
     stopped = threading.Event()
 
-    def judge(world: World | Ladder, plan: FaultPlan, order: Order) -> PlanResult:
-        if isinstance(world, Ladder):
+    def judge(world: World | EscalatingWorld, plan: FaultPlan, order: ScheduleChoice) -> PlanResult:
+        if isinstance(world, EscalatingWorld):
             return world.judge(stage, plan, order, schedules, may_not_fire=may_not_fire, story=story)
         once = partial(stage.run, world, plan, may_not_fire=may_not_fire)
-        tries = TRIES_OF_SILENT if were_reached and not plan.faults[0].action.takes_place else 1
+        tries = TRIES_OF_SILENT if were_reached and not plan.faults[0].action.replaces_call else 1
         for _ in range(tries):
             run, drawn, covered = run_under(once, order, schedules)
             if run.verdict is not Verdict.INERT:
@@ -71,7 +71,7 @@ def run_plans(
         order = drawn
         return result_of(run, str(stage.scenario), story=story, order=order, covered=covered)
 
-    def work(world: World | Ladder) -> None:
+    def work(world: World | EscalatingWorld) -> None:
         while not stopped.is_set():
             try:
                 index = todo.get_nowait()
@@ -104,7 +104,7 @@ def run_plans(
         thread.join()
 
 
-def _kill_ranks(worlds: Sequence[World | Ladder]) -> None:
+def _kill_ranks(worlds: Sequence[World | EscalatingWorld]) -> None:
     for world in worlds:
         for pid in world.pids().values():
             with contextlib.suppress(ProcessLookupError, PermissionError):

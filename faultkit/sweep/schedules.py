@@ -18,12 +18,12 @@ from faultkit.exceptions import ScheduleError
 from faultkit.scenarios import ScenarioError
 from faultkit.worlds import Run
 
-__all__ = ["DRAWN_MAX", "EVERY_MAX", "Covered", "Order", "Schedules", "run_under"]
+__all__ = ["DRAWN_MAX", "EVERY_MAX", "ScheduleChoice", "ScheduleCoverage", "Schedules", "run_under"]
 
 DRAWN_MAX = EVERY_MAX = 1_000_000
 
 
-class Order(msgspec.Struct, frozen=True):
+class ScheduleChoice(msgspec.Struct, frozen=True):
     """What a run is given besides its plan: the seed, or the schedule that simulated ranks follow."""
 
     seed: int = 0
@@ -60,7 +60,7 @@ class Schedules(msgspec.Struct, frozen=True):
         return f"{self.drawn} schedules"
 
 
-class Covered(msgspec.Struct, frozen=True):
+class ScheduleCoverage(msgspec.Struct, frozen=True):
     """How many schedules came to each verdict, worst first; whether these are all, None where they were drawn."""
 
     verdicts: dict[str, int]
@@ -74,21 +74,25 @@ class Covered(msgspec.Struct, frozen=True):
 
 
 def run_under(
-    run_once: Callable[..., Run], order: Order, schedules: Schedules
-) -> tuple[Run, Order, Covered | None]:
+    run_once: Callable[..., Run], order: ScheduleChoice, schedules: Schedules
+) -> tuple[Run, ScheduleChoice, ScheduleCoverage | None]:
     """The worst run of a plan, the order that brings it back, and what was covered; `run_once` takes seed, schedule."""
     if order.schedule is not None or not schedules.several:
         try:
             run = run_once(seed=order.seed, schedule=order.schedule)
         except ScheduleError as error:
             raise ScenarioError(str(error), error.run.story(replay=None)) from None
-        return run, Order(order.seed, run.schedule), None
+        return run, ScheduleChoice(order.seed, run.schedule), None
     if schedules.every:
         from faultkit.worlds.simulated.exploration import walk
 
         found = walk(lambda schedule: run_once(seed=order.seed, schedule=schedule), schedules.every)
         worst = found.worst
-        return worst, Order(order.seed, worst.schedule), Covered(_sorted(found.verdicts), found.is_complete)
+        return (
+            worst,
+            ScheduleChoice(order.seed, worst.schedule),
+            ScheduleCoverage(_sorted(found.verdicts), found.is_complete),
+        )
     counts: Counter[str] = Counter()
     best: Run | None = None
     for seed in range(order.seed, order.seed + schedules.drawn):
@@ -97,7 +101,7 @@ def run_under(
         if best is None or run.verdict.severity < best.verdict.severity:
             best = run
     assert best is not None
-    return best, Order(best.seed), Covered(_sorted(counts))
+    return best, ScheduleChoice(best.seed), ScheduleCoverage(_sorted(counts))
 
 
 def _sorted(verdicts: dict[str, int]) -> dict[str, int]:

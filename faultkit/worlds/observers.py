@@ -1,4 +1,4 @@
-"""Who looks on: `witnessed` hands every run of every world of this process to a function when it is over.
+"""Who looks on: `observe_runs` hands every run of every world of this process to a function when it is over.
 
 For tools around a test, which must know the runs of worlds that they did not make.  What is no run is only counted:
 `counted` hears of each history that was lived and of the states of each exploration, with their verdicts.  Not covered:
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from faultkit.runs.run import Run
     from faultkit.worlds.world import World
 
-__all__ = ["CRASH_STATES", "HISTORIES", "Witnessed", "count", "counted", "tell", "witnessed"]
+__all__ = ["CRASH_STATES", "HISTORIES", "ObservedRun", "count", "counted", "observe_runs", "tell"]
 
 HISTORIES, CRASH_STATES = "histories", "crash states"
 
 
-class Witnessed(NamedTuple):
+class ObservedRun(NamedTuple):
     """One run with what was run: ``world.run(function, *args, **kwargs)`` came to `run`."""
 
     world: World
@@ -30,11 +30,11 @@ class Witnessed(NamedTuple):
     kwargs: dict[str, Any]
 
 
-_witnesses: list[Callable[[Witnessed], None]] = []
+_witnesses: list[Callable[[ObservedRun], None]] = []
 
 
 @contextlib.contextmanager
-def witnessed(see: Callable[[Witnessed], None]) -> Iterator[None]:
+def observe_runs(see: Callable[[ObservedRun], None]) -> Iterator[None]:
     """Meanwhile, call `see` with every run that ends, on the thread of the run.  It must start no run."""
     _witnesses.append(see)
     try:
@@ -53,7 +53,7 @@ def tell(
     ):
         return
     for see in tuple(_witnesses):
-        see(Witnessed(world, run, function, args, kwargs))
+        see(ObservedRun(world, run, function, args, kwargs))
 
 
 _counters: list[Callable[[str, str, int], None]] = []

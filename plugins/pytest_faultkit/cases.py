@@ -24,7 +24,7 @@ from pytest_faultkit.markers import Settings, WorldSettings, settings_of
 from pytest_faultkit.names import FIXTURES_MODULE
 
 if TYPE_CHECKING:
-    from faultkit.worlds.observers import Witnessed
+    from faultkit.worlds.observers import ObservedRun
     from pytest_faultkit.crashes import CrashStates
 
 __all__ = ["Case", "RankWorld", "begin", "of", "require_of_fixtures"]
@@ -127,7 +127,7 @@ class Case:
         self._storages: list[Any] = []
         self.ledger = Ledger(item.nodeid, keep_rows=item.config.getoption("faultkit_report") is not None)
         self.endings = Endings(self.settings)
-        self.runs: deque[Witnessed] = deque(maxlen=RUNS_HELD_MAX)
+        self.runs: deque[ObservedRun] = deque(maxlen=RUNS_HELD_MAX)
         self.property: properties.Property | None = None
         self.sections: list[str] = []  # to stand below the failure
         self.crash_states: CrashStates | None = None
@@ -142,15 +142,15 @@ class Case:
             self.property = properties.Property(item, replayed)
 
     @contextlib.contextmanager
-    def looked_after(self) -> Iterator[None]:
+    def observing(self) -> Iterator[None]:
         """Meanwhile the test's runs are seen, of whatever world, and a ``@given`` test is wired."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(observers.witnessed(self._see))
+            stack.enter_context(observers.observe_runs(self._see))
             if self.property is not None:
                 stack.enter_context(self.property.wired())
             yield
 
-    def _see(self, seen: Witnessed) -> None:
+    def _see(self, seen: ObservedRun) -> None:
         self.runs.append(seen)
         self.endings.add(seen.run, seen.function)
 

@@ -98,7 +98,7 @@ class CrashStates:
         for found in self._unseen.values():
             return (
                 f"nobody looked at what a crash leaves: {found.summary}\n"
-                "(ask what crash_states gave by raise_for_findings(), findings, totals, summary or text())"
+                "(ask what crash_states gave by raise_for_violations(), findings, totals, summary or text())"
             )
         return ""
 
@@ -151,7 +151,7 @@ class CrashStates:
         )
 
 
-TELLING = ("findings", "raise_for_findings", "summary", "text", "to_json", "totals")
+TELLING = ("findings", "raise_for_findings", "raise_for_violations", "summary", "text", "to_json", "totals")
 
 
 def _looked_at(found: Exploration, looked: Callable[[], object]) -> Exploration:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_faultkit.bodies import Body
-from pytest_faultkit.properties import Disagreement
+from pytest_faultkit.properties import FlakyAcrossWorlds
 
 if TYPE_CHECKING:
-    from faultkit.worlds.observers import Witnessed
+    from faultkit.worlds.observers import ObservedRun
     from pytest_faultkit.cases import Case
 
 __all__ = ["tell"]
@@ -36,7 +36,7 @@ def tell(case: Case, error: BaseException) -> None:
 
     Raises pytest's failure in the place of a disagreement between worlds.
     """
-    if isinstance(error, Disagreement):
+    if isinstance(error, FlakyAcrossWorlds):
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     remark = case.property.remark_on(error) if case.property is not None else ""
     if remark:
@@ -45,7 +45,7 @@ def tell(case: Case, error: BaseException) -> None:
         case.sections.append(_section(case, seen, error))
 
 
-def _worst_runs(case: Case, error: BaseException) -> list[Witnessed]:
+def _worst_runs(case: Case, error: BaseException) -> list[ObservedRun]:
     """For each example that failed at last, or the test, the run that broke the worst promise, else the last."""
     if case.property is None:
         examples = [tuple(case.runs)]
@@ -53,7 +53,7 @@ def _worst_runs(case: Case, error: BaseException) -> list[Witnessed]:
         # Hypothesis runs each example that it reports once more at the end.
         count = len(error.exceptions) if isinstance(error, BaseExceptionGroup) else 1
         examples = [failure.runs for failure in list(case.property.failures)[-count:]]
-    found: dict[str, Witnessed] = {}
+    found: dict[str, ObservedRun] = {}
     for runs in examples:
         broken = [one for one in runs if one.run.plan and one.run.violations]
         if broken:
@@ -64,7 +64,7 @@ def _worst_runs(case: Case, error: BaseException) -> list[Witnessed]:
     return list(found.values())
 
 
-def _section(case: Case, seen: Witnessed, error: BaseException) -> str:
+def _section(case: Case, seen: ObservedRun, error: BaseException) -> str:
     from faultkit.repro.replays import ways_to_replay
 
     run = seen.run

@@ -172,7 +172,7 @@ def _register_profiles(chosen: str | None) -> None:
     with contextlib.suppress(ImportError):
         from faultkit.strategies import profiles
 
-        profiles.register_missing(chosen)
+        profiles.register_defaults(chosen)
 
 
 def _torch_refusal() -> str | None:
@@ -259,7 +259,7 @@ def _called(item: pytest.Item) -> Generator[None, None, None]:
 
         item.runtest = lambda: spmd.call(item)  # type: ignore[method-assign, arg-type]
     try:
-        with case.looked_after():
+        with case.observing():
             yield
         if reported := getattr(item, "_excinfo", None):  # unittest has caught it
             failures.tell(case, reported[0].value)

@@ -32,9 +32,9 @@ from faultkit.plan import FaultPlan
 from faultkit.worlds import observers
 
 if TYPE_CHECKING:
-    from faultkit.worlds.observers import Witnessed
+    from faultkit.worlds.observers import ObservedRun
 
-__all__ = ["Disagreement", "Failure", "Property", "is_property"]
+__all__ = ["Failure", "FlakyAcrossWorlds", "Property", "is_property"]
 
 RUNS_HELD_MAX = 32
 FAILURES_HELD_MAX = 16
@@ -45,12 +45,12 @@ FIXTURES_THAT_SURVIVE = ("world", "plan", "faulty_writer", "faulty_reader", "che
 class Failure(NamedTuple):
     """A failed example: its runs, those of the second time, and what they make of each other."""
 
-    runs: tuple[Witnessed, ...]
-    again: tuple[Witnessed, ...]
+    runs: tuple[ObservedRun, ...]
+    again: tuple[ObservedRun, ...]
     remark: str
 
 
-class Disagreement(BaseException):
+class FlakyAcrossWorlds(BaseException):
     """An example failed, and held on new ranks.  Not an Exception: Hypothesis shall stop, not search on."""
 
 
@@ -67,7 +67,7 @@ class Property:
         self.replayed = replayed
         self.is_replayed = False  # an example had the plan of --faultkit-replay in the place of its own
         self.failures: deque[Failure] = deque(maxlen=FAILURES_HELD_MAX)
-        self.last_held: tuple[Witnessed, ...] = ()
+        self.last_held: tuple[ObservedRun, ...] = ()
         self.directory: Path | None = None  # what checkpoint_dir is in the example that runs
         self._numbers = itertools.count(1)
 
@@ -133,11 +133,11 @@ class Property:
         @functools.wraps(inner)
         def example(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            seen: deque[Witnessed] = deque(maxlen=RUNS_HELD_MAX)
+            seen: deque[ObservedRun] = deque(maxlen=RUNS_HELD_MAX)
             kwargs = self._replayed(kwargs)
             first, drawn = _recording(kwargs)
             try:
-                with self._directory(first) as filled, observers.witnessed(seen.append):
+                with self._directory(first) as filled, observers.observe_runs(seen.append):
                     result = inner(*args, **filled)
             except _not_failures():
                 for one in seen:
@@ -159,19 +159,19 @@ class Property:
     def _confirm(
         self,
         failure: BaseException,
-        seen: tuple[Witnessed, ...],
+        seen: tuple[ObservedRun, ...],
         inner: Callable[..., Any],
         kwargs: dict[str, Any],
     ) -> None:
-        """Run the example again on new ranks; adds to `failure` what came of it, or raises Disagreement."""
+        """Run the example again on new ranks; adds to `failure` what came of it, or raises FlakyAcrossWorlds."""
         __tracebackhide__ = True
         for world in {id(one.world): one.world for one in seen}.values():
             world.renew()
-        again: deque[Witnessed] = deque(maxlen=RUNS_HELD_MAX)
+        again: deque[ObservedRun] = deque(maxlen=RUNS_HELD_MAX)
         fails = False
         with _aside():
             try:
-                with self._directory(kwargs) as filled, observers.witnessed(again.append):
+                with self._directory(kwargs) as filled, observers.observe_runs(again.append):
                     inner(**filled)
             except _not_failures():
                 for one in again:
@@ -181,7 +181,7 @@ class Property:
                 fails = True
         remark = _compared(seen, tuple(again))
         if not fails:
-            raise Disagreement(self._disagreement(failure, seen, tuple(again), kwargs))
+            raise FlakyAcrossWorlds(self._disagreement(failure, seen, tuple(again), kwargs))
         self.failures.append(Failure(seen, tuple(again), remark))
         if remark and not getattr(failure, "__notes__", ()):
             failure.add_note(f"faultkit: {remark}")
@@ -189,8 +189,8 @@ class Property:
     def _disagreement(
         self,
         failure: BaseException,
-        seen: tuple[Witnessed, ...],
-        again: tuple[Witnessed, ...],
+        seen: tuple[ObservedRun, ...],
+        again: tuple[ObservedRun, ...],
         kwargs: dict[str, Any],
     ) -> str:
         from faultkit.strategies.confirming import disagreement
@@ -276,13 +276,13 @@ def _fitting(given: Any, is_replay: bool) -> Any:
 
 
 def _pairs(
-    runs: tuple[Witnessed, ...], again: tuple[Witnessed, ...]
-) -> Iterator[tuple[Witnessed, Witnessed]]:
+    runs: tuple[ObservedRun, ...], again: tuple[ObservedRun, ...]
+) -> Iterator[tuple[ObservedRun, ObservedRun]]:
     """The runs of both times side by side, from the end, where the example failed."""
     return zip(reversed(runs), reversed(again), strict=False)
 
 
-def _compared(runs: tuple[Witnessed, ...], again: tuple[Witnessed, ...]) -> str:
+def _compared(runs: tuple[ObservedRun, ...], again: tuple[ObservedRun, ...]) -> str:
     before, after = ([str(one.run.verdict) for one in each] for each in (runs, again))
     if before == after:
         return ""

@@ -117,7 +117,7 @@ def test_the_report_tells_it_as_text_and_as_json(explored):
     assert told["complete"] is True and len(told["findings"]) == len(exploration.findings)
     assert {"models", "verdict", "lost", "where", "witness"} <= set(told["findings"][0])
     with pytest.raises(AssertionError, match="MIX"):
-        exploration.raise_for_findings()
+        exploration.raise_for_violations()
 
 
 def test_pruning_changes_no_verdict(worlds):

@@ -50,7 +50,7 @@ def one_rank():
 
 def test_a_link_that_is_replaced_leads_to_the_old_checkpoint_or_to_the_new_one(one_rank):
     found = crash.explore(scenario(careful=True), world=one_rank)
-    found.raise_for_findings()
+    found.raise_for_violations()
     for count in found.counts:
         assert set(count.verdicts) == {"OLD", "NEW"}
 

@@ -55,7 +55,7 @@ def fails_to_write_on_rank_1(history):
         size = step.number if step.word in ("start", "restart") else size
         sizes.append(size)
     return any(
-        fault.name == "write_data" and size > 1 and fault.hits_rank(1, size)
+        fault.name == "write_data" and size > 1 and fault.matches_rank(1, size)
         for step, size in zip(history, sizes, strict=True)
         for fault in step.plan
     )

@@ -102,7 +102,7 @@ def test_ranks_hit_as_a_set_of_numbers_would(several, world_size):
     numbers = {number for low, high in several for number in range(low, high + 1)}
     fault = Fault("writer.finish", "hang", ranks=spans_text(several))
     assert fault == Fault("writer.finish", "hang", ranks=numbers)
-    assert {rank for rank in range(60) if fault.hits_rank(rank, world_size)} == numbers
+    assert {rank for rank in range(60) if fault.matches_rank(rank, world_size)} == numbers
 
 
 @given(spans, st.booleans())
@@ -110,7 +110,7 @@ def test_calls_hit_as_a_set_of_numbers_would(span, is_open):
     low, high = span[0] + 1, span[1] + 1
     fault = Fault("writer.finish", "hang", calls=f"{low}-" if is_open else f"{low}-{high}")
     numbers = set(range(low, 60 if is_open else high + 1))
-    assert {call for call in range(1, 60) if fault.hits_call(call)} == numbers
+    assert {call for call in range(1, 60) if fault.matches_call(call)} == numbers
 
 
 @pytest.mark.parametrize(
@@ -119,17 +119,17 @@ def test_calls_hit_as_a_set_of_numbers_would(span, is_open):
 )
 def test_roles_hit_the_ranks_that_they_name(role, hit):
     fault = Fault("writer.finish", "hang", ranks=role)
-    assert {rank for rank in range(4) if fault.hits_rank(rank, 4, coordinator=2)} == hit
+    assert {rank for rank in range(4) if fault.matches_rank(rank, 4, coordinator=2)} == hit
 
 
 def test_the_coordinator_is_rank_0_unless_told():
-    assert Fault("writer.finish", "hang", ranks="coordinator").hits_rank(0, 4)
-    assert not Fault("writer.finish", "hang", ranks="others").hits_rank(0, 4)
+    assert Fault("writer.finish", "hang", ranks="coordinator").matches_rank(0, 4)
+    assert not Fault("writer.finish", "hang", ranks="others").matches_rank(0, 4)
 
 
 def test_a_fault_hits_every_rank_and_call_by_default():
     fault = Fault("writer.finish", "hang")
-    assert all(fault.hits_rank(n, 10) and fault.hits_call(n + 1) for n in range(10))
+    assert all(fault.matches_rank(n, 10) and fault.matches_call(n + 1) for n in range(10))
 
 
 def test_a_plan_is_a_sequence_of_faults_that_adds_up():

@@ -38,7 +38,7 @@ from tests.helpers.plan_values import assert_short_line, characters
 )
 def test_a_glob_means_names_at_the_end_of_a_path(glob, path, is_meant):
     assert matches(read_path(glob), path) is is_meant
-    assert Fault("fs.open", "hang", path=glob).hits_path(path) is is_meant
+    assert Fault("fs.open", "hang", path=glob).matches_path(path) is is_meant
 
 
 @pytest.mark.parametrize(

@@ -117,20 +117,20 @@ def registered(monkeypatch):
 
 def test_missing_profiles_are_registered_and_hypothesis_own_is_left_alone(registered):
     own = registered("ci")
-    assert profiles.register_missing() == ("dev", "nightly")
+    assert profiles.register_defaults() == ("dev", "nightly")
     assert registered("nightly").max_examples == 5_000 and registered("ci") is own
-    assert profiles.register_missing() == ()
+    assert profiles.register_defaults() == ()
 
 
 def test_hypothesis_own_ci_gives_way_where_it_is_asked_for(registered):
-    assert "ci" in profiles.register_missing("ci")
+    assert "ci" in profiles.register_defaults("ci")
     assert (registered("ci").max_examples, registered("ci").derandomize) == (200, True)
 
 
 @pytest.mark.parametrize("name", profiles.NAMES)
 def test_profiles_of_the_suite_stay_as_they_are(registered, name):
     hypothesis.settings.register_profile(name, max_examples=11)
-    assert name not in profiles.register_missing(name)
+    assert name not in profiles.register_defaults(name)
     assert registered(name).max_examples == 11
 
 

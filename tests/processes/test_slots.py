@@ -321,13 +321,11 @@ def test_a_lease_costs_little(pool):
     lease = pool()
     lease.acquire(0)
 
-    def lease():
+    def once():
         with lease.held(4):
             pass
 
-    assert (
-        min(timeit.repeat(lease, number=50, repeat=5)) / 50 < 0.001
-    )  # about 0.00004 on a machine of its own
+    assert min(timeit.repeat(once, number=50, repeat=5)) / 50 < 0.001  # about 0.00004 on a machine of its own
 
 
 # -- telling -------------------------------------------------------------------------------------

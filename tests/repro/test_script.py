@@ -80,7 +80,7 @@ def scripts(two_ranks, tmp_path_factory):
     runs, arguments = [], []
     for number, (name, plan, _) in enumerate(RUNS):
         scenario, seen = scenarios.get(name), []
-        with Stage(scenario) as stage, observers.witnessed(seen.append):
+        with Stage(scenario) as stage, observers.observe_runs(seen.append):
             run = stage.run(two_ranks, plan)
         text = plain_script(run, seen[-1].function, seen[-1].args, seen[-1].kwargs, prepare=scenario.prepare)
         (folder / f"{number}.py").write_text(text)

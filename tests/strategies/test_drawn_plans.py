@@ -137,7 +137,7 @@ def test_ranks_shrink_to_the_fewest_before_the_lowest():
 
 def test_fewer_faults_come_before_fewer_ranks():
     def hits_three(plan):
-        return len({r for f in plan for r in range(4) if f.hits_rank(r, 4)}) >= 3
+        return len({r for f in plan for r in range(4) if f.matches_rank(r, 4)}) >= 3
 
     assert str(smallest(strategies.fault_plans(4), hits_three)) == (
         "storage.storage_meta@0-2=raise(ValueError)"
@@ -268,12 +268,12 @@ def test_the_smallest_fault_on_files_is_an_error_on_any_file_at_the_first_point(
     assert str(smallest(strategy)) == "fs.concat_path@0=raise(OSError, EIO)"
 
     def loses_a_shard_in_a_helper(plan):
-        return any(f.hits_path("/a/__0_0.distcp") and f.path != "*" and f.thread == "helper" for f in plan)
+        return any(f.matches_path("/a/__0_0.distcp") and f.path != "*" and f.thread == "helper" for f in plan)
 
     assert str(smallest(strategy, loses_a_shard_in_a_helper)) == (
         'fs.concat_path("*.distcp", helper)@0=raise(OSError, EIO)'
     )
-    assert str(smallest(strategy, lambda plan: any(f.action.takes_place for f in plan))) == (
+    assert str(smallest(strategy, lambda plan: any(f.action.replaces_call for f in plan))) == (
         "fs.create_stream@0=cut"
     )
 
@@ -293,6 +293,6 @@ def test_a_site_of_files_may_say_which():
 
 
 def test_actions_on_files_are_drawn_where_they_are_asked_for():
-    assert not any(action.takes_place for action in drawn(strategies.actions(), 300))
+    assert not any(action.replaces_call for action in drawn(strategies.actions(), 300))
     names = {action.name for action in drawn(strategies.actions(families="file"), 200)}
     assert names == {"short", "lie", "cut", "missing", "stale", "flip", "zero", "full", "torn", "limit"}

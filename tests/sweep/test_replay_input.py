@@ -12,7 +12,7 @@ import pytest
 
 from faultkit import FaultPlan, PlanError
 from faultkit.runs.selection import Chosen
-from faultkit.sweep.replay_input import read_recipe
+from faultkit.sweep.replay_input import read_replay_input
 from tests.helpers.stuck import SECONDS_MAX
 
 TEXT = "writer.write_data@1=raise(OSError, ENOSPC); writer.finish:after=delay(0.5)"
@@ -22,7 +22,7 @@ PLAN = FaultPlan.parse(TEXT)
 @pytest.fixture
 def file(tmp_path):
     def write(content):
-        path = tmp_path / "recipe"
+        path = tmp_path / "replayed"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return str(path)
 
@@ -30,24 +30,24 @@ def file(tmp_path):
 
 
 def test_text_is_a_plan():
-    assert read_recipe(TEXT).plans == (PLAN,)
-    assert read_recipe("").plans == (FaultPlan(),)
+    assert read_replay_input(TEXT).plans == (PLAN,)
+    assert read_replay_input("").plans == (FaultPlan(),)
 
 
 @pytest.mark.parametrize(
     "content", [TEXT, f"\ufeff{TEXT}\n", PLAN.to_json(), json.dumps({"plan": TEXT, "seconds": 1})]
 )
 def test_a_file_holds_a_plan_as_text_or_json_or_as_a_result(file, content):
-    recipe = read_recipe(file(content))
-    assert recipe.plans == (PLAN,)
-    assert recipe.scenario is None
+    replayed = read_replay_input(file(content))
+    assert replayed.plans == (PLAN,)
+    assert replayed.scenario is None
 
 
 def test_a_sweep_remembers_its_scenario_and_world(file):
     sweep = {"scenario": "dcp-load", "world": 3, "kind": "fresh", "plans": [{"plan": TEXT}, {"plan": ""}]}
-    recipe = read_recipe(file(json.dumps(sweep)))
-    assert recipe.plans == (PLAN, FaultPlan())
-    assert (recipe.scenario, recipe.world_size, recipe.kind) == ("dcp-load", 3, "fresh")
+    replayed = read_replay_input(file(json.dumps(sweep)))
+    assert replayed.plans == (PLAN, FaultPlan())
+    assert (replayed.scenario, replayed.world_size, replayed.kind) == ("dcp-load", 3, "fresh")
 
 
 def test_a_sweep_remembers_which_checks_counted(file):
@@ -55,7 +55,9 @@ def test_a_sweep_remembers_which_checks_counted(file):
         "plans": [{"plan": ""}],
         "chosen": {"checks": [], "no_check": ["leaks"], "allow_residue": ["x*"]},
     }
-    assert read_recipe(file(json.dumps(sweep))).chosen == Chosen(no_check=("leaks",), allow_residue=("x*",))
+    assert read_replay_input(file(json.dumps(sweep))).chosen == Chosen(
+        no_check=("leaks",), allow_residue=("x*",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,12 +65,12 @@ def test_a_sweep_remembers_which_checks_counted(file):
 )
 def test_checks_that_are_none_are_refused(file, chosen):
     with pytest.raises(PlanError, match="'chosen' must name checks"):
-        read_recipe(file(json.dumps({"plans": [{"plan": ""}], "chosen": chosen})))
+        read_replay_input(file(json.dumps({"plans": [{"plan": ""}], "chosen": chosen})))
 
 
 def test_a_dash_is_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(TEXT.encode())))
-    assert read_recipe("-").plans == (PLAN,)
+    assert read_replay_input("-").plans == (PLAN,)
 
 
 def test_a_pipe_is_read_as_a_file_is(tmp_path):
@@ -76,38 +78,38 @@ def test_a_pipe_is_read_as_a_file_is(tmp_path):
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_text, args=(TEXT,))
     writer.start()
-    assert read_recipe(str(path)).plans == (PLAN,)
+    assert read_replay_input(str(path)).plans == (PLAN,)
     writer.join(SECONDS_MAX)
     ends = os.pipe()
     with open(ends[1], "w") as stream:
         stream.write(PLAN.to_json())
-    assert read_recipe(f"/dev/fd/{ends[0]}").plans == (PLAN,)
+    assert read_replay_input(f"/dev/fd/{ends[0]}").plans == (PLAN,)
     os.close(ends[0])
 
 
 @pytest.mark.parametrize("content", ["", " \n\t\n", "\ufeff"])
 def test_a_file_without_a_word_is_not_the_plan_that_breaks_nothing(file, monkeypatch, content):
     with pytest.raises(
-        PlanError, match=r"recipe is empty; .* written as '' or as a file with \{\"faults\": \[\]\}$"
+        PlanError, match=r"replayed is empty; .* written as '' or as a file with \{\"faults\": \[\]\}$"
     ):
-        read_recipe(file(content))
+        read_replay_input(file(content))
     monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(content.encode())))
     with pytest.raises(PlanError, match="standard input is empty"):
-        read_recipe("-")
-    assert read_recipe(file('{"faults": []}')).plans == (FaultPlan(),)
+        read_replay_input("-")
+    assert read_replay_input(file('{"faults": []}')).plans == (FaultPlan(),)
 
 
 def test_a_standard_input_that_is_closed_is_told(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(PlanError, match="standard input is closed"):
-        read_recipe("-")
+        read_replay_input("-")
 
 
 def test_an_exception_type_of_ones_own_needs_to_be_allowed(file):
     text = "writer.reset=raise(mine:Error)"
     with pytest.raises(PlanError, match="allow list"):
-        read_recipe(file(text))
-    assert str(read_recipe(file(text), allow=["mine:Error"]).plans[0]) == text
+        read_replay_input(file(text))
+    assert str(read_replay_input(file(text), allow=["mine:Error"]).plans[0]) == text
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_an_exception_type_of_ones_own_needs_to_be_allowed(file):
 def test_a_file_that_holds_none_of_these_says_which_and_why(file, content, words):
     path = file(content)
     with pytest.raises(PlanError) as caught:
-        read_recipe(path)
+        read_replay_input(path)
     assert words in str(caught.value)
     assert path in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -137,4 +139,4 @@ def test_a_file_that_holds_none_of_these_says_which_and_why(file, content, words
 
 def test_a_name_that_is_no_file_is_not_taken_for_a_plan():
     with pytest.raises(PlanError, match="neither a file nor a plan"):
-        read_recipe("no-such-file.json")
+        read_replay_input("no-such-file.json")

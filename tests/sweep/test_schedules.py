@@ -11,8 +11,8 @@ import torch.distributed as dist
 from faultkit import FaultPlan, PlanError, Verdict
 from faultkit.cli import main
 from faultkit.scenarios import ScenarioError, of_function
-from faultkit.sweep import Order, Schedules, sweep
-from faultkit.sweep.replay_input import read_recipe
+from faultkit.sweep import ScheduleChoice, Schedules, sweep
+from faultkit.sweep.replay_input import read_replay_input
 
 pytestmark = pytest.mark.slow
 
@@ -67,19 +67,19 @@ def test_a_bound_that_is_too_small_is_told():
 def test_what_a_sweep_wrote_is_read_back_with_its_orders(tmp_path):
     journal = sweep_of(look_once, schedules=Schedules(every=50))
     (tmp_path / "sweep.json").write_text(journal.to_json())
-    recipe = read_recipe(str(tmp_path / "sweep.json"))
-    assert recipe.orders == (journal.results[0].order,) and recipe.kind == "simulated"
+    replayed = read_replay_input(str(tmp_path / "sweep.json"))
+    assert replayed.orders == (journal.results[0].order,) and replayed.kind == "simulated"
     [told] = json.loads(journal.to_json())["plans"]
     assert told["schedules"] == {"verdicts": {"UNUSABLE": 1, "HELD": 1}, "complete": True}
 
 
 def test_a_plan_without_an_order_has_the_first_seed_and_a_bad_one_is_refused(tmp_path):
-    file = tmp_path / "recipe"
+    file = tmp_path / "replayed"
     file.write_text('{"plan": "writer.reset=hang"}')
-    assert read_recipe(str(file)).orders == (Order(),)
+    assert read_replay_input(str(file)).orders == (ScheduleChoice(),)
     file.write_text('{"plan": "writer.reset=hang", "schedule": "0,1"}')
     with pytest.raises(PlanError, match="schedule a list of numbers"):
-        read_recipe(str(file))
+        read_replay_input(str(file))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_plan_without_an_order_has_the_first_seed_and_a_bad_one_is_refused(tmp
 )
 def test_a_schedule_of_another_run_is_an_error_and_no_verdict(schedule, why):
     with pytest.raises(ScenarioError, match=why):
-        sweep_of(touch_many, orders=[Order(schedule=schedule)])
+        sweep_of(touch_many, orders=[ScheduleChoice(schedule=schedule)])
 
 
 def test_processes_have_no_schedules():

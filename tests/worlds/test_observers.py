@@ -22,11 +22,11 @@ def one_rank():
 
 def test_runs_are_seen_with_what_ran_until_the_block_is_left(one_rank):
     seen, outer = [], []
-    with observers.witnessed(outer.append):
-        with observers.witnessed(seen.append):
+    with observers.observe_runs(outer.append):
+        with observers.observe_runs(seen.append):
             run = one_rank.run(max, 1, 2, may_not_fire=True)
         one_rank.run(pid)
-    assert seen == [observers.Witnessed(one_rank, run, max, (1, 2), {})]
+    assert seen == [observers.ObservedRun(one_rank, run, max, (1, 2), {})]
     assert [one.function for one in outer] == [max, pid]
 
 

@@ -13,7 +13,7 @@ from faultkit.crash.enumeration.bounds import Bound
 from faultkit.crash.enumeration.crash_model import crash_model
 from faultkit.crash.enumeration.history import read_history
 from faultkit.crash.enumeration.order import Clock, Order
-from faultkit.crash.enumeration.trees import Forest
+from faultkit.crash.enumeration.trees import TreeBuilder
 from faultkit.crash.enumeration.units import History, Unit
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Space:
         self.bound = bound or Bound()
         self.history: History = read_history(recording, self.bound.pieces)
         self.order = Order(recording, self.history, rows=self.bound.lost is not None)
-        self.forest = Forest(self.history)
+        self.forest = TreeBuilder(self.history)
         self.cuts, self.every_cut = self.order.cuts(self.bound.cuts)
         self.returned = self.order.returned()
         self.units_of_step = {

@@ -1,7 +1,7 @@
 """The tree that follows from a set of units, made quickly: names and contents are remembered by what they hang on.
 
 Equal contents are one object, and equal lists of names are one object, so two trees are equal exactly where
-they are made of the same objects.  Not covered: forgetting; a `Forest` lives as long as one exploration.
+they are made of the same objects.  Not covered: forgetting; a `TreeBuilder` lives as long as one exploration.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import hashlib
 from faultkit.crash.enumeration.state import State, Witness
 from faultkit.crash.enumeration.units import DATA, NAME, ROOT, TRUNCATE, History, Unit
 
-__all__ = ["Forest"]
+__all__ = ["TreeBuilder"]
 
 Names = tuple[tuple[str, int], ...]  # path, inode; sorted by path
 
 
-class Forest:
+class TreeBuilder:
     """Trees of one history.  A tree is asked for by the mask of units applied, and of those that only grew."""
 
     def __init__(self, history: History) -> None:

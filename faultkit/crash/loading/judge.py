@@ -20,7 +20,7 @@ from faultkit.crash.loading.load_pool import Loaders
 from faultkit.crash.loading.load_worker import FILL, Answer, Job, LoadCall
 from faultkit.crash.loading.missing_checkpoint import empty_trees
 from faultkit.crash.loading.pruning import load_all, settle_all
-from faultkit.crash.loading.read_memo import Knowledge
+from faultkit.crash.loading.read_memo import ReadMemo
 from faultkit.exceptions import ScenarioError
 from faultkit.plan.signatures import parameters_of
 from faultkit.processes import serialization
@@ -77,7 +77,7 @@ class Judge:
         self.pruning = pruning and scenario.prunable
         self.loaded = 0
         self.wrote = 0
-        self._knowledge = Knowledge()
+        self._knowledge = ReadMemo()
         self._by_key: dict[str, Judgement] = {}
         self._absences: set[tuple[str, str]] = set()  # what a load raises where there is no checkpoint
         call = _load_call(scenario, float(timeout_seconds), int(memory_bytes))

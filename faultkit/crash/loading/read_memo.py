@@ -12,7 +12,7 @@ from typing import Any
 
 from faultkit.crash.enumeration.state import Judgement, State
 
-__all__ = ["Answers", "Knowledge"]
+__all__ = ["Answers", "ReadMemo"]
 
 LINKS_MAX = 40
 _MISSING = object()
@@ -119,7 +119,7 @@ class _Node:
         self.judgement: Judgement | None = None
 
 
-class Knowledge:
+class ReadMemo:
     """The tree of questions of one scenario."""
 
     def __init__(self, derive: Callable[[Tree], Any] | None = None) -> None:

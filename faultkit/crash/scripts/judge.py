@@ -17,7 +17,7 @@ import msgspec
 
 from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.loading.pruning import load_all, settle_all
-from faultkit.crash.loading.read_memo import Knowledge
+from faultkit.crash.loading.read_memo import ReadMemo
 from faultkit.crash.loading.worker_pool import Answer
 from faultkit.crash.scripts.pool import Tree, Workers
 from faultkit.exceptions import ScenarioError
@@ -52,7 +52,7 @@ class ScriptJudge:
         self._expected: Any = None
         self._by_key: dict[str, Judgement] = {}
         resumption: Any = scenario.read
-        self._knowledge = Knowledge(lambda tree: resumption.newest_in(tree, scenario.root))
+        self._knowledge = ReadMemo(lambda tree: resumption.newest_in(tree, scenario.root))
 
     def __enter__(self) -> ScriptJudge:
         self._pool = Workers(self._workers) if isinstance(self._workers, int) else self._workers

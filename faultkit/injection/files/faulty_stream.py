@@ -28,7 +28,7 @@ def fire_before(
     """Perform what happens before the call; gives the faults that take its place, or change it."""
     changes = []
     for match in session.matching(calls, "before"):
-        if match[1].action.takes_place:
+        if match[1].action.replaces_call:
             changes.append(match)
         else:
             quietly(lambda match=match: session.fire(match, session.step, path, opened, target))  # type: ignore[misc]

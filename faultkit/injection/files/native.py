@@ -72,7 +72,7 @@ class NoRoom(Exception):
 
 
 class Native:
-    """The plan of one session in the library's table; `hits_rank` says of a fault whether it means this rank now.
+    """The plan of one session in the library's table; `matches_rank` says of a fault whether it means this rank now.
 
     `memory` is `RankMemory.native`.  A fault without a path means files beneath `included`, or, without these, all but
     those whose path begins with one of `excluded`.  Raises NoRoom.
@@ -81,7 +81,7 @@ class Native:
     def __init__(
         self,
         plan: FaultPlan,
-        hits_rank: Callable[[int, Fault], bool],
+        matches_rank: Callable[[int, Fault], bool],
         memory: memoryview,
         excluded: tuple[str, ...],
         included: tuple[str, ...] = (),
@@ -91,7 +91,7 @@ class Native:
 
         library = loaded()
         self._library, self._memory = library, memory
-        self._plan, self._hits_rank = plan, hits_rank
+        self._plan, self._matches_rank = plan, matches_rank
         self._sites: dict[str, int] = {}
         self._faults: dict[int, int] = {}  # index in the plan -> in the table
         self._read = 0
@@ -146,7 +146,7 @@ class Native:
     def aim(self) -> None:
         """Tell the library which faults are this rank's, since the coordinator may be another now."""
         for index, number in self._faults.items():
-            self._library.faultkit_aim(number, self._hits_rank(index, self._plan.faults[index]))
+            self._library.faultkit_aim(number, self._matches_rank(index, self._plan.faults[index]))
 
     def count(self, key: str) -> int | None:
         """The number of one more call of a site, made by Python; None for a site that only Python has."""

@@ -81,7 +81,7 @@ def _native(session: Session, memory: memoryview) -> Native | None:
     if native.loaded() is None:
         return None
     try:
-        return native.Native(session.plan, session.hits_rank, memory, _SYSTEM, _names_of(session.place))
+        return native.Native(session.plan, session.matches_rank, memory, _SYSTEM, _names_of(session.place))
     except native.NoRoom:
         session.record("refused", fault=None, path="", why=native.NO_ROOM)
         return None
@@ -172,7 +172,7 @@ class _Handler:
         """Perform what happens before the call; gives the faults that take its place, or change it."""
         session, changes = self.session, []
         for match in session.matching(calls, "before"):
-            if match[1].action.takes_place:
+            if match[1].action.replaces_call:
                 changes.append(match)
             else:
                 opened = _opened(call)
@@ -278,7 +278,7 @@ class _Handler:
         shown = tuple(f"{call.path}/{os.fsdecode(name)}" for name in names)
         calls = session.enter(("fs.listdir",), shown, elsewhere=self._is_elsewhere(call))
         for match in self._before(calls, call) if calls else ():
-            hidden = [name for name in names if match[1].hits_path(f"{call.path}/{os.fsdecode(name)}")]
+            hidden = [name for name in names if match[1].matches_path(f"{call.path}/{os.fsdecode(name)}")]
             if hidden:
                 self._strike(match, call)
                 names = [name for name in names if name not in hidden]

@@ -74,7 +74,7 @@ def _listing(
         names = call(*args, **kwargs)
     calls = session.enter(("fs.listdir",), tuple(map(str, names)))
     for match in fire_before(session, calls, path):
-        hidden = {name for name in names if match[1].hits_path(str(name))}
+        hidden = {name for name in names if match[1].matches_path(str(name))}
         if hidden:
             session.record_fired(match, session.step, path)
             names = [name for name in names if name not in hidden]
@@ -108,7 +108,7 @@ def _content(files: Any, session: Session, path: str) -> bytes | None:
 def _keep(session: Session, path: str, call: Callable[..., Any]) -> None:
     """Remember what is there before it is opened, replaced or removed, where a fault wants an old version."""
     files = getattr(call, "__self__", None)
-    if any(fault.hits_path(path) for fault in session.stale) and files is not None:
+    if any(fault.matches_path(path) for fault in session.stale) and files is not None:
         session.versions.remember(path, _content(files, session, path))
 
 
