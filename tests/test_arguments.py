@@ -278,7 +278,7 @@ def test_backends_that_there_are_and_that_a_module_may_register_are_taken():
 
 TREE = {"a": b"x"}
 FIRST_ARGUMENTS = {
-    "steer: run": strategies.steer,
+    "target_coverage: run": strategies.target_coverage,
     "get: text": crash.get,
     "record_save: scenario": functools.partial(crash.record_save, world=2),
     "states: recording": lambda value: crash.states(value, "killed"),

@@ -18,7 +18,7 @@ import click
 from faultkit import endings
 from faultkit.cli.crash import crash, damage
 from faultkit.cli.history import history
-from faultkit.cli.run_sweep import HELD, USAGE, Mistake, fail, say
+from faultkit.cli.run_sweep import HELD, USAGE, UsageError, fail, say
 from faultkit.cli.scale import scale
 from faultkit.cli.sweep import replay, sweep
 
@@ -37,7 +37,7 @@ class _Commands(click.Group):
             from faultkit.messages import listed, nearest, seen
 
             names = self.list_commands(ctx)
-            raise Mistake(
+            raise UsageError(
                 f"unknown command {seen(args[0])}; commands are {listed(names)}{nearest(args[0], names)}"
             )
         return super().resolve_command(ctx, args)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     with streams.ready() as refusal:
         try:
             status = say(refusal, USAGE) if refusal else _invoke(arguments)
-        except Mistake as error:  # standard error cannot be written
+        except UsageError as error:  # standard error cannot be written
             status = say(error.format_message(), USAGE)
         status = streams.flushed(status)
     sys.exit(status)
@@ -128,7 +128,9 @@ def command(ctx: click.Context) -> None:
     try:
         os.getcwd()
     except OSError as error:
-        raise Mistake(f"the current directory cannot be used: {error.strerror}; go to another one") from None
+        raise UsageError(
+            f"the current directory cannot be used: {error.strerror}; go to another one"
+        ) from None
 
 
 @command.command()

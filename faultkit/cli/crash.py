@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from faultkit.cli.options import JSON, together
-from faultkit.cli.run_sweep import Mistake
+from faultkit.cli.run_sweep import UsageError
 
 __all__ = ["crash", "damage"]
 
@@ -87,16 +87,16 @@ def crash(work: tuple[str, ...], **options: Any) -> int:
 
     if options["replayed"] is not None:
         if work:
-            raise Mistake(f"--replay takes its scenario from the file: leave out {work[0]!r}")
+            raise UsageError(f"--replay takes its scenario from the file: leave out {work[0]!r}")
         if options["into"] is None:
-            raise Mistake("--replay needs --into, the directory in which to make the state")
+            raise UsageError("--replay needs --into, the directory in which to make the state")
         number = 1 if options["finding"] is None else options["finding"]
         return run_crash.replay_crash(options["replayed"], number, options["into"], trusted=options["trust"])
     for option in ("into", "finding", "trust"):
         if options[option] is not None and options[option] is not False:
-            raise Mistake(f"--{option} belongs to --replay")
+            raise UsageError(f"--{option} belongs to --replay")
     if not work:
-        raise Mistake("crash needs a scenario, or a command after --")
+        raise UsageError("crash needs a scenario, or a command after --")
     return run_crash.attended_crash(work, options)
 
 

@@ -1,7 +1,7 @@
 """What ``faultkit crash`` and ``faultkit damage`` are asked for, read and checked before anything starts.
 
-Guarantees: what can be known to be wrong is a `Mistake`, one line.  Not covered: what is known only once something has
-run, and carrying it out (`faultkit.cli.run_crash`).
+Guarantees: what can be known to be wrong is a `UsageError`, one line.  Not covered: what is known only once something
+has run, and carrying it out (`faultkit.cli.run_crash`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from faultkit.cli.run_sweep import Mistake, reason_of, search_here
+from faultkit.cli.run_sweep import UsageError, reason_of, search_here
 from faultkit.messages import seen
 from faultkit.scenario_text import CRASH, Names, is_named
 
@@ -49,7 +49,7 @@ class CrashWork(NamedTuple):
 
 
 def crash_work(work: tuple[str, ...], options: dict[str, Any]) -> CrashWork:
-    """What to explore, a scenario or a command.  Raises Mistake."""
+    """What to explore, a scenario or a command.  Raises UsageError."""
     from faultkit import crash
     from faultkit.messages import listed, nearest
 
@@ -57,7 +57,7 @@ def crash_work(work: tuple[str, ...], options: dict[str, Any]) -> CrashWork:
     models = options["models"] or crash.MODELS
     for model in models:
         if model not in crash.MODELS:
-            raise Mistake(
+            raise UsageError(
                 f"--models must be one of {listed(crash.MODELS)} (got {seen(model)}){nearest(model, crash.MODELS)}"
             )
     require_numbers(options)
@@ -79,12 +79,12 @@ def crash_work(work: tuple[str, ...], options: dict[str, Any]) -> CrashWork:
 
 
 def _require_text(source: dict[str, Any]) -> None:
-    """Raises Mistake where a file cannot say how to load: a word that is no text."""
+    """Raises UsageError where a file cannot say how to load: a word that is no text."""
     for word in source["job"].words if "job" in source else (source["scenario"],):
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise Mistake(
+            raise UsageError(
                 f"--keep must have what it keeps in UTF-8 (got {seen(word)}); leave it out, or rename that"
             ) from None
 
@@ -97,7 +97,7 @@ def _of_scenario(
     name = work[0]
     for option, spelt in OF_A_COMMAND.items():
         if options[option] not in (None, (), False):
-            raise Mistake(f"{spelt} is for a command, after -- (got the scenario {name!r})")
+            raise UsageError(f"{spelt} is for a command, after -- (got the scenario {name!r})")
     scenario = scenario_of(name)
     world = world_of(options["world_size"], 2)
     require_valid(scenario, world)
@@ -116,17 +116,17 @@ def _of_command(
     resume = _resume(options["resume"])
     for option in ("values", "step", "checkpoints"):
         if options[option] == "":
-            raise Mistake(
+            raise UsageError(
                 f"{OF_A_COMMAND[option]} must say something (got ''); leave it out to ask for nothing"
             )
     for program, *rest in filter(None, (command, resume)):
         if program in ("python", "python3") or shutil.which(program) is not None:
             continue
         if rest and _names_a_scenario(program):
-            raise Mistake(
+            raise UsageError(
                 f"crash takes a scenario or a command, not both (got {program!r} and {shlex.join(rest)!r})"
             )
-        raise Mistake(f"the command {program!r} cannot be started: no such program")
+        raise UsageError(f"the command {program!r} cannot be started: no such program")
     try:
         job = scripts.Job(
             command,
@@ -139,7 +139,7 @@ def _of_command(
             in_process=not options["programs"],
         )
     except ValueError as error:
-        raise Mistake(str(error)) from None
+        raise UsageError(str(error)) from None
 
     def explore(**more: Any) -> Exploration:
         return scripts.explore(job, models, **chosen, **more)
@@ -153,9 +153,11 @@ def _resume(text: str | None) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
-        raise Mistake(f"--resume must be a command as a shell takes it (got {seen(text)}: {error})") from None
+        raise UsageError(
+            f"--resume must be a command as a shell takes it (got {seen(text)}: {error})"
+        ) from None
     if not words:
-        raise Mistake(f"--resume must be a command (got {seen(text)}); leave it out to run COMMAND again")
+        raise UsageError(f"--resume must be a command (got {seen(text)}); leave it out to run COMMAND again")
     return words
 
 
@@ -172,7 +174,7 @@ def world_of(size: int | None, default: int) -> int:
     try:
         World(size)  # starts nothing, and says what is wrong
     except ValueError as error:
-        raise Mistake(reason_of(error)) from None
+        raise UsageError(reason_of(error)) from None
     return size
 
 
@@ -185,14 +187,14 @@ def require_valid(scenario: Any, world_size: int) -> None:
 
 
 def scenario_of(text: str, names: Names = CRASH) -> Any:
-    """What `text` names; a module of one's own may lie in the current directory.  Raises Mistake."""
+    """What `text` names; a module of one's own may lie in the current directory.  Raises UsageError."""
     from faultkit.crash.scenario import get
 
     search_here(text)
     try:
         return get(text, names)
     except ValueError as error:
-        raise Mistake(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def _bound(options: dict[str, Any], is_scenario: bool) -> Any:
@@ -202,7 +204,7 @@ def _bound(options: dict[str, Any], is_scenario: bool) -> Any:
         return None
     values: dict[str, Any] = {} if is_scenario else {"lost": 1, "pieces": 2}
     if options["lost"] is not None and options["lost"] < -1:
-        raise Mistake(f"--lost must be a number from 0, or -1 for any number (got {options['lost']})")
+        raise UsageError(f"--lost must be a number from 0, or -1 for any number (got {options['lost']})")
     if options["lost"] is not None:
         values["lost"] = None if options["lost"] < 0 else options["lost"]
     if options["pieces"] is not None:
@@ -210,19 +212,19 @@ def _bound(options: dict[str, Any], is_scenario: bool) -> Any:
     try:
         return Bound(**values)
     except ValueError as error:
-        raise Mistake(reason_of(error)) from None
+        raise UsageError(reason_of(error)) from None
 
 
 def require_seconds(option: str, value: float | None, seconds_max: float) -> None:
-    """Raises Mistake where `value` is given and no number of seconds that can be waited for."""
+    """Raises UsageError where `value` is given and no number of seconds that can be waited for."""
     if value is not None and not 0 < value <= seconds_max:
-        raise Mistake(
+        raise UsageError(
             f"{option} must be a number of seconds above 0 and at most {seconds_max:g} (got {value:g})"
         )
 
 
 def require_numbers(options: dict[str, Any]) -> None:
-    """Raises Mistake for bounds and a seed that cannot be meant."""
+    """Raises UsageError for bounds and a seed that cannot be meant."""
     from faultkit.worlds.arguments import TIMEOUT_SECONDS_MAX, require_seed
 
     require_seconds("--budget", options.get("budget"), BUDGET_SECONDS_MAX)
@@ -230,7 +232,7 @@ def require_numbers(options: dict[str, Any]) -> None:
     try:
         require_seed(options["seed"])
     except ValueError as error:
-        raise Mistake(reason_of(error)) from None
+        raise UsageError(reason_of(error)) from None
 
 
 def require_files(options: dict[str, Any]) -> None:
@@ -238,7 +240,7 @@ def require_files(options: dict[str, Any]) -> None:
 
     report = options["report_path"]
     if report is not None and not report.lower().endswith(".html"):
-        raise Mistake(f"--report must end with .html (got {seen(report)}); --json writes JSON")
+        raise UsageError(f"--report must end with .html (got {seen(report)}); --json writes JSON")
     paths = {"--json": options["json_path"], "--report": report, "--keep": options.get("keep")}
     if why := refusal_of(paths):
-        raise Mistake(why)
+        raise UsageError(why)

@@ -16,7 +16,7 @@ import click
 
 from faultkit import endings
 from faultkit.cli.options import JSON
-from faultkit.cli.run_sweep import BROKEN, HELD, Mistake, reason_of, search_here
+from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.messages import printable
 
 __all__ = ["history"]
@@ -86,11 +86,11 @@ def history(
     from faultkit.worlds.arguments import require_seed
 
     if why := refusal(json_path, None):
-        raise Mistake(why)
+        raise UsageError(why)
     try:
         require_seed(seed)
     except ValueError as error:
-        raise Mistake(reason_of(error)) from None
+        raise UsageError(reason_of(error)) from None
     search_here(checkpointer)
     machine = _machine(
         checkpointer,
@@ -137,15 +137,17 @@ def _machine(checkpointer: str, **choices: Any) -> Any:
     try:
         from hypothesis.errors import InvalidArgument
     except ImportError:
-        raise Mistake("history needs Hypothesis; install it by: pip install 'faultkit[hypothesis]'") from None
+        raise UsageError(
+            "history needs Hypothesis; install it by: pip install 'faultkit[hypothesis]'"
+        ) from None
     from faultkit.history import checkpoint_history
 
     try:
         return checkpoint_history(checkpointer, **choices)
     except InvalidArgument as error:
-        raise Mistake(str(error).removeprefix("manager: ")) from None
+        raise UsageError(str(error).removeprefix("manager: ")) from None
     except ValueError as error:
-        raise Mistake(reason_of(error)) from None
+        raise UsageError(reason_of(error)) from None
 
 
 def _lived(machine: Any, lives: int, seed: int) -> tuple[dict[str, int], str]:
@@ -200,4 +202,4 @@ def _write(path: str, found: dict[str, Any]) -> None:
     try:
         write_whole(path, text)
     except OSError as error:
-        raise Mistake(f"{error.filename} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from None

@@ -24,7 +24,7 @@ from faultkit.cli.crash_options import (
     scenario_of,
     world_of,
 )
-from faultkit.cli.run_sweep import BROKEN, HELD, Mistake, say, search_here
+from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, say, search_here
 from faultkit.messages import printable
 
 __all__ = ["attended_crash", "attended_damage", "replay_crash"]
@@ -65,7 +65,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     for pattern in options["actions"] or ("*",):
         matching = fnmatch.filter(damage.ACTIONS, pattern)
         if not matching:
-            raise Mistake(
+            raise UsageError(
                 f"no action matches {seen(pattern)}; actions are {listed(damage.ACTIONS)}"
                 f"{nearest(pattern, damage.ACTIONS)}"
             )
@@ -106,18 +106,18 @@ def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
     try:
         kept: Kept = read_file(path)
     except OSError as error:
-        raise Mistake(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except MemoryError:
-        raise Mistake(f"{path} holds more than this machine has memory for") from None
+        raise UsageError(f"{path} holds more than this machine has memory for") from None
     except ValueError as error:
-        raise Mistake(f"{path} holds no kept violations: {error}") from None
+        raise UsageError(f"{path} holds no kept violations: {error}") from None
     if not 1 <= number <= len(kept.findings):
-        raise Mistake(f"--finding must be from 1 to {len(kept.findings)} for this file (got {number})")
+        raise UsageError(f"--finding must be from 1 to {len(kept.findings)} for this file (got {number})")
     directory = Path(into)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise Mistake(f"--into must name a directory that is empty or not there (got {into!r})")
+        raise UsageError(f"--into must name a directory that is empty or not there (got {into!r})")
     if kept.would_run and not trusted:
-        raise Mistake(
+        raise UsageError(
             f"{path} would run {kept.would_run}, on files that it holds: say --trust if you trust who wrote it"
         )
     finding = kept.findings[number - 1]
@@ -125,7 +125,7 @@ def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
     try:
         state.write_to(directory)
     except OSError as error:
-        raise Mistake(f"{error.filename or into} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{error.filename or into} cannot be written: {error.strerror}") from None
     print(printable(finding.text))
     print(f"\nthe state is in {directory}")
     if kept.would_run:
@@ -193,4 +193,4 @@ def _write(path: str | None, content: str | bytes) -> None:
     try:
         write_whole(path, content)
     except OSError as error:
-        raise Mistake(f"{path} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None

@@ -29,7 +29,7 @@ __all__ = [
     "HELD",
     "INTERRUPTED",
     "USAGE",
-    "Mistake",
+    "UsageError",
     "attended_sweep",
     "fail",
     "reason_of",
@@ -45,7 +45,7 @@ HARNESS_HINT = (
 )
 
 
-class Mistake(click.ClickException):
+class UsageError(click.ClickException):
     """Bad usage or bad input: one line."""
 
     exit_code = USAGE
@@ -71,7 +71,7 @@ def attended_sweep(
     from faultkit.worlds.kinds import KINDS
 
     if refusal := output.refusal(json_path, report_path):
-        raise Mistake(refusal)
+        raise UsageError(refusal)
     try:
         if launcher is not None:
             require_launcher(launcher)
@@ -81,7 +81,7 @@ def attended_sweep(
             for seed in {choices.get("seed", 0), *(order.seed for order in choices.get("orders") or ())}
         ]
     except ValueError as error:
-        raise Mistake(reason_of(error)) from None
+        raise UsageError(reason_of(error)) from None
     for plan in plans or ():
         worlds[0].validate_plan(plan)
     scenario = _scenario(scenario_text, world_size)
@@ -124,7 +124,7 @@ def attended_sweep(
         output.write(journal, json_path, report_path)
     except OSError as error:
         output.show(journal, stories=stories, to_stderr=json_path == "-")
-        raise Mistake(f"{error.filename} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from None
     output.show(journal, stories=stories, to_stderr=json_path == "-")
     if status is not None:
         return status
@@ -132,14 +132,14 @@ def attended_sweep(
 
 
 def require_types(allow: tuple[str, ...]) -> None:
-    """Raises Mistake for an ``--allow`` that names no type of a module; imports nothing."""
+    """Raises UsageError for an ``--allow`` that names no type of a module; imports nothing."""
     from faultkit.importing import has_module
 
     for entry in allow:
         search_here(entry)
         module, colon, name = entry.partition(":")
         if not (colon and name and has_module(module)):
-            raise Mistake(
+            raise UsageError(
                 f"--allow must name a type as module:Name, and there is no module for {seen(entry)}"
             )
 
@@ -163,7 +163,7 @@ def _scenario(text: str, world_size: int) -> Any:
             scenario = get(text)
         scenario.validate_for(world_size)
     except ScenarioError as error:
-        raise Mistake(str(error)) from None
+        raise UsageError(str(error)) from None
     client.warm_up()
     return scenario
 

@@ -12,7 +12,7 @@ import click
 
 from faultkit import endings
 from faultkit.cli.crash_options import BUDGET_SECONDS_MAX, require_seconds
-from faultkit.cli.run_sweep import HELD, Mistake, reason_of, search_here
+from faultkit.cli.run_sweep import HELD, UsageError, reason_of, search_here
 from faultkit.messages import printable
 from faultkit.messages import seen as shown
 
@@ -72,9 +72,9 @@ def scale(
     from faultkit.worlds import World
 
     if why := refusal(json_path, report_path):
-        raise Mistake(why)
+        raise UsageError(why)
     if report_path is not None and not report_path.lower().endswith(".html"):
-        raise Mistake(f"--report must end with .html (got {shown(report_path)})")
+        raise UsageError(f"--report must end with .html (got {shown(report_path)})")
     require_seconds("--budget", budget, BUDGET_SECONDS_MAX)
     plan = FaultPlan.parse(plan_text if plan_text is not None else DEFAULT_PLAN)
     try:
@@ -85,9 +85,9 @@ def scale(
         chosen = SAVE if scenario is None else get(scenario)
         chosen.validate_for(low)
     except ScenarioError as error:
-        raise Mistake(str(error)) from None
+        raise UsageError(str(error)) from None
     except ValueError as error:
-        raise Mistake(reason_of(error)) from None
+        raise UsageError(reason_of(error)) from None
     plan.validate_for(low)
     points: list[Point] = []
 
@@ -122,5 +122,5 @@ def scale(
 
             write_page(growth, report_path)
     except OSError as error:
-        raise Mistake(f"{error.filename} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from None
     return status

@@ -1,8 +1,8 @@
 """Standard input, output and error of a command: closed, full, or with a reader that has seen enough.
 
 Guarantees: a reader that goes away changes nothing: what is written to it from then on is dropped, and the exit
-status says what was found.  Output that cannot be written otherwise, as on a full disk, is a Mistake, one line.  No
-file, socket or pipe of ours ever gets the number of a stream that was closed.
+status says what was found.  Output that cannot be written otherwise, as on a full disk, is a `UsageError`, one line.
+No file, socket or pipe of ours ever gets the number of a stream that was closed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from faultkit.cli.run_sweep import USAGE, Mistake, say
+from faultkit.cli.run_sweep import USAGE, UsageError, say
 
 __all__ = ["flushed", "ready"]
 
@@ -35,7 +35,7 @@ class _Patient(io.RawIOBase):
                 self._is_lost = True
             except OSError as error:
                 self._is_lost = True
-                raise Mistake(f"{self._name} cannot be written: {error.strerror}") from None
+                raise UsageError(f"{self._name} cannot be written: {error.strerror}") from None
         return len(data)
 
     def writable(self) -> bool:
@@ -73,7 +73,7 @@ def flushed(status: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Mistake as error:
+        except UsageError as error:
             status = say(error.format_message(), USAGE)
     return status
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faultkit.cli.options import JSON, together
-from faultkit.cli.run_sweep import Mistake, attended_sweep, require_types
+from faultkit.cli.run_sweep import UsageError, attended_sweep, require_types
 from faultkit.messages import seen as shown
 
 if TYPE_CHECKING:
@@ -163,12 +163,14 @@ def sweep(
     from faultkit.sweep import DEFAULT_MOMENTS, Schedules, choose_actions, choose_places
 
     if every and drawn > 1:
-        raise Mistake("--schedules draws some and --exhaustive runs every one: leave out one of them")
+        raise UsageError("--schedules draws some and --exhaustive runs every one: leave out one of them")
     if (every or drawn > 1) and not _follows_schedules(_first(kind, "warm")):
         name = "--exhaustive" if every else "--schedules"
-        raise Mistake(f"{name} needs --kind simulated or auto (got {'warm' if kind is None else kind!r})")
+        raise UsageError(f"{name} needs --kind simulated or auto (got {'warm' if kind is None else kind!r})")
     if plan_texts and (points_globs or moments or actions):
-        raise Mistake("--plan is run instead of an enumeration: leave out --points, --moments and --actions")
+        raise UsageError(
+            "--plan is run instead of an enumeration: leave out --points, --moments and --actions"
+        )
     require_types(allow)
     plans = [FaultPlan.parse(text, allow) for text in plan_texts] or None
     chosen = choose_actions(actions, allow) if actions else ()
@@ -254,7 +256,7 @@ def replay(
     replayed = read_replay_input(plan_or_file, allow)
     name = replayed.scenario if scenario is None else scenario
     if scenario is None and name is not None and is_named(name) and not trust:
-        raise Mistake(
+        raise UsageError(
             f"{plan_or_file} would run the scenario {name!r}, which is none of faultkit's own: "
             "say --trust if you trust who wrote it, or name it with --scenario"
         )
@@ -262,15 +264,17 @@ def replay(
         joined = sum(replayed.plans, start=type(replayed.plans[0])())
         name = scenario_for_plan(joined).name
     if script_path is not None and len(replayed.plans) > 1:
-        raise Mistake(f"--script is of one plan (got {len(replayed.plans)})")
+        raise UsageError(f"--script is of one plan (got {len(replayed.plans)})")
     orders = _orders(replayed, seed, schedule)
     chosen = _first(kind, replayed.kind, "warm")
     if script_path is not None and (
         why := refusal_of({"--script": script_path, "--json": json_path, "--report": report_path})
     ):
-        raise Mistake(why)
+        raise UsageError(why)
     if any(order.schedule is not None for order in orders) and not _follows_schedules(chosen):
-        raise Mistake(f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})")
+        raise UsageError(
+            f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})"
+        )
     seen: list[observers.ObservedRun] = []
     with observers.observe_runs(seen.append if script_path is not None else lambda _: None):
         status = attended_sweep(
@@ -312,7 +316,7 @@ def _chosen(
     try:
         chosen = Chosen(_names(checks), _names(no_check), allow_residue)
     except ValueError as error:
-        raise Mistake(str(error)) from None
+        raise UsageError(str(error)) from None
     return {} if chosen == ALL else chosen.options
 
 
@@ -329,7 +333,7 @@ def _orders(replayed: ReplayInput, seed: int | None, schedule: str | None) -> li
     if schedule is not None:
         words = schedule.split(SCHEDULE_SEPARATOR)
         if not all(word.strip().isdecimal() and len(word) <= DIGITS_MAX for word in words):
-            raise Mistake(
+            raise UsageError(
                 f"--schedule must be numbers of threads with commas between them (got {shown(schedule)})"
             )
         choices = tuple(map(int, words))
@@ -353,7 +357,7 @@ def _write_script(path: str, seen: list[Any], scenario: str) -> None:
         text = plain_script(one.run, one.function, one.args, one.kwargs, prepare=get(scenario).prepare)
         write_whole(path, text)
     except ScriptError as error:
-        raise Mistake(f"this run has no plain script: {error}") from None
+        raise UsageError(f"this run has no plain script: {error}") from None
     except OSError as error:
-        raise Mistake(f"{path} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     click.echo(f"the plain script is in {path}", err=True)

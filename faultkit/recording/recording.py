@@ -164,7 +164,7 @@ def preloaded(world: World, library: str) -> Iterator[World]:
     before = os.environ.get("LD_PRELOAD")
     os.environ["LD_PRELOAD"] = " ".join(filter(None, (library, before)))
     try:
-        with world.like() as able:
+        with world.replace() as able:
             yield able
     finally:
         if before is None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from faultkit.strategies.recipes import DTYPES, SaveLoadPair, StateRecipe
     from faultkit.strategies.schedules import schedules
     from faultkit.strategies.states import save_load_pairs, state_dicts
-    from faultkit.strategies.steering import steer
+    from faultkit.strategies.steering import steer, target_coverage
 
 __all__ = [
     "DTYPES",
@@ -62,6 +62,7 @@ __all__ = [
     "schedules",
     "state_dicts",
     "steer",
+    "target_coverage",
     "world_sizes",
 ]
 
@@ -88,6 +89,7 @@ if not TYPE_CHECKING:  # else every misspelt name would type-check
         "schedules": "faultkit.strategies.schedules",
         "state_dicts": "faultkit.strategies.states",
         "steer": "faultkit.strategies.steering",
+        "target_coverage": "faultkit.strategies.steering",
         "world_sizes": "faultkit.strategies.plans",
     }
     __getattr__, __dir__ = attach(__name__, _HOMES)

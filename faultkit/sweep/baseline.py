@@ -137,7 +137,7 @@ def _require_fit_for_used_ranks(stage: Stage, world: World, trials: list[_Trial]
         for _ in range(NEW_COUNT):
             if stage.run(other).violations:
                 return
-            other.renew()
+            other.restart()
     advice = (
         "--kind fresh does without"
         if other.kind == world.kind

@@ -269,11 +269,11 @@ class World:
         """
         return self._ranks.pids()
 
-    def renew(self) -> None:
+    def restart(self) -> None:
         """End the ranks, so that the next run has new ones, in which no earlier run left anything behind."""
-        self._ranks.renew()
+        self._ranks.restart()
 
-    def like(self, **changes: Any) -> World:
+    def replace(self, **changes: Any) -> World:
         """Another world with the arguments of this one, save for `changes`, such as ``kind="fresh"``.
 
         Raises what `World` raises.
@@ -291,8 +291,10 @@ class World:
         return World(changes.pop("size", self.size), **{**own, **changes})
 
     def afresh(self, **changes: Any) -> World:
-        """As `like`, a world whose runs begin on ranks that no run has used: ``"fresh"`` in the place of ``"warm"``."""
-        return self.like(**{"kind": self._ranks.afresh, **changes})
+        """As `replace`: a world whose runs begin on ranks that no run has used, ``"fresh"`` in place of ``"warm"``."""
+        return self.replace(**{"kind": self._ranks.afresh, **changes})
+
+    like, renew = replace, restart  # earlier names
 
     def close(self) -> None:
         """End the ranks, unless they are another world's; returns when they are gone.  Closing twice is fine."""

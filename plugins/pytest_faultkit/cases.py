@@ -85,7 +85,7 @@ class _CaseWorld(World):
         self, fn: Callable[..., Any], *args: Any, plan: Any = _UNSET, timeout: Any = None, **kwargs: Any
     ) -> Run:
         if plan is _UNSET:
-            plan = self._case.hand_out_plan()
+            plan = self._case.plan()
         kwargs.setdefault("may_not_fire", self._case.settings.may_not_fire)
         for name, value in self._case.settings.chosen.options.items():
             kwargs.setdefault(name, value)
@@ -171,7 +171,8 @@ class Case:
         cls = getattr(self.item, "cls", None)
         return isinstance(cls, type) and issubclass(cls, unittest.TestCase)
 
-    def hand_out_plan(self) -> FaultPlan:
+    def plan(self) -> FaultPlan:
+        """The plan of the test, which then answers for it."""
         self._is_plan_given = True
         return self.settings.plan
 

@@ -31,7 +31,7 @@ def plan(request: pytest.FixtureRequest) -> Any:
     """The `faultkit.FaultPlan` of the marker ``faults``; empty where there is none."""
     from pytest_faultkit import cases
 
-    return cases.of(request.node).hand_out_plan()
+    return cases.of(request.node).plan()
 
 
 @pytest.fixture

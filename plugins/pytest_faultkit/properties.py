@@ -166,7 +166,7 @@ class Property:
         """Run the example again on new ranks; adds to `failure` what came of it, or raises FlakyAcrossWorlds."""
         __tracebackhide__ = True
         for world in {id(one.world): one.world for one in seen}.values():
-            world.renew()
+            world.restart()
         again: deque[ObservedRun] = deque(maxlen=RUNS_HELD_MAX)
         fails = False
         with _aside():

@@ -127,7 +127,10 @@ TWINS = [
 
 @pytest.mark.parametrize("function", FAILURES, ids=lambda function: function.__name__)
 def test_a_failure_of_faultkit_on_a_rank_is_no_outcome(world, tmp_path, function):
-    with world.like() as own, pytest.raises(HarnessError, match="^faultkit failed on " + FAILURES[function]):
+    with (
+        world.replace() as own,
+        pytest.raises(HarnessError, match="^faultkit failed on " + FAILURES[function]),
+    ):
         own.run(function, tmp_path, plan=PLAN)
 
 
@@ -144,7 +147,7 @@ def test_what_an_action_raises_is_an_outcome_whatever_its_type(world, tmp_path):
 
 
 def test_a_rank_that_fails_behind_the_function_is_no_outcome(two, tmp_path):
-    with two.like() as own, pytest.raises(HarnessError, match=r"^faultkit failed on rank [01]: TypeError"):
+    with two.replace() as own, pytest.raises(HarnessError, match=r"^faultkit failed on rank [01]: TypeError"):
         own.run(fails_after_the_function, tmp_path)
 
 

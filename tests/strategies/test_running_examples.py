@@ -98,7 +98,7 @@ def test_steering_scores_steps_and_faults_of_one_run(two_ranks, monkeypatch):
     monkeypatch.setattr(hypothesis, "target", lambda score, label: scores.__setitem__(label, score))
     plan = "storage.set_up_storage_writer@0-1=raise(ValueError); storage.write_data@1=raise(ValueError)"
     run = two_ranks.run(engines.save, plan=plan)
-    assert strategies.steer(run) is run
+    assert strategies.target_coverage(run) is run
     assert scores == {"faultkit: steps entered": 2.0, "faultkit: faults fired, by rank": 2.0}
     strategies.steer(two_ranks.run(engines.save))
     assert scores == {"faultkit: steps entered": 4.0, "faultkit: faults fired, by rank": 0.0}

@@ -33,14 +33,14 @@ def test_runs_are_seen_with_what_ran_until_the_block_is_left(one_rank):
 def test_renewed_ranks_are_new_ones(one_rank):
     before = one_rank.run(pid).outcomes[0].value
     assert one_rank.run(pid).outcomes[0].value == before
-    one_rank.renew()
-    one_rank.renew()
+    one_rank.restart()
+    one_rank.renew()  # the earlier name
     assert one_rank.run(pid).outcomes[0].value != before
 
 
 def test_a_world_like_another_has_its_arguments_save_for_the_changes(one_rank):
-    like = one_rank.like(kind="fresh", timeout=5.0)
+    like = one_rank.replace(kind="fresh", timeout=5.0)
     assert (like.size, like.kind, like.timeout, like.seed) == (1, "fresh", 5.0, 3)
     assert one_rank.like(size=2).size == 2
     with pytest.raises(ValueError, match="kind must be one of"):
-        one_rank.like(kind="stale")
+        one_rank.replace(kind="stale")

@@ -61,9 +61,9 @@ class Auto:
     def pids(self) -> dict[int, int]:
         return {rank: pid for kind in self._kinds.values() for rank, pid in kind.pids().items()}
 
-    def renew(self) -> None:
+    def restart(self) -> None:
         for kind in self._kinds.values():
-            kind.renew()
+            kind.restart()
 
     def close(self) -> None:
         self._is_closed = True

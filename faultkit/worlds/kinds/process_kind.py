@@ -106,7 +106,7 @@ class ProcessKind:
     def pids(self) -> dict[int, int]:
         return self._processes.pids() if self._processes is not None else {}
 
-    def renew(self) -> None:
+    def restart(self) -> None:
         with self._lock:
             self._end_processes()
 

@@ -91,7 +91,7 @@ class WorldKind(Protocol):
     def pids(self) -> dict[int, int]:
         """The process number of each live rank; empty while none is started."""
 
-    def renew(self) -> None:
+    def restart(self) -> None:
         """End the ranks; the next run has new ones."""
 
     def close(self) -> None:

@@ -229,7 +229,7 @@ def test_nobody_looks_at_the_end(world, function):
 
 @pytest.mark.parametrize("kind", ["fresh", "simulated"])
 def test_nobody_looks_at_the_end_in_another_kind_of_world(world, kind):
-    with world.like(kind=kind) as other:
+    with world.replace(kind=kind) as other:
         other.run(claim)
 
 

@@ -129,7 +129,7 @@ def test_a_fixture_that_every_example_shares(world, tmp_path, plan):
 @given(plan=few_plans, data=st.data())
 def test_what_is_drawn_within(world, plan, data):
     drawn.append((data.draw(st.integers(0, 9)), random.random()))
-    strategies.steer(world.run(save, plan=plan))
+    strategies.target_coverage(world.run(save, plan=plan))
     assert drawn[-1][0] < 3
 
 
