@@ -64,7 +64,7 @@ def scale(
     from faultkit.plan import FaultPlan
     from faultkit.report.output import refusal
     from faultkit.scale import DEFAULT_PLAN, Growth, Point, doubled, measure, require_at
-    from faultkit.scale.rendering import tell
+    from faultkit.scale.rendering import render_growth
     from faultkit.scale.work import SAVE
     from faultkit.scenarios import ScenarioError, get
     from faultkit.torch_versions import torch_version
@@ -107,7 +107,7 @@ def scale(
         growth = Growth(
             scenario=str(chosen), plan=str(plan), torch=torch_version(), points=tuple(points), at=at
         )
-    click.echo(printable(tell(growth)), err=json_path == "-")
+    click.echo(printable(render_growth(growth)), err=json_path == "-")
     if status == HELD and (left := [size for size in sizes if size > growth.points[-1].ranks]):
         click.echo(
             f"\nthe budget of {budget:g} s left out {', '.join(map(str, left))} ranks", err=json_path == "-"

@@ -92,7 +92,7 @@ class Causes:
         key = (witness.phase, judgement.verdict, lost)
         self._sorts.setdefault(key, _Sort(state, judgement, lost)).note(state, judgement, lost)
 
-    def tell(self, judge: Judge | WorldJudge | None) -> list[Cause]:
+    def render(self, judge: Judge | WorldJudge | None) -> list[Cause]:
         """The causes, worst first; uses `judge` to make examples smaller, or leaves them as they are."""
         found = self._of_cuts()
         by_loss: dict[tuple[str, str, tuple[str, ...]], _Sort] = {}

@@ -142,9 +142,9 @@ def explore(
             if interrupted:
                 break
         try:
-            told = causes.tell(None if interrupted else judge)
+            told = causes.render(None if interrupted else judge)
         except KeyboardInterrupt:
-            interrupted, told = True, causes.tell(None)
+            interrupted, told = True, causes.render(None)
     found = Exploration(
         scenario=str(scenario),
         world=recording.world_size,

@@ -12,14 +12,15 @@ from faultkit._lazy import attach
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from faultkit.report.page import write_report
-    from faultkit.report.story import tell
+    from faultkit.report.story import render_story, tell
     from faultkit.report.terminal import print_journal
 
-__all__ = ["print_journal", "tell", "write_report"]
+__all__ = ["print_journal", "render_story", "tell", "write_report"]
 
 if not TYPE_CHECKING:  # else every misspelt name would type-check
     _HOMES = {
         "print_journal": "faultkit.report.terminal",
+        "render_story": "faultkit.report.story",
         "tell": "faultkit.report.story",
         "write_report": "faultkit.report.page",
     }

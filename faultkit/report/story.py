@@ -24,7 +24,7 @@ from faultkit.runs.outcomes import Died, Hung
 from faultkit.runs.replay_command import replay_line
 from faultkit.runs.selection import ALL
 
-__all__ = ["replay_command", "tell"]
+__all__ = ["render_story", "replay_command", "tell"]
 
 PLAN_CHARACTERS = 2_000
 FAULTS_SHOWN = 40
@@ -37,7 +37,7 @@ MAY_STAY = (
 )
 
 
-def tell(run: Any, *, replay: str | None = "") -> str:
+def render_story(run: Any, *, replay: str | None = "") -> str:
     """The whole story of `run`, a `faultkit.Run` or anything with its attributes; ends without a newline.
 
     `replay` is the command that replays it, "" for that of the run itself; None leaves it out.
@@ -62,6 +62,9 @@ def tell(run: Any, *, replay: str | None = "") -> str:
         "" if replay is None else f"replay: {replay or replay_command(run)}",
     ]
     return printable("\n\n".join(section for section in sections if section))
+
+
+tell = render_story  # the earlier name
 
 
 def replay_command(run: Any) -> str:

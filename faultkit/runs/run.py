@@ -184,9 +184,9 @@ class Run:
         Returns:
             Lines of text, without a line end behind the last.
         """
-        from faultkit.report.story import tell
+        from faultkit.report.story import render_story
 
-        return tell(self, replay=replay)
+        return render_story(self, replay=replay)
 
     def raise_for_violations(self) -> None:
         """Raise AssertionError with the whole story if any check does not hold."""

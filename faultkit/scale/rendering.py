@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from faultkit.scale.growth import MEASURES, WHOLE, Growth
 
-__all__ = ["amount", "conclusion", "law_text", "row_of", "tell"]
+__all__ = ["amount", "conclusion", "law_text", "render_growth", "row_of"]
 
 DRAWN_WIDTH = 64
 DOUBTFUL = 5  # so many times the value: the interval is then due to what was not measured
@@ -21,7 +21,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
-def tell(growth: Growth) -> str:
+def render_growth(growth: Growth) -> str:
     """All of it, as lines of at most about 140 characters."""
     return "\n".join(_lines(growth))
 

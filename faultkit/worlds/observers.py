@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from faultkit.runs.run import Run
     from faultkit.worlds.world import World
 
-__all__ = ["CRASH_STATES", "HISTORIES", "ObservedRun", "count", "counted", "observe_runs", "tell"]
+__all__ = ["CRASH_STATES", "HISTORIES", "ObservedRun", "count", "counted", "notify", "observe_runs"]
 
 HISTORIES, CRASH_STATES = "histories", "crash states"
 
@@ -43,7 +43,7 @@ def observe_runs(see: Callable[[ObservedRun], None]) -> Iterator[None]:
         _witnesses.remove(see)
 
 
-def tell(
+def notify(
     world: World, run: Run, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """A run is over.  Runs that the harness itself makes, to read back what was stored, are not told."""

@@ -2,7 +2,7 @@
 
 Guarantees: `watched` knows the runs of this process that go on; where one is left by what is not an error of
 its own (``KeyboardInterrupt``, the ``Failed`` that a time limit of pytest raises, ``SystemExit``), the stacks
-of its unfinished ranks are written to stderr before they are ended.  `tell` does the same from any thread,
+of its unfinished ranks are written to stderr before they are ended.  `write_stacks` does the same from any thread,
 for who is about to end the process.  Both take half a second at most for a run, and never raise.
 Not covered: a command of faultkit, which ends in one line (`faultkit.endings`); and ranks that do not write their own
 stack, being stopped or dead.
@@ -22,7 +22,7 @@ from faultkit.worlds.stacks import shorten
 if TYPE_CHECKING:
     from faultkit.worlds.supervision import Supervision
 
-__all__ = ["tell", "watched"]
+__all__ = ["watched", "write_stacks"]
 
 _running: dict[int, Supervision] = {}
 _lock = threading.Lock()
@@ -44,7 +44,7 @@ def watched(supervision: Supervision) -> Iterator[None]:
         _running.pop(id(supervision), None)
 
 
-def tell(why: str, stream: TextIO | None = None) -> None:
+def write_stacks(why: str, stream: TextIO | None = None) -> None:
     """Write where the unfinished ranks of all runs of this process stand; nothing where there are none."""
     _tell_of(list(_running.values()), why, stream or sys.stderr)
 

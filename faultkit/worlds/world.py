@@ -240,7 +240,7 @@ class World:
             run.simulation.require_followed(schedule, run)
         if place is not None:
             run.readbacks = self._reader.after(run, place, read_with, before)
-        observers.tell(self, run, fn, args, kwargs)
+        observers.notify(self, run, fn, args, kwargs)
         run.asked.clear()
         return run
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from faultkit.worlds.observers import ObservedRun
     from pytest_faultkit.cases import Case
 
-__all__ = ["tell"]
+__all__ = ["add_sections"]
 
 SECTIONS_MAX = 4
 NAME_CHARACTERS_MAX = 60
 
 
-def tell(case: Case, error: BaseException) -> None:
+def add_sections(case: Case, error: BaseException) -> None:
     """Add to the report of the failed test of `case` what there is to know.
 
     Raises pytest's failure in the place of a disagreement between worlds.

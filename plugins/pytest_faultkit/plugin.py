@@ -262,14 +262,14 @@ def _called(item: pytest.Item) -> Generator[None, None, None]:
         with case.observing():
             yield
         if reported := getattr(item, "_excinfo", None):  # unittest has caught it
-            failures.tell(case, reported[0].value)
+            failures.add_sections(case, reported[0].value)
         else:
             case.require_that_it_proves_something()
     except KeyboardInterrupt:
         item.config.__dict__["_faultkit_interrupted"] = item
         raise
     except BaseException as error:
-        failures.tell(case, error)
+        failures.add_sections(case, error)
         raise
     finally:
         item.user_properties += case.ledger.properties()

@@ -89,4 +89,4 @@ def _is_debugged(settings: Any) -> bool:
 def _tell(settings: Any) -> None:
     interrupted = sys.modules.get("faultkit.worlds.stacks_on_interrupt")
     if interrupted is not None and not _is_debugged(settings):
-        interrupted.tell(f"pytest-timeout ends this process after {settings.timeout:g} s")
+        interrupted.write_stacks(f"pytest-timeout ends this process after {settings.timeout:g} s")

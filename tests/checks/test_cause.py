@@ -7,7 +7,7 @@ from faultkit.checks import Verdict, analyse, examine
 from faultkit.checks.cause import lost_chains
 from faultkit.checks.effects import Injected
 from faultkit.plan import FaultPlan
-from faultkit.report.story import tell
+from faultkit.report.story import render_story
 from faultkit.runs.outcomes import ErrorRecord
 from tests.helpers.finished_runs import Recording, checkpoint_error, injected, reported_save
 
@@ -169,14 +169,14 @@ def test_a_chain_of_which_only_the_words_arrive_is_told_and_no_violation():
     assert sentence.startswith(
         "ranks 0-3: of rank 2's raise(ValueError) at writer.write_data in step 'write' only"
     )
-    story = " ".join(tell(run).split())
+    story = " ".join(render_story(run).split())
     assert "What was lost on the way" in story and "the chain to the error itself was lost" in story
 
 
 def test_a_chain_that_arrives_is_not_told_and_one_without_words_is_masked():
     kept = ErrorRecord(type_name="SaveError", message="failed", cause=injected(PLAN))
     run = reported_save(PLAN, step="write", fired_on={2: 0}, told={2: kept}).run()
-    assert lost_chains(analyse(run)) == () and "What was lost on the way" not in tell(run)
+    assert lost_chains(analyse(run)) == () and "What was lost on the way" not in render_story(run)
     lost = ErrorRecord(type_name="SaveError", message="failed")
     run = reported_save(PLAN, step="write", fired_on={2: 0}, told={2: lost}).run()
     assert [violation.verdict for violation in examine(run, "cause")] == [Verdict.MASKED]

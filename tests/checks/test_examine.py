@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from faultkit import checks
 from faultkit.checks import CATALOGUE, Verdict, examine, verdict_of
 from faultkit.plan import FaultPlan
-from faultkit.report.story import tell
+from faultkit.report.story import render_story
 from faultkit.runs.outcomes import Died, ErrorRecord, Event, Fired, Hung, Raised, Returned
 from tests.helpers.finished_runs import FinishedRun, checkpoint_error, reported_save, successful
 from tests.helpers.stuck import SECONDS_MAX
@@ -129,7 +129,7 @@ def test_no_odd_run_breaks_the_checks_or_the_story(run):
     violations = examine(run)
     assert all(violation.evidence and set(violation.ranks) <= set(range(18)) for violation in violations)
     assert all(violation.verdict in CATALOGUE[violation.check].verdicts for violation in violations)
-    assert f"{verdict_of(violations)}: " in tell(run)
+    assert f"{verdict_of(violations)}: " in render_story(run)
 
 
 @given(odd_runs())

@@ -15,7 +15,7 @@ from faultkit.cli import command
 from faultkit.report.growth_page import as_html
 from faultkit.scale import Cost, Growth, Point
 from faultkit.scale.growth import WHOLE
-from faultkit.scale.rendering import amount, conclusion, tell
+from faultkit.scale.rendering import amount, conclusion, render_growth
 
 
 def point(ranks):
@@ -56,7 +56,7 @@ def test_amounts_have_a_unit(measure, value, text):
 
 
 def test_the_terminal_shows_sizes_exponents_predictions_and_whom_to_blame():
-    text = tell(GROWTH)
+    text = render_growth(GROWTH)
     assert re.search(r"^ +16 HELD +256 ", text, re.MULTILINE)
     assert re.search(
         r"plan: gather_object +2\.00 \(2\.00 to 2\.00\) +2\.00 +10\.0G .* n\^2$", text, re.MULTILINE
@@ -67,7 +67,7 @@ def test_the_terminal_shows_sizes_exponents_predictions_and_whom_to_blame():
 
 
 def test_the_drawing_of_a_power_is_a_straight_row_of_marks():
-    lines = tell(GROWTH).splitlines()
+    lines = render_growth(GROWTH).splitlines()
     start = lines.index("messages, logarithmic") + 1
     places = [line.index("●") for line in lines[start : start + 4]]
     assert [b - a for a, b in itertools.pairwise(places)] == [21, 21, 21]
@@ -75,10 +75,10 @@ def test_the_drawing_of_a_power_is_a_straight_row_of_marks():
 
 def test_one_size_alone_predicts_nothing():
     alone = Growth(scenario="s", plan="", torch="", points=(point(2),))
-    assert "1 size says nothing of growth: measure three" in tell(alone)
+    assert "1 size says nothing of growth: measure three" in render_growth(alone)
     assert conclusion(alone) == ()
     two = Growth(scenario="s", plan="", torch="", points=(point(2), point(4)))
-    assert "2 sizes say nothing of growth: measure three" in tell(two) and conclusion(two) == ()
+    assert "2 sizes say nothing of growth: measure three" in render_growth(two) and conclusion(two) == ()
 
 
 def test_a_prediction_that_a_square_may_change_says_so():

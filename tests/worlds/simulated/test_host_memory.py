@@ -18,7 +18,7 @@ import torch.distributed._functional_collectives as functional
 import torch.distributed.checkpoint as dcp
 
 from faultkit import World
-from faultkit.report.story import tell
+from faultkit.report.story import render_story
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,7 @@ def allocated():
     tell = ctypes.CDLL(None).mallinfo2
     tell.restype = Used
     gc.collect()
-    used = tell()
+    used = render_story()
     return used.uordblks + used.hblkhd, sys.getallocatedblocks()
 
 
@@ -164,4 +164,4 @@ def reduce_by_name():
 def test_functional_collectives_find_groups_by_name_on_every_thread(wide):
     run = wide.run(reduce_by_name)
     values = [outcome.value for outcome in run.outcomes.values() if outcome.kind == "returned"]
-    assert values == [[16.0, 2.0, 2.0]] * 2 + [[16.0]] * 14, tell(run)
+    assert values == [[16.0, 2.0, 2.0]] * 2 + [[16.0]] * 14, render_story(run)
