@@ -19,9 +19,9 @@ from faultkit.plan import FaultPlan, PlanError
 from faultkit.worlds import Run, World, observers
 from pytest_faultkit import options, properties, timeouts
 from pytest_faultkit.endings import Endings
-from pytest_faultkit.ledger import Ledger
 from pytest_faultkit.markers import Settings, WorldSettings, settings_of
 from pytest_faultkit.names import FIXTURES_MODULE
+from pytest_faultkit.run_log import RunLog
 
 if TYPE_CHECKING:
     from faultkit.worlds.observers import ObservedRun
@@ -96,7 +96,7 @@ class _CaseWorld(World):
             timeout = limit
         run = super().run(fn, *args, plan=plan, timeout=timeout, **kwargs)
         run.replay = self._case.replay_command(run)
-        self._case.ledger.add(run)
+        self._case.run_log.add(run)
         self._case.endings.add(run, fn)
         return run
 
@@ -118,14 +118,14 @@ def _storage(name: str, plan: FaultPlan) -> Any:
 
 
 class Case:
-    """One test; `ledger` has its runs, `settings` what its markers say."""
+    """One test; `run_log` has its runs, `settings` what its markers say."""
 
     def __init__(self, item: pytest.Item) -> None:
         self.item = item
         self.settings: Settings = settings_of(item)
         self._is_plan_given = False
         self._storages: list[Any] = []
-        self.ledger = Ledger(item.nodeid, keep_rows=item.config.getoption("faultkit_report") is not None)
+        self.run_log = RunLog(item.nodeid, keep_rows=item.config.getoption("faultkit_report") is not None)
         self.endings = Endings(self.settings)
         self.runs: deque[ObservedRun] = deque(maxlen=RUNS_HELD_MAX)
         self.property: properties.Property | None = None
@@ -217,8 +217,8 @@ class Case:
             pytest.fail(unseen, pytrace=False)
 
     def _require_that_faults_fired(self) -> None:
-        self.ledger.settle()
-        inert = self.ledger.unseen_inert[:1]
+        self.run_log.settle()
+        inert = self.run_log.unseen_inert[:1]
         if self.settings.plan and not self._is_tried() and not self.settings.may_not_fire:
             inert.append(f"no run was under the plan {str(self.settings.plan)!r} of its marker faults")
         if inert:
@@ -233,7 +233,7 @@ class Case:
         if self._is_plan_given or (self.property is not None and self.property.is_replayed):
             return True
         # A storage object that went to ranks with a run has fired there, and not here.
-        return any(storage.fired or self.ledger.run_count for storage in self._storages)
+        return any(storage.fired or self.run_log.run_count for storage in self._storages)
 
 
 def _close(worlds: dict[WorldSettings, World]) -> None:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_faultkit.bodies import Body
 from pytest_faultkit.properties import FlakyAcrossWorlds
+from pytest_faultkit.rank_body import Body
 
 if TYPE_CHECKING:
     from faultkit.worlds.observers import ObservedRun

@@ -22,7 +22,7 @@ no run had the plan, unless the test asked that run for its verdict or ``may_not
 that went wrong on a rank and at which nobody looked (`pytest_faultkit.endings`).
 
 They go on methods of a ``unittest.TestCase``, too, with one size and one plan each: with ``spmd`` unittest runs the
-case on every rank (`pytest_faultkit.unittest_bodies`).
+case on every rank (`pytest_faultkit.unittest_body`).
 
 A ``@given`` test that has a marker or takes a fixture of ours gets settings that fit worlds, and what fails in it
 is seen again on new ranks before it counts (`pytest_faultkit.properties`).  Below a failure stand the plan, the
@@ -272,7 +272,7 @@ def _called(item: pytest.Item) -> Generator[None, None, None]:
         failures.add_sections(case, error)
         raise
     finally:
-        item.user_properties += case.ledger.properties()
+        item.user_properties += case.run_log.properties()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -300,7 +300,7 @@ def pytest_runtest_makereport(
 
         case = cases.of(item)
         if item.config.getoption("faultkit_report"):
-            report.__dict__["faultkit_runs"] = case.ledger.rows  # travels with it, also from an xdist worker
+            report.__dict__["faultkit_runs"] = case.run_log.rows  # travels with it, also from an xdist worker
         if report.failed:
             add_section = getattr(report.longrepr, "addsection", lambda *told: report.sections.append(told))
             for text in case.sections:
@@ -352,9 +352,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if getattr(report, "when", None) == "call"
     ]
     if any(name in COUNTED for report in reports for name, _ in report.user_properties):
-        from pytest_faultkit import ledger
+        from pytest_faultkit import run_log
 
-        terminalreporter.write_line(ledger.summary(reports))
+        terminalreporter.write_line(run_log.summary(reports))
     _tell_of_interrupted(terminalreporter, config.__dict__.pop("_faultkit_interrupted", None))
 
 

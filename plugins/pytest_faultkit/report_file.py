@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from faultkit.whole_files import write_whole
-from pytest_faultkit.ledger import TALLIED, tally
+from pytest_faultkit.run_log import TALLIED, tally
 
 __all__ = ["ReportFile", "write"]
 

@@ -2,7 +2,7 @@
 
 Guarantees: what travels to the ranks is the test function, by the name of its module, and the values of
 its fixtures; a value that cannot travel is an error that names it (how the body runs there:
-`pytest_faultkit.bodies`).  The first rank to fail is told first, ranks that failed alike together.  A skip or
+`pytest_faultkit.rank_body`).  The first rank to fail is told first, ranks that failed alike together.  A skip or
 xfail on the ranks counts unless a rank failed for another reason, or died.  Not covered: warnings; the filters of the
 suite do not reach the ranks.
 """
@@ -24,9 +24,9 @@ from faultkit.checks.wording import name_error, without_own_frames
 from faultkit.processes import serialization
 from faultkit.worlds import Died, Hung, Raised, Returned, Run, World
 from pytest_faultkit import cases
-from pytest_faultkit.bodies import Body
 from pytest_faultkit.endings import is_meant, is_of_pytest, unmet
-from pytest_faultkit.unittest_bodies import CaseBody, attributes_of, case_class_of
+from pytest_faultkit.rank_body import Body
+from pytest_faultkit.unittest_body import CaseBody, attributes_of, case_class_of
 
 __all__ = ["call"]
 
@@ -120,7 +120,7 @@ def _conclude(item: pytest.Function, run: Run) -> None:
         wish = _wish(wishes[first])(wishes[first].message)
         wish._use_item_location = True  # as if the body had raised it here
         wish.returncode = getattr(wishes[first].exception, "returncode", None)  # of an Exit
-        cases.of(item).ledger.forget(run)
+        cases.of(item).run_log.forget(run)
         raise wish
     lack = unmet(run, settings)
     if failed or broken or lack:

@@ -73,7 +73,7 @@ def test_an_unknown_form_gives_no_frames():
 
 
 OWN = str(Path(faultkit.__file__).parent / "worlds" / "rank.py")
-PLUGIN = "/v/plugins/pytest_faultkit/bodies.py"
+PLUGIN = "/v/plugins/pytest_faultkit/rank_body.py"
 HYPOTHESIS = "/v/lib/python3.11/site-packages/hypothesis/core.py"
 ENGINE = "/v/lib/python3.11/site-packages/torch/distributed/checkpoint/utils.py"
 USER = "/me/faultkit/tests/train.py"  # a folder of that name is no reason

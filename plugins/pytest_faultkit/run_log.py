@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from faultkit.worlds import Run
 
-__all__ = ["TALLIED", "Ledger", "summary", "tally"]
+__all__ = ["TALLIED", "RunLog", "summary", "tally"]
 
 RUNS_HELD_MAX = 32
 RUNS_LISTED_MAX = 20
 TALLIED = {"histories": "history", "crash_states": "crash state"}
 
 
-class Ledger:
+class RunLog:
     """The runs of one test."""
 
     def __init__(self, nodeid: str, keep_rows: bool) -> None:

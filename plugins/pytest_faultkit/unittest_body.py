@@ -14,7 +14,7 @@ import unittest
 from collections.abc import Callable
 from typing import Any
 
-from pytest_faultkit.bodies import comparisons, finished
+from pytest_faultkit.rank_body import comparisons, finished
 
 __all__ = ["CaseBody", "attributes_of", "case_class_of"]
 
