@@ -11,10 +11,10 @@ that nobody can run here.  What is measured and what is worked out: see `faultki
 
 from __future__ import annotations
 
-from faultkit.scale.cost_models import Law, law_of
+from faultkit.scale.cost_models import Law, fit_cost_model
 from faultkit.scale.growth import AT_RANKS, Cost, Growth, Point
 from faultkit.scale.measuring import DEFAULT_PLAN, SIZE_MAX, doubled, measure, require_at
-from faultkit.scale.regression import Line, line_through
+from faultkit.scale.regression import Line, fit_power_law
 
 __all__ = [
     "AT_RANKS",
@@ -26,8 +26,12 @@ __all__ = [
     "Line",
     "Point",
     "doubled",
+    "fit_cost_model",
+    "fit_power_law",
     "law_of",
     "line_through",
     "measure",
     "require_at",
 ]
+
+law_of, line_through = fit_cost_model, fit_power_law  # earlier names

@@ -23,7 +23,7 @@ import numpy as np
 
 from faultkit.scale.regression import student
 
-__all__ = ["TERMS", "Law", "law_of", "sum_of"]
+__all__ = ["TERMS", "Law", "fit_cost_model", "sum_of"]
 
 TERMS: dict[str, Callable[[float], float]] = {
     "1": lambda ranks: 1.0,
@@ -64,7 +64,7 @@ class Law(msgspec.Struct, frozen=True):
         return value, min(low, value), max(middle + reach, value)
 
 
-def law_of(ranks: Sequence[float], values: Sequence[float], *, signed: bool) -> Law | None:
+def fit_cost_model(ranks: Sequence[float], values: Sequence[float], *, signed: bool) -> Law | None:
     """The law of (ranks, values), `signed` where terms may be below zero; None for fewer than three above zero."""
     pairs = [(float(x), float(y)) for x, y in zip(ranks, values, strict=True) if x > 0 and y > 0]
     if len(pairs) < 3:

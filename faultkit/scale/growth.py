@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from faultkit.scale.cost_models import Law, law_of, sum_of
-from faultkit.scale.regression import Line, line_through
+from faultkit.scale.cost_models import Law, fit_cost_model, sum_of
+from faultkit.scale.regression import Line, fit_power_law
 
 __all__ = ["AT_RANKS", "FITTED_COUNT", "MEASURES", "Cost", "Growth", "Point"]
 
@@ -89,13 +89,13 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     def line(self, collective: str, measure: str) -> Line | None:
         """How one of `MEASURES` of a collective grows; None where it is zero or there are too few points."""
         fitted = self.points[-FITTED_COUNT:]
-        return line_through(
+        return fit_power_law(
             [point.ranks for point in fitted], [point.value(collective, measure) for point in fitted]
         )
 
     def last_exponent(self, collective: str, measure: str) -> float | None:
         """The exponent between the two largest sizes alone; well above that of the line, growth is still rising."""
-        line = line_through(
+        line = fit_power_law(
             [point.ranks for point in self.points[-2:]],
             [point.value(collective, measure) for point in self.points[-2:]],
         )
@@ -107,7 +107,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
         That of the whole is the sum of its parts' where its own predicts less than one of them: what is small in the
         sum on small worlds is not seen in it, and may be nearly all of it on large ones.
         """
-        own = law_of(
+        own = fit_cost_model(
             [point.ranks for point in self.points],
             [point.value(collective, measure) for point in self.points],
             signed=not measure.endswith("seconds"),

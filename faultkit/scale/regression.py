@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-__all__ = ["Line", "line_through", "student"]
+__all__ = ["Line", "fit_power_law", "student"]
 
 # The 97.5 % quantile of Student's distribution for 1, 2, ... degrees of freedom (any table of statistics): neither
 # `statistics` nor numpy has it, and scipy is not needed for anything else.
@@ -31,7 +31,7 @@ class Line(msgspec.Struct, frozen=True):
     high: float
 
 
-def line_through(ranks: Sequence[float], values: Sequence[float]) -> Line | None:
+def fit_power_law(ranks: Sequence[float], values: Sequence[float]) -> Line | None:
     """The line through (ranks, values); None for fewer than two points above zero.
 
     Points whose value is not above zero are left out.  Raises ValueError where the lengths differ.
