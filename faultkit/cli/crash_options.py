@@ -179,11 +179,11 @@ def world_of(size: int | None, default: int) -> int:
 
 
 def require_valid(scenario: Any, world_size: int) -> None:
-    """Raises Mistake where the options of `scenario` cannot be meant on a world of so many ranks."""
+    """Raises UsageError where the options of `scenario` cannot be meant on a world of so many ranks."""
     try:
         scenario.validate_for(world_size)
     except ValueError as error:
-        raise Mistake(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def scenario_of(text: str, names: Names = CRASH) -> Any:

@@ -151,7 +151,7 @@ def save(directory, after=None):
         dcp.save({"weight": torch.ones(4)}, storage_writer=kind(directory))
 
 
-@pytest.mark.parametrize(("how", "culprits"), [(None, (0,)), ("handled", ())])
+@pytest.mark.parametrize(("how", "failed_ranks"), [(None, (0,)), ("handled", ())])
 def test_an_error_that_is_passed_on_is_not_handled_though_the_directory_is_there(
     alone, tmp_path, how, failed_ranks
 ):

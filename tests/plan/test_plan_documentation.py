@@ -11,7 +11,7 @@ from faultkit import FaultPlan, PlanError
 from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.points import LAYERS
 from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS, VALUE_ACTIONS
-from faultkit.sweep.replay_input import read_recipe
+from faultkit.sweep.replay_input import read_replay_input
 from tests.helpers.places import ROOT
 
 DOCUMENTS = ROOT / "docs"
@@ -64,7 +64,7 @@ def test_the_error_on_the_page_is_the_error():
     (console,) = blocks(GRAMMAR, "console")
     command, message = console.splitlines()
     with pytest.raises(PlanError) as caught:
-        read_recipe(shlex.split(command)[-1])
+        read_replay_input(shlex.split(command)[-1])
     assert message == f"faultkit: {caught.value}"
 
 
