@@ -88,6 +88,7 @@ def load(
 ) -> int | None:
     """Load the newest complete step.  Raises what the engine raises."""
     import torch
+    import torch.distributed as dist
     import torch.distributed.checkpoint as dcp
 
     step = step_directories.newest(directory, is_complete)
@@ -97,7 +98,7 @@ def load(
     reader = stock_files.reader(path, **files)
     planner = dcp.DefaultLoadPlanner(allow_partial_load=partial)
     target = {**state, MISSING: torch.zeros(1)} if partial else state
-    if coordinator:
+    if coordinator and dist.is_initialized() and dist.get_world_size() > 1:  # one process can load it as well
         own = own_state(target)
         with step_directories.deprecations_ignored():
             dcp.load_state_dict(

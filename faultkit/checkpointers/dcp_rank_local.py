@@ -1,6 +1,6 @@
 """The stock engine with ``use_collectives=False``: every rank plans and writes for itself, with metadata of its own.
 
-    step-7/ranks-4           how many ranks there are, written first, by rank 0
+    step-7/ranks-4           how many ranks there are; rank 0 makes this name first, and syncs it
     step-7/__2.metadata      what rank 2 has; a step is complete when every rank has one
 
 Only as many ranks as saved can load.  It is pruned and written over as `dcp`.  torch is imported on the ranks.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import state_kinds, step_directories, stock_files
+from faultkit.checkpointers import durable_files, state_kinds, step_directories, stock_files
 from faultkit.checkpointers.checkpointer import Checkpointer
 
 __all__ = ["DCP_RANK_LOCAL", "check", "is_complete", "load", "prune", "save", "steps"]
@@ -32,6 +32,8 @@ def save(state: dict[str, Any], directory: Path, step: int, /, **files: Any) -> 
     if not dist.is_initialized() or dist.get_rank() == 0:
         path.mkdir(exist_ok=True)
         (path / f"{COUNT}{dist.get_world_size() if dist.is_initialized() else 1}").touch()
+        durable_files.sync(path)
+        durable_files.sync(directory)
     writer = stock_files.writer(path, **files)
     dcp.save(state, checkpoint_id=path, storage_writer=writer, use_collectives=False)
 

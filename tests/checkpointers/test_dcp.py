@@ -126,7 +126,7 @@ def test_holes_are_seen_in_tensors_of_every_type(worlds, tmp_path):
     assert run.verdict == "SILENT_WRONG" and len(values(run)[1][1]) == len(state_kinds.DTYPES)
 
 
-@pytest.mark.parametrize("kind", ["shapes", "nested"])
-def test_what_a_save_stored_is_read_back_by_one_process(worlds, kind):
-    with Stage(scenarios.get(f"dcp.save,state={kind}")) as stage:
+@pytest.mark.parametrize("option", ["state=shapes", "state=nested", "coordinator=1", "group=last-half"])
+def test_what_a_save_stored_is_read_back_by_one_process(worlds, option):
+    with Stage(scenarios.get(f"dcp.save,{option}")) as stage:
         stage.run(worlds(2)).raise_for_violations()
