@@ -21,6 +21,7 @@ NOT_OF_ACTIONS = {  # where these words mean something else, or nothing of fault
     "faultkit/history/entry.py": "rules of a history: fail, kill ...",
     "faultkit/processes/serialization.py": "how a value failed to load: by an exit",
     "faultkit/repro/script_runtime.py": "performs actions within a script, which stands alone",
+    "faultkit/repro/script_work.py": "the parts of a function in Python: its annotation, what it returns",
     "faultkit/runs/own_failures.py": "statements of Python: raise, assert ...",
     "faultkit/sweep/results.py": "how the process of a rank ended: exit(0)",
     "faultkit/worlds/simulated/runs.py": "how a simulated rank ended",
