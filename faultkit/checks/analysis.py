@@ -5,8 +5,8 @@ attempt is what the engine raised, also where the function under test caught it.
 do not explain (an error raised after the last of them, or a rank that recorded none: no call of the engine,
 or an engine of one's own) is an observation of its own, in the rest of the run.
 
-Not covered: what a child process did, and two attempts of one rank that overlap are told apart only by their
-events.  Where the events do not name the group of an attempt, it is taken for the ranks that recorded it.
+Not covered: what a child process did that no fault means, and two attempts of one rank that overlap are told apart only
+by their events.  Where the events do not name the group of an attempt, it is taken for the ranks that recorded it.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ class _Builder:
                 effect = effect_of_fired(fired)
                 ended = isinstance(outcome, Died) and (effect == DEATH or leaves(fired.fault))
                 stands = isinstance(outcome, Hung) and (effect == FREEZE or self.still_resting(fired, effect))
+                stands = (
+                    stands and not fired.child
+                )  # that a process of it stands still is the rank's to notice
                 if ended or stands:
                     found[rank] = FiredFault(fired, effect, place.step, place.order)
         return found

@@ -15,7 +15,6 @@ same point in the same step that came back well is taken for a retry, even if it
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 
 from faultkit.checks.effects import Injected
@@ -128,10 +127,12 @@ def _of_another_rank(attempt: Attempt) -> Iterator[Violation]:
 
 def _limit_of_another_rank(analysis: RunAnalysis, attempt: Attempt) -> Iterator[Violation]:
     """The same of a limit, which lasts from attempt to attempt, and of which its error number is told at least."""
-    limit = Injected((), (), errno.EFBIG, native=True)
-    yield from _misplaced(
-        attempt, [(one.rank, limit) for one in analysis.fired_faults if one.effect == LIMIT]
-    )
+    limits = [
+        (one.rank, Injected.by(one.fired.fault).errno)
+        for one in analysis.fired_faults
+        if one.effect == LIMIT
+    ]
+    yield from _misplaced(attempt, [(rank, Injected((), (), number, native=True)) for rank, number in limits])
 
 
 def _misplaced(attempt: Attempt, struck: list[tuple[int, Injected]]) -> Iterator[Violation]:

@@ -26,7 +26,7 @@ MESSAGE_CHARACTERS = 500  # of a longer message the rest is not asked for: recor
 
 
 def effect_of_fired(fired: Fired) -> str:
-    """The effect of its action; for the rank it is an error where a process died that the rank had forked."""
+    """The effect of its action; for the rank it is an error where a process died that the rank had started."""
     effect = fired.fault.action.effect
     return ERROR if effect == DEATH and fired.child else effect
 
@@ -47,7 +47,7 @@ class Injected(msgspec.Struct, frozen=True):
     a message that the plan does not give is chosen by the action.  `errno` is None where none was injected.
     `cause` are the words of what it was raised from, where that is known.
     What `native` code makes of an error number is an error of its own, in which the number, or the system's words for
-    it, must be found; nothing is asked of an error that tells of a forked process that died.
+    it, must be found; nothing is asked of an error that tells of a process of the rank that died.
     """
 
     type_names: tuple[str, ...]
@@ -60,7 +60,8 @@ class Injected(msgspec.Struct, frozen=True):
     def of(cls, fired: Fired) -> Injected:
         """What a fault injected that fired."""
         injected = cls.by(fired.fault)
-        if not fired.native:
+        is_death_of_child = fired.child and fired.fault.action.effect == DEATH
+        if not fired.native and not is_death_of_child:
             return injected
         number = None if fired.fault.action.effect == DEATH else fired.fault.action.error_number
         return cls(injected.type_names, injected.messages, number, native=True)

@@ -75,6 +75,8 @@ def _refusal(analysis: RunAnalysis, fault: Fault, ranks: tuple[int, ...]) -> str
 
 
 def _meant(fault: Fault) -> str:
+    if fault.in_child:
+        return " (it means the processes that a rank forks, or starts by multiprocessing)"
     if fault.layer != "fs" or fault.path != ANY:
         return ""
     return " (without a path it means the files beneath the place of the checkpoint, where that is known)"

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import msgspec
 
-from faultkit.plan.action_spec import ERROR
+from faultkit.plan.action_spec import DEATH, ERROR
 from faultkit.runs.launcher import was_ended
 from faultkit.runs.outcomes import ErrorRecord, Fired, Outcome
 from faultkit.runs.run import Run
@@ -77,7 +77,13 @@ class FiredFault(msgspec.Struct, frozen=True):
 
     @property
     def gathered(self) -> bool:
-        """Whether the engine's rule covers it: an error inside a step, and not from the collective itself."""
+        """Whether the engine's rule covers it: an error inside a step, and not from the collective itself.
+
+        Nor the death of a process in a step that this process itself carried out, as the daemon of asynchronous saves.
+        """
+        carried_out = self.fired.child and self.fired.step is not None
+        if carried_out and self.fired.fault.action.effect == DEATH:
+            return False
         return self.effect == ERROR and self.step is not None and self.layer != "comm"
 
 

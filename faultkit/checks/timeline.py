@@ -38,13 +38,16 @@ class Span(msgspec.Struct):
     """One attempt as one rank recorded it.  `ok` is None while it has no end.
 
     `is_expected` tells whether the function said that it expects its error.  `group` holds the global ranks of its
-    process group in group order, None where the event does not say.
+    process group in group order, None where the event does not say.  `child` is the process of the rank that made it, 0
+    for the rank itself, and `own_number` the number that it gave the attempt.
     """
 
     op: str
     number: int
     group: tuple[int, ...] | None
     begin_seconds: float
+    child: int = 0
+    own_number: int = 0
     end_seconds: float | None = None
     ok: bool | None = None
     error: ErrorRecord | None = None
@@ -107,10 +110,13 @@ class _Reader:
             case "again":
                 self.is_over = True
             case "attempt_begin":
-                self.spans.append(
-                    Span(str(data.get("op", "attempt")), _number(data.get("attempt"), len(self.spans) + 1),
-                         _group(data.get("ranks")), event.seconds)
-                )  # fmt: skip
+                child = _number(data.get("child"), 0)
+                own = _number(data.get("attempt"), len(self.spans) + 1)
+                # where children make some, those of a rank are counted together
+                is_shared = child or any(span.child for span in self.spans)
+                number = len(self.spans) + 1 if is_shared else own
+                op = str(data.get("op", "attempt"))
+                self.spans.append(Span(op, number, _group(data.get("ranks")), event.seconds, child, own))
                 self.open_spans.append(len(self.spans) - 1)
                 self.gap_steps, self.open_steps = [], []
             case "attempt_end":
@@ -138,7 +144,8 @@ class _Reader:
             index
             for index in self.open_spans
             if self.spans[index].op == data.get("op", self.spans[index].op)
-            and self.spans[index].number == data.get("attempt", self.spans[index].number)
+            and self.spans[index].own_number == data.get("attempt", self.spans[index].own_number)
+            and self.spans[index].child == _number(data.get("child"), 0)
         ]
         if not named:
             return
@@ -177,6 +184,7 @@ class _Reader:
             files = str(data.get("path", "")), str(data.get("thread", ""))
             point = str(data.get("point", ""))
             fired = Fired(fault, self.rank, call, event.seconds, data.get("step"), point, *files)
+            fired = msgspec.structs.replace(fired, child=bool(data.get("child")))
         place = self.here(fired.step)
         if fired.fault.is_outside:
             place = msgspec.structs.replace(place, step=None)

@@ -104,7 +104,8 @@ def name_fired(fired: Fired) -> str:
     moment = "" if fired.fault.moment == "before" else f":{fired.fault.moment}"
     step = f" in step {fired.step!r}" if fired.step else ""
     file = fired.path.rstrip("/").rpartition("/")[2]
-    files = ", ".join(clip(part) for part in (file, "helper thread" * (fired.thread == "helper")) if part)
+    place = "child process" if fired.child else "helper thread" if fired.thread == "helper" else ""
+    files = ", ".join(clip(part) for part in (file, place) if part)
     point = f"{fired.point or fired.fault.point}{moment}{f' ({files})' if files else ''}"
     return f"rank {fired.rank}'s {clip(fired.fault.action)} at {point}{step}"
 

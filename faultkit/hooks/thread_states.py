@@ -10,6 +10,7 @@ is what ends it.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -34,6 +35,17 @@ def attach(memory: RankMemory | None) -> None:
     _attached = _ThreadStates(memory) if memory is not None else None
     if _attached is not None:
         subscribe(_attached)
+
+
+def _forget() -> None:
+    """A forked process is no part of its rank: what its threads wait for is not told as the rank's."""
+    global _attached
+    if _attached is not None:
+        unsubscribe(_attached)
+        _attached = None
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 class _ThreadStates:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+from faultkit.injection import children as child_processes
 from faultkit.injection import expectations, functions, rank_context
 from faultkit.injection.engine import hooks
 from faultkit.injection.files import raw
@@ -20,7 +22,10 @@ from faultkit.injection.session import Match, Record, Session, activate, deactiv
 from faultkit.interception.patches import Patches
 from faultkit.plan import FaultPlan
 
-__all__ = ["arm", "install_hooks", "set_alarms"]
+if TYPE_CHECKING:
+    from faultkit.processes.memory import RankMemory
+
+__all__ = ["arm", "arm_child", "install_hooks", "set_alarms"]
 
 
 @contextlib.contextmanager
@@ -31,6 +36,7 @@ def arm(
     world_size: int,
     record: Record | None,
     memory: memoryview | None = None,
+    children: RankMemory | None = None,
     place: str = "",
 ) -> Iterator[Session]:
     """Make this process follow `plan` as `rank` of `world_size` ranks until the block is left.
@@ -42,6 +48,7 @@ def arm(
         record: called with the kind and the data of every event the moment it happens (see
             `faultkit.runs.outcomes.Event`); None drops them.
         memory: where the process is a rank, what native code writes to (`faultkit.injection.files.native`).
+        children: where the processes that it starts record what strikes in them (`faultkit.injection.children`).
         place: the directory of the checkpoint: faults on real files that name no path strike beneath it alone.
 
     Raises:
@@ -55,7 +62,7 @@ def arm(
     for fault in plan:
         prepare(fault.action, str(fault))
     session = Session(plan, rank=rank, world_size=world_size, record=record)
-    session.memory = memory
+    session.memory, session.children = memory, children
     session.place = place
     activate(session)
     patches = Patches()
@@ -77,10 +84,28 @@ def arm(
 
 def install_hooks(session: Session, patches: Patches) -> None:
     """Have `session` asked wherever its faults can strike, until `patches` is undone."""
+    child_processes.install(session, patches, arm_child)
     hooks.install(session, patches)
     expectations.install(session, patches)
     raw.install(session, patches)
     functions.install(session, patches)
+
+
+def arm_child(
+    plan: FaultPlan,
+    rank: int,
+    world_size: int,
+    coordinator: int,
+    place: str,
+    descriptor: Any,
+    run_number: int,
+) -> None:
+    """In a process that a rank started, and that begins anew: follow the plan as a child of `rank`, until it ends."""
+    session = Session(plan, rank=rank, world_size=world_size)
+    session.coordinator, session.place = coordinator, place
+    child_processes.begun(session, descriptor, run_number)
+    activate(session)
+    install_hooks(session, Patches())
 
 
 def set_alarms(session: Session) -> list[Timer]:

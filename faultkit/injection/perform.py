@@ -5,10 +5,11 @@ the process without running a finally block, an exit handler or a flush; ``stop`
 sends SIGCONT.  ``hang(python)`` lets other threads run, ``hang(native)`` keeps the interpreter lock, as a
 wait in an extension module that forgot to release it would.  ``memory(megabytes)`` lowers the limit on the
 address space to that much above what is in use (64 where none is given), allocates until the interpreter
-itself raises MemoryError, and puts the limit back.  ``limit(bytes)`` sets RLIMIT_FSIZE, which `unlimit` puts
-back.  No core file is written for a planned death.  How a rank ends or hangs by these, its context knows
-(`faultkit.injection.rank_context`).  Not covered: recording (the session has done it before),
-resuming a stopped rank (the world does it), and what is done to files (`faultkit.injection.files.raw`).
+itself raises MemoryError, and puts the limit back.  ``limit(bytes)`` sets RLIMIT_FSIZE, ``descriptors(count)``
+RLIMIT_NOFILE so that so many more can be opened; `unlimit` puts both back.  No core file is written for a planned
+death.  How a rank ends or hangs by these, its context knows (`faultkit.injection.rank_context`).  Not covered:
+recording (the session has done it before), resuming a stopped rank (the world does it), and what is done to files
+(`faultkit.injection.files.raw`).
 """
 
 from __future__ import annotations
@@ -117,21 +118,45 @@ def _limit(action: Action, fault_text: str) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
 
 
+def _descriptors(action: Action, fault_text: str) -> None:
+    global _descriptors_before
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _descriptors_before = _descriptors_before or before
+    listed = map(int, os.listdir("/proc/self/fd"))
+    open_now = {
+        number for number in listed if os.path.lexists(f"/proc/self/fd/{number}")
+    }  # not that of the listing
+    free, limit = int(action["count"]), 0
+    while limit in open_now or free > 0:  # a descriptor is always the lowest number that is free
+        free -= limit not in open_now
+        limit += 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, before[1]), before[1]))
+
+
 _limit_before: tuple[int, int] | None = None
+_descriptors_before: tuple[int, int] | None = None
 
 
 def unlimit() -> None:
-    """The limit on the size of files is again what it was before an action set it."""
-    global _limit_before
+    """The limits on files are again what they were before an action set them."""
+    global _limit_before, _descriptors_before
     if _limit_before is not None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, _limit_before)
         _limit_before = None
+    if _descriptors_before is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, _descriptors_before)
+        _descriptors_before = None
 
 
 PERFORMERS: dict[str, Callable[[Action, str], None]] = {
     "delay": _delay,
+    "descriptors": _descriptors,
     "exit": _exit,
     "hang": _hang,
     "kill": _kill,

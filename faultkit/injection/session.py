@@ -22,12 +22,13 @@ from faultkit.injection.disk_state import Budget, Versions
 from faultkit.injection.perform import perform, unlimit
 from faultkit.injection.recovery import Recovery, site_data
 from faultkit.plan import Fault, FaultPlan
-from faultkit.plan.file_filters import ANY, matches
+from faultkit.plan.file_filters import ANY, CHILD, matches
 from faultkit.plan.points import NATIVE_POINTS, STREAM_POINTS
 from faultkit.runs import own_failures
 
 if TYPE_CHECKING:
     from faultkit.injection.files.native import Native
+    from faultkit.processes.memory import RankMemory
 
 __all__ = ["Calls", "Match", "Record", "Session", "activate", "current", "deactivate"]
 
@@ -58,6 +59,8 @@ class Session:
     alone, where there is one.  Once the armed session is `disarmed` no fault fires any more,
     also none of a faulty object with a plan of its own, while everything is recorded as before.  Saves record
     what they were given where `is_content_wanted`.  `fired` holds the data of every ``fired`` event.
+    `children` is the memory of the rank, where what its children record has a place.  A session that `is_child` is that
+    of one: only faults of children strike there.
     `broke_import` becomes true when a fault struck while a module was being imported: who imports it again may meet
     half of it, so the process can serve no other run.
     """
@@ -70,6 +73,11 @@ class Session:
         self.world_size = world_size
         self.memory: memoryview | None = None
         self.native: Native | None = None
+        self.children: RankMemory | None = None
+        self.inherit: Callable[[], None] | None = None  # makes it, in a process just forked, that of a child
+        self.is_child = False
+        self._is_over: Callable[[], bool] | None = None
+        self._seen_below: frozenset[str] = frozenset()
         self._coordinator = 0
         self._exit_after = False
         self.broke_import = False
@@ -142,6 +150,8 @@ class Session:
             unlimit()
         if self.native is not None:
             self.native.spend(disarmed)
+        if self.children is not None and not self.is_child:
+            self.children.is_disarmed = disarmed
 
     def planned(self, layer: str) -> tuple[str, ...]:
         """The names of the layer's points that have a fault in the plan, sorted."""
@@ -164,9 +174,25 @@ class Session:
         """The calling thread is the one that runs the function."""
         self._main_thread = threading.get_ident()
 
+    def be_child(self, record: Record, is_over: Callable[[], bool]) -> None:
+        """From now on it is the session of a child process, which counts its own calls, until `is_over` says so."""
+        self._record, self._is_over, self.is_child = record, is_over, True
+        self._seen_below = frozenset(self.native.sites) if self.native is not None else frozenset()
+        self.native = self.memory = None
+        self._lock, self._thread = threading.Lock(), threading.local()
+        self._main_thread = threading.get_ident()
+        self._counts.clear()
+        self._open_steps.clear()
+        self.fired, self.handed_over, self.told, self.given = [], [], set(), {}
+        self.attempt_count = self.step_count = 0
+        self.is_content_wanted = False
+        self.recovery = Recovery(self.record, self.see_native)
+
     @property
     def role(self) -> str:
         """``main`` on the thread of the function, or of a step of the engine, else ``helper``."""
+        if self.is_child:
+            return CHILD
         is_main = threading.get_ident() == self._main_thread or getattr(self._thread, "steps", None)
         return "main" if is_main else "helper"
 
@@ -225,6 +251,8 @@ class Session:
         with self._lock:
             for point in points:
                 for site in self._sites.get(point, ()):
+                    if (site.thread == CHILD) != self.is_child or site.key in self._seen_below:
+                        continue
                     if (
                         (
                             not elsewhere
@@ -243,6 +271,8 @@ class Session:
 
     def matching(self, calls: Calls, moment: str) -> list[Match]:
         """The faults that fire at `moment` of these calls on this rank, in the order of the plan."""
+        if self._is_over is not None and self._is_over():
+            return []
         armed = _current
         if self.closed or self.disarmed or (armed is not None and armed.disarmed):
             return []
@@ -396,7 +426,12 @@ def deactivate() -> None:
 def _disarm_in_child() -> None:
     global _current, _activating
     _activating = threading.Lock()
-    if _current is not None:
+    if _current is None:
+        return
+    inherit = None if _current.closed else _current.inherit
+    if inherit is not None:
+        inherit()
+    else:
         _current.closed = True
         _current = None
 

@@ -28,7 +28,7 @@ enum action { ACT_RAISE, ACT_DELAY, ACT_HANG, ACT_HANG_NATIVE, ACT_STOP, ACT_EXI
 enum opened { FOR_READ = 1, FOR_WRITE = 2 };
 
 struct faulty_site {
-    int32_t place, reads, role; /* role: 0 any, 1 main, 2 helper */
+    int32_t place, reads, role; /* role: 0 any, 1 main, 2 helper, 3 any thread of a child */
     uint32_t glob; /* in the pool; 0: any file */
     int64_t count;
 };
@@ -311,8 +311,9 @@ static int comes(struct doing *d) {
         struct faulty_site *site = &faulty->sites[i];
         if (site->place != (int)d->place || (site->reads && !d->reads)) continue;
         if (!means(site, d->path) && !means(site, d->target)) continue;
+        if (site->role == 3 && !child_main) continue;
         if (site->role && !is) is = role();
-        if (site->role && (site->role == 1) != !strcmp(is, "main")) continue;
+        if ((site->role == 1 || site->role == 2) && (site->role == 1) != !strcmp(is, "main")) continue;
         d->matched[d->matched_count].site = i;
         d->matched[d->matched_count++].call = __atomic_add_fetch(&site->count, 1, __ATOMIC_RELAXED);
     }

@@ -3,9 +3,9 @@
     plan   :=  fault (";" fault)*
     fault  :=  point ["(" files ")"] [":" moment] ["@" ranks] ["#" calls] "=" action
     point  :=  layer "." name | "call." module ":" function      see faultkit.plan.points
-    files  :=  path ["," thread] | thread                        layer fs only; default any file, any thread
+    files  :=  path ["," thread] | thread                        layer fs; "child" anywhere
     path   :=  string                                            a glob: "*.distcp"; see faultkit.plan.file_filters
-    thread :=  "main" | "helper"
+    thread :=  "main" | "helper" | "child"
     moment :=  "before" | "after" | "future"                     default before
     ranks  :=  "*" | role | span ("," span)*                     default *; span := int | int "-" int
     role   :=  "coordinator" | "others" | "first" | "last"

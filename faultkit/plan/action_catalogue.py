@@ -7,6 +7,7 @@
     stop[(resume_seconds)]                                    SIGSTOP, and SIGCONT after that time if given
     exit[(code)]   kill[(signal)]   segfault                  the process ends
     limit(bytes)                                              no file of the process may grow beyond (a real limit)
+    descriptors[(count)]                                      so many more can be opened (a real limit)
 
 and of files alone, at points of layer ``fs`` (`ActionSpec.points` tells which):
 
@@ -71,6 +72,9 @@ _CATALOGUE = (
         summary="raise an exception",
         family="error",
         effect=ERROR,
+        in_child=(
+            Obstacle("it ends when its own work does", "the same without leave", given="after", word="leave"),
+        ),
     ),
     ActionSpec(
         name="memory",
@@ -127,6 +131,9 @@ _CATALOGUE = (
                 of_children=True,
             ),
         ),
+        in_child=(
+            Obstacle("nobody continues one that is stopped", "delay({seconds:g})", given="resume_seconds"),
+        ),
     ),
     ActionSpec(
         name="exit",
@@ -164,6 +171,22 @@ _CATALOGUE = (
         needs=("SIGXFSZ",),
         on_simulated=(
             Obstacle("all ranks share the limits of one process", "full, which fails the writes of one rank"),
+        ),
+    ),
+    ActionSpec(
+        name="descriptors",
+        parameters=(
+            Parameter("count", "integer", 0, "how many more can be opened", shown=True, maximum=BYTES_MAX),
+        ),
+        summary="set a real limit on the number of open files (EMFILE), until the end of the run",
+        family="file",
+        effect=LIMIT,
+        explains=("OSError", "EMFILE"),
+        on_simulated=(
+            Obstacle("all ranks share the descriptors of one process", "raise(OSError, EMFILE) at fs.open"),
+        ),
+        in_native=(
+            Obstacle("the library sets no limit on descriptors; raise(OSError, EMFILE) is the nearest"),
         ),
     ),
     ActionSpec(

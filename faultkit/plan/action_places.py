@@ -10,6 +10,7 @@ from faultkit.exceptions import PlanError
 from faultkit.messages import listed, nearest
 from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.actions import Action
+from faultkit.plan.file_filters import ANY, CHILD
 from faultkit.plan.points import Point
 
 __all__ = ["actions_at", "can_happen", "require_actionable"]
@@ -39,7 +40,9 @@ def can_happen(point: Point, action: Action, moment: str) -> bool:
     return not action.replaces_call or (moment == "before" and action.name in actions_at(point))
 
 
-def require_actionable(point: Point, action: Action, calls: str, moment: str = "before") -> None:
+def require_actionable(
+    point: Point, action: Action, calls: str, moment: str = "before", thread: str = ANY
+) -> None:
     """Raises PlanError where `action` makes no sense at `point`, for the calls in their canonical text.
 
     At a point in time no call of the rank is under way that could raise or wait, so only what happens to the
@@ -47,6 +50,11 @@ def require_actionable(point: Point, action: Action, calls: str, moment: str = "
     """
     if action.replaces_call:
         _require_place(point, action, moment)
+    obstacle = action.in_child if thread == CHILD else None
+    if obstacle is not None:
+        raise PlanError(
+            f"action {str(action)!r} cannot happen to a child process: {obstacle.reason}; nearest is {obstacle.nearest}"
+        )
     if point.layer != "clock":
         return
     if action.family not in ("death", "stop") or action.holds == "thread":

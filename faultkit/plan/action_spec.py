@@ -42,14 +42,15 @@ STOPPING_SIGNALS = ("SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU")
 class Obstacle(msgspec.Struct, frozen=True):
     """Why some ranks, or some code, cannot be given an action; `nearest` is what can be planned instead.
 
-    It stands in the way of every use of the action, or only where the parameter `given` is given, `lacking` is not, or
-    the signal is one of `signals`.  In `nearest`, ``{seconds:g}`` is how long the action lasts.  `of_children`: only of
-    the children that a rank forks.
+    It stands in the way of every use of the action, or only where the parameter `given` is given (with `word`: where it
+    is this), `lacking` is not, or the signal is one of `signals`.  In `nearest`, ``{seconds:g}`` is how long the action
+    lasts.  `of_children`: only of the children that a rank forks.
     """
 
     reason: str
     nearest: str = ""
     given: str = ""
+    word: str = ""
     lacking: str = ""
     signals: tuple[str, ...] = ()
     of_children: bool = False
@@ -69,7 +70,8 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     action makes sense, since it takes the place of the call there, () where it may happen anywhere.  `replaces` tells
     how: a ``part`` of the call is done, or ``nothing`` of it; the file is ``absent``; its ``data`` are others, or an
     old ``version``; the ``value`` that any call gives is another, or (``earlier value``) the one of a call before.
-    `on_simulated` and `in_native` say why simulated ranks, and native code, cannot be given it; () where they can.
+    `on_simulated`, `in_native` and `in_child` say why simulated ranks, native code, and child processes of ranks
+    cannot be given it; () where they can.
     """
 
     name: str
@@ -85,6 +87,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     replaces: Literal["", "part", "nothing", "absent", "data", "version", "value", "earlier value"] = ""
     on_simulated: tuple[Obstacle, ...] = ()
     in_native: tuple[Obstacle, ...] = ()
+    in_child: tuple[Obstacle, ...] = ()
 
     @property
     def usage(self) -> str:

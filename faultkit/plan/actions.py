@@ -209,10 +209,17 @@ class Action(msgspec.Struct, frozen=True):
         """Why native code cannot be given it; None where it can."""
         return self._obstacle(self.spec.in_native)
 
+    @property
+    def in_child(self) -> Obstacle | None:
+        """Why a child process of a rank cannot be given it; None where it can."""
+        return self._obstacle(self.spec.in_child)
+
     def _obstacle(self, known: tuple[Obstacle, ...]) -> Obstacle | None:
         for one in known:
             is_wrong_signal = one.signals and self.get("signal") not in one.signals
             if is_wrong_signal or (one.given and self.get(one.given) is None):
+                continue
+            if one.word and self.get(one.given) != one.word:
                 continue
             if one.lacking and self.get(one.lacking) is not None:
                 continue

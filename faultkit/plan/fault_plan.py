@@ -17,7 +17,7 @@ from faultkit.messages import listed, nearest, seen, shortened
 from faultkit.plan.action_places import require_actionable
 from faultkit.plan.actions import OWN_EXCEPTIONS, Action, require_allowed
 from faultkit.plan.engine_calls import OUTSIDE
-from faultkit.plan.file_filters import ANY, filter_text, matches, read_path, read_thread
+from faultkit.plan.file_filters import ANY, CHILD, filter_text, matches, read_path, read_thread
 from faultkit.plan.grammar import (
     ROLES,
     FaultParts,
@@ -51,7 +51,8 @@ class Fault(msgspec.Struct, frozen=True):
         calls: text of the grammar or one number, counted from 1 for each rank; at a point of layer ``fs`` among the
             files and threads that it names.
         path: at a point of layer ``fs``, a glob of files; ``*`` for any.
-        thread: at a point of layer ``fs``, the role ``main`` or ``helper``; ``*`` for any.
+        thread: at a point of layer ``fs``, the role ``main`` or ``helper``; ``*`` for any.  At every point, ``child``
+            means the processes that a rank forks, or starts by `multiprocessing`, and not the rank itself.
 
     Raises:
         PlanError: for anything that the grammar does not allow.
@@ -78,7 +79,7 @@ class Fault(msgspec.Struct, frozen=True):
         calls = read_calls(self.calls) if isinstance(self.calls, str) else call_text(self.calls)
         path, thread = read_path(self.path), read_thread(self.thread)
         require_filterable(point, path, thread)
-        require_actionable(point, action, calls, self.moment)
+        require_actionable(point, action, calls, self.moment, thread)
         canonical = {"action": action, "ranks": ranks, "calls": calls, "path": path, "thread": thread}
         for name, value in canonical.items():
             msgspec.structs.force_setattr(self, name, value)
@@ -111,6 +112,11 @@ class Fault(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The part of the point after the dot."""
         return self.point.partition(".")[2]
+
+    @property
+    def in_child(self) -> bool:
+        """Whether it strikes in child processes of the ranks, and not in the ranks themselves."""
+        return self.thread == CHILD
 
     @property
     def is_outside(self) -> bool:

@@ -4,7 +4,9 @@ A glob without ``/`` is held against a file's own name; one with ``/`` against a
 path, and one that begins with ``/`` against the whole path.  ``*``, ``?`` and ``[...]`` stand for characters of
 one name, as in a shell, and also for a leading dot.  Letters differ by case.  The role ``main`` is the thread
 that runs the function under test, or that carries out a step of the engine (an asynchronous save has a thread
-of its own); ``helper`` is any other.  Nothing is looked up: whether such a file exists is not known here.
+of its own); ``helper`` is any other.  The role ``child`` is no thread: it is any process that a rank forks, or starts
+by `multiprocessing`, and stands at points of every layer.  Nothing is looked up: whether such a file exists is not
+known here.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from faultkit.messages import nearest, seen
 
 __all__ = [
     "ANY",
+    "CHILD",
     "PATH_LENGTH_MAX",
     "THREADS",
     "filter_text",
@@ -28,7 +31,8 @@ __all__ = [
 ]
 
 ANY = "*"
-THREADS = ("main", "helper")
+CHILD = "child"
+THREADS = ("main", "helper", CHILD)
 PATH_LENGTH_MAX = 1000
 
 

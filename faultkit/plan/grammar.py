@@ -19,7 +19,7 @@ from faultkit.exceptions import PlanError
 from faultkit.messages import listed, nearest, seen
 from faultkit.plan.action_places import require_actionable
 from faultkit.plan.actions import Action, Argument, from_arguments, require_allowed
-from faultkit.plan.file_filters import ANY, THREADS, read_path, read_thread
+from faultkit.plan.file_filters import ANY, CHILD, THREADS, read_path, read_thread
 from faultkit.plan.limits import require_count, require_length
 from faultkit.plan.named_points import CALL
 from faultkit.plan.points import MOMENTS, Point, find, require_filterable, require_moment
@@ -163,7 +163,7 @@ class _Reader:
             self.unexpected(f"'=' and an action (a fault is point{files}[:moment][@ranks][#calls]=action)")
         start = self.start
         action = self.action()
-        self.checked(start, require_actionable, found, action, calls, moment)
+        self.checked(start, require_actionable, found, action, calls, moment, thread)
         return FaultParts(point, moment, ranks, calls, action, path, thread)
 
     def files(self, point: Point) -> tuple[str, str]:
@@ -172,8 +172,12 @@ class _Reader:
         start = self.start
         if not self.take("("):
             return path, thread
-        self.checked(start, require_filterable, point, "some", "")
-        if self.kind == "string":
+        if point.layer != "fs":
+            if (self.kind, self.token) != ("word", CHILD):
+                self.checked(start, require_filterable, point, "some", "")
+            thread = self.thread(role)
+            self.checked(start, require_filterable, point, ANY, thread)
+        elif self.kind == "string":
             path = self.checked(self.start, read_path, self.string())
             if self.take(","):
                 thread = self.thread(role)

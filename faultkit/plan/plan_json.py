@@ -4,7 +4,7 @@
                  "action": {"name": "raise", "exception": "OSError", "errno": "ENOSPC"}}]}
 
 ``moment``, ``ranks`` and ``calls`` may be left out; ``ranks`` may be an integer or a list of integers,
-``calls`` an integer.  A fault of layer ``fs`` may have ``path`` and ``thread`` as well.  Unknown and repeated
+``calls`` an integer.  A fault may have a ``thread``, one of layer ``fs`` a ``path`` as well.  Unknown and repeated
 keys are errors, and so is more than `faultkit.plan.limits` allows.  Text is UTF-8; it is written as
 ASCII, in one line.  Not covered: whether the values stand for a fault, which `faultkit.plan.Fault` checks.
 By hand: msgspec lets a key stand twice, and says of an unknown one neither the nearest nor whose it is.
@@ -24,8 +24,8 @@ __all__ = ["read_faults", "write_faults"]
 
 REASON_LENGTH_MAX = 120
 
-_FAULT_KEYS = ("point", "moment", "ranks", "calls", "action")
-_FILE_KEYS = (*_FAULT_KEYS, "path", "thread")
+_FAULT_KEYS = ("point", "moment", "ranks", "calls", "action", "thread")
+_FILE_KEYS = (*_FAULT_KEYS, "path")
 
 
 def read_faults(text: str | bytes | bytearray) -> list[dict[str, Any]]:

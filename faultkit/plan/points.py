@@ -31,7 +31,7 @@ import msgspec
 from faultkit.exceptions import PlanError
 from faultkit.messages import listed, nearest, seen
 from faultkit.plan import engine_calls
-from faultkit.plan.file_filters import ANY
+from faultkit.plan.file_filters import ANY, CHILD
 from faultkit.plan.named_points import CALL, FUNCTIONS, read_call
 from faultkit.plan.torch_source import methods_of, torch_checkpoint_folder
 
@@ -249,10 +249,16 @@ def require_moment(point: Point, moment: str) -> None:
 
 
 def require_filterable(point: Point, path: str, thread: str) -> None:
-    """Raises PlanError where files or threads are chosen at a point that is no operation on files."""
-    if point.layer != "fs" and (path, thread) != (ANY, ANY):
+    """Raises PlanError where files or threads are chosen at a point that is no operation on files.
+
+    The role ``child`` is known at every point that is a call.
+    """
+    if point.layer == "clock" and thread == CHILD:
+        raise PlanError(f"'{point}' is a time, and takes no role: a child process keeps none")
+    if point.layer != "fs" and (path != ANY or thread not in (ANY, CHILD)):
         raise PlanError(
-            f"'{point}' takes no path and no thread; points of layer 'fs' do, such as 'fs.write(\"*.distcp\")'"
+            f"'{point}' takes no path and no thread, and no role but 'child'; points of layer 'fs' do, such as "
+            "'fs.write(\"*.distcp\")'"
         )
 
 

@@ -3,17 +3,18 @@
 A rank writes here without a system call and without waking anybody, and what it wrote survives its death
 in the next instruction, because the pages belong to both processes.  The parent reads whenever it likes: a
 record counts only once the committed length says so.  It is an anonymous file (memfd), so a full /dev/shm
-does not hurt it and nothing is left when the last process ends.  One writer process per memory; its threads
-share a lock.
+does not hurt it and nothing is left when the last process ends.  One writer process per memory, whose threads
+share a lock; save of the log of its children, of which each locks the file, so that a lock goes with who held it.
 
-Layout: 64 bytes of header, `THREAD_SLOT_COUNT` thread slots, `GROUP_SLOT_COUNT` group slots, the log, and a
-second log, with a table behind it, of the faults in native code and forked children, which the preloaded library
-writes (`faultkit.injection.files.native`).  Not covered: growth.  A log that is full counts what it dropped, and
-readers must ask `dropped`.
+Layout: 64 bytes of header, `THREAD_SLOT_COUNT` thread slots, `GROUP_SLOT_COUNT` group slots, the log, a second log,
+with a table behind it, of the faults in native code and forked children, which the preloaded library writes
+(`faultkit.injection.files.native`), and a third one of what child processes record (`faultkit.injection.children`).
+Not covered: growth.  A log that is full counts what it dropped, and readers must ask `dropped`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -31,6 +32,12 @@ MEMORY_BYTES = 4 << 20  # pages are allocated when touched
 NATIVE_LOG_BYTES = 1 << 20
 NATIVE_BYTES = NATIVE_LOG_BYTES + (1 << 20)
 NATIVE_HEADER = struct.Struct("=QQ")  # taken of its log, records that found no room
+CHILDREN_START = MEMORY_BYTES + NATIVE_BYTES
+CHILDREN_BYTES = 1 << 20
+CHILDREN_HEADER = struct.Struct(
+    "=QQQQ"
+)  # committed, dropped, number of the run, whether it goes on without faults
+TOTAL_BYTES = CHILDREN_START + CHILDREN_BYTES
 HEADER = struct.Struct("=QQii")  # committed, dropped, threads alive, threads active
 THREAD_SLOT_COUNT = 32
 THREAD_SLOT = struct.Struct(
@@ -68,7 +75,7 @@ class GroupState(NamedTuple):
 def create_memory() -> int:
     """A descriptor of fresh, zeroed shared memory for one rank."""
     descriptor = os.memfd_create("faultkit-rank", os.MFD_CLOEXEC)
-    os.ftruncate(descriptor, MEMORY_BYTES + NATIVE_BYTES)
+    os.ftruncate(descriptor, TOTAL_BYTES)
     return descriptor
 
 
@@ -76,7 +83,8 @@ class RankMemory:
     """A mapping of one rank's memory, for its writer (on the rank) or its reader (in the parent)."""
 
     def __init__(self, descriptor: int) -> None:
-        self._map = mmap.mmap(descriptor, MEMORY_BYTES + NATIVE_BYTES)
+        self._map = mmap.mmap(descriptor, TOTAL_BYTES)
+        self.descriptor = descriptor  # as it was given: whoever gave it may have closed it since
         self._lock = threading.Lock()
         self._groups: dict[str, int] = {}
         self._slots: dict[int, int] = {}
@@ -161,7 +169,51 @@ class RankMemory:
     @property
     def native(self) -> memoryview:
         """The part that the preloaded library writes: its log of `NATIVE_LOG_BYTES`, and its table."""
-        return memoryview(self._map)[MEMORY_BYTES:]
+        return memoryview(self._map)[MEMORY_BYTES:CHILDREN_START]
+
+    # -- the side of a child of the rank ---------------------------------------------------------
+
+    @property
+    def run_number(self) -> int:
+        """Which run of this rank it is: a child of an earlier one has nothing more to say."""
+        return int(CHILDREN_HEADER.unpack_from(self._map, CHILDREN_START)[2])
+
+    @property
+    def is_disarmed(self) -> bool:
+        """Whether the rank goes on without faults: then none strikes in its children either."""
+        return bool(CHILDREN_HEADER.unpack_from(self._map, CHILDREN_START)[3])
+
+    @is_disarmed.setter
+    def is_disarmed(self, is_disarmed: bool) -> None:
+        struct.pack_into("=Q", self._map, CHILDREN_START + 24, int(is_disarmed))
+
+    def append_of_child(self, kind: str, data: dict[str, Any], run_number: int) -> None:
+        """As `append`, from a process that the rank started in the run of that number; nothing in any other."""
+        try:
+            body = _encode((kind, data))
+        except (TypeError, ValueError):
+            body = _encode((kind, plain(data)))
+        with self._lock:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1, CHILDREN_START)
+            try:
+                committed, dropped, number, over = CHILDREN_HEADER.unpack_from(self._map, CHILDREN_START)
+                start = CHILDREN_START + CHILDREN_HEADER.size + committed
+                end = start + RECORD.size + len(body)
+                if number != run_number:
+                    return
+                if end > TOTAL_BYTES:
+                    CHILDREN_HEADER.pack_into(self._map, CHILDREN_START, committed, dropped + 1, number, over)
+                    return
+                RECORD.pack_into(self._map, start, len(body), time.monotonic_ns())
+                self._map[start + RECORD.size : end] = body
+                committed += RECORD.size + len(body)
+                CHILDREN_HEADER.pack_into(self._map, CHILDREN_START, committed, dropped, number, over)
+            finally:
+                fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, CHILDREN_START)
+
+    def be_of_child(self) -> None:
+        """In a process that was just forked: no thread of it holds the lock that one of its parent may have held."""
+        self._lock = threading.Lock()
 
     # -- the parent's side -----------------------------------------------------------------------
 
@@ -171,6 +223,7 @@ class RankMemory:
         if taken:
             end = NATIVE_HEADER.size + taken
             self._map[MEMORY_BYTES : MEMORY_BYTES + end] = bytes(end)
+        CHILDREN_HEADER.pack_into(self._map, CHILDREN_START, 0, 0, self.run_number + 1, 0)
 
     def thread_counts(self) -> tuple[int, int]:
         """How many threads besides the main one live, and how many of them have something to do."""
@@ -178,17 +231,24 @@ class RankMemory:
 
     def dropped(self) -> int:
         return (
-            struct.unpack_from("=Q", self._map, 8)[0] + NATIVE_HEADER.unpack_from(self._map, MEMORY_BYTES)[1]
+            struct.unpack_from("=Q", self._map, 8)[0]
+            + NATIVE_HEADER.unpack_from(self._map, MEMORY_BYTES)[1]
+            + CHILDREN_HEADER.unpack_from(self._map, CHILDREN_START)[1]
         )
 
     def committed(self) -> int:
         """A number that grows with the log."""
-        return struct.unpack_from("=Q", self._map, 0)[0] + self._native_taken()
+        return struct.unpack_from("=Q", self._map, 0)[0] + self._native_taken() + self._taken_by_children()
 
     def log(self) -> bytes:
-        """The committed records, as bytes for `records`, those of the library last."""
+        """The committed records, as bytes for `records`, those of children and of the library last."""
         own = struct.unpack_from("=Q", self._map, 0)[0]
-        return self._map[LOG_START : LOG_START + own] + native_log(self.native)
+        start = CHILDREN_START + CHILDREN_HEADER.size
+        of_children = self._map[start : start + self._taken_by_children()]
+        return self._map[LOG_START : LOG_START + own] + of_children + native_log(self.native)
+
+    def _taken_by_children(self) -> int:
+        return int(CHILDREN_HEADER.unpack_from(self._map, CHILDREN_START)[0])
 
     def _native_taken(self) -> int:
         return NATIVE_HEADER.unpack_from(self._map, MEMORY_BYTES)[0]

@@ -45,6 +45,7 @@ FILES_MEANING = {
     '("*.distcp")': "files of such a name; with '/' the end of the path (layer fs only)",
     "(helper)": "on threads that the writer started; main: on the thread of the engine or the function",
     '("*.distcp", helper)': "both",
+    "(child)": "in the processes that a rank forks, or starts by multiprocessing; at any point",
 }
 CALL_MEANING = {"1-": "every call (the default)", "2": "the second call on that rank", "2-4": "these calls"}
 

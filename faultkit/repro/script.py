@@ -146,6 +146,8 @@ def _reserved_names() -> dict[str, Any]:
 
 def _fault(fault: Fault, run: Run, function: Callable[..., Any], chunks: list[str]) -> dict[str, str]:
     """The fault as texts of Python; `chunks` gets the classes that its error needs."""
+    if fault.in_child:
+        raise ScriptError(f"a script does not reach into processes that a rank starts (of {str(fault)!r})")
     if fault.layer not in LAYERS:
         raise ScriptError(f"a script has no way into the layer {fault.layer!r} (of {str(fault)!r})")
     if fault.layer == "fs" and fault.name not in ENGINE_FILE_POINTS:

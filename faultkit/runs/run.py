@@ -117,7 +117,7 @@ class Run:
                 event.data.get("path", ""),
                 event.data.get("thread", ""),
                 event.data.get("native", False),
-                event.data.get("child", False),
+                bool(event.data.get("child")),
                 event.data.get("thread_name", ""),
             )
             for event in self.events

@@ -18,7 +18,7 @@ from hypothesis.errors import InvalidArgument
 from faultkit.messages import shown
 from faultkit.plan import PlanError
 from faultkit.plan.engine_calls import PROMISED
-from faultkit.plan.file_filters import ANY, filter_text
+from faultkit.plan.file_filters import ANY, CHILD, filter_text
 from faultkit.plan.grammar import read_fault
 from faultkit.plan.named_points import CALL
 from faultkit.plan.points import MOMENTS, Point, catalogue, find, require_moment
@@ -69,7 +69,7 @@ def sites_of(points: object, moments: object, op: str) -> tuple[Site, ...]:
 
     A point is ``"layer.name"``, the bare name of a storage point, a pattern such as ``"planner.*"``, any of
     these with ``":moment"`` behind it, or a `Point`.  Behind one of files may stand which files, and the thread,
-    as in the grammar: ``'fs.write("*.distcp", helper):after'``.  Raises InvalidArgument.
+    as in the grammar: ``'fs.write("*.distcp", helper):after'``; behind any, ``(child)``.  Raises InvalidArgument.
     """
     chosen = checked_choices("moments", moments, MOMENTS)
     if points is None:
@@ -96,7 +96,7 @@ def _sites_of_one(point: object, moments: tuple[str, ...]) -> list[Site]:
         name, _, moment = moment.partition(":")
         text = f"{text}:{name}"
     chosen = _files_of(files) if files else ()
-    if files and not text.startswith("fs."):
+    if files and not text.startswith("fs.") and chosen != (ANY, CHILD):
         raise InvalidArgument(f"points: only points of layer 'fs' are of files (got {shown(point)})")
     if any(mark in text for mark in "*?["):
         # A point in time is no call of anything, so no pattern means it; it can be named.

@@ -2,6 +2,7 @@
 
     points    'writer.*'   'writer.write_data:after'   '*'      a moment behind ':' is a glob, too
               'fs.*("*.distcp")'   'fs.write(helper)'           files and threads, as in a plan
+              'writer.*(child)'                                 in processes that ranks start
               'call.mypkg.storage:Plugin.write'         a function by its name is no glob
     actions   'raise*'     '*'                                  over the standard actions, those of files and of values
               'raise(TimeoutError)'                             any action, written in full
@@ -23,6 +24,7 @@ from faultkit.exceptions import PlanError
 from faultkit.messages import listed, nearest, seen
 from faultkit.plan import Fault
 from faultkit.plan.actions import Action
+from faultkit.plan.file_filters import CHILD
 from faultkit.plan.grammar import read_action
 from faultkit.plan.named_points import CALL
 from faultkit.plan.points import MOMENTS, Point, catalogue, find
@@ -90,7 +92,7 @@ def choose_places(globs: Iterable[str], moments: Iterable[str] = DEFAULT_MOMENTS
                 if fnmatch.fnmatchcase(str(point), point_glob)
                 and point.layer != "clock"
                 and (of_storage or point.layer != "storage")
-                and (not files or point.layer == "fs" or "*" not in point_glob)
+                and (not files or files == f"({CHILD})" or point.layer == "fs" or "*" not in point_glob)
             ]
         )
         if not points:

@@ -188,7 +188,8 @@ def _compare(before: Snapshot) -> dict[str, list[str]]:
         found["children"] = [f"{pid} {words}" for pid, words in sorted(children.items()) if words is not None]
     new = open_descriptors() - before.descriptors
     if new:
-        for number, target in of_the_function(links_of(new), is_served=bool(kept)).items():
+        is_served = bool(kept) or _process_of_async_saves() is not None  # torch keeps one that has died, too
+        for number, target in of_the_function(links_of(new), is_served=is_served).items():
             place, _, name = target.rpartition("/")
             if place == SHARED_MEMORY:
                 memory.add(name.removesuffix(" (deleted)"))

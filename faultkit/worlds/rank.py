@@ -152,6 +152,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
                 world_size=spec.size,
                 record=memory.append,
                 memory=memory.native,
+                children=memory,
                 place=call.place,
             )
             with armed as session:

@@ -270,6 +270,8 @@ class Supervision:
         ends = [*self.outcomes.values(), *(outcome for after in self.after.values() for outcome in after)]
         if not self.processes.healthy or not all(isinstance(end, (Returned, Raised)) for end in ends):
             return False
+        if any(fault.in_child for fault in self.call.plan):
+            return False  # what they have started is armed, and ends with them
         if any(h["threads"] or not (h["group"] and h["modules"]) for h in self.health.values()):
             return False
         counts = {

@@ -269,6 +269,7 @@ def test_the_catalogue_tells_usage_and_family_of_every_action():
         "kill[(signal)]",
         "segfault",
         "limit(bytes)",
+        "descriptors[(count)]",
         "full(bytes[, errno])",
         "short[(bytes)]",
         "torn[(bytes[, errno])]",

@@ -6,6 +6,7 @@ Not covered: what is compared with what (`faultkit.injection.engine.content` say
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from faultkit.injection.engine.attempts import Attempts
 from faultkit.injection.engine.objects import Arguments
 from faultkit.injection.storage import carried
 
-__all__ = ["watched_load", "watched_save", "watched_states"]
+__all__ = ["watched_load", "watched_request", "watched_save", "watched_states"]
 
 
 def watched_states(attempts: Attempts, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,6 +55,30 @@ def watched_save(attempts: Attempts, original: Callable[..., Any]) -> Callable[.
                 else content.fingerprint(
                     arguments.get("state_dict", args, kwargs), arguments.get("planner", args, kwargs)
                 ),
+            )
+        return original(*args, **kwargs)
+
+    return entered
+
+
+def watched_request(attempts: Attempts, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Record what a save in another process was given, which is not seen where it is made."""
+    arguments = Arguments(original)
+
+    @functools.wraps(original)
+    def entered(*args: Any, **kwargs: Any) -> Any:
+        attempt, session = attempts.current, attempts.session
+        if attempt is not None and attempt.is_given and session.is_content_wanted and not session.closed:
+            storage = arguments.get("storage_writer", args, kwargs)
+            own = carried(storage)
+            storage = own.inner if own is not None else storage
+            checkpoint_id = arguments.get("checkpoint_id", args, kwargs)
+            path = content.place_of(storage)
+            if storage is None and isinstance(checkpoint_id, str | os.PathLike):
+                path = os.path.abspath(os.fsdecode(checkpoint_id))
+            of_rank = _rank_of_its_own(arguments, args, kwargs)
+            session.record(
+                "content", attempt=attempt.number, path=path, of_rank=of_rank, leaves=attempt.given
             )
         return original(*args, **kwargs)
 

@@ -8,7 +8,8 @@ engine's collective steps (`_DistWrapper.reduce_scatter`, `all_reduce`, `all_gat
 
 Entry points are reached however user code imported them; that relies on their being decorated, as they are
 in the installed torch, and falls back to the names in torch's own modules.  Not covered: the steps of a save in
-another process, which is an attempt without steps here, and of a save without collectives, which has none.
+another process, where that is not armed (`faultkit.injection.children`), and of a save without collectives, which has
+none.
 """
 
 from __future__ import annotations
@@ -28,8 +29,13 @@ from torch.distributed.checkpoint import (
     utils,
 )
 
-from faultkit.injection.engine.attempts import Attempts
-from faultkit.injection.engine.content_hooks import watched_load, watched_save, watched_states
+from faultkit.injection.engine.attempts import Attempt, Attempts
+from faultkit.injection.engine.content_hooks import (
+    watched_load,
+    watched_request,
+    watched_save,
+    watched_states,
+)
 from faultkit.injection.engine.objects import Arguments, Objects
 from faultkit.injection.interpose import call_with_faults
 from faultkit.injection.session import Session
@@ -92,8 +98,13 @@ def _install_hooks(engine: _Engine, patches: Patches) -> None:
         patches.set_attribute(executor, "execute_save", engine.async_handover(vars(executor)["execute_save"]))
     in_process = vars(by_process).get("_execute_save_impl")
     if isinstance(in_process, staticmethod):
-        hooked = staticmethod(engine.async_continuation(in_process.__func__))
+        asked = watched_request(attempts, in_process.__func__)
+        hooked = staticmethod(engine.async_continuation(asked))
         patches.set_attribute(by_process, "_execute_save_impl", hooked)
+    daemon = _async_process_executor._AsyncCheckpointProcess
+    in_daemon = vars(daemon).get("_execute_save")
+    if isinstance(in_daemon, staticmethod):
+        patches.set_attribute(daemon, "_execute_save", staticmethod(engine.of_the_rank(in_daemon.__func__)))
     methods = vars(utils._DistWrapper)
     for name in STEP_METHODS:
         if name in methods:
@@ -206,6 +217,19 @@ class _Engine:
                 return original(*args, **kwargs)
             run = functools.partial(call_with_faults, self.session, ("executor.run",), original, args, kwargs)
             return self.attempts.carry_out(attempt, run)
+
+        return entered
+
+    def of_the_rank(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """In the daemon: the save is part of the attempt of the rank that asked for it, and none of its own."""
+
+        @functools.wraps(original)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            if self.session.closed:
+                return original(*args, **kwargs)
+            attempt = Attempt("save", 0)
+            attempt.over = True  # the rank says how it ended
+            return self.attempts.carry_out(attempt, functools.partial(original, *args, **kwargs))
 
         return entered
 

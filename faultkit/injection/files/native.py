@@ -24,7 +24,7 @@ import msgspec
 
 from faultkit.plan import Fault, FaultPlan
 from faultkit.plan.actions import Action
-from faultkit.plan.file_filters import ANY
+from faultkit.plan.file_filters import ANY, CHILD
 from faultkit.plan.points import NATIVE_POINTS
 
 __all__ = ["NO_ROOM", "NUMBERED_ACTIONS", "Native", "NoRoom", "loaded", "why_refused"]
@@ -34,7 +34,7 @@ NUMBERED_ACTIONS = (
     "raise", "delay", "hang", "hang(native)", "stop", "exit", "kill", "segfault", "limit", "full", "short", "torn",
     "lie", "flip", "zero", "cut", "stale", "missing", "refused",
 )  # fmt: skip
-_ROLES = {ANY: 0, "main": 1, "helper": 2}
+_ROLES = {ANY: 0, "main": 1, "helper": 2, CHILD: 3}
 _FOR_ALL_CALLS = -1
 _OPENED = {1: "r", 2: "w", 3: "rw"}
 NO_ROOM = (
@@ -147,6 +147,11 @@ class Native:
         """Tell the library which faults are this rank's, since the coordinator may be another now."""
         for index, number in self._faults.items():
             self._library.faultkit_aim(number, self._matches_rank(index, self._plan.faults[index]))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites that the library counts, by their keys."""
+        return tuple(self._sites)
 
     def count(self, key: str) -> int | None:
         """The number of one more call of a site, made by Python; None for a site that only Python has."""

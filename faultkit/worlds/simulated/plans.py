@@ -14,12 +14,17 @@ __all__ = ["can_carry", "require_carried"]
 
 def can_carry(plan: FaultPlan) -> bool:
     """Whether simulated ranks can carry out every fault of the plan."""
-    return all(fault.action.on_simulated is None for fault in plan)
+    return all(fault.action.on_simulated is None and not fault.in_child for fault in plan)
 
 
 def require_carried(plan: FaultPlan) -> None:
     """Raise PlanError, with the reason and the nearest action, for a plan that simulated ranks cannot carry."""
     for fault in plan:
+        if fault.in_child:
+            raise PlanError(
+                f"fault {str(fault)!r} cannot happen to a simulated rank: it is a thread, and has no child processes; "
+                "nearest is the same fault in the rank itself, or a world of kind 'fresh'"
+            )
         obstacle = fault.action.on_simulated
         if obstacle is not None:
             raise PlanError(
