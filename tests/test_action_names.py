@@ -16,6 +16,7 @@ from faultkit.plan.action_catalogue import ACTIONS
 FOLDERS = [Path(package.__file__).parent for package in (faultkit, pytest_faultkit)]
 PREFIXES = ("startswith", "endswith", "removeprefix", "removesuffix")
 NOT_OF_ACTIONS = {  # where these words mean something else, or nothing of faultkit can be asked
+    "faultkit/checks/leaks.py": "kinds of what is left: threads, descriptors ...",
     "faultkit/damage/damages.py": "kinds of damage at rest: flip, zero ...",
     "faultkit/history/draw.py": "rules of a history: fail, kill ...",
     "faultkit/history/entry.py": "rules of a history: fail, kill ...",

@@ -16,7 +16,7 @@ from faultkit.injection import children as child_processes
 from faultkit.injection import expectations, functions, rank_context
 from faultkit.injection.engine import hooks
 from faultkit.injection.files import raw
-from faultkit.injection.perform import prepare, unlimit
+from faultkit.injection.perform import prepare, put_back
 from faultkit.injection.rank_context import Timer
 from faultkit.injection.session import Match, Record, Session, activate, deactivate
 from faultkit.interception.patches import Patches
@@ -78,7 +78,7 @@ def arm(
         try:
             patches.undo()
         finally:
-            unlimit()
+            put_back()
             deactivate()
 
 

@@ -6,7 +6,8 @@ sends SIGCONT.  ``hang(python)`` lets other threads run, ``hang(native)`` keeps 
 wait in an extension module that forgot to release it would.  ``memory(megabytes)`` lowers the limit on the
 address space to that much above what is in use (64 where none is given), allocates until the interpreter
 itself raises MemoryError, and puts the limit back.  ``limit(bytes)`` sets RLIMIT_FSIZE, ``descriptors(count)``
-RLIMIT_NOFILE so that so many more can be opened; `unlimit` puts both back.  No core file is written for a planned
+RLIMIT_NOFILE so that so many more can be opened; ``terminate(seconds)`` sends SIGTERM, and SIGKILL to who is still
+there after that time.  `put_back` ends all of these.  No core file is written for a planned
 death.  How a rank ends or hangs by these, its context knows (`faultkit.injection.rank_context`).  Not covered:
 recording (the session has done it before), resuming a stopped rank (the world does it), and what is done to files
 (`faultkit.injection.files.raw`).
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import functools
 import os
 import signal
 import time
@@ -26,7 +28,7 @@ from faultkit.injection import rank_context
 from faultkit.injection.errors import build
 from faultkit.plan.actions import Action
 
-__all__ = ["KILL", "PERFORMERS", "perform", "prepare", "unlimit"]
+__all__ = ["KILL", "PERFORMERS", "perform", "prepare", "put_back"]
 
 MEMORY_HEADROOM_MEGABYTES = 64
 MEMORY_CHUNK_BYTES = 4 << 20
@@ -70,6 +72,13 @@ def _exit(action: Action, fault_text: str) -> None:
 def _kill(action: Action, fault_text: str) -> None:
     number = signal.Signals[str(action["signal"])]
     rank_context.context().kill(number, is_deadly=action.kills)
+
+
+def _terminate(action: Action, fault_text: str) -> None:
+    here = rank_context.context()
+    end = functools.partial(here.kill, signal.SIGKILL, is_deadly=True)
+    _deadlines.append(here.start_timer(float(action["grace_seconds"]), end))
+    here.kill(signal.SIGTERM, is_deadly=True)
 
 
 def _stop(action: Action, fault_text: str) -> None:
@@ -139,9 +148,14 @@ _limit_before: tuple[int, int] | None = None
 _descriptors_before: tuple[int, int] | None = None
 
 
-def unlimit() -> None:
-    """The limits on files are again what they were before an action set them."""
+_deadlines: list[rank_context.Timer] = []
+
+
+def put_back() -> None:
+    """The limits on files are again what they were before an action set them, and no time of grace runs out."""
     global _limit_before, _descriptors_before
+    while _deadlines:
+        _deadlines.pop().cancel()
     if _limit_before is not None:
         import resource
 
@@ -165,4 +179,5 @@ PERFORMERS: dict[str, Callable[[Action, str], None]] = {
     "raise": _raise,
     "segfault": _segfault,
     "stop": _stop,
+    "terminate": _terminate,
 }

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from faultkit.injection.disk_state import Budget, Versions
-from faultkit.injection.perform import perform, unlimit
+from faultkit.injection.perform import perform, put_back
 from faultkit.injection.recovery import Recovery, site_data
 from faultkit.plan import Fault, FaultPlan
 from faultkit.plan.file_filters import ANY, CHILD, matches
@@ -147,7 +147,7 @@ class Session:
     def disarmed(self, disarmed: bool) -> None:
         self._disarmed = disarmed
         if disarmed:
-            unlimit()
+            put_back()
         if self.native is not None:
             self.native.spend(disarmed)
         if self.children is not None and not self.is_child:

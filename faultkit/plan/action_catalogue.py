@@ -6,6 +6,7 @@
     hang[(python|native)]                                     never come back, with or without the interpreter
     stop[(resume_seconds)]                                    SIGSTOP, and SIGCONT after that time if given
     exit[(code)]   kill[(signal)]   segfault                  the process ends
+    terminate(grace_seconds)                                  it is asked to end, and ended after that time
     limit(bytes)                                              no file of the process may grow beyond (a real limit)
     descriptors[(count)]                                      so many more can be opened (a real limit)
 
@@ -153,6 +154,24 @@ _CATALOGUE = (
             Obstacle(_STOPS_ALL, "hang(native)", signals=STOPPING_SIGNALS),
             Obstacle("a thread gets no signals", "raise(KeyboardInterrupt)", signals=("SIGINT",)),
         ),
+    ),
+    ActionSpec(
+        name="terminate",
+        parameters=(
+            Parameter(
+                "grace_seconds",
+                "number",
+                None,
+                "how long it may take to end",
+                required=True,
+                maximum=SECONDS_MAX,
+            ),
+        ),
+        summary="send SIGTERM, and SIGKILL after a time of grace, as a scheduler does that takes a machine away",
+        family="death",
+        effect=DEATH,
+        on_simulated=(Obstacle("no time of grace runs out for a thread", "kill(SIGTERM)"),),
+        in_native=(Obstacle("the library keeps no time; kill(SIGTERM) is the nearest"),),
     ),
     ActionSpec(
         name="segfault",

@@ -52,6 +52,7 @@ STANDARD_ACTIONS = (
     "stop",
     "exit(1)",
     "kill(SIGKILL)",
+    "terminate(0.5)",
     "segfault",
 )
 FILE_ACTIONS = ("full(1000)", "short", "torn", "lie", "flip", "zero", "cut", "stale", "missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import os
 import resource
@@ -12,7 +13,8 @@ import time
 
 import pytest
 
-from faultkit.injection.perform import PERFORMERS, perform
+from faultkit.injection.perform import PERFORMERS, perform, put_back
+from faultkit.injection.values import ALTERATIONS
 from faultkit.plan import Fault
 from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.actions import Action
@@ -34,7 +36,9 @@ def _status(forked, text, before=lambda: None):
 
 
 def test_every_action_of_the_catalogue_can_be_performed():
-    assert set(PERFORMERS) == {name for name, spec in ACTIONS.items() if not spec.points}
+    assert set(PERFORMERS) == {name for name, spec in ACTIONS.items() if not spec.replaces}
+    of_values = {name for name, spec in ACTIONS.items() if spec.replaces == "value"}
+    assert set(ALTERATIONS) == of_values  # and `earlier`, which needs what the session has kept
 
 
 @pytest.mark.parametrize(
@@ -126,6 +130,23 @@ def test_memory_runs_out_for_real_and_the_limit_comes_back(forked):
         return None
 
     assert forked(child)[0] == ((True, ("", True, 64 << 20)), 0)
+
+
+def test_so_many_descriptors_are_left_and_the_limit_comes_back(forked):
+    def child():
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        os.close(os.open(os.devnull, os.O_RDONLY))
+        _perform("descriptors(2)")
+        opened, failed = [], ""
+        try:
+            while len(opened) < 5:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            failed = errno.errorcode[error.errno]
+        put_back()
+        return len(opened), failed, resource.getrlimit(resource.RLIMIT_NOFILE) == before
+
+    assert forked(child)[0] == ((True, (2, "EMFILE", True)), 0)
 
 
 def test_a_delay_lasts_as_long_as_it_says(monkeypatch):

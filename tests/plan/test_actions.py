@@ -267,6 +267,7 @@ def test_the_catalogue_tells_usage_and_family_of_every_action():
         "stop[(resume_seconds)]",
         "exit[(code)]",
         "kill[(signal)]",
+        "terminate(grace_seconds)",
         "segfault",
         "limit(bytes)",
         "descriptors[(count)]",

@@ -90,19 +90,19 @@ def test_any_text_is_a_glob_or_told_why_not(text):
         ('fs.write("\\x")=hang', "column 10: a string must be written as in JSON"),
         (
             "fs.write(hlper)=hang",
-            "column 10: a thread must be main or helper (got 'hlper'); did you mean 'helper'?",
+            "column 10: a thread must be main or helper or child (got 'hlper'); did you mean 'helper'?",
         ),
         (
             'fs.write("a", minor)=hang',
-            "column 15: a thread must be main or helper (got 'minor'); did you mean 'main'?",
+            "column 15: a thread must be main or helper or child (got 'minor'); did you mean 'main'?",
         ),
-        ('fs.write("a",)=hang', "column 14: expected a thread (main or helper), saw ')'"),
+        ('fs.write("a",)=hang', "column 14: expected a thread (main or helper or child), saw ')'"),
         ('fs.write(main, "a")=hang', "column 14: expected ')' after the files of a point"),
         ('fs.write("a"=hang', "column 13: expected ')' after the files of a point"),
         ('fs.write@1("a")=hang', "(a fault is point[(files)][:moment][@ranks][#calls]=action), saw '('"),
         (
             'writer.finish("a")=hang',
-            "column 14: 'writer.finish' takes no path and no thread; points of layer 'fs' do",
+            "column 14: 'writer.finish' takes no path and no thread, and no role but 'child'; points of layer 'fs' do",
         ),
         ("clock.millisecond(main)#5=kill", "'clock.millisecond' takes no path and no thread"),
         (
@@ -149,7 +149,7 @@ def test_a_value_that_is_no_filter_is_refused():
         read_thread(None)
     with pytest.raises(PlanError, match="bit of 'flip' needs byte"):
         Action("flip", {"bit": 1})
-    with pytest.raises(PlanError, match=re.escape("unknown key 'thread'; keys are point, moment")):
+    with pytest.raises(PlanError, match=re.escape("takes no path and no thread, and no role but 'child'")):
         FaultPlan.from_json(
             '{"faults": [{"point": "app.stage", "thread": "main", "action": {"name": "hang"}}]}'
         )

@@ -126,7 +126,7 @@ def test_a_megabyte_of_json_garbage_gives_one_short_line(text):
         ('{"faults": [{"point": "writer.finish"}]}', "fault 0 must have the key 'action'"),
         (
             _json_fault(rank="1"),
-            "unknown key 'rank'; keys are point, moment, ranks, calls, action; did you mean 'ranks'?",
+            "unknown key 'rank'; keys are point, moment, ranks, calls, action, thread; did you mean 'ranks'?",
         ),
         (_json_fault(action="hang"), "the action of fault 0 must be an object"),
         (_json_fault(action={}), "the action of fault 0 must have the key 'name'"),

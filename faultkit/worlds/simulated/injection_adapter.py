@@ -71,7 +71,7 @@ class Armed:
         try:
             self._patches.undo()
         finally:
-            perform.unlimit()
+            perform.put_back()
             deactivate()
 
 
