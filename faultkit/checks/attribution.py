@@ -128,9 +128,7 @@ def _of_another_rank(attempt: Attempt) -> Iterator[Violation]:
 def _limit_of_another_rank(analysis: RunAnalysis, attempt: Attempt) -> Iterator[Violation]:
     """The same of a limit, which lasts from attempt to attempt, and of which its error number is told at least."""
     limits = [
-        (one.rank, Injected.by(one.fired.fault).errno)
-        for one in analysis.fired_faults
-        if one.effect == LIMIT
+        (one.rank, Injected.by(one.fired.fault).errno) for one in analysis.fired_faults if one.effect == LIMIT
     ]
     yield from _misplaced(attempt, [(rank, Injected((), (), number, native=True)) for rank, number in limits])
 

@@ -7,7 +7,9 @@ and once where it ends; a thread knows which one it carries out.  Not covered: w
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +42,7 @@ class Attempts:
 
     def __init__(self, session: Session) -> None:
         self.serve(session)
+        _all.add(self)
 
     def serve(self, session: Session) -> None:
         """From now on they are those of `session`, from the beginning."""
@@ -133,3 +136,15 @@ class Attempts:
                 pass  # the engine will say what is wrong with the group
         self.session.coordinator = in_world
         return in_group
+
+
+_all: weakref.WeakSet[Attempts] = weakref.WeakSet()
+
+
+def _be_of_child() -> None:
+    """In a process that was just forked: no thread of it holds a lock that one of its parent may have held."""
+    for attempts in _all:
+        attempts.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_be_of_child)
