@@ -27,22 +27,26 @@ _Plans = Callable[[int], st.SearchStrategy[FaultPlan]]
 
 
 class Drawn(msgspec.Struct, frozen=True):
-    """What is drawn: words of `HISTORY_RULES`, from how many to how many ranks, and plans for so many ranks."""
+    """What is drawn: words of `HISTORY_RULES`, from how many to how many ranks, and plans for so many ranks.
+
+    With `keeps_size` a job restarts on as many ranks as it had.
+    """
 
     rules: tuple[str, ...]
     sizes: tuple[int, int]
     failing: _Plans
     killing: _Plans
     failing_restart: _Plans
+    keeps_size: bool = False
 
 
 def next_steps(drawn: Drawn) -> st.SearchStrategy[Step]:
     """Draws a `Step` for the state machine that runs, by its `life`: is_up, step, world_size and is_disturbed."""
-    size = st.integers(*drawn.sizes)
 
     @st.composite
     def drawing(draw: Any) -> Step:
         life = draw(st.runner()).life
+        size = st.just(life.world_size) if drawn.keeps_size else st.integers(*drawn.sizes)
         word = draw(st.sampled_from(_words(drawn.rules, life)))
         match word:
             case "restart":

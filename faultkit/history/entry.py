@@ -143,7 +143,14 @@ def checkpoint_history(
         word: tuple((site.point, site.moment) for site in sites)
         for word, sites in (("save", saving), ("overwrite", saving), ("restart", loading))
     }
-    drawn = Drawn(chosen, (low, high), plans["fail"], plans["kill"], plans["fail_restart"])
+    drawn = Drawn(
+        chosen,
+        (low, high),
+        plans["fail"],
+        plans["kill"],
+        plans["fail_restart"],
+        keeps_size=not checkpointer.reshards,
+    )
     history_rules = Rules(Refusal(refusal), may_not_fire, words)
     return machine_of(checkpointer, manager, made, history_rules, drawn, places)
 

@@ -101,7 +101,7 @@ class Life:
         elif step.word == "start":
             rule = "a job starts only once; it restarts" if self.told else ""
         elif step.word == "restart":
-            rule = "" if self.told else "a job has to start first"
+            rule = self._rule_of_restart(step.number)
         elif not self.is_up:
             rule = "the job has ended; it has to restart first"
         elif step.word == "overwrite" and not self.step:
@@ -113,6 +113,14 @@ class Life:
                 f"step {len(self.told) + 1} of the history, {step.value()!r}, cannot be run: {rule}"
             )
         step.plan.validate_for(step.number if step.word == "restart" else self.world_size or step.number)
+
+    def _rule_of_restart(self, world_size: int) -> str:
+        if not self.told:
+            return "a job has to start first"
+        if not self.checkpointer.reshards and world_size != self.world_size:
+            who = f"checkpointer {str(self.checkpointer)!r}"
+            return f"what {who} saved is loaded by as many ranks (restart on {self.world_size})"
+        return ""
 
     # -- the steps -------------------------------------------------------------------------------
 

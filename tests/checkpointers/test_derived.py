@@ -5,16 +5,19 @@ A correct checkpointer of a user's own holds in each, and the same with one defe
 
 from __future__ import annotations
 
+import hypothesis
+import msgspec
 import pytest
+from hypothesis.stateful import run_state_machine_as_test
 
 from faultkit import Checkpointer, FaultPlan, crash, scenarios
 from faultkit.damage import survey
 from faultkit.exceptions import ScenarioError
-from faultkit.history import replay_history
+from faultkit.history import checkpoint_history, replay_history
 from faultkit.scenarios import scenario_of
 from faultkit.sweep import sweep
 from tests.helpers import own_checkpointers
-from tests.helpers.own_checkpointers import LATER, MINE
+from tests.helpers.own_checkpointers import LATER, MINE, PARTS
 
 HERE = own_checkpointers.__name__
 
@@ -78,6 +81,20 @@ def test_a_history_goes_by_the_state_of_the_checkpointer():
         replay_history(MINE.with_options(defect="loads_the_oldest"), history)
     with pytest.raises(AssertionError, match="load loaded for step 2 is no checkpoint"):
         replay_history(MINE.with_options(defect="forgets_a_leaf"), history)
+
+
+def lives(checkpointer):
+    machine = checkpoint_history(checkpointer, rules=["save", "restart"], max_world=2)
+    settings = hypothesis.settings(machine.TestCase.settings, max_examples=5, database=None)
+    run_state_machine_as_test(hypothesis.seed(0)(machine), settings=settings)
+
+
+def test_a_job_restarts_on_as_many_ranks_where_no_others_can_load():
+    lives(PARTS)
+    with pytest.raises(AssertionError, match=r"^LOST_WORK"):
+        lives(msgspec.structs.replace(PARTS, reshards=True))
+    with pytest.raises(ValueError, match=r"'parts' saved is loaded by as many ranks \(restart on 2\)"):
+        replay_history(PARTS, [("start", 2), ("save",), ("restart", 1)])
 
 
 def test_what_a_checkpointer_can_do_says_which_scenarios_there_are():
