@@ -90,6 +90,10 @@ _world_options = together(
     help="Standard actions by glob, or any action in full. Repeatable.  "
     "[default: raise(ValueError), of files an OSError]",
 )
+@click.option("--calls", metavar="CALLS", help="At which calls of a point: 1, 2-4, 3-.  [default: every one]")
+@click.option(
+    "--pairs", is_flag=True, help="Break two points at a time: each two once, ranks and actions by turns."
+)
 @click.option(
     "--plan",
     "plan_texts",
@@ -142,6 +146,8 @@ def sweep(
     points_globs: tuple[str, ...],
     moments: tuple[str, ...],
     actions: tuple[str, ...],
+    calls: str | None,
+    pairs: bool,
     plan_texts: tuple[str, ...],
     jobs: int,
     every_rank: bool,
@@ -160,6 +166,7 @@ def sweep(
       faultkit sweep mymodel.checkpoint:save --kind simulated --schedules 100
     """
     from faultkit.plan import FaultPlan
+    from faultkit.plan.grammar import read_calls
     from faultkit.sweep import DEFAULT_MOMENTS, Schedules, choose_actions, choose_places
 
     if every and drawn > 1:
@@ -167,9 +174,9 @@ def sweep(
     if (every or drawn > 1) and not _follows_schedules(_first(kind, "warm")):
         name = "--exhaustive" if every else "--schedules"
         raise UsageError(f"{name} needs --kind simulated or auto (got {'warm' if kind is None else kind!r})")
-    if plan_texts and (points_globs or moments or actions):
+    if plan_texts and (points_globs or moments or actions or calls or pairs):
         raise UsageError(
-            "--plan is run instead of an enumeration: leave out --points, --moments and --actions"
+            "--plan is run instead of an enumeration: leave out --points, --moments, --actions, --calls and --pairs"
         )
     require_types(allow)
     plans = [FaultPlan.parse(text, allow) for text in plan_texts] or None
@@ -187,6 +194,8 @@ def sweep(
         points=points_globs,
         moments=moments or DEFAULT_MOMENTS,
         actions=chosen,
+        calls=read_calls(calls) if calls is not None else "*",
+        pairs=pairs,
         plans=plans,
         jobs=jobs,
         every_rank=every_rank,

@@ -23,13 +23,21 @@ from faultkit.exceptions import NotSimulatedError
 from faultkit.messages import listed
 from faultkit.plan import FaultPlan
 from faultkit.plan.actions import Action
+from faultkit.plan.grammar import read_calls
 from faultkit.runs.launcher import TORCHRUN
 from faultkit.runs.selection import Chosen
 from faultkit.scenarios import Scenario, ScenarioError, Stage, scenario_of
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
 from faultkit.sweep.auto_kind import EscalatingWorld
 from faultkit.sweep.baseline import Broken, Sound, establish
-from faultkit.sweep.reachability import WIDE_SIZE_MIN, Reachability, Target, plans_for, representatives
+from faultkit.sweep.reachability import (
+    WIDE_SIZE_MIN,
+    Reachability,
+    Target,
+    pairs_for,
+    plans_for,
+    representatives,
+)
 from faultkit.sweep.results import Baseline, Journal, PlanResult, result_of
 from faultkit.sweep.runner import run_plans
 from faultkit.sweep.schedules import ScheduleChoice, ScheduleCoverage, Schedules
@@ -96,6 +104,8 @@ def sweep(
     points: Iterable[str] = (),
     moments: Iterable[str] = DEFAULT_MOMENTS,
     actions: Iterable[str | Action] = (),
+    calls: str = "*",
+    pairs: bool = False,
     plans: Sequence[FaultPlan] | None = None,
     jobs: int = 1,
     may_not_fire: bool = False,
@@ -125,6 +135,8 @@ def sweep(
         actions: globs, or actions; () for ValueError, at points of layer ``fs`` an OSError.  What cannot happen to
             simulated ranks is left out for these, and told; an action that finds nothing to change in a file is
             counted and left out.
+        calls: at which calls of its place a fault strikes, as in a plan: ``"1"``, ``"2-4"``; all by default.
+        pairs: break two places at a time, each two once, on ranks and in ways that meet each other by turns.
         plans: these are run instead.
         jobs: worlds side by side.
         may_not_fire: whether a plan of which nothing fires is no violation.
@@ -157,6 +169,7 @@ def sweep(
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise ValueError(f"sweep: jobs must be a number of worlds from 1 (got {jobs!r})")
     scenario.validate_for(world)
+    calls = read_calls(calls)
     places = () if plans is not None else choose_places(tuple(points) or scenario.points, moments)
     actions = (actions,) if isinstance(actions, str) else tuple(actions)
     chosen_actions = choose_actions(actions) if actions and plans is None else ()
@@ -197,9 +210,14 @@ def sweep(
                 left_out_count = world - len(standing)
                 cells = tuple(cell for cell in reach.cells if cell.rank in standing)
                 reach = msgspec.structs.replace(reach, cells=cells)
-            plans = plans_for(reach, chosen_actions)
+            plans = (pairs_for if pairs else plans_for)(reach, chosen_actions, calls)
             refused = tuple(
-                dict.fromkeys(str(plan.faults[0].action) for plan in plans if not first.supports(plan))
+                dict.fromkeys(
+                    str(fault.action)
+                    for plan in plans
+                    for fault in plan
+                    if not first.supports(FaultPlan((fault,)))
+                )
             )
             plans = tuple(plan for plan in plans if first.supports(plan))
             if not plans and refused:
@@ -252,7 +270,7 @@ def sweep(
 
         def keep(index: int, result: PlanResult) -> None:
             progress.latest = result
-            if enumerated and result.verdict is Verdict.INERT and result.plan.faults[0].action.replaces_call:
+            if enumerated and result.verdict is Verdict.INERT and _may_be_idle(result.plan):
                 idle.add(index)
             else:
                 results[index] = result
@@ -331,6 +349,11 @@ def _without_faults(
     progress.latest, progress.done_count = result, 1
     tell(progress)
     return journal
+
+
+def _may_be_idle(plan: FaultPlan) -> bool:
+    """Whether one of its actions may have found nothing to change."""
+    return any(fault.action.replaces_call for fault in plan)
 
 
 def _world(size: int, kind: str, timeout: float, scenario: Scenario, launcher: str) -> Any:
