@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import durable_files, pieces
+from faultkit.checkpointers import durable_files, pieces, state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.joint_steps import on_every_rank, on_rank_0
 from faultkit.messages import seen
@@ -55,7 +55,7 @@ class DamagedCheckpoint(ValueError):
 DAMAGE = (DamagedCheckpoint, FileNotFoundError)
 
 
-def save(state: dict[str, Any], directory: Path, step: int) -> None:
+def save(state: dict[str, Any], directory: Path, step: int, /) -> None:
     """Save `state` as `step`.  Raises CheckpointException on every rank where anything failed on any."""
     held = {name: (value, pieces.pieces(value)) for name, value in pieces.named(state).items()}
     plans = on_every_rank("plan", lambda: _plan(held, directory, step))
@@ -68,7 +68,7 @@ def save(state: dict[str, Any], directory: Path, step: int) -> None:
     on_rank_0("finish", lambda: _finish(temporary, place, plans, written))
 
 
-def load(state: dict[str, Any], directory: Path, fallback: bool = False) -> int | None:
+def load(state: dict[str, Any], directory: Path, /, fallback: bool = False) -> int | None:
     """Load the newest checkpoint, and give its step; None where there is none.
 
     Raises CheckpointException on every rank, with `state` as it was, where any rank finds it damaged or cannot read it.
@@ -129,6 +129,11 @@ def read(directory: Path) -> dict[str, Any] | None:
         else pieces.assembled(name, leaf["shape"], getattr(torch, leaf["dtype"]), stored[name])
         for name, leaf in index["leaves"].items()
     }
+
+
+def check(world_size: int, state: str = "default", **_: object) -> str:
+    """What is wrong with the options."""
+    return state_kinds.check(world_size, state)
 
 
 # -- names ---------------------------------------------------------------------------------------------------------
@@ -303,5 +308,8 @@ REFERENCE = Checkpointer(
     read=read,
     points=("fs.*",),
     load_points=("fs.*",),
-    options=(("fallback", False),),
+    options=(("fallback", False), ("state", "default")),
+    state=state_kinds.state,
+    preload=("faultkit.checkpointers.state_kinds",),
+    check=check,
 )

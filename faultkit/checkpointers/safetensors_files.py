@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import pieces, step_directories
+from faultkit.checkpointers import pieces, state_kinds, step_directories
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.ways_to_write import in_step, made, replacing, wrong_options
 from faultkit.messages import seen
@@ -34,6 +34,7 @@ def save(
     state: dict[str, Any],
     directory: Path,
     step: int,
+    /,
     ranks: str = "first",
     write: str = "in_place",
     exchange: bool = False,
@@ -46,8 +47,11 @@ def save(
     rank, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     file = "model.safetensors" if ranks == "first" else f"model-{rank + 1:05}-of-{count:05}.safetensors"
     flat = pieces.named(pieces.whole(state) if ranks == "first" else state)
-    tensors, parts = {}, {}
+    tensors: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     for name, value in flat.items():
+        if isinstance(value, torch.Tensor):
+            parts[name] = None  # of a tensor in shards a rank may have nothing
         for where, part in pieces.pieces(value) if isinstance(value, torch.Tensor) else ():
             tensors[name] = part.contiguous().clone()  # tensors that share memory are refused
             parts[name] = [file, where and where[0]]
@@ -61,7 +65,7 @@ def save(
     in_step("index", lambda: _save_index(told, values, place, write, ranks), rank == 0, exchange)
 
 
-def load(state: dict[str, Any], directory: Path, exchange: bool = False) -> int | None:
+def load(state: dict[str, Any], directory: Path, /, exchange: bool = False) -> int | None:
     """Load the newest step.  Raises what ``load_file`` raises, and ValueError where something is missing."""
     step = step_directories.newest(directory, is_complete)
     if step is not None:
@@ -85,9 +89,11 @@ def is_complete(path: Path) -> bool:
     return (path / INDEX).exists()
 
 
-def check(world_size: int, ranks: str = "first", write: str = "in_place", **_: object) -> str:
+def check(
+    world_size: int, ranks: str = "first", write: str = "in_place", state: str = "default", **_: object
+) -> str:
     """What is wrong with the options."""
-    return wrong_options(write, ranks)
+    return wrong_options(write, ranks) or state_kinds.check(world_size, state)
 
 
 def _save(tensors: dict[str, Any], path: Path, write: str) -> None:
@@ -108,10 +114,10 @@ def _save_index(
     else:
         weight_map = {}
         for parts in told:
-            for name, (file, offsets) in parts.items():
+            for name, part in parts.items():
                 lies = weight_map.setdefault(name, [])
-                if all(offsets != other for _, other in lies):  # of replicas the first
-                    lies.append((file, offsets))
+                if part is not None and all(part[1] != other for _, other in lies):  # of replicas the first
+                    lies.append(part)
     with replacing(place / INDEX, write) as written:
         written.write_text(json.dumps({"metadata": {}, "weight_map": weight_map, "values": values}))
 
@@ -145,6 +151,8 @@ SAFETENSORS = Checkpointer(
     extra="hf",
     points=("safetensors.*", "fs.*"),
     load_points=("safetensors.*", "fs.*"),
-    options=(("ranks", "first"), ("write", "in_place"), ("exchange", False)),
+    options=(("ranks", "first"), ("write", "in_place"), ("exchange", False), ("state", "default")),
+    state=state_kinds.state,
+    preload=("faultkit.checkpointers.state_kinds",),
     check=check,
 )

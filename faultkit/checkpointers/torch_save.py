@@ -21,7 +21,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import pieces, step_directories
+from faultkit.checkpointers import pieces, state_kinds, step_directories
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.joint_steps import on_rank_0
 from faultkit.checkpointers.ways_to_write import in_step, made, replacing, wrong_options
@@ -35,6 +35,7 @@ def save(
     state: dict[str, Any],
     directory: Path,
     step: int,
+    /,
     ranks: str = "first",
     write: str = "in_place",
     pointer: bool = False,
@@ -67,6 +68,7 @@ def save(
 def load(
     state: dict[str, Any],
     directory: Path,
+    /,
     ranks: str = "first",
     pointer: bool = False,
     exchange: bool = False,
@@ -106,9 +108,11 @@ def prune(directory: Path, keep: int, ranks: str = "first", pointer: bool = Fals
     on_rank_0("prune", remove)
 
 
-def check(world_size: int, ranks: str = "first", write: str = "in_place", **_: object) -> str:
+def check(
+    world_size: int, ranks: str = "first", write: str = "in_place", state: str = "default", **_: object
+) -> str:
     """What is wrong with the options."""
-    return wrong_options(write, ranks)
+    return wrong_options(write, ranks) or state_kinds.check(world_size, state)
 
 
 def _save(value: Any, path: Path, write: str) -> None:
@@ -156,6 +160,14 @@ TORCH_SAVE = Checkpointer(
     prune=prune,
     points=("torch.*", "fs.*"),
     load_points=("torch.*", "fs.*"),
-    options=(("ranks", "first"), ("write", "in_place"), ("pointer", False), ("exchange", False)),
+    options=(
+        ("ranks", "first"),
+        ("write", "in_place"),
+        ("pointer", False),
+        ("exchange", False),
+        ("state", "default"),
+    ),
+    state=state_kinds.state,
+    preload=("faultkit.checkpointers.state_kinds",),
     check=check,
 )

@@ -8,6 +8,7 @@ import torch.distributed as dist
 
 from faultkit import checkpointers
 from faultkit.plan.signatures import taken
+from faultkit.strategies import replay_history
 from tests.helpers.fixtures import worlds_by_size
 from tests.helpers.saved_states import of_all, values
 from tests.helpers.stock import stock
@@ -80,6 +81,14 @@ def test_shards_of_an_older_save_by_more_ranks_are_mixed_in(worlds, tmp_path):
     worlds(1).run(save, "dcp-hf", tmp_path, 1, 9).raise_for_violations()
     _, found, _ = of_all(worlds(1).run(load, "dcp-hf", tmp_path))
     assert {int(row[0]) // 1000 for row in found["model"]["rows"]} == {1, 9}
+
+
+@stock("<2.14")
+def test_a_history_tells_that_an_overwrite_by_fewer_ranks_is_a_mix(worlds):
+    history = [("start", 2), ("save",), ("restart", 1), ("overwrite",), ("restart", 1)]
+    with pytest.raises(AssertionError, match="SILENT_WRONG"):
+        replay_history(checkpointers.get("dcp-hf"), history)
+    assert "HELD" in replay_history(checkpointers.get("reference"), history)
 
 
 def save_odd(directory, name, value):

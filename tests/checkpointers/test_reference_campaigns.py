@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from faultkit import World, crash, damage
+from faultkit import World, crash, damage, scenarios
 from faultkit.checkpointers import get
+from faultkit.scenarios import Stage
 from faultkit.sweep import sweep
 
 pytestmark = pytest.mark.slow
@@ -24,6 +25,14 @@ def test_no_fault_of_files_breaks_a_promise(word):
         f"reference.{word}", world=2, points=["fs.*"], actions=actions, moments=["before", "after"]
     )
     assert set(journal.totals) == {"HELD"} and journal.totals["HELD"] > 20
+
+
+@pytest.mark.parametrize("state", ["dtypes", "shapes", "shared", "sharded", "numbered"])
+def test_every_kind_of_state_is_saved_and_loaded(pair, state):
+    for word in ("load", "resume"):
+        with Stage(scenarios.get(f"reference.{word},state={state}")) as stage:
+            stage.prepare(pair)
+            stage.run(pair).raise_for_violations()
 
 
 def test_no_death_breaks_a_promise():
