@@ -51,6 +51,12 @@ _world_options = together(
         help="An exception type that plans may name. Repeatable.",
     ),
     click.option(
+        "--attempts-after",
+        type=int,
+        metavar="N",
+        help="Do it again N times without a fault, on the same ranks, after each plan.  [default: 0]",
+    ),
+    click.option(
         "--checks",
         multiple=True,
         metavar="NAME,...",
@@ -138,6 +144,7 @@ def sweep(
     timeout: float,
     seed: int | None,
     allow: tuple[str, ...],
+    attempts_after: int | None,
     checks: tuple[str, ...],
     no_check: tuple[str, ...],
     allow_residue: tuple[str, ...],
@@ -196,6 +203,7 @@ def sweep(
         actions=chosen,
         calls=read_calls(calls) if calls is not None else "*",
         pairs=pairs,
+        attempts_after=attempts_after or 0,
         plans=plans,
         jobs=jobs,
         every_rank=every_rank,
@@ -239,6 +247,7 @@ def replay(
     seed: int | None,
     schedule: str | None,
     allow: tuple[str, ...],
+    attempts_after: int | None,
     checks: tuple[str, ...],
     no_check: tuple[str, ...],
     allow_residue: tuple[str, ...],
@@ -297,6 +306,7 @@ def replay(
             plans=list(replayed.plans),
             orders=orders,
             stories=True,
+            attempts_after=_first(attempts_after, replayed.attempts_after),
             **(_chosen(checks, no_check, allow_residue) or replayed.chosen.options),
             probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
         )

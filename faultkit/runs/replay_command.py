@@ -32,6 +32,7 @@ def replay_line(
     schedule: tuple[int, ...] | None = None,
     launcher: str = "",
     chosen: Chosen = ALL,
+    attempts_after: int = 0,
 ) -> str:
     """The command that runs `plan` on `scenario` again; with `schedule`, in that order of simulated ranks.
 
@@ -52,6 +53,8 @@ def replay_line(
         words += ["--schedule", SCHEDULE_SEPARATOR.join(map(str, schedule))]
     if launcher not in ("", LAUNCHER):
         words += ["--launcher", launcher]
+    if attempts_after:
+        words += ["--attempts-after", str(attempts_after)]
     words += chosen.words
     named = [str(fault.action.get("exception")) for fault in plan] if isinstance(plan, FaultPlan) else []
     for name in dict.fromkeys(named):

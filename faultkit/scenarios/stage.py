@@ -40,10 +40,14 @@ __all__ = ["Stage"]
 
 
 class Stage:
-    """Runs one scenario on worlds that the caller owns.  A context manager."""
+    """Runs one scenario on worlds that the caller owns.  A context manager.
+
+    `attempts_after` is how often it is done again without a fault after each run under a plan.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
+        self.attempts_after = 0
         self._served = scenario  # with what its server gives
         self._serving = contextlib.ExitStack()
         self._is_open = False
@@ -88,7 +92,13 @@ class Stage:
         self.prepare(world)
         with self._directory_of_a_run() as directory:
             run = self._start(
-                world, directory, plan=plan, may_not_fire=may_not_fire, seed=seed, schedule=schedule
+                world,
+                directory,
+                plan=plan,
+                may_not_fire=may_not_fire,
+                seed=seed,
+                schedule=schedule,
+                attempts_after=self.attempts_after,
             )
             if look is not None:
                 look(directory)

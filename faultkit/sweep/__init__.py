@@ -52,7 +52,7 @@ from faultkit.sweep.selection import (
 )
 from faultkit.torch_versions import torch_version
 from faultkit.worlds import World
-from faultkit.worlds.arguments import require_kind
+from faultkit.worlds.arguments import require_attempts, require_kind
 from faultkit.worlds.kinds import KINDS
 
 __all__ = [
@@ -106,6 +106,7 @@ def sweep(
     actions: Iterable[str | Action] = (),
     calls: str = "*",
     pairs: bool = False,
+    attempts_after: int = 0,
     plans: Sequence[FaultPlan] | None = None,
     jobs: int = 1,
     may_not_fire: bool = False,
@@ -137,6 +138,7 @@ def sweep(
             counted and left out.
         calls: at which calls of its place a fault strikes, as in a plan: ``"1"``, ``"2-4"``; all by default.
         pairs: break two places at a time, each two once, on ranks and in ways that meet each other by turns.
+        attempts_after: how often the same ranks do it again, without a fault, after each plan: see `World.run`.
         plans: these are run instead.
         jobs: worlds side by side.
         may_not_fire: whether a plan of which nothing fires is no violation.
@@ -170,6 +172,7 @@ def sweep(
         raise ValueError(f"sweep: jobs must be a number of worlds from 1 (got {jobs!r})")
     scenario.validate_for(world)
     calls = read_calls(calls)
+    require_attempts(attempts_after, None)
     places = () if plans is not None else choose_places(tuple(points) or scenario.points, moments)
     actions = (actions,) if isinstance(actions, str) else tuple(actions)
     chosen_actions = choose_actions(actions) if actions and plans is None else ()
@@ -237,6 +240,7 @@ def sweep(
                     f"scenario {str(scenario)!r} comes by none of the {len(places)} chosen points "
                     f"({listed(tuple(points) or scenario.points)}); {advice}"
                 )
+        stage.attempts_after = attempts_after  # of what is broken alone
         results: dict[int, PlanResult] = {}
         idle: set[int] = set()
         began = time.monotonic()
@@ -263,6 +267,7 @@ def sweep(
                 starts_again=stage.starts_again,
                 chosen=chosen,
                 kept_residue=stage.kept_residue,
+                attempts_after=attempts_after,
             )
 
         progress = Progress(len(plans), journal)

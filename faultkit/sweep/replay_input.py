@@ -42,6 +42,7 @@ class ReplayInput(msgspec.Struct, frozen=True):
     kind: str | None = None
     launcher: str | None = None
     chosen: Chosen = ALL
+    attempts_after: int = 0
 
 
 def read_replay_input(plan_or_file: str, allow: Collection[str] = ()) -> ReplayInput:
@@ -100,7 +101,8 @@ def _sweep(found: dict[str, Any], where: str, allow: Collection[str]) -> ReplayI
     entries = found["plans"]
     if not isinstance(entries, list) or not entries:
         raise PlanError(f"{where}: 'plans' must be a list with at least one plan (got {seen(entries)})")
-    for key, kind in (("scenario", str), ("world", int), ("kind", str), ("launcher", str)):
+    types = {"scenario": str, "world": int, "kind": str, "launcher": str, "attempts_after": int}
+    for key, kind in types.items():
         value = found.get(key)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
             raise PlanError(f"{where}: {key!r} must be of type {kind.__name__} (got {seen(value)})")
@@ -111,7 +113,10 @@ def _sweep(found: dict[str, Any], where: str, allow: Collection[str]) -> ReplayI
     except (msgspec.ValidationError, ValueError) as error:
         raise PlanError(f"{where}: 'chosen' must name checks: {error}") from None
     remembered = {key: found.get(key) for key in ("scenario", "kind", "launcher")}
-    return ReplayInput(plans, orders, world_size=found.get("world"), chosen=chosen, **remembered)
+    after = found.get("attempts_after") or 0
+    return ReplayInput(
+        plans, orders, world_size=found.get("world"), chosen=chosen, attempts_after=after, **remembered
+    )
 
 
 def _entry(entry: Any, where: str, allow: Collection[str]) -> FaultPlan:

@@ -179,6 +179,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     starts_again: bool | None = None
     chosen: Chosen = ALL
     kept_residue: tuple[str, ...] = ()
+    attempts_after: int = 0
 
     @property
     def totals(self) -> dict[str, int]:
@@ -226,6 +227,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         tail: dict[str, Any] = {"totals": self.totals}
         if self.is_confirmed:
             tail["differences"] = len(self.differences)
+        if self.attempts_after:
+            tail["attempts_after"] = self.attempts_after
         if self.idle_count:
             tail["idle"] = self.idle_count
         if self.chosen != ALL:
@@ -249,6 +252,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             schedule=order.schedule,
             launcher=self.launcher if result.has_failed else "",
             chosen=self.chosen,
+            attempts_after=self.attempts_after,
         )
 
 
@@ -288,6 +292,7 @@ def story_of(run: Run, scenario: str) -> str:
         schedule=run.schedule,
         launcher=run.launcher if has_failed(run) else "",
         chosen=run.chosen,
+        attempts_after=max(map(len, run.attempts_after.values()), default=0),
     )
     return run.story(replay=line)
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 
 from faultkit import PlanError
 from faultkit.plan.grammar import read_action
+from faultkit.scenarios import of_function
 from faultkit.sweep import Reachability, Target, sweep
 from faultkit.sweep.reachability import pairs_for, plans_for
+from faultkit.sweep.replay_input import read_replay_input
 
 PLACES = [("writer.reset", "before"), ("writer.write_data", "before"), ("writer.write_data", "future"),
           ("planner.create_local_plan", "before")]  # fmt: skip
@@ -68,6 +74,41 @@ def test_a_sweep_breaks_two_places_at_a_time_each_once():
     assert all(len(result.plan) == 2 and result.fired for result in journal.results)
     assert all(fault.calls == "1" for result in journal.results for fault in result.plan)
     assert journal.totals == {"HELD": 3}
+
+
+@pytest.mark.slow
+def test_a_sweep_does_it_again_without_a_fault_and_its_replay_does_too(tmp_path):
+    journal = sweep(
+        "dcp-save",
+        world=2,
+        kind="simulated",
+        points=("writer.write_data",),
+        moments=("before",),
+        attempts_after=1,
+    )
+    assert journal.totals == {"HELD": 2}
+    again = sweep(stuck_in_its_ways, world=2, kind="simulated", points=("writer.write_data",),
+                  moments=("before",), attempts_after=1)  # fmt: skip
+    assert again.totals == {"UNUSABLE": 2}
+    assert "--attempts-after 1" in again.replay_command(again.results[0])
+    assert json.loads(again.to_json())["attempts_after"] == 1
+    (tmp_path / "journal.json").write_text(again.to_json())
+    assert read_replay_input(str(tmp_path / "journal.json")).attempts_after == 1
+
+
+def save_unless_it_failed(directory):
+    """A job that never saves again once a save of it has failed."""
+    mark = directory / f"failed{dist.get_rank()}"
+    if mark.exists():
+        raise RuntimeError("it failed before")
+    try:
+        dcp.save({"weight": torch.ones(3)}, checkpoint_id=directory / "checkpoint")
+    except dcp.CheckpointException:
+        mark.touch()
+        raise
+
+
+stuck_in_its_ways = of_function(save_unless_it_failed)
 
 
 def test_calls_that_are_none_are_told_before_anything_starts():
