@@ -31,7 +31,10 @@ def save(state: dict[str, Any], directory: Path, step: int, /, **files: Any) -> 
     path = step_directories.place(directory, step)
     if not dist.is_initialized() or dist.get_rank() == 0:
         path.mkdir(exist_ok=True)
-        (path / f"{COUNT}{dist.get_world_size() if dist.is_initialized() else 1}").touch()
+        name = f"{COUNT}{_rank_count()}"
+        (path / name).touch()
+        for other in _counts(path) - {name}:
+            (path / other).unlink()
         durable_files.sync(path)
         durable_files.sync(directory)
     writer = stock_files.writer(path, **files)
@@ -39,12 +42,14 @@ def save(state: dict[str, Any], directory: Path, step: int, /, **files: Any) -> 
 
 
 def load(state: dict[str, Any], directory: Path, /, **files: Any) -> int | None:
-    """Load the newest complete step.  Raises what the engine raises."""
+    """Load the newest complete step.  Raises what the engine raises, and ValueError on another number of ranks."""
     import torch.distributed.checkpoint as dcp
 
     step = step_directories.newest(directory, is_complete)
     if step is not None:
         path = step_directories.place(directory, step)
+        if _counts(path) != {f"{COUNT}{_rank_count()}"}:
+            raise ValueError(f"step {step} must be loaded by as many ranks as saved it (got {_rank_count()})")
         dcp.load(state, checkpoint_id=path, storage_reader=stock_files.reader(path, **files))
     return step
 
@@ -61,13 +66,23 @@ def prune(directory: Path, keep: int) -> None:
 
 def is_complete(path: Path) -> bool:
     """Whether every rank has finished its part of the checkpoint at `path`."""
-    counts = [int(file.name.removeprefix(COUNT)) for file in path.glob(f"{COUNT}*")]
+    counts = [int(name.removeprefix(COUNT)) for name in _counts(path)]
     return bool(counts) and all((path / f"__{rank}.metadata").exists() for rank in range(max(counts)))
 
 
 def check(world_size: int, state: str = "default", **options: Any) -> str:
     """What is wrong with the options."""
     return state_kinds.check(world_size, state) or stock_files.check(**options)
+
+
+def _counts(path: Path) -> set[str]:
+    return {file.name for file in path.glob(f"{COUNT}*")}
+
+
+def _rank_count() -> int:
+    import torch.distributed as dist
+
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 DCP_RANK_LOCAL = Checkpointer(
