@@ -159,7 +159,6 @@ def survey(
         ScenarioError: the checkpoint cannot be made or loaded.
         ValueError: an action is not known.
     """
-    from faultkit import crash
     from faultkit.crash.enumeration.state import State, Witness
     from faultkit.crash.scenario import crash_scenario
     from faultkit.worlds import World
@@ -179,9 +178,7 @@ def survey(
         for number, damage in enumerate(damages)
     ]
     judged: dict[str, Judgement] = {}
-    with crash.Judge(
-        scenario, workers=workers, timeout_seconds=timeout_seconds, memory_bytes=memory_bytes
-    ) as judge:
+    with _judge(scenario, size, workers, timeout_seconds, memory_bytes) as judge:
         judge.expect(new, older)
         interrupted = False
         try:
@@ -209,6 +206,18 @@ def survey(
             on_interrupt(found)
         raise KeyboardInterrupt
     return found
+
+
+def _judge(scenario: Scenario, size: int, workers: int, timeout_seconds: float, memory_bytes: int) -> Any:
+    """What judges a load: one process, or as many ranks as the load of the scenario needs."""
+    from faultkit import crash
+    from faultkit.crash.loading.world_judge import WorldJudge
+
+    ranks = scenario.load_ranks or size
+    if ranks > 1:
+        scenario = msgspec.structs.replace(scenario, load_ranks=ranks)
+        return WorldJudge(scenario, timeout_seconds=timeout_seconds)
+    return crash.Judge(scenario, workers=workers, timeout_seconds=timeout_seconds, memory_bytes=memory_bytes)
 
 
 Tree = dict[str, bytes | str | None]

@@ -78,3 +78,9 @@ def test_what_was_found_until_an_interrupt_is_told():
     [found] = by_then
     assert len(found.cases) == 2 and found.left_out == json.loads(found.to_json())["left_out"] > 0
     assert f"interrupted: {found.left_out} more damages were not judged" in found.text()
+
+
+def test_what_one_process_cannot_load_is_loaded_by_as_many_ranks_as_saved_it():
+    found = damage.survey("dcp-rank-local.load", actions=("older",))
+    replaced = [case for case in found.cell("whole file", "older") if ".distcp" in case.damage.path]
+    assert {case.judgement.verdict for case in replaced} == {"MIX"}
