@@ -1089,8 +1089,9 @@ EXPORT int fstat64(int fd, struct stat64 *state) { return fstat(fd, (struct stat
 /* Rust's rustix and others have system call instructions of their own.  Linux can send a signal for each that is not
  * made from one region of memory (syscall user dispatch); the region is the C library's code, and the handler does the
  * call by way of the functions above.  It holds for one thread, so each new one asks for it; a thread that blocked the
- * signal would be ended by the system, so nobody may block it.  Without it (another processor, an older kernel) such
- * calls go unseen, and the check against the disk says so. */
+ * signal would be ended by the system, and so would a process that took the handler away, as those do that put back
+ * the handlers of all signals: nobody may do either.  Without it (another processor, an older kernel) such calls go
+ * unseen, and the check against the disk says so. */
 #if defined(__x86_64__) && defined(__linux__)
 #define PR_DISPATCH 59
 static __thread volatile char selector; /* 0: let everything pass */
@@ -1183,10 +1184,32 @@ static void dispatched(int number, siginfo_t *info, void *context) {
     errno = before;
 }
 
+typedef void (*handler)(int);
+static struct sigaction asked; /* for SIGSYS by others: kept, and not done */
+
+EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *old) {
+    REAL(sigaction);
+    if (number != SIGSYS || (!active && !faulty_places)) return real(number, action, old);
+    struct sigaction before = asked;
+    if (action) asked = *action;
+    if (old) *old = before;
+    return 0;
+}
+
+EXPORT handler signal(int number, handler function) {
+    REAL(signal);
+    if (number != SIGSYS || (!active && !faulty_places)) return real(number, function);
+    handler before = asked.sa_handler;
+    asked = (struct sigaction){.sa_handler = function};
+    return before;
+}
+
 static void dispatch_on(void) {
+    static __typeof__(&sigaction) install;
+    if (!install) install = dlsym(RTLD_NEXT, "sigaction");
     if (!library_size && !dl_iterate_phdr(locate, dlsym(RTLD_NEXT, "syscall"))) return;
     struct sigaction action = {.sa_sigaction = dispatched, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART};
-    if (sigaction(SIGSYS, &action, NULL)) return;
+    if (!install || install(SIGSYS, &action, NULL)) return;
     selector = 0;
     if (!prctl(PR_DISPATCH, 1, library_start, library_size, &selector)) selector = 1;
 }

@@ -23,6 +23,7 @@ __all__ = [
     "is_still",
     "is_stopped",
     "polls_of",
+    "signals_caught",
     "sleeps_in_c",
     "tasks_of",
     "waits_for_ever",
@@ -110,6 +111,16 @@ def is_still(pid: int, tasks: Collection[Task], calls: Collection[int]) -> bool:
     )
 
 
+def signals_caught(pid: int) -> set[int] | None:
+    """The signals that the process has handlers of; None where it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
+    except (OSError, ValueError, StopIteration):
+        return None
+    return {number for number in signal.valid_signals() if caught >> (number - 1) & 1}
+
+
 def waits_for_itself(pid: int) -> bool:
     """Whether the main thread waits, without a timeout, for what another thread of its process must do.
 
@@ -118,12 +129,9 @@ def waits_for_itself(pid: int) -> bool:
     """
     if not _waits(pid, pid, FUTEX_PRIVATE):
         return False
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
-    except (OSError, ValueError, StopIteration):
+    handled = signals_caught(pid)
+    if handled is None:
         return False
-    handled = {number for number in signal.valid_signals() if caught >> (number - 1) & 1}
     if handled.intersection(INTERRUPTING) or any(n >= signal.SIGRTMIN and n != STACK_SIGNAL for n in handled):
         return False
     handled -= {STACK_SIGNAL, signal.SIGINT, *OF_ITS_OWN_DOING}  # Python itself handles SIGINT

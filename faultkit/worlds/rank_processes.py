@@ -21,7 +21,7 @@ from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout
 from faultkit.processes.client import ForkServer
 from faultkit.processes.launch import Launch
 from faultkit.processes.memory import RankMemory, create_memory
-from faultkit.processes.procfs import STACK_SIGNAL, is_stopped
+from faultkit.processes.procfs import STACK_SIGNAL, is_stopped, signals_caught
 from faultkit.processes.py_spy import spied_stack
 from faultkit.worlds.process_setup import RankSpec
 
@@ -221,9 +221,12 @@ class RankProcesses:
             self.channel.send(("signal", self.ranks[rank].pid, number))
 
     def dump_stacks(self, ranks: list[int], *, may_spy: bool = True) -> dict[int, str]:
-        """The Python stacks of all threads of these ranks, also in native code or stopped."""
+        """The Python stacks of all threads of these ranks, also in native code or stopped.
+
+        A rank that put back the handlers of all signals, as trainers do, would die of ours: it is not asked.
+        """
         seen: dict[int, str] = dict.fromkeys(ranks, "")
-        open_ranks = {rank for rank in ranks if not is_stopped(self.ranks[rank].pid)}
+        open_ranks = {rank for rank in ranks if self._can_tell(self.ranks[rank].pid)}
         for rank in open_ranks:
             self.signal(rank, STACK_SIGNAL)
         deadline = time.monotonic() + STACK_SECONDS_MAX
@@ -237,6 +240,10 @@ class RankProcesses:
         if not may_spy:
             return seen
         return {rank: text or spied_stack(self.ranks[rank].pid) for rank, text in seen.items()}
+
+    @staticmethod
+    def _can_tell(pid: int) -> bool:
+        return not is_stopped(pid) and STACK_SIGNAL in (signals_caught(pid) or ())
 
     def close(self) -> None:
         """Kill what still lives and release everything; returns when the ranks are gone."""

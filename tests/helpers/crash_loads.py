@@ -52,6 +52,11 @@ def load(directory: Path, fill: float) -> dict[str, object] | None:
                 pass
             for place, number in enumerate(numbers):
                 target[place] = float(number)
+        case ["alone", *numbers]:
+            told = {os.environ[name] for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+            ranks = {os.environ[name] for name in ("RANK", "LOCAL_RANK")}
+            for place, number in enumerate(numbers if (told, ranks) == ({"1"}, {"0"}) else ()):
+                target[place] = float(number)
         case ["break-faultkit"]:
             compare.compare = None
             target.fill_(2)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import multiprocessing
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -180,6 +182,35 @@ def test_who_opens_a_file_in_native_code_gets_what_was_planned(two_ranks, tmp_pa
         assert run.outcomes[1].value != 499500.0
     else:
         assert run.outcomes[1].kind == "raised"
+
+
+def save_after_all_handlers_were_put_back(directory):
+    """As a trainer ends: the handler of every signal is made what Python takes for what it was."""
+    before = signal.getsignal(signal.SIGSYS)
+    signal.signal(signal.SIGSYS, signal.SIG_IGN)
+    signal.signal(signal.SIGSYS, before)
+    ctypes.CDLL(None).signal(int(signal.SIGSYS), ctypes.c_void_p(0))
+    call_past_the_c_library()
+    save_and_tell(directory)
+
+
+def call_past_the_c_library():
+    """getpid, by an instruction that is not of the C library."""
+    code = bytes.fromhex("b8270000000f05c3")  # mov eax, 39; syscall; ret
+    with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as memory:
+        memory.write(code)
+        place = ctypes.c_char.from_buffer(memory)
+        found = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(place))()
+        del place
+    assert found == os.getpid()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere such calls go unseen")
+def test_who_puts_back_the_handlers_of_all_signals_lives_on(two_ranks, tmp_path):
+    run = two_ranks.run(
+        save_after_all_handlers_were_put_back, tmp_path, plan='fs.open("*.pt")@1=raise(OSError, ENOSPC)'
+    )
+    assert run.verdict == "HELD" and fired_at(run) == [(1, "fs.open", 1, "rank1.pt", "main")]
 
 
 def write_by_numpy(directory):

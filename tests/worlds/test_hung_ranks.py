@@ -92,9 +92,10 @@ def test_the_stacks_of_other_threads_are_in_it(pair):
     assert "in does_not_end" in stack and "in waits_for_a_thread" in stack
 
 
-def test_a_rank_that_took_our_signal_away_is_read_from_outside(pair):
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL])  # of the latter it would die
+def test_a_rank_that_took_our_signal_away_is_read_from_outside(pair, handler):
     def deaf():
-        signal.signal(STACK_SIGNAL, signal.SIG_IGN)
+        signal.signal(STACK_SIGNAL, handler)
         time.sleep(60)
 
     stack = hung(pair, deaf, at_once=False)[1].stack

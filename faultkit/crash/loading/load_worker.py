@@ -4,7 +4,8 @@ Guarantees: each load runs in a process that has loaded no state before, with a 
 in a tree of its own that is removed after it.  The deadline is one of its own time, and who misses it is tried once
 more, alone (`faultkit.crash.loading.patience`).  Whatever the load does (hang, crash, exit, print, leave threads),
 the answer is one message, and the process is gone before it is sent, with all that it started: orphans come to this
-process.  Where this side itself fails, the answer is `FAILED`, and no verdict.
+process.  A load finds the environment of a rank that is alone.  Where this side itself fails, the answer is `FAILED`,
+and no verdict.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ FILL = 77.0
 MESSAGE_LENGTH_MAX = 2000
 MADV_COLLAPSE = 25
 LARGE_PAGE_BYTES = 2 << 20
+# What a load finds: it is alone, whichever of the processes that load it is in.
+WORLD_OF_ONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
 
 _library = ctypes.CDLL(None)
 
@@ -72,6 +75,7 @@ class Job(msgspec.Struct, frozen=True):
 
 def serve(socket_path: str, call: LoadCall) -> None:
     """Load what comes until the other end closes."""
+    os.environ.update(WORLD_OF_ONE)
     place = os.path.dirname(socket_path)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with address(socket_path) as name:

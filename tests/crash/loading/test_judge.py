@@ -86,6 +86,13 @@ def test_a_load_that_was_only_slow_is_tried_once_more(judge, tmp_path):
     assert (tmp_path / "tried").exists()
 
 
+def test_a_load_finds_the_environment_of_a_rank_that_is_alone():
+    with Judge(scenario(), workers=2) as judge:
+        judge.expect(NEW, OLD)
+        found = verdicts(judge, b"alone 2 2 2 2", b"alone 1 1 1 1")
+    assert [one.verdict for one in found.values()] == ["NEW", "OLD"]
+
+
 PREPARING = """
 import os, sys
 from faultkit.crash.loading import load_worker
