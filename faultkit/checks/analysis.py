@@ -179,6 +179,9 @@ class _Builder:
     def span_observation(self, rank: int, index: int) -> Observation:
         span, outcome = self.timelines[rank].spans[index], self.outcomes.get(rank)
         if span.ok is None:
+            if span.child and isinstance(outcome, Returned):
+                # its process ended before it did, and its rank went on as after any other
+                return Observation(rank, "returned")
             if isinstance(outcome, Returned) or index < len(self.timelines[rank].spans) - 1:
                 return Observation(rank, "unknown")
             return self.outcome_observation(rank)

@@ -78,8 +78,8 @@ def _require_place(point: Point, action: Action, moment: str) -> None:
             else "it gives nothing"
         )
         raise PlanError(
-            f"action {action.name!r} changes what a call gives, and cannot happen at '{point}': {why}; "
-            "it can at 'planner.create_local_plan', 'reader.read_metadata' ..."
+            f"action {action.name!r} cannot happen at '{point}', where {why}; it can where a call gives a value, "
+            "such as 'planner.create_local_plan'"
         )
     if names and (point.layer != "fs" or point.name not in names):
         at = listed(f"fs.{name}" for name in names)

@@ -135,7 +135,7 @@ def save_alone(directory):
     dcp.save({"weight": torch.ones(3)}, checkpoint_id=directory, no_dist=True)
 
 
-def saves_in_a_child(directory):
+def saves_in_a_child(directory, tells=False):
     save_alone(directory / f"own{dist.get_rank()}")
     process = multiprocessing.get_context("fork").Process(
         target=save_alone, args=(directory / f"child{dist.get_rank()}",)
@@ -144,6 +144,8 @@ def saves_in_a_child(directory):
     process.join()
     status = process.exitcode
     process.close()
+    if tells and status:
+        raise ChildProcessError(f"the process that saves ended with {status}")
     save_alone(directory / f"again{dist.get_rank()}")
     return status
 
@@ -162,6 +164,16 @@ def test_a_save_in_a_child_is_an_attempt_of_its_rank(two_ranks, tmp_path):
     ]
     assert saves == [(1, {1: "returned"}), (2, {1: "raised"}), (3, {1: "returned"})]
     assert run.verdict is Verdict.HELD, run.story()
+
+
+def test_a_save_whose_process_died_is_told_by_its_rank_or_lost(two_ranks, tmp_path):
+    plan = "writer.write_data(child)@1=kill"
+    told = two_ranks.run(saves_in_a_child, tmp_path / "told", True, plan=plan)
+    silent = two_ranks.run(saves_in_a_child, tmp_path / "silent", plan=plan)
+    assert told.outcomes[1].kind == "raised"
+    assert told.verdict is Verdict.HELD, told.story()
+    assert silent.outcomes[1].value == -signal.SIGKILL
+    assert silent.verdict is Verdict.PARTIAL, silent.story()
 
 
 # -- begun anew ------------------------------------------------------------------------------------

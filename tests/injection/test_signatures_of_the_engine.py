@@ -53,7 +53,12 @@ HOOKED = [
     (_async_thread_executor, "save_wrapper", ""),
     (_async_thread_executor._ThreadBasedAsyncCheckpointExecutor, "execute_save", ""),
     (_async_process_executor._ProcessBasedAsyncCheckpointExecutor, "execute_save", ""),
-    (_async_process_executor._ProcessBasedAsyncCheckpointExecutor, "_execute_save_impl", ""),
+    (
+        _async_process_executor._ProcessBasedAsyncCheckpointExecutor,
+        "_execute_save_impl",
+        "storage_writer checkpoint_id no_dist use_collectives process_group",
+    ),
+    (_async_process_executor._AsyncCheckpointProcess, "_execute_save", ""),
     *((utils._DistWrapper, name, "step") for name in hooks.STEP_METHODS),
     *((utils._DistWrapper, name, "") for name in ("gather_object", "all_gather_object", "scatter_object")),
     *((utils._DistWrapper, name, "") for name in ("broadcast_object", "barrier")),

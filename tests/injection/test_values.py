@@ -176,7 +176,7 @@ def test_values_change_only_where_a_call_gives_one():
     assert not find("writer.finish").gives
     assert find("planner.create_local_plan").gives
     for plan, words in {
-        "writer.finish=shorten": "it gives nothing; it can at 'planner.create_local_plan'",
+        "writer.finish=shorten": "it gives nothing; it can where a call gives a value, such as 'planner",
         "fs.read=shorten": "the data of files are changed by flip",
         "planner.create_local_plan:after=swap": "its only moment is 'before'",
         "planner.create_local_plan=returns(Nothing)": "value must be None or False or True",

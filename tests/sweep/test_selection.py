@@ -75,6 +75,13 @@ def test_a_glob_that_matches_nothing_is_an_error(globs, moments, words):
         assert word in str(caught.value)
 
 
+def test_a_glob_with_the_role_child_stands_for_its_points_in_the_processes_of_ranks():
+    places = choose_places(["writer.*(child)", "fs.write(child)"], ["before"])
+    assert ("writer.write_data(child)", "before") in places
+    assert ("fs.write(child)", "before") in places
+    assert all("(child)" in site for site, _ in places)
+
+
 def test_a_glob_over_actions_stands_for_standard_ones():
     chosen = [str(action) for action in choose_actions(["raise*"])]
     assert chosen == [text for text in STANDARD_ACTIONS if text.startswith("raise")]
