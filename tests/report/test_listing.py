@@ -30,7 +30,7 @@ def test_the_json_holds_the_moments_of_each_point_and_the_parameters_of_each_act
     assert actions["segfault"] == []
     assert actions["hang"][0]["choices"] == ["python", "native"]
     assert {"coordinator", "others", "first", "last"} <= set(found["ranks"])
-    assert found["threads"] == ["main", "helper"]
+    assert found["threads"] == ["main", "helper", "child"]
     points = {action["action"]: action["points"] for action in found["actions"]}
     assert (points["short"], points["limit"]) == (["fs.read", "fs.write"], [])
 
