@@ -196,6 +196,8 @@ def tell_state(checkpointer: Checkpointer, state: Any, directory: Path, step: in
     session = current()
     if session is not None and session.is_content_wanted and not session.closed:
         told = plain(state) if checkpointer.read is not None else {**plain(state), STEP_NAME: step}
+        if checkpointer.read is None and not checkpointer.reshards:
+            told = local(told)  # each rank is asked for what it had
         session.record("given", path=str(directory), leaves=content.fingerprint(told))
 
 

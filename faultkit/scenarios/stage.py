@@ -146,7 +146,8 @@ class Stage:
         run = world.run(
             scenario.function,
             checkpoint_at=directory if scenario.reads_back and scenario.takes_directory else None,
-            read_with=scenario.read if scenario.load_ranks == 1 else None,  # one process reads it
+            read_with=scenario.read,
+            read_ranks=scenario.load_ranks or world.size,
             checks=scenario.checks,
             no_check=scenario.no_check,
             allow_residue=scenario.allow_residue,

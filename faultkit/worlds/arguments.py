@@ -36,6 +36,7 @@ __all__ = [
     "require_place",
     "require_plan",
     "require_preload",
+    "require_read_ranks",
     "require_schedule",
     "require_seconds",
     "require_seed",
@@ -62,6 +63,15 @@ def require_size(size: Any, kind: Any) -> int:
             "World", f"size must be a number of ranks from 1 to {largest} for {what} (got {shown(size)})"
         )
     return size
+
+
+def require_read_ranks(ranks: Any) -> int:
+    """`ranks` itself.  Raises ValueError for no number of ranks that could load."""
+    if isinstance(ranks, bool) or not isinstance(ranks, int) or not 1 <= ranks <= SIZE_MAX:
+        raise ArgumentError(
+            "World.run", f"read_ranks must be a number of ranks from 1 to {SIZE_MAX} (got {shown(ranks)})"
+        )
+    return ranks
 
 
 def require_kind(kind: Any) -> str:

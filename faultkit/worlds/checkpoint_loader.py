@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import _nested_dict
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from faultkit.injection.engine.content import checksum
 
-__all__ = ["load_and_compare", "load_everything"]
+__all__ = ["load_and_compare", "load_and_compare_own", "load_everything"]
 
 MESSAGE_CHARACTERS = 300
 
@@ -79,6 +80,29 @@ def load_and_compare(
         "content": content,
         "unreferenced": _unreferenced(Path(path)) if read is None and of_rank is None else (),
     }
+
+
+def load_and_compare_own(
+    path: str,
+    read: Callable[[Path], Mapping[str, Any] | None],
+    new: dict[str, list[list[Any]]] | None,
+    old: dict[str, str] | None,
+) -> dict[str, Any]:
+    """The same on each rank of several, of what the rank of that number held; the names of leaves say which."""
+    rank = dist.get_rank()
+    mark = f" of rank {rank}"
+    if new is not None:
+        held = {name: [piece for piece in pieces if piece[-1] == rank] for name, pieces in new.items()}
+        new = {name: pieces for name, pieces in held.items() if pieces}
+    if old is not None:
+        old = {name.removesuffix(mark): told for name, told in old.items() if name.endswith(mark)}
+    found = load_and_compare(path, read, new, old)
+    for key in ("wrong", "changed"):
+        if found[key]:
+            found[key] = tuple(name + mark for name in found[key])
+    if found["content"] is not None:
+        found["content"] = {name + mark: told for name, told in found["content"].items()}
+    return found
 
 
 def _unreferenced(path: Path) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """What is stored after a run, seen by a process that took no part in it: the evidence of `durable` and `intact`.
 
-Guarantees: a checkpoint is loaded by a process of its own, which holds nothing of what the ranks had in memory,
-and compared with what the ranks say they saved (`faultkit.injection.engine.content`) and with what was loaded from the
-same place before the run.  It is loaded only where something can follow from it: where a save of the run went to
-the place, or a checkpoint was there before.  Content that was loaded once is not loaded again.  A load that
-raises, hangs or kills its process is a result like any other.
+Guarantees: a checkpoint is loaded by a process of its own, which holds nothing of what the ranks had in memory (or by
+several with a process group, where what N ranks saved can be loaded by N alone), and compared with what the ranks say
+they saved (`faultkit.injection.engine.content`) and with what was loaded from the same place before the run.  It is
+loaded only where something can follow from it: where a save of the run went to the place, or a checkpoint was there
+before.  Content that was loaded once is not loaded again.  A load that raises, hangs or kills its process is a result
+like any other.
 
 Not covered: checkpoints above `BYTES_MAX`, and storage that is no directory of files.
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from faultkit.runs.outcomes import Died, Hung, Raised, Returned
+from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
 from faultkit.runs.readback import Readback
 
 if TYPE_CHECKING:
@@ -37,37 +38,39 @@ Content = dict[str, str]  # name of a leaf -> checksum
 
 
 class Reader:
-    """Reads checkpoints back in a process of its own, which starts with the first that is read."""
+    """Reads checkpoints back in a process of its own, which starts with the first that is read.
 
-    def __init__(self, make_world: Callable[[], World]) -> None:
+    With `ranks` above 1 `read` is called on as many ranks, and names of leaves say on which.
+    """
+
+    def __init__(self, make_world: Callable[[int], World]) -> None:
         self._make_world = make_world
-        self._world: World | None = None
-        self._known: dict[tuple[str, Any], Content | None] = {}
+        self._worlds: dict[int, World] = {}  # by how many ranks they have
+        self._known: dict[tuple[str, Any, int], Content | None] = {}
 
     def close(self) -> None:
-        world, self._world = self._world, None
-        if world is not None:
-            world.close()
+        while self._worlds:
+            self._worlds.popitem()[1].close()
 
-    def before(self, directory: Path, read: Read | None) -> dict[str, Old]:
+    def before(self, directory: Path, read: Read | None, ranks: int = 1) -> dict[str, Old]:
         """What can be loaded under `directory` now: each checkpoint by its path."""
         found = {}
         for path in _checkpoints(directory, read):
             digest = _digest(path)
             if digest is None:
                 continue
-            key = (digest, read)
+            key = (digest, read, ranks)
             if key not in self._known:
                 while len(self._known) >= KNOWN_COUNT_MAX:
                     del self._known[next(iter(self._known))]
-                self._known[key] = self._load(path, read, None, None)[1]
+                self._known[key] = self._load(path, read, None, None, ranks=ranks)[1]
             content = self._known[key]
             if content is not None:
                 found[str(path)] = Old(content, _index(path))
         return found
 
     def after(
-        self, run: Run, directory: Path, read: Read | None, before: dict[str, Old]
+        self, run: Run, directory: Path, read: Read | None, before: dict[str, Old], ranks: int = 1
     ) -> tuple[Readback, ...]:
         """What became of each checkpoint under `directory` that was there before or that `run` saved."""
         saves = _saves(run, directory, any_storage=read is not None)
@@ -83,7 +86,8 @@ class Reader:
                 continue
             expected = save.leaves if save is not None else None
             old = before.get(path)
-            report, _ = self._load(Path(path), read, expected, old.content if old is not None else None)
+            content = old.content if old is not None else None
+            report, _ = self._load(Path(path), read, expected, content, ranks=ranks)
             found.append(
                 msgspec.structs.replace(
                     report,
@@ -115,28 +119,58 @@ class Reader:
         new: dict[str, Any] | None,
         old: Content | None,
         of_rank: int | None = None,
+        ranks: int = 1,
     ) -> tuple[Readback, Content | None]:
-        if self._world is None:
-            self._world = self._make_world()
-        run = self._world.run(load_and_compare, str(path), read, new, old, of_rank)
-        outcome = run.outcomes[0]
+        if ranks not in self._worlds:
+            self._worlds[ranks] = self._make_world(ranks)
+        arguments = (str(path), read, new, old, of_rank) if ranks == 1 else (str(path), read, new, old)
+        function = load_and_compare if ranks == 1 else load_and_compare_own
+        run = self._worlds[ranks].run(function, *arguments)
         result = Readback(path=str(path), kind="loaded", seconds=run.seconds)
         holes = {str(leaf[0]) for e in run.events if e.kind == "unfilled" for leaf in e.data["leaves"]}
         change = msgspec.structs.replace
-        if isinstance(outcome, Returned) and isinstance(outcome.value, dict):
-            value = outcome.value
-            if value["error"] is not None:
-                return change(result, kind="raised", error=value["error"]), None
-            told = {name: value[name] for name in ("wrong", "differing", "changed", "unreferenced")}
-            report = change(result, **told, unfilled=tuple(sorted(holes)))
-            return report, value["content"] if not holes else None
-        if isinstance(outcome, Raised):
-            return change(result, kind="raised", error=f"{outcome.type_name}: {outcome.message}"), None
-        if isinstance(outcome, Hung):
-            return change(result, kind="hung", error=outcome.waiting), None
-        if isinstance(outcome, Died):
-            return change(result, kind="died", error=outcome.signal or f"exit({outcome.exitcode})"), None
-        return change(result, kind="raised", error="what was loaded could not be told"), None
+        failed = _worst([_failure(outcome) for _, outcome in sorted(run.outcomes.items())])
+        if failed is not None:
+            return change(result, kind=failed[0], error=failed[1]), None
+        value = _joined([outcome.value for outcome in run.outcomes.values() if isinstance(outcome, Returned)])
+        told = {name: value[name] for name in ("wrong", "differing", "changed", "unreferenced")}
+        report = change(result, **told, unfilled=tuple(sorted(holes)))
+        return report, value["content"] if not holes else None
+
+
+def _failure(outcome: Outcome) -> tuple[str, str] | None:
+    """What became of the load on a rank, as `Readback.kind` and its error; None where it came back well."""
+    if isinstance(outcome, Returned) and isinstance(outcome.value, dict):
+        error = outcome.value["error"]
+        return None if error is None else ("raised", error)
+    if isinstance(outcome, Raised):
+        return "raised", f"{outcome.type_name}: {outcome.message}"
+    if isinstance(outcome, Hung):
+        return "hung", outcome.waiting
+    if isinstance(outcome, Died):
+        return "died", outcome.signal or f"exit({outcome.exitcode})"
+    return "raised", "what was loaded could not be told"
+
+
+def _worst(failures: list[tuple[str, str] | None]) -> tuple[str, str] | None:
+    """That of the first rank that failed by itself: those that wait for it hang, or are ended."""
+    found = [(rank, failure) for rank, failure in enumerate(failures) if failure is not None]
+    if not found:
+        return None
+    rank, (kind, error) = min(found, key=lambda one: ("died", "raised", "hung").index(one[1][0]))
+    everywhere = all(failure == (kind, error) for failure in failures)
+    return kind, error if everywhere else f"{error} (on rank {rank})"
+
+
+def _joined(values: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all ranks found, which is about leaves of different names; None where one of them could not tell."""
+    joined = values[0]
+    for value in values[1:]:
+        for name in ("wrong", "differing", "changed", "unreferenced"):
+            known = joined[name] is not None and value[name] is not None
+            joined[name] = tuple(dict.fromkeys((*joined[name], *value[name]))) if known else None
+        joined["content"] = {**joined["content"], **value["content"]}
+    return joined
 
 
 def load_and_compare(*arguments: Any) -> dict[str, Any]:
@@ -146,6 +180,13 @@ def load_and_compare(*arguments: Any) -> dict[str, Any]:
     from faultkit.worlds import checkpoint_loader
 
     return checkpoint_loader.load_and_compare(*arguments)
+
+
+def load_and_compare_own(*arguments: Any) -> dict[str, Any]:
+    """`faultkit.worlds.checkpoint_loader.load_and_compare_own`, for the same reason."""
+    from faultkit.worlds import checkpoint_loader
+
+    return checkpoint_loader.load_and_compare_own(*arguments)
 
 
 class Old(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ from faultkit.worlds.arguments import (
     require_place,
     require_plan,
     require_preload,
+    require_read_ranks,
     require_schedule,
     require_seconds,
     require_seed,
@@ -122,9 +123,7 @@ class World:
             self._ranks, self._reader = shares._lend(self._spec)
         else:
             self._ranks = made(self._spec)
-            self._reader = Reader(
-                functools.partial(World, 1, timeout=self.timeout, backend="", preload=READING)
-            )
+            self._reader = Reader(self._world_that_reads)
 
     # -- using it --------------------------------------------------------------------------------
 
@@ -153,6 +152,7 @@ class World:
         schedule: Schedule | tuple[int, ...] | None = None,
         checkpoint_at: str | os.PathLike[str] | None = None,
         read_with: Callable[..., Any] | None = None,
+        read_ranks: int = 1,
         checks: Iterable[Any] | str | None = None,
         no_check: Iterable[str] | str | None = None,
         allow_residue: Iterable[str] | str | None = None,
@@ -182,6 +182,7 @@ class World:
                 ``intact`` judge.
             read_with: how to load it where the stock engine does not: a function of the directory (a `pathlib.Path`)
                 that returns the state as a mapping.
+            read_ranks: how many ranks with a process group call `read_with`, each for what the rank of its number held.
             checks: the promises that count: names, or checks of one's own; None for all.
             no_check: names of others that do not.
             allow_residue: globs over what the check ``leaks`` tells and may stay, such as ``"thread fsspecIO"``.
@@ -208,6 +209,7 @@ class World:
         seed = None if seed is None else require_seed(seed)
         require_attempts(attempts_after, then)
         place = require_place(checkpoint_at, read_with)
+        read_ranks = require_read_ranks(read_ranks)
         chosen = Chosen.of(checks, no_check, allow_residue)
         self._ranks.require(plan, schedule)
         body = dump_call(fn, args, kwargs)
@@ -225,7 +227,7 @@ class World:
             is_content_wanted=checkpoint_at is not None,
             place=os.path.abspath(place) if place is not None else "",
         )
-        before = self._reader.before(place, read_with) if place is not None else {}
+        before = self._reader.before(place, read_with, read_ranks) if place is not None else {}
         run = self._ranks.run(
             RunOrder(
                 call=call,
@@ -239,7 +241,7 @@ class World:
         if schedule is not None and run.simulation is not None:
             run.simulation.require_followed(schedule, run)
         if place is not None:
-            run.readbacks = self._reader.after(run, place, read_with, before)
+            run.readbacks = self._reader.after(run, place, read_with, before, read_ranks)
         observers.notify(self, run, fn, args, kwargs)
         run.asked.clear()
         return run
@@ -304,6 +306,11 @@ class World:
             self._reader.close()
         finally:
             self._ranks.close()
+
+    def _world_that_reads(self, ranks: int) -> World:
+        if ranks == 1:
+            return World(1, timeout=self.timeout, backend="", preload=READING)
+        return World(ranks, timeout=self.timeout, preload=(*self._spec.preload, *READING))
 
     def _lend(self, spec: WorldSpec) -> tuple[WorldKind, Reader]:
         if spec != self._spec:

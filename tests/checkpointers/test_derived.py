@@ -38,6 +38,9 @@ def verdict_of(name):
         ("MINE.resume", "loads_the_oldest", "SILENT_WRONG"),
         ("MINE.prune", "prunes_the_newest", "SILENT_WRONG"),
         ("LATER.async", "snapshot_is_late", "SILENT_WRONG"),
+        ("PARTS.save", "forgets_the_last_rank", "SILENT_WRONG"),
+        ("PARTS.overwrite", "forgets_the_last_rank", "SILENT_WRONG"),
+        ("PARTS.save", "loses_the_last_rank", "LOST_WORK"),
     ],
 )
 def test_a_defect_shows_with_nothing_broken_and_its_twin_holds(work, defect, verdict):

@@ -120,9 +120,12 @@ LATER = Checkpointer(
 def save_own_part(state, directory, step, defect="none"):
     """Each rank to a file of its own, all of which make the step."""
     rank = dist.get_rank()
-    if defect == "skips_the_last" and rank and rank == dist.get_world_size() - 1:
+    is_last = rank == dist.get_world_size() - 1
+    if defect == "forgets_the_last_rank" and is_last:
         state = {**state, "weight": torch.zeros(6)}
     torch.save(state, directory / f"{step}-of-{rank}.pt")
+    if defect == "loses_the_last_rank" and is_last:
+        os.truncate(directory / f"{step}-of-{rank}.pt", 10)
     dist.barrier()
 
 
