@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from faultkit import crash
+from faultkit.history import replay_history
 from tests_engines.found import by_itself, require_version, words
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of others, while they are imported
@@ -26,6 +27,12 @@ def test_an_error_of_one_rank_leaves_the_other_in_the_barrier():
     for point in ("fs.open", "fs.write", "fs.close"):
         assert (found[f"{point}@0"], found[f"{point}@1"]) == ("HUNG", "HUNG")
     assert found['fs.open("latest")@0'] == "HUNG"
+
+
+def test_latest_names_a_checkpoint_of_which_another_rank_has_written_nothing():
+    history = [("start", 2), ("save", "fs.open@1=kill(SIGKILL)"), ("restart", 2)]
+    with pytest.raises(AssertionError, match=r"^PARTIAL[^\n]*\n  load raised on rank 1, and not on rank 0"):
+        replay_history(ZERO, history)
 
 
 def test_a_tag_that_is_saved_again_and_killed_half_way_loads_as_a_mix():
