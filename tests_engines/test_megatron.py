@@ -26,19 +26,19 @@ def test_what_is_found_is_true_of_this_version():
     require_version("megatron-core", "0.16.1")
 
 
-@pytest.mark.parametrize("word", ["save", "load", "overwrite", "resume"])
+@pytest.mark.parametrize("word", ["load", "resume"])  # each takes seconds; a sweep asks it of a save first
 def test_it_holds_with_nothing_broken(word):
     assert by_itself(f"{DIST}.{word}") == "HELD"
 
 
-def test_metadata_that_cannot_be_written_leaves_the_other_rank_waiting():
-    found = words(f"{DIST}.save", points=("fs.rename", 'fs.open("metadata.json")'))
-    assert found == {"fs.rename@0": "HUNG", 'fs.open("metadata.json")@0': "HUNG"}
-
-
-def test_the_processes_that_write_are_reached_and_what_fails_there_is_told_without_its_cause():
-    found = words(f"{DIST}.save", points=("fs.open(child)",))
-    assert found == {"fs.open(child)@0": "MASKED", "fs.open(child)@1": "MASKED"}
+def test_metadata_leave_the_other_rank_waiting_and_the_processes_that_write_tell_no_cause():
+    found = words(f"{DIST}.save", points=("fs.rename", 'fs.open("metadata.json")', "fs.open(child)"))
+    assert found == {
+        "fs.rename@0": "HUNG",
+        'fs.open("metadata.json")@0': "HUNG",
+        "fs.open(child)@0": "MASKED",
+        "fs.open(child)@1": "MASKED",
+    }
 
 
 def test_kills_over_an_older_iteration_mix_it_with_the_new_one_or_lose_both():
