@@ -131,6 +131,12 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
         return {**dict(self.options), **dict(self.chosen)}
 
     @property
+    def modules(self) -> tuple[str, ...]:
+        """What ranks import once for all of them: `preload`, and the module of `save`."""
+        own = getattr(self.save, "__module__", "")
+        return (*self.preload, own) if own and own != "__main__" else self.preload
+
+    @property
     def work(self) -> tuple[str, ...]:
         """The words of `WORK` that make sense for it: each is a scenario ``NAME.word``."""
         missing = {

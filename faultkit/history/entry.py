@@ -137,7 +137,9 @@ def checkpoint_history(
         ):
             make(high)
     checked_flag("may_not_fire", may_not_fire)
-    made = rejecting("checkpoint_history", lambda: Grounds(timeout=timeout, worlds=worlds))
+    made = rejecting(
+        "checkpoint_history", lambda: Grounds(timeout=timeout, worlds=worlds, modules=checkpointer.modules)
+    )
     saving, loading = sites_of(points, None, "save"), sites_of(load_points, None, "load")
     places = {
         word: tuple((site.point, site.moment) for site in sites)
@@ -194,7 +196,7 @@ def replay_history(
         kept.mkdir(parents=True, exist_ok=True)
         if any(kept.iterdir()):
             raise ValueError(f"replay_history: folder must be empty ({str(kept)!r} is not)")
-    grounds = Grounds(timeout=timeout, worlds=worlds)
+    grounds = Grounds(timeout=timeout, worlds=worlds, modules=checkpointer.modules)
     try:
         life = relive(checkpointer, grounds, Rules(Refusal(refusal), may_not_fire, words), steps, kept)
     finally:

@@ -155,7 +155,7 @@ class _Lived(RuleBasedStateMachine):
 
     def _confirmed(self) -> str:
         """The story of the smallest history once it was seen again on fresh ranks, else what both came to."""
-        fresh = Grounds(timeout=self.grounds.timeout)
+        fresh = Grounds(timeout=self.grounds.timeout, modules=self.grounds.modules)
         try:
             again = relive(self.checkpointer, fresh, self.history_rules, self.run.smallest)
         finally:

@@ -36,10 +36,18 @@ PRELOADED = (
 class Grounds:
     """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed.
 
-    Raises ValueError for a timeout or worlds that are none.
+    `modules` are imported once for all ranks of those that are made.  Raises ValueError for a timeout or worlds that
+    are none.
     """
 
-    def __init__(self, *, timeout: float, worlds: GivenWorlds = None, kind: str = "warm") -> None:
+    def __init__(
+        self,
+        *,
+        timeout: float,
+        worlds: GivenWorlds = None,
+        kind: str = "warm",
+        modules: tuple[str, ...] = (),
+    ) -> None:
         is_given = worlds is not None
         if is_given and (isinstance(worlds, type) or not (callable(worlds) or isinstance(worlds, Mapping))):
             raise ValueError(
@@ -50,6 +58,7 @@ class Grounds:
             if not isinstance(world, World):
                 raise ValueError(f"worlds must hold Worlds (got {shown(world)} for {shown(size)} ranks)")
         self.timeout, self.kind, self.given = require_seconds("timeout", timeout), kind, worlds
+        self.modules = modules
         self._made: dict[int, World] = {}
         self._numbers = itertools.count(1)
         self._root: OwnedDirectory | None = None
@@ -60,14 +69,18 @@ class Grounds:
         if self.given is not None:
             return self.given(size) if callable(self.given) else self.given[size]
         if size not in self._made:
-            self._made[size] = World(size, kind=self.kind, timeout=self.timeout, preload=PRELOADED)
+            self._made[size] = World(size, kind=self.kind, timeout=self.timeout, preload=self._preload)
             self._rearm()
         return self._made[size]
+
+    @property
+    def _preload(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*PRELOADED, *self.modules)))
 
     def folder(self) -> Path:
         """A new empty folder for one history."""
         if self._root is None:
-            preload = PRELOADED if self.given is None else ()
+            preload = self._preload if self.given is None else ()
             self._root = OwnedDirectory("faultkit-history-", in_memory(), preload=preload)
             self._rearm()
         made = self._root.path / f"history-{next(self._numbers)}"

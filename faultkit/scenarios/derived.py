@@ -53,7 +53,6 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
 
     before = BEFORE.get(word, ())
     new = int(checkpointer.keywords.get("in_flight", 1)) if word == "async" else NEW_STEP
-    module = getattr(checkpointer.save, "__module__", "")
     return Scenario(
         name=name or f"{checkpointer.name}.{word}",
         summary=f"{checkpointer.name} {SUMMARIES[word]}",
@@ -63,7 +62,7 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
         chosen=checkpointer.chosen,
         remake=with_other_options,
         points=checkpointer.load_points if word == "load" else checkpointer.points,
-        preload=(*PRELOADED, *checkpointer.preload, *([module] if module and module != "__main__" else [])),
+        preload=(*PRELOADED, *checkpointer.modules),
         reads_back=word != "load",
         read=Read(checkpointer),
         new=Expected(checkpointer, new, new) if word != "load" else None,

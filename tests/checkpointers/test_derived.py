@@ -5,6 +5,8 @@ A correct checkpointer of a user's own holds in each, and the same with one defe
 
 from __future__ import annotations
 
+import sys
+
 import hypothesis
 import msgspec
 import pytest
@@ -98,6 +100,16 @@ def test_a_job_restarts_on_as_many_ranks_where_no_others_can_load():
         lives(msgspec.structs.replace(PARTS, reshards=True))
     with pytest.raises(ValueError, match=r"'parts' saved is loaded by as many ranks \(restart on 2\)"):
         replay_history(PARTS, [("start", 2), ("save",), ("restart", 1)])
+
+
+def save_what_needs_a_module(state, directory, step):
+    assert "wave" in sys.modules
+    MINE.save(state, directory, step)
+
+
+def test_the_ranks_of_a_history_have_imported_what_the_checkpointer_names():
+    needs = msgspec.structs.replace(MINE, save=save_what_needs_a_module, preload=("wave",))
+    assert replay_history(needs, [("start", 1), ("save",)]).startswith("HELD")
 
 
 def test_what_a_checkpointer_can_do_says_which_scenarios_there_are():
