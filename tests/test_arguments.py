@@ -17,6 +17,7 @@ from hypothesis.errors import InvalidArgument
 from faultkit import World, crash, damage, scale, scripts, strategies
 from faultkit.crash import exploration
 from faultkit.crash.scripts import exploring
+from faultkit.exceptions import ScenarioError
 from faultkit.plan import PlanError
 from faultkit.processes import client
 from faultkit.strategies import dcp_manager
@@ -86,6 +87,8 @@ TAKEN = {
     "plan": "None empty",
     "run.timeout": "None 1.5",
     "may_not_fire": "True",
+    "checkpoint_history.may_not_fire": "None True",
+    "replay_history.may_not_fire": "None True",
     "attempts_after": "0",
     "then": f"None {FUNCTIONS}",
     "run.seed": "None 0",
@@ -287,7 +290,6 @@ FIRST_ARGUMENTS = {
     "apply: damage": lambda value: damage.apply(TREE, value),
     "damages_of: tree": damage.damages_of,
     "regions_of: tree": damage.regions_of,
-    "survey: scenario": damage.survey,
 }
 
 
@@ -300,6 +302,14 @@ def test_a_value_of_another_type_is_told_in_one_line(subject, value):
         FIRST_ARGUMENTS[subject](value)
     told = str(refusal.value)
     assert told.startswith(f"{subject} must be ") and "(got " in told and told.isprintable(), told
+
+
+@pytest.mark.parametrize("value", [5, None, [], float, Hostile()])
+def test_what_nobody_can_damage_is_told_in_one_line(value):
+    with pytest.raises(ScenarioError) as refusal:
+        damage.survey(value)
+    told = str(refusal.value)
+    assert " must " in told and "(got " in told and told.isprintable(), told
 
 
 def test_what_is_of_the_type_is_taken():

@@ -101,7 +101,8 @@ def crash_scenario(work: Any, names: Names = CRASH) -> AnyScenario:
     scenario = lookup.scenario_of(work, names)
     if not scenario.takes_directory:
         raise ScenarioError(
-            f"scenario {str(scenario)!r} must take the keyword 'directory', or nobody knows where it saves"
+            f"scenario {str(scenario)!r} must take the keyword 'directory', or nobody knows where it saves "
+            "(got a function that does not)"
         )
     if scenario.stores_nothing:
         raise ScenarioError(f"scenario {str(scenario)!r} cannot be explored: {scenario.stores_nothing}")

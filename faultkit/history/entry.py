@@ -105,8 +105,10 @@ def checkpoint_history(
     is_manager = isinstance(manager, Manager)
     if may_not_fire is None:
         may_not_fire = not is_manager and points is None
-    points = points or (SAVE_POINTS if is_manager else checkpointer.points)
-    load_points = load_points or (LOAD_POINTS if is_manager else checkpointer.load_points)
+    if points is None:
+        points = SAVE_POINTS if is_manager else checkpointer.points
+    if load_points is None:
+        load_points = LOAD_POINTS if is_manager else checkpointer.load_points
     chosen = checked_choices("rules", rules, HISTORY_RULES)
     for word, is_missing, what in (
         ("prune", checkpointer.prune is None, "has no function prune"),
