@@ -144,7 +144,7 @@ _DO: dict[str, Callable[[Checkpointer, Path], None]] = {
 
 def call(checkpointer: Checkpointer, function: Callable[..., Any], *args: Any) -> Any:
     """`function` of the checkpointer, with those of its options that it takes."""
-    return function(*args, **taken(function, checkpointer.keywords))
+    return function(*args, **taken(function, checkpointer.keywords, len(args)))
 
 
 def save(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> Any:

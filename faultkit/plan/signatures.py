@@ -19,7 +19,18 @@ def parameters_of(function: Callable[..., Any]) -> tuple[set[str], bool]:
     return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def taken(function: Callable[..., Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `keywords` that `function` takes."""
+def taken(function: Callable[..., Any], keywords: Mapping[str, Any], given: int = 0) -> dict[str, Any]:
+    """Those of `keywords` that `function` takes beside its first `given` arguments, which are given by their place."""
     names, anything = parameters_of(function)
-    return {name: value for name, value in keywords.items() if anything or name in names}
+    first = _by_place(function)[:given]
+    return {
+        name: value for name, value in keywords.items() if name not in first and (anything or name in names)
+    }
+
+
+def _by_place(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
