@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from faultkit.checkpointers.kept import kept
+from faultkit.checkpointers.parts.kept import kept
 from faultkit.checkpointers.state_kinds import values
 
 __all__ = ["Application", "state_after"]

@@ -26,9 +26,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from faultkit.checkpointers import groups, states
-from faultkit.checkpointers.choices import refusal
-from faultkit.checkpointers.kept import kept
+from faultkit.checkpointers import states
+from faultkit.checkpointers.parts import groups
+from faultkit.checkpointers.parts.choices import refusal
+from faultkit.checkpointers.parts.kept import kept
 
 if TYPE_CHECKING:
     import torch

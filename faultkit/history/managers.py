@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
-from faultkit.checkpointers import dcp as files_of_dcp
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.joint_steps import on_rank_0
+from faultkit.checkpointers.engines import dcp as files_of_dcp
+from faultkit.checkpointers.parts.joint_steps import on_rank_0
 
 __all__ = ["Manager", "dcp_manager", "renaming_manager"]
 

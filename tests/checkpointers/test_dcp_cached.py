@@ -73,6 +73,6 @@ def test_the_plan_of_one_writer_is_given_to_another(pair, tmp_path):
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused_in_one_line(monkeypatch, options, told):
-    monkeypatch.setattr("faultkit.checkpointers.stock_files.is_installed", lambda _: True)
+    monkeypatch.setattr("faultkit.checkpointers.parts.stock_files.is_installed", lambda _: True)
     checkpointer = checkpointers.get("dcp-cached").with_options(**options)
     assert checkpointer.check(world_size=1, **checkpointer.keywords) == told

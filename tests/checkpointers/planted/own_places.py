@@ -12,7 +12,7 @@ import uuid
 import torch.distributed.checkpoint as dcp
 
 from faultkit import Checkpointer
-from faultkit.checkpointers.joint_steps import on_rank_0
+from faultkit.checkpointers.parts.joint_steps import on_rank_0
 
 __all__ = ["DEFECT", "TWIN"]
 

@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 
 from faultkit import Checkpointer
-from faultkit.checkpointers import pieces
-from faultkit.checkpointers.joint_steps import on_every_rank, on_rank_0
-from faultkit.checkpointers.ways_to_write import made, replacing
+from faultkit.checkpointers.parts import pieces
+from faultkit.checkpointers.parts.joint_steps import on_every_rank, on_rank_0
+from faultkit.checkpointers.parts.ways_to_write import made, replacing
 
 __all__ = ["DEFECT", "TWIN"]
 

@@ -11,8 +11,8 @@ import functools
 import torch.distributed.checkpoint as dcp
 
 from faultkit import Checkpointer
-from faultkit.checkpointers import pieces
-from faultkit.checkpointers.joint_steps import on_rank_0
+from faultkit.checkpointers.parts import pieces
+from faultkit.checkpointers.parts.joint_steps import on_rank_0
 
 __all__ = ["DEFECT", "TWIN"]
 

@@ -10,8 +10,8 @@ import msgspec
 import torch
 
 from faultkit.checkpointers import get
-from faultkit.checkpointers.joint_steps import on_every_rank, on_rank_0
-from faultkit.checkpointers.ways_to_write import replacing
+from faultkit.checkpointers.parts.joint_steps import on_every_rank, on_rank_0
+from faultkit.checkpointers.parts.ways_to_write import replacing
 
 __all__ = ["DEFECT", "TWIN"]
 

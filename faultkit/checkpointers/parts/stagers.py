@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from faultkit.checkpointers.choices import refusal
+from faultkit.checkpointers.parts.choices import refusal
 
 __all__ = ["OPTIONS", "STAGERS", "check", "make"]
 

@@ -21,8 +21,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import step_directories
 from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.parts import step_directories
 from faultkit.messages import seen
 
 __all__ = ["TORCH_CHECKPOINTING", "TORCH_CHECKPOINTING_ASYNC"]

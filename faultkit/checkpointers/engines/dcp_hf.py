@@ -22,9 +22,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import pieces, step_directories
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.joint_steps import on_rank_0
+from faultkit.checkpointers.parts import pieces, step_directories
+from faultkit.checkpointers.parts.joint_steps import on_rank_0
 from faultkit.messages import listed, seen
 
 __all__ = ["DCP_HF"]

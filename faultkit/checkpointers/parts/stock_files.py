@@ -18,7 +18,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers.choices import refusal
+from faultkit.checkpointers.parts.choices import refusal
 from faultkit.messages import seen
 
 __all__ = ["OPTIONS", "check", "is_installed", "reader", "writer"]
@@ -96,7 +96,7 @@ def reader(path: Path, extension: str = "none", **_: object) -> Any:
 
     if extension != "complement":
         return FileSystemReader(path)
-    from faultkit.checkpointers.extensions import Complement
+    from faultkit.checkpointers.parts.extensions import Complement
 
     registry = ExtensionRegistry()
     registry.register(Complement)
@@ -109,7 +109,7 @@ def _extensions(name: str) -> list[Any] | None:
 
         return [ZStandard()]
     if name == "complement":
-        from faultkit.checkpointers.extensions import Complement
+        from faultkit.checkpointers.parts.extensions import Complement
 
         return [Complement()]
     return None

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from faultkit.checkpointers.choices import refusal
-from faultkit.checkpointers.kept import kept
+from faultkit.checkpointers.parts.choices import refusal
+from faultkit.checkpointers.parts.kept import kept
 from faultkit.messages import seen
 
 __all__ = ["HALVES", "check", "end", "members", "of", "saves"]

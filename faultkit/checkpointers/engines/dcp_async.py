@@ -6,7 +6,7 @@ and prunes as `dcp` does.  torch is imported on the ranks.
     in_flight    how many saves ``dcp-async.async`` has on their way at once
     group        own: a gloo group for checkpoints alone, as the engine's documentation asks for; default: that of the
                  job, whose own collectives then meet those of the thread; each: one for every save
-    stager       and what follows it: `faultkit.checkpointers.stagers`
+    stager       and what follows it: `faultkit.checkpointers.parts.stagers`
 
 Known weak points (torch 2.13): two saves at once on one group mix up their collectives (``in_flight=2``; ``group=each``
 does not); of a state that is staged by a thread an error may never reach its future; an error of a save is told by the
@@ -18,11 +18,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import dcp, groups, stagers, state_kinds, step_directories, stock_files
+from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.choices import refusal
-from faultkit.checkpointers.handles import Handle, futures_of
-from faultkit.checkpointers.kept import kept
+from faultkit.checkpointers.engines import dcp
+from faultkit.checkpointers.parts import groups, stagers, step_directories, stock_files
+from faultkit.checkpointers.parts.choices import refusal
+from faultkit.checkpointers.parts.handles import Handle, futures_of
+from faultkit.checkpointers.parts.kept import kept
 from faultkit.messages import seen
 
 __all__ = ["DCP_ASYNC", "OPTIONS", "check", "load", "save", "start"]

@@ -15,8 +15,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import durable_files, state_kinds, step_directories, stock_files
+from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.parts import durable_files, step_directories, stock_files
 
 __all__ = ["DCP_RANK_LOCAL", "check", "is_complete", "load", "prune", "save", "steps"]
 

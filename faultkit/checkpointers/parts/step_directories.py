@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from faultkit.checkpointers.joint_steps import on_rank_0
+from faultkit.checkpointers.parts.joint_steps import on_rank_0
 
 __all__ = ["deprecations_ignored", "newest", "place", "prune", "steps"]
 

@@ -18,10 +18,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import dcp, pieces, state_kinds, step_directories, stock_files
+from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.choices import refusal
-from faultkit.checkpointers.joint_steps import on_rank_0
+from faultkit.checkpointers.engines import dcp
+from faultkit.checkpointers.parts import pieces, step_directories, stock_files
+from faultkit.checkpointers.parts.choices import refusal
+from faultkit.checkpointers.parts.joint_steps import on_rank_0
 
 __all__ = ["DCP_CONVERT", "check", "load", "prune", "save", "steps"]
 

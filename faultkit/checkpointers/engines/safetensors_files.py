@@ -20,9 +20,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import pieces, state_kinds, step_directories
+from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.ways_to_write import in_step, made, replacing, wrong_options
+from faultkit.checkpointers.parts import pieces, step_directories
+from faultkit.checkpointers.parts.ways_to_write import in_step, made, replacing, wrong_options
 from faultkit.messages import seen
 
 __all__ = ["SAFETENSORS"]

@@ -21,10 +21,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import pieces, state_kinds, step_directories
+from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.joint_steps import on_rank_0
-from faultkit.checkpointers.ways_to_write import in_step, made, replacing, wrong_options
+from faultkit.checkpointers.parts import pieces, step_directories
+from faultkit.checkpointers.parts.joint_steps import on_rank_0
+from faultkit.checkpointers.parts.ways_to_write import in_step, made, replacing, wrong_options
 
 __all__ = ["TORCH_SAVE"]
 

@@ -37,9 +37,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import durable_files, pieces, state_kinds
+from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.joint_steps import on_every_rank, on_rank_0
+from faultkit.checkpointers.parts import durable_files, pieces
+from faultkit.checkpointers.parts.joint_steps import on_every_rank, on_rank_0
 from faultkit.messages import seen
 
 __all__ = ["REFERENCE"]

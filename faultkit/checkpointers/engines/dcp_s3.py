@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import dcp as stock
-from faultkit.checkpointers import servers, step_directories
+from faultkit.checkpointers import servers
 from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.engines import dcp as stock
+from faultkit.checkpointers.parts import step_directories
 
 __all__ = ["DCP_S3"]
 

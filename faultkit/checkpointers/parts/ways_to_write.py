@@ -16,8 +16,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from faultkit.checkpointers.durable_files import sync
-from faultkit.checkpointers.joint_steps import on_every_rank
+from faultkit.checkpointers.parts.durable_files import sync
+from faultkit.checkpointers.parts.joint_steps import on_every_rank
 from faultkit.messages import listed, seen
 
 __all__ = ["RANKS", "WAYS", "in_step", "made", "replacing", "wrong_options"]

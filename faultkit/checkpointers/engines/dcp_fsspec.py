@@ -18,10 +18,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import servers, step_directories
+from faultkit.checkpointers import servers
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.dcp import check, is_complete
-from faultkit.checkpointers.joint_steps import on_rank_0
+from faultkit.checkpointers.engines.dcp import check, is_complete
+from faultkit.checkpointers.parts import step_directories
+from faultkit.checkpointers.parts.joint_steps import on_rank_0
 
 __all__ = ["DCP_FSSPEC", "DCP_FSSPEC_MEMORY", "DCP_FSSPEC_S3"]
 

@@ -4,7 +4,7 @@ A step is complete when it holds the engine's ``.metadata``; one that is saved a
 training scripts do.  It loses the old checkpoint when that fails half way.  torch is imported on the ranks.
 
     coordinator    who plans and finishes; another than rank 0 by the deprecated `save_state_dict`
-    group          the process group (`faultkit.checkpointers.groups`)
+    group          the process group (`faultkit.checkpointers.parts.groups`)
     no_dist        rank 0 saves and every rank loads for itself: for state that all ranks have whole
     dedup          which rank writes what several have: the one with the least to do, or the lowest
     partial        a load with a key more than there is in the checkpoint, which `allow_partial_load` lets pass
@@ -18,10 +18,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import groups, state_kinds, step_directories, stock_files
+from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.choices import refusal
-from faultkit.checkpointers.joint_steps import on_every_rank, on_rank_0
+from faultkit.checkpointers.parts import groups, step_directories, stock_files
+from faultkit.checkpointers.parts.choices import refusal
+from faultkit.checkpointers.parts.joint_steps import on_every_rank, on_rank_0
 from faultkit.messages import seen
 
 __all__ = ["DCP", "is_complete", "load", "prune", "save", "steps"]

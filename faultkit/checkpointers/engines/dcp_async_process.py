@@ -14,9 +14,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faultkit.checkpointers import dcp, dcp_async, state_kinds
+from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.handles import Handle
+from faultkit.checkpointers.engines import dcp, dcp_async
+from faultkit.checkpointers.parts.handles import Handle
 
 __all__ = ["DCP_ASYNC_PROCESS", "save"]
 
