@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faultkit import Fault, World, checks, crash, report, scale, strategies, sweep
+from faultkit import Fault, World, checks, crash, damage, report, scale, strategies, sweep
 
 EARLIER = {
     (Fault, "hits_call"): Fault.matches_call,
@@ -15,6 +15,7 @@ EARLIER = {
     (checks, "Account"): checks.RunAnalysis,
     (checks, "account_of"): checks.analyse,
     (crash.Exploration, "raise_for_findings"): crash.Exploration.raise_for_violations,
+    (damage.Survey, "raise_for_silent_damage"): damage.Survey.raise_for_violations,
     (report, "tell"): report.render_story,
     (scale, "law_of"): scale.fit_cost_model,
     (scale, "line_through"): scale.fit_power_law,

@@ -106,7 +106,7 @@ def history(
         except KeyboardInterrupt:
             return endings.tell()
         finally:
-            machine.grounds.close()
+            machine.pool.close()
     seconds = time.monotonic() - began
     total = sum(counts.values())
     if story:

@@ -117,11 +117,13 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         }
         return json.dumps(found, indent=1) + "\n"
 
-    def raise_for_silent_damage(self) -> None:
+    def raise_for_violations(self) -> None:
         """Raises AssertionError with the whole table where a load took damaged data for good, hung or died."""
         __tracebackhide__ = True
         if not self.held:
             raise AssertionError(self.text())
+
+    raise_for_silent_damage = raise_for_violations  # the earlier name
 
 
 def survey(

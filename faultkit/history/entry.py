@@ -20,13 +20,13 @@ from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.exceptions import ScenarioError
 from faultkit.history.draw import HISTORY_RULES, Drawn
 from faultkit.history.judge import Words
-from faultkit.history.machine import machine_of, relive
+from faultkit.history.machine import machine_of, replay
 from faultkit.history.managers import Manager
 from faultkit.history.model import Refusal
 from faultkit.history.runner import Rules
 from faultkit.history.steps import read_history
 from faultkit.history.story import tell
-from faultkit.history.worlds import GivenWorlds, Grounds
+from faultkit.history.worlds import GivenWorlds, WorldPool
 from faultkit.messages import shown
 from faultkit.strategies.arguments import (
     about,
@@ -140,7 +140,7 @@ def checkpoint_history(
             make(high)
     checked_flag("may_not_fire", may_not_fire)
     made = rejecting(
-        "checkpoint_history", lambda: Grounds(timeout=timeout, worlds=worlds, modules=checkpointer.modules)
+        "checkpoint_history", lambda: WorldPool(timeout=timeout, worlds=worlds, modules=checkpointer.modules)
     )
     saving, loading = sites_of(points, None, "save"), sites_of(load_points, None, "load")
     places = {
@@ -198,11 +198,11 @@ def replay_history(
         kept.mkdir(parents=True, exist_ok=True)
         if any(kept.iterdir()):
             raise ValueError(f"replay_history: folder must be empty ({str(kept)!r} is not)")
-    grounds = Grounds(timeout=timeout, worlds=worlds, modules=checkpointer.modules)
+    pool = WorldPool(timeout=timeout, worlds=worlds, modules=checkpointer.modules)
     try:
-        life = relive(checkpointer, grounds, Rules(Refusal(refusal), may_not_fire, words), steps, kept)
+        life = replay(checkpointer, pool, Rules(Refusal(refusal), may_not_fire, words), steps, kept)
     finally:
-        grounds.close()
+        pool.close()
     observers.count(observers.HISTORIES, life.verdict)
     story = tell(life, manager)
     if life.finding is not None:

@@ -15,7 +15,7 @@ import msgspec
 from faultkit.checks import Verdict
 from faultkit.checks.wording import name_ranks, plural, top_frames, without_own_frames
 from faultkit.history.model import Model, Refusal, Version, allowed, may_refuse
-from faultkit.history.ranks import Came
+from faultkit.history.ranks import LoadedState
 from faultkit.history.state import BLANK, LEAVES, STEP, Leaf, Part, content, spans
 from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
 
@@ -94,7 +94,7 @@ def judge_restart(
     returned = {rank: one.value for rank, one in outcomes.items() if isinstance(one, Returned)}
     if len(returned) < len(outcomes):
         return _judge_failed(model, refusal, outcomes, bool(returned), is_excused, words)
-    came: dict[int, Came] = returned
+    came: dict[int, LoadedState] = returned
     finding = _disagreement(came, words)
     if finding is not None:
         return Judged(finding)
@@ -148,7 +148,7 @@ def _judge_failed(
     return Judged(Finding(Verdict.LOST_WORK, sentence, shown, gloss))
 
 
-def _disagreement(came: Mapping[int, Came], words: Words) -> Finding | None:
+def _disagreement(came: Mapping[int, LoadedState], words: Words) -> Finding | None:
     first = came[min(came)]
     for rank, one in came.items():
         if isinstance(one.step, str):
@@ -192,11 +192,11 @@ def _not_allowed(model: Model, version: Version | None) -> Finding:
 # -- what was loaded ---------------------------------------------------------------------------------------
 
 
-def _version_of(came: Mapping[int, Came], versions: Iterable[Version]) -> Version | None:
+def _version_of(came: Mapping[int, LoadedState], versions: Iterable[Version]) -> Version | None:
     return next((one for one in versions if all(_holds(came, rank, one) for rank in came)), None)
 
 
-def _holds(came: Mapping[int, Came], rank: int, version: Version) -> bool:
+def _holds(came: Mapping[int, LoadedState], rank: int, version: Version) -> bool:
     origins = came[rank].origins
     if origins is not None:
         return all(version.number in numbers for numbers in origins.values())
@@ -206,12 +206,12 @@ def _holds(came: Mapping[int, Came], rank: int, version: Version) -> bool:
     for leaf in LEAVES:
         low, high = spans(leaf, rank, len(came))
         wanted = content(leaf, version)[low * leaf.row_bytes : high * leaf.row_bytes]
-        if parts[leaf.path].odd or parts[leaf.path].data != wanted:
+        if parts[leaf.path].malformed or parts[leaf.path].data != wanted:
             return False
     return True
 
 
-def _origins(came: Mapping[int, Came], versions: Iterable[Version]) -> Iterator[str]:
+def _origins(came: Mapping[int, LoadedState], versions: Iterable[Version]) -> Iterator[str]:
     """A line for each leaf: which save its rows are of."""
     versions = tuple(versions)
     if any(one.origins is not None for one in came.values()):
@@ -228,11 +228,11 @@ def _origins(came: Mapping[int, Came], versions: Iterable[Version]) -> Iterator[
             yield f"{leaf.path}: {next(iter(by_words))}"
         else:
             yield f"{leaf.path}: " + "; ".join(f"on {name_ranks(r)} {w}" for w, r in by_words.items())
-    steps = {part.odd or part.data.decode() for part in (one.parts[STEP] for one in came.values())}
+    steps = {part.malformed or part.data.decode() for part in (one.parts[STEP] for one in came.values())}
     yield f"{STEP}: {', '.join(sorted(steps))}"
 
 
-def _origins_of_leaves(came: Mapping[int, Came]) -> Iterator[str]:
+def _origins_of_leaves(came: Mapping[int, LoadedState]) -> Iterator[str]:
     names = dict.fromkeys(name for one in came.values() for name in one.origins or ())
     for name in names:
         by_words: dict[str, list[int]] = {}
@@ -244,8 +244,8 @@ def _origins_of_leaves(came: Mapping[int, Came]) -> Iterator[str]:
 
 
 def _origin(leaf: Leaf, part: Part, versions: tuple[Version, ...]) -> str:
-    if part.odd:
-        return part.odd
+    if part.malformed:
+        return part.malformed
     size = leaf.row_bytes
     rows = [part.data[place : place + size] for place in range(0, len(part.data), size)]
     found = [_origin_of_row(leaf, part.first_row + place, row, versions) for place, row in enumerate(rows)]

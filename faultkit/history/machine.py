@@ -20,28 +20,28 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.history.draw import Drawn, next_steps
-from faultkit.history.runner import Life, Rules
+from faultkit.history.runner import HistoryRunner, Rules
 from faultkit.history.shrink import Points, smallest
 from faultkit.history.steps import Step
 from faultkit.history.story import tell
-from faultkit.history.worlds import Grounds
+from faultkit.history.worlds import WorldPool
 from faultkit.worlds import observers
 
-__all__ = ["machine_of", "relive"]
+__all__ = ["machine_of", "replay"]
 
 STEPS_MAX = 20
 SHRINKING_SECONDS_MAX = 120.0
 
 
-def relive(
+def replay(
     checkpointer: Checkpointer,
-    grounds: Grounds,
+    pool: WorldPool,
     rules: Rules,
     steps: Iterable[Step],
     folder: Path | None = None,
-) -> Life:
-    """Run `steps` until one breaks a promise; the life that was lived.  Raises what `Life.perform` raises."""
-    life = Life(checkpointer, grounds, rules, folder)
+) -> HistoryRunner:
+    """Run `steps` until one breaks a promise; the life that was lived.  Raises what `HistoryRunner.perform` raises."""
+    life = HistoryRunner(checkpointer, pool, rules, folder)
     try:
         for step in steps:
             if life.perform(step) is not None:
@@ -72,7 +72,7 @@ class _Run(msgspec.Struct):
 
 
 class _Again:
-    """Stands for a `Life` once a history has failed: it fails that history again, without running anything.
+    """Stands for a `HistoryRunner` once a history has failed: it fails that history again, without running anything.
 
     Hypothesis goes on looking for fewer choices; the smallest history is known already, so that any other that
     was not run before is rejected.  As far as one was, this is what it was then: Hypothesis checks that the same
@@ -98,10 +98,10 @@ class _Again:
         pass
 
 
-class _Lived(RuleBasedStateMachine):
+class _JobMachine(RuleBasedStateMachine):
     """What all machines share.  The subclass that `machine_of` makes says what it is about, and has the rules."""
 
-    grounds: Grounds
+    pool: WorldPool
     checkpointer: Checkpointer
     told_as: Any
     history_rules: Rules
@@ -116,13 +116,15 @@ class _Lived(RuleBasedStateMachine):
             type(self).current = _Run(identity)
         self.run, self.moment = self.current, self.current.root
         self.life: Any = (
-            _Again(self.run) if self.run.found else Life(self.checkpointer, self.grounds, self.history_rules)
+            _Again(self.run)
+            if self.run.found
+            else HistoryRunner(self.checkpointer, self.pool, self.history_rules)
         )
 
     def perform(self, step: Step) -> None:
         """Run a step.  Raises AssertionError with the story of the smallest history where it breaks a promise."""
         is_found = bool(self.life.perform(step))
-        if isinstance(self.life, Life):
+        if isinstance(self.life, HistoryRunner):
             life = self.life
             now = _Moment(life.is_up, life.step, life.world_size, life.is_disturbed)
             self.moment = self.moment.then.setdefault(step, now)
@@ -142,7 +144,7 @@ class _Lived(RuleBasedStateMachine):
             if history in held or time.monotonic() > deadline:
                 return False
             try:
-                life = relive(self.checkpointer, self.grounds, self.history_rules, history)
+                life = replay(self.checkpointer, self.pool, self.history_rules, history)
             except ValueError:  # a step that cannot come where it stands
                 return False
             stories[history] = tell(life, self.told_as)
@@ -155,9 +157,9 @@ class _Lived(RuleBasedStateMachine):
 
     def _confirmed(self) -> str:
         """The story of the smallest history once it was seen again on fresh ranks, else what both came to."""
-        fresh = Grounds(timeout=self.grounds.timeout, modules=self.grounds.modules)
+        fresh = WorldPool(timeout=self.pool.timeout, modules=self.pool.modules)
         try:
-            again = relive(self.checkpointer, fresh, self.history_rules, self.run.smallest)
+            again = replay(self.checkpointer, fresh, self.history_rules, self.run.smallest)
         finally:
             fresh.close()
         first = self.run.story
@@ -171,7 +173,7 @@ class _Lived(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
-        if isinstance(self.life, Life) and self.life.told:
+        if isinstance(self.life, HistoryRunner) and self.life.told:
             observers.count(observers.HISTORIES, self.life.verdict)
         self.life.close()
 
@@ -186,7 +188,7 @@ class _Lived(RuleBasedStateMachine):
 
         vars(run_test).update(vars(made.runTest))
         made.runTest = run_test
-        made.tearDownClass = classmethod(lambda _: cls.grounds.close())
+        made.tearDownClass = classmethod(lambda _: cls.pool.close())
         return made
 
 
@@ -216,9 +218,9 @@ def _is_final() -> bool:
 
 
 def machine_of(
-    checkpointer: Checkpointer, told_as: Any, grounds: Grounds, rules: Rules, drawn: Drawn, places: Points
+    checkpointer: Checkpointer, told_as: Any, pool: WorldPool, rules: Rules, drawn: Drawn, places: Points
 ) -> type[RuleBasedStateMachine]:
-    """The machine over `checkpointer`, which somebody gave as `told_as`, run on `grounds`.
+    """The machine over `checkpointer`, which somebody gave as `told_as`, run on `pool`.
 
     `places` are where faults are tried, see `smallest`.
     """
@@ -234,12 +236,12 @@ def machine_of(
     body = {
         "start": start,
         "live": live,
-        "grounds": grounds,
+        "pool": pool,
         "checkpointer": checkpointer,
         "told_as": told_as,
         "history_rules": rules,
         "places": places,
         "fewest_ranks": drawn.sizes[0],
     }
-    made: Any = type(f"CheckpointHistory_{checkpointer.name}", (_Lived,), body)
+    made: Any = type(f"CheckpointHistory_{checkpointer.name}", (_JobMachine,), body)
     return made

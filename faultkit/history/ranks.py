@@ -15,12 +15,12 @@ import msgspec
 from faultkit.checkpointers import rank_work
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.history.model import Version
-from faultkit.history.state import Part, blank, filled, read
+from faultkit.history.state import Part, empty_like, filled, read
 
-__all__ = ["Came", "RankCall", "prune", "restart", "save"]
+__all__ = ["LoadedState", "RankCall", "prune", "restart", "save"]
 
 
-class Came(msgspec.Struct, frozen=True):
+class LoadedState(msgspec.Struct, frozen=True):
     """What one rank came back to: what `steps` gave, what `load` returned, and what then stood there.
 
     `listed` and `step` are texts where they are no steps; the text says what they are.  `listed` is None where the
@@ -63,7 +63,7 @@ def prune(checkpointer: Checkpointer, folder: str, keep: int) -> None:
     rank_work.call(checkpointer, checkpointer.prune, Path(folder), keep)
 
 
-def restart(checkpointer: Checkpointer, folder: str, numbers: tuple[int, ...] = ()) -> Came:
+def restart(checkpointer: Checkpointer, folder: str, numbers: tuple[int, ...] = ()) -> LoadedState:
     """List the steps, then load the newest into a blank state.  Raises what `load` raises.
 
     `numbers` are those of all saves of the history.
@@ -72,15 +72,15 @@ def restart(checkpointer: Checkpointer, folder: str, numbers: tuple[int, ...] = 
 
     listed = _listed(checkpointer, Path(folder))
     dist.barrier()  # what load clears away must not be what another rank still lists
-    state = blank() if checkpointer.state is None else rank_work.state_of(checkpointer, 0)
+    state = empty_like() if checkpointer.state is None else rank_work.state_of(checkpointer, 0)
     step = rank_work.call(checkpointer, checkpointer.load, state, Path(folder))
     if step is None:
-        return Came(listed, None, {})
+        return LoadedState(listed, None, {})
     if type(step) is not int:
-        return Came(listed, f"a {type(step).__name__}", {})
+        return LoadedState(listed, f"a {type(step).__name__}", {})
     if checkpointer.state is None:
-        return Came(listed, step, read(state))
-    return Came(listed, step, {}, _origins(checkpointer, state, numbers))
+        return LoadedState(listed, step, read(state))
+    return LoadedState(listed, step, {}, _origins(checkpointer, state, numbers))
 
 
 def _origins(checkpointer: Checkpointer, state: Any, numbers: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

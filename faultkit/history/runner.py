@@ -21,11 +21,11 @@ from faultkit.history.judge import Finding, Words, judge_restart, name_version, 
 from faultkit.history.model import Model, Refusal, Version, acknowledge, attempt, disturb, settle
 from faultkit.history.ranks import RankCall, prune, restart, save
 from faultkit.history.steps import Step
-from faultkit.history.worlds import Grounds
+from faultkit.history.worlds import WorldPool
 from faultkit.runs.outcomes import Died, ErrorRecord, Outcome, Raised, Returned
 from faultkit.runs.run import Run
 
-__all__ = ["Life", "Rules", "Told"]
+__all__ = ["HistoryRunner", "Rules", "StepResult"]
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Rules(msgspec.Struct, frozen=True):
     words: Words = Words()
 
 
-class Told(msgspec.Struct, frozen=True):
+class StepResult(msgspec.Struct, frozen=True):
     """A step that was run, what it came to in words, and the model before it."""
 
     step: Step
@@ -44,18 +44,18 @@ class Told(msgspec.Struct, frozen=True):
     model: Model
 
 
-class Life:
+class HistoryRunner:
     """One job, from its start on.  `close` removes its folder."""
 
     def __init__(
-        self, checkpointer: Checkpointer, grounds: Grounds, rules: Rules, folder: Path | None = None
+        self, checkpointer: Checkpointer, pool: WorldPool, rules: Rules, folder: Path | None = None
     ) -> None:
-        self.checkpointer, self.grounds, self.rules = checkpointer, grounds, rules
-        self.folder = grounds.folder() if folder is None else folder
+        self.checkpointer, self.pool, self.rules = checkpointer, pool, rules
+        self.folder = pool.folder() if folder is None else folder
         self._is_own = folder is None
         self.model = Model()
         self.versions: list[Version] = []
-        self.told: list[Told] = []
+        self.told: list[StepResult] = []
         self.finding: Finding | None = None
         self.world_size = 0
         self.step = 0
@@ -82,7 +82,7 @@ class Life:
         self._require(step)
         before = self.model
         words = self._actions()[step.word](step)
-        self.told.append(Told(step, words, before))
+        self.told.append(StepResult(step, words, before))
         return self.finding
 
     def _actions(self) -> dict[str, Callable[[Step], str]]:
@@ -193,7 +193,7 @@ class Life:
     # -- inside ----------------------------------------------------------------------------------
 
     def _run(self, function: Any, *arguments: Any, step: Step) -> Run:
-        world = self.grounds.world(self.world_size)
+        world = self.pool.world(self.world_size)
         call = RankCall(function, self.checkpointer)
         return world.run(call, str(self.folder), *arguments, plan=step.plan, may_not_fire=True)
 

@@ -22,7 +22,7 @@ import msgspec
 
 from faultkit.history.model import Version
 
-__all__ = ["LEAVES", "Leaf", "Part", "blank", "content", "filled", "read", "spans"]
+__all__ = ["LEAVES", "Leaf", "Part", "content", "empty_like", "filled", "read", "spans"]
 
 STEP = "step"
 BLANK = -1.0
@@ -49,11 +49,11 @@ LEAVES = (
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What one rank found in a leaf: rows from `first_row` on, as bytes; or `odd`, why it cannot be read."""
+    """What one rank found in a leaf: rows from `first_row` on, as bytes; or `malformed`, why it cannot be read."""
 
     first_row: int = 0
     data: bytes = b""
-    odd: str = ""
+    malformed: str = ""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -79,20 +79,20 @@ def filled(version: Version) -> dict[str, Any]:
     return _state({leaf.path: content(leaf, version) for leaf in LEAVES}, version.step)
 
 
-def blank() -> dict[str, Any]:
+def empty_like() -> dict[str, Any]:
     """A state of the same shape on this rank to load into, with values that no version has."""
     empty = {leaf.path: struct.pack("<f", BLANK) * (len(content(leaf, _ANY)) // _BYTES) for leaf in LEAVES}
     return _state(empty, int(BLANK))
 
 
 def read(state: Any) -> dict[str, Part]:
-    """What stands in the state on this rank, by leaf; a leaf that is not as `blank` made it is odd."""
+    """What stands in the state on this rank, by leaf; a leaf that is not as `empty_like` made it is malformed."""
     parts = {leaf.path: _part(leaf, _found(state, leaf.path)) for leaf in LEAVES}
     step = _found(state, STEP)
     if type(step) is int:
         parts[STEP] = Part(0, str(step).encode())
     else:
-        parts[STEP] = Part(odd=f"must be an int (got a {type(step).__name__})")
+        parts[STEP] = Part(malformed=f"must be an int (got a {type(step).__name__})")
     return parts
 
 
@@ -156,11 +156,13 @@ def _part(leaf: Leaf, found: Any) -> Part:
 
     wanted = DTensor if leaf.is_sharded else torch.Tensor
     if not isinstance(found, wanted) or isinstance(found, DTensor) != leaf.is_sharded:
-        return Part(odd=f"must be a {wanted.__name__} (got a {type(found).__name__})")
+        return Part(malformed=f"must be a {wanted.__name__} (got a {type(found).__name__})")
     if tuple(found.shape) != leaf.shape or found.dtype != torch.float32:
-        return Part(odd=f"must be float32 of shape {leaf.shape} (got {found.dtype} of {tuple(found.shape)})")
+        return Part(
+            malformed=f"must be float32 of shape {leaf.shape} (got {found.dtype} of {tuple(found.shape)})"
+        )
     low, high = spans(leaf, dist.get_rank(), dist.get_world_size())
     local = found.to_local() if isinstance(found, DTensor) else found
     if local.shape[0] != high - low:
-        return Part(odd=f"must have {high - low} rows on this rank (got {local.shape[0]})")
+        return Part(malformed=f"must have {high - low} rows on this rank (got {local.shape[0]})")
     return Part(low, local.detach().contiguous().numpy().tobytes())

@@ -15,7 +15,7 @@ from faultkit.checks import Verdict
 from faultkit.checks.wording import wrapped
 from faultkit.history.judge import name_version
 from faultkit.history.model import Model, Refusal, allowed
-from faultkit.history.runner import Life, Rules, Told
+from faultkit.history.runner import HistoryRunner, Rules, StepResult
 from faultkit.history.steps import Step
 
 __all__ = ["snippet", "tell"]
@@ -27,7 +27,7 @@ _REFUSING = {
 }
 
 
-def tell(life: Life, told_as: Any) -> str:
+def tell(life: HistoryRunner, told_as: Any) -> str:
     """The story of the history that `life` ran; ends without a newline.  `told_as` is what was put under test, a
     `Checkpointer` or a `Manager`, as somebody wrote it."""
     finding = life.finding
@@ -84,7 +84,7 @@ def _home(told_as: Any) -> tuple[str, str]:
     return "", "manager"
 
 
-def _steps(told: Iterable[Told]) -> Iterator[str]:
+def _steps(told: Iterable[StepResult]) -> Iterator[str]:
     for number, one in enumerate(told, 1):
         yield wrapped(one.words, f"  {number}. ", "     " if number < 10 else "      ")
 

@@ -2,7 +2,7 @@
 
 Guarantees: there is one warm world per number of ranks; a world that a step damaged is replaced before its next
 step.  Each history has a folder of its own, in memory where the machine has a place for that, removed with the
-history.  `Grounds.close` ends the ranks and removes what is left; where nobody calls it, that happens when
+history.  `WorldPool.close` ends the ranks and removes what is left; where nobody calls it, that happens when
 this process ends, and the fork server removes the folder of a process that was killed.
 """
 
@@ -20,7 +20,7 @@ from faultkit.processes.directories import OwnedDirectory, in_memory
 from faultkit.worlds import World
 from faultkit.worlds.arguments import require_seconds
 
-__all__ = ["GivenWorlds", "Grounds"]
+__all__ = ["GivenWorlds", "WorldPool"]
 
 GivenWorlds = Mapping[int, World] | Callable[[int], World] | None
 
@@ -33,7 +33,7 @@ PRELOADED = (
 )
 
 
-class Grounds:
+class WorldPool:
     """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed.
 
     `modules` are imported once for all ranks of those that are made.  Raises ValueError for a timeout or worlds that

@@ -48,7 +48,7 @@ def test_the_table_counts_every_case_once(found):
     assert "tensor bytes" in text and "1 WRONG" in text and "seed 0" in text
     assert "WRONG: flip bit" in text and "elements are neither new nor old" in text
     with pytest.raises(AssertionError, match="1 WRONG"):
-        found.raise_for_silent_damage()
+        found.raise_for_violations()
 
 
 def test_the_json_has_every_case_and_the_page_too(found):

@@ -315,7 +315,7 @@ def test_the_test_case_fails_each_time_it_is_run_and_ends_its_worlds():
     assert (machine.TestCase.settings.stateful_step_count, machine.TestCase.settings.max_examples) == (9, 200)
     results = [unittest.TestResult() for _ in range(2)]
     unittest.TestSuite([machine.TestCase()]).run(results[0])
-    assert machine.grounds.pids() == set()
+    assert machine.pool.pids() == set()
     unittest.TestSuite([machine.TestCase()]).run(results[1])
     for result in results:
         [(_, text)] = result.failures

@@ -16,7 +16,7 @@ from faultkit.history.model import (
     may_refuse,
     settle,
 )
-from faultkit.history.ranks import Came
+from faultkit.history.ranks import LoadedState
 from faultkit.history.state import BLANK, LEAVES, STEP, Part, content, spans
 from faultkit.history.steps import Step, read_history, read_step
 from faultkit.runs.outcomes import Died, ErrorRecord, Hung, Raised, Returned
@@ -88,8 +88,8 @@ def parts(version, rank, size):
 
 def came(version, rank=0, size=1, **changes):
     if version is None:
-        return Returned(msgspec.structs.replace(Came((), None, {}), **changes))
-    value = Came((version.step,), version.step, parts(version, rank, size))
+        return Returned(msgspec.structs.replace(LoadedState((), None, {}), **changes))
+    value = LoadedState((version.step,), version.step, parts(version, rank, size))
     return Returned(msgspec.structs.replace(value, **changes))
 
 
@@ -197,7 +197,7 @@ def test_what_was_not_loaded_and_what_is_of_no_save_is_told():
     odd = {
         **parts(SECOND, 0, 1),
         "weight": Part(0, struct.pack("<4f", BLANK, BLANK, 0.5, 0.5)),
-        "optimizer.exp_avg": Part(odd="must be a DTensor (got a Tensor)"),
+        "optimizer.exp_avg": Part(malformed="must be a DTensor (got a Tensor)"),
     }
     evidence = judge(ACKNOWLEDGED, came(SECOND, parts=odd)).finding.evidence
     assert evidence[0] == "weight: elements 0-1 are not loaded at all, elements 2-3 are of no save"
