@@ -220,9 +220,13 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
         return _given(run, root)
     ends: dict[tuple[int, int], bool] = {}
     own_ranks: dict[tuple[int, int], int] = {}
+    untold: set[tuple[int, int]] = set()  # saves of which nobody knows what they were given: rank, attempt
     for event in run.events:
         data = event.data
-        if event.kind == "content":
+        if event.kind == "attempt_begin" and data["op"] == "save":
+            untold.add((event.rank, data["attempt"]))
+        elif event.kind == "content":
+            untold.discard((event.rank, data["attempt"]))
             path = data["path"] or (root if any_storage else "")
             if path == root or path.startswith(root + os.sep):
                 path = (
@@ -242,11 +246,16 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
         for rank, (_, leaves) in last.items():
             for name, pieces in (leaves or {}).items():
                 merged.setdefault(name, []).extend([*piece, rank] for piece in pieces)
-        # of a rank that never came to its last save nobody knows what it would have saved
-        is_known = len(last) == len(by_rank) and all(leaves is not None for _, leaves in last.values())
+        numbers = [number for number, _ in last.values()]
+        # Of a rank that never came to its last save nobody knows what it would have saved, nor of one whose save ended
+        # in the same attempt before it was told.
+        is_known = (
+            len(last) == len(by_rank)
+            and all(leaves is not None for _, leaves in last.values())
+            and not any(attempt in numbers for _, attempt in untold)
+        )
         good = tuple(sorted(rank for rank, (number, _) in last.items() if ends.get((rank, number))))
         bad = tuple(sorted(set(by_rank) - set(good)))
-        numbers = [number for number, _ in last.values()]
         own = {
             rank: own_ranks[rank, number] for rank, (number, _) in last.items() if (rank, number) in own_ranks
         }

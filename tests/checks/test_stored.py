@@ -4,6 +4,7 @@ import pytest
 
 from faultkit import World, checks
 from faultkit.injection.engine import content
+from faultkit.worlds.readback import Reader
 from tests.helpers import storing_engines as engines
 from tests.helpers.finished_runs import reported_save
 
@@ -115,6 +116,19 @@ def test_an_error_that_a_helper_thread_swallows_is_lost_work(pair, place):
     run = pair.run(engines.save, place, threads=2, plan=plan, checkpoint_at=place)
     assert [outcome.kind for outcome in run.outcomes.values()] == ["returned", "returned"]
     assert run.verdict == "LOST_WORK"
+
+
+def test_of_a_rank_whose_save_ended_before_it_was_told_nobody_knows_what_it_would_have_saved(pair, place):
+    run = pair.run(engines.save, place, checkpoint_at=place)
+    reader = Reader(World)
+    try:
+        [told] = reader.after(run, place, None, {})
+        run.events = tuple(e for e in run.events if (e.kind, e.rank) != ("content", 1))
+        [untold] = reader.after(run, place, None, {})
+    finally:
+        reader.close()
+    assert (told.kind, told.wrong) == ("loaded", ())
+    assert (untold.kind, untold.wrong) == ("loaded", None)
 
 
 def test_the_last_of_several_saves_counts(pair, place):

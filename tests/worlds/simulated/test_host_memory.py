@@ -68,7 +68,7 @@ def allocated():
     tell = ctypes.CDLL(None).mallinfo2
     tell.restype = Used
     gc.collect()
-    used = render_story()
+    used = tell()
     return used.uordblks + used.hblkhd, sys.getallocatedblocks()
 
 
