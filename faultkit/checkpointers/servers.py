@@ -6,7 +6,8 @@
 Guarantees: the server listens on loopback alone, at a port that was free, and answers only who names its key, which is
 new for each; it has ended when the block is left, and ends by itself when this process is killed.  A server that does
 not start, or says nothing for `START_SECONDS_MAX`, is one HarnessError.
-Not covered: what an S3 server makes of a request (`faultkit.checkpointers.s3_server`), and faults in it.
+Not covered: what an S3 server makes of a request (`faultkit.checkpointers.s3_server`), and faults of requests
+(`faultkit.injection.requests`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 from collections.abc import Iterator
 
 from faultkit.exceptions import HarnessError, ScenarioError
+from faultkit.injection.requests import through
 
 __all__ = ["BUCKET", "S3Address", "s3"]
 
@@ -61,18 +63,20 @@ def s3() -> Iterator[dict[str, str]]:
 class S3Address:
     """What the option ``server`` says: `endpoint`, an address without the key, and `key`.
 
+    On a rank whose plan has faults of requests `endpoint` is where these happen, for that run.
+
     Raises ScenarioError where it says nothing, outside of a campaign.
     """
 
     def __init__(self, server: str) -> None:
         scheme, _, rest = server.partition("://")
         self.key, _, address = rest.rpartition("@")
-        self.endpoint = f"{scheme}://{address}"
         if not (scheme and self.key and address):
             raise ScenarioError(
                 "option server must be 'http://KEY@HOST:PORT', as `faultkit.checkpointers.servers.s3` gives it "
                 f"(got {server!r})"
             )
+        self.endpoint = through(f"{scheme}://{address}")
 
 
 def _port(process: subprocess.Popen[bytes], key: str) -> int:

@@ -22,6 +22,7 @@ from faultkit.plan import Fault
 from faultkit.plan.action_spec import DAMAGE, HARMLESS, HIDDEN, TIME
 from faultkit.plan.file_filters import ANY
 from faultkit.plan.named_points import CALL, FUNCTIONS
+from faultkit.plan.points import HTTP
 
 __all__ = ["find", "prevented"]
 
@@ -77,6 +78,8 @@ def _refusal(analysis: RunAnalysis, fault: Fault, ranks: tuple[int, ...]) -> str
 def _meant(fault: Fault) -> str:
     if fault.in_child:
         return " (it means the processes that a rank forks, or starts by multiprocessing)"
+    if fault.layer == HTTP:
+        return " (it means requests to the S3 server of a campaign, by who asks `S3Address` where that is)"
     if fault.layer != "fs" or fault.path != ANY:
         return ""
     return " (without a path it means the files beneath the place of the checkpoint, where that is known)"

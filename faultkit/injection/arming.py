@@ -21,6 +21,7 @@ from faultkit.injection.rank_context import Timer
 from faultkit.injection.session import Match, Record, Session, activate, deactivate
 from faultkit.interception.patches import Patches
 from faultkit.plan import FaultPlan
+from faultkit.plan.points import HTTP
 
 if TYPE_CHECKING:
     from faultkit.processes.memory import RankMemory
@@ -89,6 +90,10 @@ def install_hooks(session: Session, patches: Patches) -> None:
     expectations.install(session, patches)
     raw.install(session, patches)
     functions.install(session, patches)
+    if session.planned(HTTP):
+        from faultkit.injection import requests  # of few plans, and with much that others need not load
+
+        requests.install(session, patches)
 
 
 def arm_child(

@@ -37,7 +37,9 @@ KILL = Action("kill", (("signal", "SIGKILL"),))
 
 def prepare(action: Action, fault_text: str) -> None:
     """Raise ValueError now where `perform` could not do its work later."""
-    if PERFORMERS.get(action.name) is None and not action.replaces_call:  # those are done where files are
+    if PERFORMERS.get(action.name) is None and not (
+        action.replaces_call or action.spec.layers  # those are done where files and requests are
+    ):
         raise ValueError(
             f"no performer for the action {str(action)!r} of the fault {fault_text!r}: "
             f"known are {', '.join(sorted(PERFORMERS))}"

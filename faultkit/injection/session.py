@@ -89,6 +89,7 @@ class Session:
         # for the hooks on the engine: how many of each it has had, and saves on their way to a thread of the engine
         self.attempt_count = self.step_count = 0
         self.handed_over: list[Any] = []
+        self.proxies: dict[str, Any] = {}  # by the server: `faultkit.injection.requests`
         self._record = record
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
@@ -309,6 +310,8 @@ class Session:
         """
         index, fault, site, number = match
         data = {"fault": index, "point": fault.point, "moment": fault.moment, "call": number, "step": step}
+        if fault.layer == "http":
+            data |= {"path": path, **site_data(fault.point, site)}
         if fault.layer == "fs":
             data |= {"path": path, "thread": self.role, **site_data(fault.point, site)}
         if fault.action.family == "time":

@@ -27,13 +27,21 @@ and of what a call gives, at points where it gives something (`Point.gives`):
     earlier                                                   what the call before gave
     swap[(items|names|offsets|sizes)]                         two parts of it stand for each other
 
+and of requests, at points of layer ``http``:
+
+    status(code[, "error"])                                   this is answered
+    reset                                                     nothing is: the connection is reset
+    sever[(bytes)]                                            only so much of the answer comes
+
 All that is asked of an action elsewhere stands here, so that
 nothing else compares with its name: `faultkit.plan.actions.Action` derives from it what holds with given arguments.
 Not covered: how an action is performed (`faultkit.injection.perform`, `faultkit.injection.files.data`,
-`faultkit.injection.values`, `faultkit.repro.script`: tables by name).
+`faultkit.injection.requests`, `faultkit.injection.values`, `faultkit.repro.script`: tables by name).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from faultkit.plan.action_spec import (
     DAMAGE,
@@ -53,6 +61,11 @@ from faultkit.plan.parameters import BYTES_MAX, MEGABYTES_MAX, SECONDS_MAX, Para
 __all__ = ["ACTIONS"]
 
 _STOPS_ALL = "it would stop the process that all ranks share"
+_OTHERS = "only the proxy of a rank that is a process answers requests"
+_NO_REQUESTS: dict[str, Any] = {
+    "on_simulated": (Obstacle(_OTHERS, "raise(OSError, EIO) at fs.create_stream"),),
+    "in_native": (Obstacle("native code below Python makes no requests that are seen"),),
+}
 _VIEWS = ("open", "create_stream")  # where a reader gets a file as a whole
 _DATA = ("read", "write", *_VIEWS)
 
@@ -354,6 +367,40 @@ _CATALOGUE = (
         family="value",
         effect=HIDDEN,
         replaces="value",
+    ),
+    ActionSpec(
+        name="status",
+        parameters=(
+            Parameter(
+                "code", "integer", None, "the status of the answer", required=True, minimum=400, maximum=599
+            ),
+            Parameter(
+                "error", "message", None, "what S3 calls it (default by the status: SlowDown of 503 ...)"
+            ),
+        ),
+        summary="answer a request with an error; after, though the server has done it",
+        family="request",
+        effect=HIDDEN,
+        layers=("http",),
+        **_NO_REQUESTS,
+    ),
+    ActionSpec(
+        name="reset",
+        summary="reset the connection instead of an answer; after, though the server has done it",
+        family="request",
+        effect=HIDDEN,
+        layers=("http",),
+        **_NO_REQUESTS,
+    ),
+    ActionSpec(
+        name="sever",
+        parameters=(_bytes("bytes", "how much of the body comes (default half)"),),
+        summary="close the connection in the middle of the answer",
+        family="request",
+        effect=HIDDEN,
+        layers=("http",),
+        moments=("after",),
+        **_NO_REQUESTS,
     ),
 )
 

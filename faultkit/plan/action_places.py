@@ -11,7 +11,7 @@ from faultkit.messages import listed, nearest
 from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.actions import Action
 from faultkit.plan.file_filters import ANY, CHILD
-from faultkit.plan.points import Point
+from faultkit.plan.points import HTTP, Point
 
 __all__ = ["actions_at", "can_happen", "require_actionable"]
 
@@ -20,11 +20,17 @@ def actions_at(point: Point) -> tuple[str, ...]:
     """The names of the actions that can happen at `point`."""
     if point.layer == "clock":
         return tuple(sorted(name for name, spec in ACTIONS.items() if spec.family in ("death", "stop")))
+    if point.layer == HTTP:
+        return tuple(
+            name
+            for name, spec in ACTIONS.items()
+            if spec.family in ("time", "stop", "death") or HTTP in spec.layers
+        )
     on_files = point.layer == "fs"
     return tuple(
         name
         for name, spec in ACTIONS.items()
-        if not spec.replaces
+        if (not spec.replaces and not spec.layers)
         or (on_files and point.name in spec.points)
         or (not spec.points and _gives_value(point))
     )
@@ -32,11 +38,15 @@ def actions_at(point: Point) -> tuple[str, ...]:
 
 def _gives_value(point: Point) -> bool:
     """Whether what a call gives there can be another: of files their data are (`ActionSpec.points`)."""
-    return point.gives and point.layer not in ("fs", "clock")
+    return point.gives and point.layer not in ("fs", HTTP, "clock")
 
 
 def can_happen(point: Point, action: Action, moment: str) -> bool:
     """Whether `action` makes sense at `point` and `moment`: what takes the place of a call, in its place alone."""
+    if action.spec.moments and moment not in action.spec.moments:
+        return False
+    if (point.layer == HTTP or action.spec.layers) and action.name not in actions_at(point):
+        return False
     return not action.replaces_call or (moment == "before" and action.name in actions_at(point))
 
 
@@ -48,6 +58,22 @@ def require_actionable(
     At a point in time no call of the rank is under way that could raise or wait, so only what happens to the
     whole process can happen there, and only at one time.  What happens to a file can happen where files are.
     """
+    layers = action.spec.layers
+    if layers and point.layer not in layers:
+        raise PlanError(
+            f"action {action.name!r} cannot happen at '{point}'; it can at points of layer "
+            f"{listed(map(repr, layers))}, such as 'http.put'"
+        )
+    if point.layer == HTTP and action.name not in actions_at(point):
+        raise PlanError(
+            f"action {action.name!r} cannot happen at '{point}', which is a request; actions of '{point}' are "
+            f"{listed(actions_at(point))}"
+        )
+    if action.spec.moments and moment not in action.spec.moments:
+        raise PlanError(
+            f"action {action.name!r} changes what is answered, so its only moment is "
+            f"{listed(map(repr, action.spec.moments))} (got {moment!r})"
+        )
     if action.replaces_call:
         _require_place(point, action, moment)
     obstacle = action.in_child if thread == CHILD else None

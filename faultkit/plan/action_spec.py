@@ -60,16 +60,17 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One action of the catalogue.
 
     `family` is ``error`` (the call fails), ``time`` (it takes longer), ``stop`` (it does not come back, the
-    process lives), ``death`` (the process ends), ``file`` (data or names are not what they should be) or ``value``
-    (what the call gives is not what it should be).
+    process lives), ``death`` (the process ends), ``file`` (data or names are not what they should be), ``value``
+    (what the call gives is not what it should be) or ``request`` (a server answers otherwise than it does).
     `effect` is what it does to the rank: `ERROR`, `DEATH`, `FREEZE`, `TIME`, `DAMAGE`, `HIDDEN`, `LIMIT` or
     `HARMLESS`.  `explains` is the error that the rank then meets, as the first arguments of ``raise``, where the
     arguments of the action do not say it; `may_end` tells whether the process may end of it all the same.
     `holds` is what it keeps from going on: ``thread`` (that of the call) or ``process``.
     `needs` names the signals that the platform must have; `points` the points of layer ``fs`` at which alone the
-    action makes sense, since it takes the place of the call there, () where it may happen anywhere.  `replaces` tells
-    how: a ``part`` of the call is done, or ``nothing`` of it; the file is ``absent``; its ``data`` are others, or an
-    old ``version``; the ``value`` that any call gives is another, or (``earlier value``) the one of a call before.
+    action makes sense, since it takes the place of the call there, () where it may happen anywhere; `layers` and
+    `moments` are those at which alone it may, () for every one. `replaces` tells how: a ``part`` of the call is done,
+    or ``nothing`` of it; the file is ``absent``; its ``data`` are others, or an old ``version``; the ``value`` that
+    any call gives is another, or (``earlier value``) the one of a call before.
     `on_simulated`, `in_native` and `in_child` say why simulated ranks, native code, and child processes of ranks
     cannot be given it; () where they can.
     """
@@ -84,6 +85,8 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     holds: Literal["", "thread", "process"] = ""
     needs: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    moments: tuple[str, ...] = ()
     replaces: Literal["", "part", "nothing", "absent", "data", "version", "value", "earlier value"] = ""
     on_simulated: tuple[Obstacle, ...] = ()
     in_native: tuple[Obstacle, ...] = ()

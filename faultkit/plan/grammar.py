@@ -159,7 +159,7 @@ class _Reader:
         ranks = self.ranks() if self.take("@") else "*"
         calls = self.calls() if self.take("#") else "1-"
         if not self.take("="):
-            files = "[(files)]" if found.layer == "fs" else ""
+            files = "[(files)]" if found.takes_path else ""
             self.unexpected(f"'=' and an action (a fault is point{files}[:moment][@ranks][#calls]=action)")
         start = self.start
         action = self.action()
@@ -172,7 +172,7 @@ class _Reader:
         start = self.start
         if not self.take("("):
             return path, thread
-        if point.layer != "fs":
+        if not point.takes_path:
             if (self.kind, self.token) != ("word", CHILD):
                 self.checked(start, require_filterable, point, "some", "")
             thread = self.thread(role)

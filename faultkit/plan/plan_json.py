@@ -3,10 +3,10 @@
     {"faults": [{"point": "writer.write_data", "moment": "before", "ranks": "2", "calls": "1-",
                  "action": {"name": "raise", "exception": "OSError", "errno": "ENOSPC"}}]}
 
-``moment``, ``ranks`` and ``calls`` may be left out; ``ranks`` may be an integer or a list of integers,
-``calls`` an integer.  A fault may have a ``thread``, one of layer ``fs`` a ``path`` as well.  Unknown and repeated
-keys are errors, and so is more than `faultkit.plan.limits` allows.  Text is UTF-8; it is written as
-ASCII, in one line.  Not covered: whether the values stand for a fault, which `faultkit.plan.Fault` checks.
+``moment``, ``ranks`` and ``calls`` may be left out; ``ranks`` may be an integer or a list of integers, ``calls`` an
+integer. A fault may have a ``thread``, one of layer ``fs`` or ``http`` a ``path`` as well. Unknown and repeated keys
+are errors, and so is more than `faultkit.plan.limits` allows. Text is UTF-8; it is written as ASCII, in one line. Not
+covered: whether the values stand for a fault, which `faultkit.plan.Fault` checks.
 By hand: msgspec lets a key stand twice, and says of an unknown one neither the nearest nor whose it is.
 """
 
@@ -38,7 +38,7 @@ def read_faults(text: str | bytes | bytearray) -> list[dict[str, Any]]:
         raise PlanError(f"faultkit plan, JSON: 'faults' must be a list (got {seen(faults)})")
     require_count(len(faults))
     for index, entry in enumerate(faults):
-        on_files = isinstance(entry, dict) and str(entry.get("point", "")).startswith("fs.")
+        on_files = isinstance(entry, dict) and str(entry.get("point", "")).startswith(("fs.", "http."))
         known = _FILE_KEYS if on_files else _FAULT_KEYS
         fields = _object(entry, f"fault {index}", required=("point", "action"), known=known)
         _object(fields["action"], f"the action of fault {index}", required=("name",))

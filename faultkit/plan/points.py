@@ -9,6 +9,7 @@ A point is ``layer.name``: a public method of one of the interfaces that torch.d
     stager    AsyncStager, and the copies that it makes       executor   the thread of an asynchronous save
     daemon    the process of an asynchronous save by process: its start, what is sent to it, what it answers
     torch     torch.save and torch.load        safetensors   save_file and load_file of safetensors.torch
+    http      requests to the S3 server of a campaign, by verb
     call      any function or method by name, ``call.mypkg.storage:Plugin.write``; none is in the catalogue
     clock     the time since the start: call N of ``clock.millisecond`` is the end of millisecond N
 
@@ -37,6 +38,7 @@ from faultkit.plan.torch_source import methods_of, torch_checkpoint_folder
 
 __all__ = [
     "FILE_POINTS",
+    "HTTP",
     "LAYERS",
     "MOMENTS",
     "NATIVE_POINTS",
@@ -63,9 +65,11 @@ LAYERS = (
     "daemon",
     "torch",
     "safetensors",
+    "http",
     "call",
     "clock",
 )
+HTTP = "http"
 MOMENTS = ("before", "after", "future")
 OPERATIONS = ("save", "load")
 _OPERATION_OF = {"writer": "save", "reader": "load", "stager": "save", "executor": "save", "daemon": "save"}
@@ -86,6 +90,11 @@ class Point(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.layer}.{self.name}"
+
+    @property
+    def takes_path(self) -> bool:
+        """Whether a fault here can say which files, or which keys of a store, it means."""
+        return self.layer in ("fs", HTTP)
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -179,6 +188,18 @@ _FUNCTIONS = tuple(
     Point(point.partition(".")[0], point.partition(".")[2], one.futures, one.summary, one.gives)
     for point, one in FUNCTIONS.items()
 )
+_HTTP = tuple(
+    Point(HTTP, name, summary=summary, gives=False)
+    for name, summary in {
+        "put": "An object is stored as a whole, or copied from another.",
+        "part": "A part of an upload is stored, or copied.",
+        "post": "An upload in parts is begun, or completed.",
+        "get": "An object is read, or a range of it.",
+        "head": "An object is looked up.",
+        "list": "The keys with a prefix are asked for; a path means the prefix.",
+        "delete": "Objects are removed, or the parts of an upload.",
+    }.items()
+)
 _CLOCK = (
     Point(
         "clock", "millisecond", summary="That many milliseconds after the function was called.", gives=False
@@ -226,9 +247,11 @@ def default_error(text: str) -> str:
     """The action that fails the point ``"layer.name"``, where nobody says which: an error that its call has.
 
     No call of the system raises ValueError, which `pathlib` takes for "no such file"; at points of layer ``fs`` it is
-    an OSError, ENOSPC of what takes room and else EIO.
+    an OSError, ENOSPC of what takes room and else EIO; a request is answered with a status of 503.
     """
     layer, _, name = text.partition("(")[0].partition(".")
+    if layer == HTTP:
+        return "status(503)"
     if layer != "fs":
         return "raise(ValueError)"
     return f"raise(OSError, {'ENOSPC' if name in _TAKES_ROOM else 'EIO'})"
@@ -255,7 +278,11 @@ def require_filterable(point: Point, path: str, thread: str) -> None:
     """
     if point.layer == "clock" and thread == CHILD:
         raise PlanError(f"'{point}' is a time, and takes no role: a child process keeps none")
-    if point.layer != "fs" and (path != ANY or thread not in (ANY, CHILD)):
+    if point.layer == HTTP and thread != ANY:
+        raise PlanError(
+            f"'{point}' takes no thread and no role: it is the rank that is asked of a request, no more"
+        )
+    if not point.takes_path and (path != ANY or thread not in (ANY, CHILD)):
         raise PlanError(
             f"'{point}' takes no path and no thread, and no role but 'child'; points of layer 'fs' do, such as "
             "'fs.write(\"*.distcp\")'"
@@ -283,7 +310,7 @@ def _catalogue(folder: Path | None) -> tuple[Point, ...]:
         if layer == "fs":
             merged |= {point.name: point for point in _FILES if point.name not in merged}
         points += merged.values()
-    points += (*_APP, *_EXECUTOR, *_FUNCTIONS, *_CLOCK)
+    points += (*_APP, *_EXECUTOR, *_FUNCTIONS, *_HTTP, *_CLOCK)
     return tuple(sorted(points, key=lambda point: LAYERS.index(point.layer)))
 
 

@@ -25,6 +25,7 @@ LAYER_MEANING = {
     "daemon": "the process that makes an asynchronous save by process, as its rank sees it",
     "torch": "saving and loading of objects, to paths and to streams",
     "safetensors": "saving and loading of files",
+    "http": 'requests to the S3 server of a campaign; a path is a key, such as "*.distcp"',
     "call": "any function or method: call.module:function, such as call.mypkg.storage:Plugin.write",
     "clock": "the time since the start of the run",
 }
@@ -74,6 +75,8 @@ def as_text(width: int | None = None) -> str:
         at = f"; only at {listed(f'fs.{name}' for name in spec.points)}" if spec.points else ""
         if spec.replaces and not spec.points:
             at = "; only where a call gives a value, and not at files"
+        if spec.layers:
+            at = f"; only at points of layer {listed(spec.layers)}"
         lines += [f"  {spec.usage}", f"    {spec.summary}{at}"]
         lines += columns((f"      {p.name}", _about(p)) for p in spec.parameters)
     return "\n".join(line if width is None else shortened(line, max(1, width - 3)) for line in lines)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,15 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         wrong = self.check(world_size=world_size, **self.keywords) if self.check is not None else ""
         if wrong:
             raise ScenarioError(f"scenario {str(self)!r}: {wrong}")
+
+    def require_points(self, points: Iterable[str]) -> None:
+        """Raises ScenarioError where one of these `points` is never come by in this work: requests need a server."""
+        for point in points if self.server is None else ():
+            if point.startswith("http."):
+                raise ScenarioError(
+                    f"scenario {str(self)!r} has no server whose requests '{point}' could be; "
+                    "those of checkpointers that save to S3 have, such as 'dcp-s3.save'"
+                )
 
     def with_options(self, **values: Option) -> Scenario:
         """The same work with other options.  Raises ScenarioError for an unknown one or a wrong type."""

@@ -21,7 +21,7 @@ from faultkit.plan.engine_calls import PROMISED
 from faultkit.plan.file_filters import ANY, CHILD, filter_text
 from faultkit.plan.grammar import read_fault
 from faultkit.plan.named_points import CALL
-from faultkit.plan.points import MOMENTS, Point, catalogue, find, require_moment
+from faultkit.plan.points import HTTP, MOMENTS, Point, catalogue, find, require_moment
 from faultkit.strategies.arguments import checked_choices, rejecting
 
 __all__ = ["Site", "promised_sites", "sites_of"]
@@ -99,8 +99,10 @@ def _sites_of_one(point: object, moments: tuple[str, ...]) -> list[Site]:
     if files and not text.startswith("fs.") and chosen != (ANY, CHILD):
         raise InvalidArgument(f"points: only points of layer 'fs' are of files (got {shown(point)})")
     if any(mark in text for mark in "*?["):
-        # A point in time is no call of anything, so no pattern means it; it can be named.
-        known = [p for p in catalogue() if fnmatch.fnmatchcase(str(p), text) and p.layer != "clock"]
+        # A point in time is no call of anything, and a request needs a server: no pattern means them.
+        known = [
+            p for p in catalogue() if fnmatch.fnmatchcase(str(p), text) and p.layer not in ("clock", HTTP)
+        ]
         if not known:
             raise InvalidArgument(f"points: no point matches the pattern {text!r}; try 'planner.*'")
         known = [p for p in known if not moment or moment in p.moments]

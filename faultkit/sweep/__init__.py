@@ -44,6 +44,7 @@ from faultkit.sweep.schedules import ScheduleChoice, ScheduleCoverage, Schedules
 from faultkit.sweep.selection import (
     DEFAULT_MOMENTS,
     FILE_ACTIONS,
+    REQUEST_ACTIONS,
     STANDARD_ACTIONS,
     VALUE_ACTIONS,
     Place,
@@ -58,6 +59,7 @@ from faultkit.worlds.kinds import KINDS
 __all__ = [
     "DEFAULT_MOMENTS",
     "FILE_ACTIONS",
+    "REQUEST_ACTIONS",
     "STANDARD_ACTIONS",
     "VALUE_ACTIONS",
     "Baseline",
@@ -179,7 +181,9 @@ def sweep(
     schedules = schedules or Schedules()
     launcher = launcher or scenario.launcher or TORCHRUN
     first: World | EscalatingWorld = _world(world, kind, timeout, scenario, launcher)  # nothing starts yet
+    scenario.require_points([site for site, _ in places])
     for plan in plans or ():
+        scenario.require_points(fault.point for fault in plan)
         first.validate_plan(plan)
     if schedules.several and not KINDS[kind].follows_schedules:
         raise ValueError(

@@ -8,7 +8,8 @@
               'raise(TimeoutError)'                             any action, written in full
               none                                              the error of each point: `points.default_error`
 
-Layer ``storage`` repeats writer and reader, so only a glob that begins with its name means it; layer
+Layer ``storage`` repeats writer and reader, so only a glob that begins with its name means it, and so it is with
+``http``, which needs a server; layer
 ``clock`` holds times, which are no places that a scenario comes by, so that its faults need plans of their
 own.  Raises PlanError for a glob that matches nothing, with the nearest word.  Not covered: which points a
 scenario reaches.
@@ -27,11 +28,12 @@ from faultkit.plan.actions import Action
 from faultkit.plan.file_filters import CHILD
 from faultkit.plan.grammar import read_action
 from faultkit.plan.named_points import CALL
-from faultkit.plan.points import MOMENTS, Point, catalogue, find
+from faultkit.plan.points import HTTP, MOMENTS, Point, catalogue, find
 
 __all__ = [
     "DEFAULT_MOMENTS",
     "FILE_ACTIONS",
+    "REQUEST_ACTIONS",
     "STANDARD_ACTIONS",
     "VALUE_ACTIONS",
     "choose_actions",
@@ -65,6 +67,7 @@ VALUE_ACTIONS = (
     "swap(offsets)",
     "swap(sizes)",
 )
+REQUEST_ACTIONS = ("status(503)", "status(404)", "reset", "sever")
 DEFAULT_MOMENTS = ("before", "future")
 
 
@@ -83,7 +86,7 @@ def choose_places(globs: Iterable[str], moments: Iterable[str] = DEFAULT_MOMENTS
         wanted = (
             _matching_moments(moment_glob) if colon else [m for g in moments for m in _matching_moments(g)]
         )
-        of_storage = point_glob.startswith("storage")
+        of_storage, of_requests = point_glob.startswith("storage"), point_glob.startswith(HTTP)
         points = (
             [find(point_glob)]
             if point_glob.startswith(f"{CALL}.")
@@ -93,7 +96,8 @@ def choose_places(globs: Iterable[str], moments: Iterable[str] = DEFAULT_MOMENTS
                 if fnmatch.fnmatchcase(str(point), point_glob)
                 and point.layer != "clock"
                 and (of_storage or point.layer != "storage")
-                and (not files or files == f"({CHILD})" or point.layer == "fs" or "*" not in point_glob)
+                and (of_requests or point.layer != HTTP)
+                and (not files or files == f"({CHILD})" or point.takes_path or "*" not in point_glob)
             ]
         )
         if not points:
@@ -148,7 +152,7 @@ def _site(point: Point, files: str) -> str:
 
 
 def choose_actions(globs: Iterable[str | Action], allow: Iterable[str] = ()) -> tuple[Action, ...]:
-    """The standard actions, and those of files and of values, that globs match, and those in full; each once."""
+    """The standard actions, and those of files, values and requests, that globs match, and those in full; each once."""
     chosen: dict[Action, None] = {}
     allowed = tuple(allow)
     for text in _texts(globs):
@@ -162,7 +166,7 @@ def choose_actions(globs: Iterable[str | Action], allow: Iterable[str] = ()) -> 
             reason = error
         matches = [
             name
-            for name in (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS)
+            for name in (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS, *REQUEST_ACTIONS)
             if fnmatch.fnmatchcase(name, text)
         ]
         if not matches:

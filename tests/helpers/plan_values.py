@@ -61,7 +61,7 @@ calls = st.one_of(
     st.integers(1, 99).map("{}-".format),
     spans.map(lambda s: f"{s[0] + 1}-{s[1] + 1}"),
 )
-places = st.sampled_from([point for point in catalogue() if point.layer != "clock"]).flatmap(
+places = st.sampled_from([point for point in catalogue() if point.layer not in ("clock", "http")]).flatmap(
     lambda point: st.tuples(st.just(str(point)), st.sampled_from(point.moments))
 )
 times = st.builds(
@@ -109,9 +109,23 @@ of_files = st.builds(
     globs,
     threads,
 )
+of_requests = st.builds(
+    lambda name, chosen, r, c, p: Fault(f"http.{name}", chosen[1], chosen[0], r, c, p),
+    st.sampled_from([point.name for point in catalogue() if point.layer == "http"]),
+    st.tuples(
+        st.sampled_from(["before", "after"]),
+        st.builds(lambda c, m: Action("status", {"code": c, "error": m}), st.integers(400, 599), messages)
+        | st.just(Action("reset")),
+    )
+    | st.tuples(st.just("after"), st.builds(lambda b: Action("sever", {"bytes": b}), numbers)),
+    ranks,
+    calls,
+    globs,
+)
 faults = (
     times
     | of_files
+    | of_requests
     | st.builds(lambda place, a, r, c: Fault(place[0], a, place[1], r, c), places, actions, ranks, calls)
 )
 plans = st.builds(FaultPlan, st.lists(faults, max_size=4))

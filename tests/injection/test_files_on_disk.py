@@ -421,9 +421,9 @@ def test_every_operation_on_files_is_a_place_for_every_action_that_can_happen_th
     from faultkit.plan.action_catalogue import ACTIONS
     from faultkit.plan.action_places import actions_at
     from faultkit.plan.points import FILE_POINTS, find
-    from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS, VALUE_ACTIONS
+    from faultkit.sweep import FILE_ACTIONS, REQUEST_ACTIONS, STANDARD_ACTIONS, VALUE_ACTIONS
 
-    standard = (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS)
+    standard = (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS, *REQUEST_ACTIONS)
     written = {text.partition("(")[0]: text for text in (*standard, "limit(1)", "descriptors(1)")}
     for point in map(find, (f"fs.{name}" for name in (*FILE_POINTS, "rename", "mkdir", "create_stream"))):
         for name in ACTIONS:

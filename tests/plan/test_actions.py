@@ -258,7 +258,8 @@ def test_what_takes_the_place_of_a_call_tells_how():
 
 
 def test_the_catalogue_tells_usage_and_family_of_every_action():
-    assert {spec.family for spec in ACTIONS.values()} == {"error", "time", "stop", "death", "file", "value"}
+    families = {"error", "time", "stop", "death", "file", "value", "request"}
+    assert {spec.family for spec in ACTIONS.values()} == families
     assert [spec.usage for spec in ACTIONS.values()] == [
         'raise(exception[, errno][, "message"][, stay|leave])',
         "memory[(megabytes)]",
@@ -284,6 +285,9 @@ def test_the_catalogue_tells_usage_and_family_of_every_action():
         "returns(None|False|True)",
         "earlier",
         "swap[(items|names|offsets|sizes)]",
+        'status(code[, "error"])',
+        "reset",
+        "sever[(bytes)]",
     ]
     for name, spec in ACTIONS.items():
         assert spec.name == name

@@ -10,7 +10,7 @@ import pytest
 from faultkit import FaultPlan, PlanError
 from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.points import LAYERS
-from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS, VALUE_ACTIONS
+from faultkit.sweep import FILE_ACTIONS, REQUEST_ACTIONS, STANDARD_ACTIONS, VALUE_ACTIONS
 from faultkit.sweep.replay_input import read_replay_input
 from tests.helpers.places import ROOT
 
@@ -75,6 +75,8 @@ def test_the_standard_actions_are_listed():
     assert tuple(re.findall(r"`([^`]+)`", " ".join(told.split()))) == FILE_ACTIONS
     told = re.search(r"what a call gives, where it gives something: (.*?)\.\s", COMMANDS, re.DOTALL)[1]
     assert tuple(re.findall(r"`([^`]+)`", " ".join(told.split()))) == VALUE_ACTIONS
+    told = re.search(r"what a server answers, at points of layer `http`: (.*?)\.\s", COMMANDS, re.DOTALL)[1]
+    assert tuple(re.findall(r"`([^`]+)`", " ".join(told.split()))) == REQUEST_ACTIONS
 
 
 def test_every_option_of_a_sweep_is_listed():

@@ -8,7 +8,14 @@ from faultkit import PlanError
 from faultkit.plan.action_catalogue import ACTIONS
 from faultkit.plan.grammar import read_action
 from faultkit.plan.points import catalogue
-from faultkit.sweep import FILE_ACTIONS, STANDARD_ACTIONS, VALUE_ACTIONS, choose_actions, choose_places
+from faultkit.sweep import (
+    FILE_ACTIONS,
+    REQUEST_ACTIONS,
+    STANDARD_ACTIONS,
+    VALUE_ACTIONS,
+    choose_actions,
+    choose_places,
+)
 
 
 def test_a_glob_stands_for_the_points_of_a_layer_before_and_in_the_future():
@@ -33,8 +40,9 @@ def test_moments_may_be_asked_for_by_glob():
 
 def test_everything_leaves_out_the_layer_that_repeats_others():
     points = {point for point, _ in choose_places(["*"])}
-    assert points == {str(point) for point in catalogue() if point.layer not in ("storage", "clock")}
+    assert points == {str(point) for point in catalogue() if point.layer not in ("storage", "http", "clock")}
     assert {point for point, _ in choose_places(["storage.w*"])} == {"storage.write_data"}
+    assert ('http.put("*.distcp")', "after") in choose_places(['http.p*("*.distcp"):after'])
 
 
 def test_places_come_once_and_in_the_order_of_the_catalogue():
@@ -85,12 +93,13 @@ def test_a_glob_with_the_role_child_stands_for_its_points_in_the_processes_of_ra
 def test_a_glob_over_actions_stands_for_standard_ones():
     chosen = [str(action) for action in choose_actions(["raise*"])]
     assert chosen == [text for text in STANDARD_ACTIONS if text.startswith("raise")]
-    every = [*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS]
+    every = [*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS, *REQUEST_ACTIONS]
     assert [str(action) for action in choose_actions(["*"])] == every
 
 
 def test_a_sweep_knows_each_action_of_the_catalogue():
-    named = {text.partition("(")[0] for text in (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS)}
+    every = (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS, *REQUEST_ACTIONS)
+    named = {text.partition("(")[0] for text in every}
     assert named == set(ACTIONS) - {"limit", "descriptors"}, (
         "which last until the end of the run, so that they have no one place"
     )
@@ -98,6 +107,8 @@ def test_a_sweep_knows_each_action_of_the_catalogue():
     assert of_files == {name for name, spec in ACTIONS.items() if spec.points}
     of_values = {read_action(text).name for text in VALUE_ACTIONS}
     assert of_values == {name for name, spec in ACTIONS.items() if spec.family == "value"}
+    of_requests = {read_action(text).name for text in REQUEST_ACTIONS}
+    assert of_requests == {name for name, spec in ACTIONS.items() if spec.layers}
 
 
 def test_an_action_in_full_stands_for_itself_and_each_comes_once():

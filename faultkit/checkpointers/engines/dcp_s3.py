@@ -6,8 +6,8 @@ over in place. The server is started on loopback for the campaign.  Tried with t
 which needs `tenacity` without asking for it, and moto 5.2.5.
 
 Known weak points: with more than one thread an error of one is not told by the others' (of the engine); nothing in
-the client prunes; the end of a save is a copy and a delete, where a file has a rename; a delete that fails is logged
-and forgotten.
+the client prunes; the end of a save is a copy and a delete, where a file has a rename; a delete that fails
+fails the save that it has published.
 """
 
 from __future__ import annotations
