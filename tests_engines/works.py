@@ -10,7 +10,7 @@ from typing import Any
 
 from faultkit import checkpointers
 from faultkit.history.model import Version
-from faultkit.history.state import blank, filled
+from faultkit.history.state import empty_like, filled
 from faultkit.plan.signatures import taken
 
 HANDLE_SECONDS_MAX = 90.0
@@ -29,7 +29,7 @@ def save(name: str, directory: Path, step: int, **options: Any) -> None:
 def load(name: str, directory: Path, **options: Any) -> tuple[int | None, dict[str, Any]]:
     """The step that was loaded, and all values, tensors whole."""
     checkpointer = checkpointers.get(name)
-    state = blank()
+    state = empty_like()
     step = checkpointer.load(state, directory, **with_options(checkpointer, checkpointer.load, options))
     return step, values(state)
 

@@ -7,7 +7,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from faultkit import checkpointers
 from faultkit.history.model import Version
-from faultkit.history.state import blank, filled
+from faultkit.history.state import empty_like, filled
 from faultkit.plan.signatures import taken
 
 
@@ -20,7 +20,7 @@ def save(name, directory, step, number=None):
 def load(name, directory):
     """The step, or who failed with what, and all that is then in the state, tensors whole."""
     made = checkpointers.get(name)
-    state = blank()
+    state = empty_like()
     try:
         step = made.load(state, directory, **taken(made.load, made.keywords))
     except CheckpointException as error:
@@ -46,7 +46,7 @@ def content(step, number=None):
 
 def untouched():
     """What is in the state before anything is loaded."""
-    return values(blank())
+    return values(empty_like())
 
 
 def of_all(run):
