@@ -13,6 +13,8 @@ from faultkit.scenarios.stage import Stage
 from tests.helpers.fixtures import worlds_by_size
 from tests.helpers.round_trips import load, save, state_of, there_and_back, values
 
+pytestmark = pytest.mark.slow
+
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 OPTIONS = [
     "",

@@ -11,6 +11,8 @@ import torch
 from faultkit import World, checkpointers
 from tests.helpers.round_trips import load, save, start, there_and_back, values
 
+pytestmark = pytest.mark.slow
+
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 OPTIONS = [
     "",

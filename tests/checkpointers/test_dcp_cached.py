@@ -11,6 +11,8 @@ import torch
 from faultkit import checkpointers
 from tests.helpers.round_trips import there_and_back, values
 
+pytestmark = pytest.mark.slow
+
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 STEPS = (1, 2, 3)
 

@@ -13,6 +13,8 @@ from tests.helpers.fixtures import worlds_by_size
 from tests.helpers.saved_states import of_all, values
 from tests.helpers.stock import stock
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def worlds():

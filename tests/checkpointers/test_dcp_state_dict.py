@@ -11,6 +11,8 @@ from faultkit.state_values import leaves_of, same
 from tests.helpers.fixtures import worlds_by_size
 from tests.helpers.round_trips import load, there_and_back, values
 
+pytestmark = pytest.mark.slow
+
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 WHOLE = ",full=true,broadcast=true,together=false"
 

@@ -21,6 +21,8 @@ from faultkit.sweep import sweep
 from tests.helpers import own_checkpointers
 from tests.helpers.own_checkpointers import LATER, MINE, PARTS
 
+pytestmark = pytest.mark.slow
+
 HERE = own_checkpointers.__name__
 
 

@@ -10,6 +10,8 @@ from faultkit.plan.signatures import taken
 from tests.helpers.fixtures import worlds_by_size
 from tests.helpers.saved_states import content, load, of_all, save
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def worlds():

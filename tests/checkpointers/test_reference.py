@@ -10,6 +10,8 @@ from faultkit import checkpointers
 from tests.helpers.fixtures import worlds_by_size
 from tests.helpers.saved_states import content, load, of_all, save, untouched
 
+pytestmark = pytest.mark.slow
+
 REFERENCE = checkpointers.get("reference")
 
 
