@@ -88,13 +88,17 @@ def judge_restart(
 ) -> Judged:
     """Judge a restart whose ranks came to `outcomes`.
 
-    `versions` are all saves of the history.  With `is_excused`, for a fault fired in it, it may fail.
+    `versions` are all saves of the history.  With `is_excused`, for a fault fired in it, it may fail, and what `steps`
+    gave says nothing: the fault may have struck it.
     """
     words = words or Words()
     returned = {rank: one.value for rank, one in outcomes.items() if isinstance(one, Returned)}
     if len(returned) < len(outcomes):
         return _judge_failed(model, refusal, outcomes, bool(returned), is_excused, words)
-    came: dict[int, LoadedState] = returned
+    came: dict[int, LoadedState] = {
+        rank: msgspec.structs.replace(one, listed=None) if is_excused else one
+        for rank, one in returned.items()
+    }
     finding = _disagreement(came, words)
     if finding is not None:
         return Judged(finding)

@@ -175,6 +175,13 @@ def test_a_restart_that_a_fault_hit_may_fail_and_settles_nothing():
     assert judge(ACKNOWLEDGED, came(FIRST), is_excused=True).finding.verdict == "LOST_WORK"
 
 
+@pytest.mark.parametrize("listed", ["raised OSError: x", (), (1, 2, 3)])
+def test_what_a_fault_made_of_the_steps_is_held_against_nobody(listed):
+    judged = judge(ACKNOWLEDGED, came(SECOND, listed=listed), is_excused=True)
+    assert (judged.finding, judged.version) == (None, SECOND)
+    assert judge(ACKNOWLEDGED, came(None, listed=listed), is_excused=True).finding.verdict == "LOST_WORK"
+
+
 def test_a_refusal_that_is_allowed_settles_nothing():
     for model, refusal in ((Model(), STRICT), (ACKNOWLEDGED, Refusal.ALWAYS)):
         judged = judge(model, RAISED, RAISED, refusal=refusal)
