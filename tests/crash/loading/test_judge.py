@@ -90,7 +90,10 @@ def test_a_load_finds_the_environment_of_a_rank_that_is_alone():
     with Judge(scenario(), workers=2) as judge:
         judge.expect(NEW, OLD)
         found = verdicts(judge, b"alone 2 2 2 2", b"alone 1 1 1 1")
-    assert [one.verdict for one in found.values()] == ["NEW", "OLD"]
+    assert {text: one.verdict for text, one in found.items()} == {
+        b"alone 2 2 2 2": "NEW",
+        b"alone 1 1 1 1": "OLD",
+    }
 
 
 PREPARING = """
