@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.exceptions import ScenarioError
 from faultkit.messages import seen
@@ -35,6 +33,8 @@ def require(checkpointer: Checkpointer) -> None:
 
 
 def _missing(checkpointer: Checkpointer, text: str) -> str:
+    from packaging.requirements import InvalidRequirement, Requirement  # for those alone who ask
+
     try:
         requirement = Requirement(text)
     except InvalidRequirement:

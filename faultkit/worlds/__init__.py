@@ -7,10 +7,14 @@ anybody can still make progress.  What lies between the processes is in `faultki
 
 from __future__ import annotations
 
-from faultkit.exceptions import HarnessError, TransportError
-from faultkit.runs.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
-from faultkit.runs.run import Run
-from faultkit.worlds.world import World
+from faultkit._lazy import attach
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from faultkit.exceptions import HarnessError, TransportError
+    from faultkit.runs.outcomes import Died, ErrorRecord, Event, Fired, Hung, Outcome, Raised, Returned
+    from faultkit.runs.run import Run
+    from faultkit.worlds.world import World
 
 __all__ = [
     "Died",
@@ -26,3 +30,14 @@ __all__ = [
     "TransportError",
     "World",
 ]
+
+if not TYPE_CHECKING:  # else every misspelt name would type-check; a rank needs none of them
+    _OUTCOMES = "Died ErrorRecord Event Fired Hung Outcome Raised Returned".split()
+    _HOMES = {
+        "HarnessError": "faultkit.exceptions",
+        "Run": "faultkit.runs.run",
+        "TransportError": "faultkit.exceptions",
+        "World": "faultkit.worlds.world",
+        **dict.fromkeys(_OUTCOMES, "faultkit.runs.outcomes"),
+    }
+    __getattr__, __dir__ = attach(__name__, _HOMES)
