@@ -55,6 +55,8 @@ FILES = {f"fs.{name}" for name in FILE_POINTS}
 FUNCTIONS = {"torch.save", "torch.load", "safetensors.save_file", "safetensors.load_file"}
 # Of an asynchronous save alone: see test_asynchronous_saves.
 ASYNCHRONOUS = {str(point) for point in catalogue() if point.layer in ("stager", "executor", "daemon")}
+# Requests to a server, which none of the engine's own files makes: see test_requests.
+REQUESTS = {str(point) for point in catalogue() if point.layer == "http"}
 SAVED, LOADED = list(_points(SAVE, "writer")), list(_points(LOAD, "reader"))
 # A time is no call: see test_faults_at_a_time.
 MOMENTS = {str(point): point.moments for point in catalogue() if point.layer != "clock"}
@@ -62,7 +64,7 @@ MOMENTS = {str(point): point.moments for point in catalogue() if point.layer != 
 
 def test_no_point_of_the_catalogue_is_forgotten():
     reached = {*SAVED, *LOADED, *CREATED, "storage.validate_checkpoint_id"}
-    assert reached | UNREACHED | FILES | FUNCTIONS | ASYNCHRONOUS == set(MOMENTS)
+    assert reached | UNREACHED | FILES | FUNCTIONS | ASYNCHRONOUS | REQUESTS == set(MOMENTS)
 
 
 def _text(error):

@@ -14,6 +14,7 @@ import time
 import pytest
 
 from faultkit.injection.perform import PERFORMERS, perform, put_back
+from faultkit.injection.requests import ANSWERING
 from faultkit.injection.values import ALTERATIONS
 from faultkit.plan import Fault
 from faultkit.plan.action_catalogue import ACTIONS
@@ -36,7 +37,9 @@ def _status(forked, text, before=lambda: None):
 
 
 def test_every_action_of_the_catalogue_can_be_performed():
-    assert set(PERFORMERS) == {name for name, spec in ACTIONS.items() if not spec.replaces}
+    of_ranks = {name for name, spec in ACTIONS.items() if not spec.replaces and not spec.layers}
+    assert set(PERFORMERS) == of_ranks
+    assert set(ANSWERING) == {name for name, spec in ACTIONS.items() if spec.layers}
     of_values = {name for name, spec in ACTIONS.items() if spec.replaces == "value"}
     assert set(ALTERATIONS) == of_values  # and `earlier`, which needs what the session has kept
 
