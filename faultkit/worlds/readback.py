@@ -240,26 +240,18 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
             ends[event.rank, data["attempt"]] = bool(data["ok"])
     found = {}
     for path, by_rank in told.items():
-        count = max(map(len, by_rank.values()))
-        last = {rank: saves[-1] for rank, saves in by_rank.items() if len(saves) == count}
-        merged: dict[str, list[list[Any]]] = {}
-        for rank, (_, leaves) in last.items():
-            for name, pieces in (leaves or {}).items():
-                merged.setdefault(name, []).extend([*piece, rank] for piece in pieces)
+        last = _last(by_rank)
         numbers = [number for number, _ in last.values()]
         # Of a rank that never came to its last save nobody knows what it would have saved, nor of one whose save ended
         # in the same attempt before it was told.
-        is_known = (
-            len(last) == len(by_rank)
-            and all(leaves is not None for _, leaves in last.values())
-            and not any(attempt in numbers for _, attempt in untold)
-        )
+        is_told = len(last) == len(by_rank) and not any(attempt in numbers for _, attempt in untold)
         good = tuple(sorted(rank for rank, (number, _) in last.items() if ends.get((rank, number))))
         bad = tuple(sorted(set(by_rank) - set(good)))
         own = {
             rank: own_ranks[rank, number] for rank, (number, _) in last.items() if (rank, number) in own_ranks
         }
-        found[path] = _Save(min(numbers), merged if is_known else None, good, bad, own)
+        leaves = _together({rank: leaves for rank, (_, leaves) in last.items()}) if is_told else None
+        found[path] = _Save(min(numbers), leaves, good, bad, own)
     return found
 
 
@@ -271,16 +263,28 @@ def _given(run: Run, root: str) -> dict[str, _Save]:
             saves.setdefault(event.rank, []).append(event.data["leaves"])
     if not saves:
         return {}
-    count = max(map(len, saves.values()))
-    last = {rank: each[-1] for rank, each in saves.items() if len(each) == count}
-    merged: dict[str, list[list[Any]]] = {}
-    for rank, leaves in last.items():
-        for name, pieces in (leaves or {}).items():
-            merged.setdefault(name, []).extend([*piece, rank] for piece in pieces)
-    is_known = len(last) == run.world_size and all(leaves is not None for leaves in last.values())
+    last = _last(saves)
+    leaves = _together(last) if len(last) == run.world_size else None
     good = tuple(rank for rank, outcome in sorted(run.outcomes.items()) if isinstance(outcome, Returned))
     bad = tuple(rank for rank in sorted(run.outcomes) if rank not in good)
-    return {root: _Save(count, merged if is_known else None, good, bad)}
+    return {root: _Save(max(map(len, saves.values())), leaves, good, bad)}
+
+
+def _last(saves: dict[int, list[Any]]) -> dict[int, Any]:
+    """By rank the last save, of the ranks that came to as many as any."""
+    count = max(map(len, saves.values()))
+    return {rank: each[-1] for rank, each in saves.items() if len(each) == count}
+
+
+def _together(told: dict[int, Any]) -> dict[str, list[list[Any]]] | None:
+    """What ranks told that they gave: each piece with its rank; None where one of them could not tell."""
+    if any(leaves is None for leaves in told.values()):
+        return None
+    merged: dict[str, list[list[Any]]] = {}
+    for rank, leaves in told.items():
+        for name, pieces in leaves.items():
+            merged.setdefault(name, []).extend([*piece, rank] for piece in pieces)
+    return merged
 
 
 def _checkpoints(directory: Path, read: Read | None) -> list[Path]:
