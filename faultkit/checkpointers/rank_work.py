@@ -14,7 +14,8 @@ Not covered: what a load left out of it, which every load on a rank is watched f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from faultkit.exceptions import WrongContent
 from faultkit.messages import seen
 from faultkit.plan.signatures import taken
 
-__all__ = ["NEW_STEP", "OLD_STEP", "STEP_NAME", "Expected", "Prepared", "Read", "Work"]
+__all__ = ["NEW_STEP", "OLD_STEP", "STEP_NAME", "Expected", "Prepared", "Read", "Work", "in_flight"]
 
 BLANK_STEP, OLD_STEP, NEW_STEP = 0, 1, 2  # of states: that which is loaded into, the older, the newer
 WAIT_SECONDS_MAX = 600.0  # for a handle; the run has a deadline of its own
@@ -112,13 +113,11 @@ def _prune(checkpointer: Checkpointer, directory: Path) -> None:
 
 
 def _async(checkpointer: Checkpointer, directory: Path) -> None:
-    state = state_of(checkpointer, OLD_STEP)
-    handles = [save(checkpointer, state, directory, OLD_STEP)]
-    overwrite(state, state_of(checkpointer, BLANK_STEP))  # the training goes on
-    for step in range(NEW_STEP, NEW_STEP + int(checkpointer.keywords.get("in_flight", 1)) - 1):
+    handles = []
+    for step in range(OLD_STEP, OLD_STEP + in_flight(checkpointer)):
         state = state_of(checkpointer, step)
         handles.append(save(checkpointer, state, directory, step))
-        overwrite(state, state_of(checkpointer, BLANK_STEP))
+        overwrite(state, state_of(checkpointer, BLANK_STEP))  # the training goes on
     errors = []
     for handle in handles:
         try:
@@ -145,6 +144,11 @@ _DO: dict[str, Callable[[Checkpointer, Path], None]] = {
 def call(checkpointer: Checkpointer, function: Callable[..., Any], *args: Any) -> Any:
     """`function` of the checkpointer, with those of its options that it takes."""
     return function(*args, **taken(function, checkpointer.keywords, len(args)))
+
+
+def in_flight(checkpointer: Checkpointer) -> int:
+    """How many saves are on their way at once in ``NAME.async``: steps from `OLD_STEP` on."""
+    return int(checkpointer.keywords.get("in_flight", 1))
 
 
 def save(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> Any:
@@ -264,18 +268,16 @@ def overwrite(state: Any, other: Any) -> None:
                 state[key] = other[key]
 
 
-class process_group:
+@contextlib.contextmanager
+def process_group() -> Iterator[None]:
     """A process group of this process alone, where it is in none."""
+    import torch.distributed as dist
 
-    def __enter__(self) -> None:
-        import torch.distributed as dist
-
-        self._is_made = not dist.is_initialized()
-        if self._is_made:
-            dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-
-    def __exit__(self, *_: object) -> None:
-        import torch.distributed as dist
-
-        if self._is_made:
-            dist.destroy_process_group()
+    if dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

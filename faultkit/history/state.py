@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from faultkit.checkpointers import states
 from faultkit.history.model import Version
 
 __all__ = ["LEAVES", "Leaf", "Part", "content", "empty_like", "filled", "read", "spans"]
@@ -100,7 +101,10 @@ _ANY = Version(0, 0)
 
 
 def _state(full: dict[str, bytes], step: int) -> dict[str, Any]:
-    mesh, rank, world_size = _mesh()
+    import torch.distributed as dist
+
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    mesh = states.mesh(world_size)
     state: dict[str, Any] = {STEP: step}
     for leaf in LEAVES:
         low, high = spans(leaf, rank, world_size)
@@ -126,21 +130,6 @@ def _tensor(leaf: Leaf, data: bytes, rows: int, mesh: Any) -> Any:
     whole = torch.Size(leaf.shape)
     strides = (leaf.shape[1], 1) if len(leaf.shape) > 1 else (1,)
     return DTensor.from_local(local, mesh, [Shard(0)], run_check=False, shape=whole, stride=strides)
-
-
-_meshes: dict[int, Any] = {}  # of this rank; the world's group stays as long as the rank does
-
-
-def _mesh() -> tuple[Any, int, int]:
-    import torch.distributed as dist
-    from torch.distributed.device_mesh import init_device_mesh
-
-    rank, world_size = dist.get_rank(), dist.get_world_size()
-    group = id(dist.group.WORLD)
-    if group not in _meshes:
-        _meshes.clear()
-        _meshes[group] = init_device_mesh("cpu", (world_size,))
-    return _meshes[group], rank, world_size
 
 
 def _found(state: Any, path: str) -> Any:

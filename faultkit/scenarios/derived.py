@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.rank_work import NEW_STEP, OLD_STEP, Expected, Prepared, Read, Work
+from faultkit.checkpointers.rank_work import NEW_STEP, OLD_STEP, Expected, Prepared, Read, Work, in_flight
 from faultkit.checkpointers.requirements import require
 from faultkit.scenarios.scenario import Scenario
 
@@ -52,7 +52,7 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
         return derive(checkpointer.with_options(**values), word, name=name)
 
     before = BEFORE.get(word, ())
-    new = int(checkpointer.keywords.get("in_flight", 1)) if word == "async" else NEW_STEP
+    new = OLD_STEP + in_flight(checkpointer) - 1 if word == "async" else NEW_STEP
     return Scenario(
         name=name or f"{checkpointer.name}.{word}",
         summary=f"{checkpointer.name} {SUMMARIES[word]}",
