@@ -7,7 +7,6 @@ Not covered: how lives are drawn, lived and judged (`faultkit.history`).
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from typing import Any
@@ -17,6 +16,7 @@ import click
 from faultkit import endings
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
+from faultkit.cli.streams import write_found
 from faultkit.messages import printable
 
 __all__ = ["history"]
@@ -117,19 +117,19 @@ def history(
             err=json_path == "-",
         )
     if json_path is not None:
-        _write(
-            json_path,
-            {
-                "checkpointer": checkpointer,
-                "torch": _torch(),
-                "world": world_size,
-                "seed": seed,
-                "totals": counts,
-                "verdict": story.partition(":")[0] if story else "HELD",
-                "story": story,
-                "seconds": round(seconds, 3),
-            },
-        )
+        from faultkit.torch_versions import torch_version
+
+        found = {
+            "checkpointer": checkpointer,
+            "torch": torch_version(),
+            "world": world_size,
+            "seed": seed,
+            "totals": counts,
+            "verdict": story.partition(":")[0] if story else "HELD",
+            "story": story,
+            "seconds": round(seconds, 3),
+        }
+        write_found(json_path, json.dumps(found, indent=1) + "\n")
     return BROKEN if story else HELD
 
 
@@ -184,22 +184,3 @@ def _lived(machine: Any, lives: int, seed: int) -> tuple[dict[str, int], str]:
     except AssertionError as error:
         story = str(error)
     return dict(counts), story
-
-
-def _torch() -> str:
-    from faultkit.torch_versions import torch_version
-
-    return torch_version()
-
-
-def _write(path: str, found: dict[str, Any]) -> None:
-    from faultkit.whole_files import write_whole
-
-    text = json.dumps(found, indent=1) + "\n"
-    if path == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        write_whole(path, text)
-    except OSError as error:
-        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from None

@@ -25,6 +25,7 @@ from faultkit.cli.crash_options import (
     world_of,
 )
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, say, search_here
+from faultkit.cli.streams import write_found
 from faultkit.messages import printable
 
 __all__ = ["attended_crash", "attended_damage", "replay_crash"]
@@ -40,15 +41,15 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
     print(printable(found.text()), file=stream)
     if "job" in source and not (source["job"].results or source["job"].values):
         print("(no --result and no --value: only the exit status of the resumption was judged)", file=stream)
-    _write(options["json_path"], found.to_json() + "\n")
+    write_found(options["json_path"], found.to_json() + "\n")
     if options["report_path"]:
         from faultkit.report.crash_page import as_html
 
-        _write(options["report_path"], as_html(found))
+        write_found(options["report_path"], as_html(found))
     if options["keep"] and found.findings:
         from faultkit.repro import crash_file
 
-        _write(options["keep"], crash_file.keep(found, **source))
+        write_found(options["keep"], crash_file.keep(found, **source))
         print(f"replay: {crash_file.replay_command(options['keep'], **source)}", file=stream)
     return status or (BROKEN if found.findings else HELD)
 
@@ -86,11 +87,11 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
         return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
     print(printable(found.text()), file=stream)
-    _write(options["json_path"], found.to_json())
+    write_found(options["json_path"], found.to_json())
     if options["report_path"]:
         from faultkit.report.damage_page import as_html
 
-        _write(options["report_path"], as_html(found))
+        write_found(options["report_path"], as_html(found))
     return status or (HELD if found.held else BROKEN)
 
 
@@ -180,17 +181,3 @@ def _carried_out(work: Callable[[], Any]) -> Any:
         return status
     except Exception as error:
         return fail(error)
-
-
-def _write(path: str | None, content: str | bytes) -> None:
-    if path is None:
-        return
-    if path == "-" and isinstance(content, str):
-        sys.stdout.write(content)
-        return
-    from faultkit.whole_files import write_whole
-
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None

@@ -16,7 +16,7 @@ from typing import Any
 
 from faultkit.cli.run_sweep import USAGE, UsageError, say
 
-__all__ = ["flushed", "ready"]
+__all__ = ["flushed", "ready", "write_found"]
 
 
 class _Patient(io.RawIOBase):
@@ -99,3 +99,18 @@ def _occupy() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+
+
+def write_found(path: str | None, content: str | bytes) -> None:
+    """Write to `path`, whole or not at all; "-" is standard output.  Raises UsageError where it cannot be written."""
+    if path is None:
+        return
+    if path == "-" and isinstance(content, str):
+        sys.stdout.write(content)
+        return
+    from faultkit.whole_files import write_whole
+
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
