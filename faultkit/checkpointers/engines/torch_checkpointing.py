@@ -21,6 +21,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.parts import step_directories
 from faultkit.messages import seen
@@ -205,8 +207,6 @@ def _together(name: str, values: list[Any]) -> Any:
     return whole
 
 
-_OPTIONS = (("barrier_seconds", 5), ("threads", 1), ("direct_io", False))
-
 TORCH_CHECKPOINTING = Checkpointer(
     name="torch-checkpointing",
     summary="torch_checkpointing's CheckpointManager, written by the rank to a directory that is then renamed",
@@ -220,28 +220,16 @@ TORCH_CHECKPOINTING = Checkpointer(
     points=("fs.*",),
     load_points=("fs.*",),
     preload=("torch_checkpointing",),
-    options=_OPTIONS,
+    options=(("barrier_seconds", 5), ("threads", 1), ("direct_io", False)),
     check=check,
     reshards=False,
     replaces=False,
 )
 
-TORCH_CHECKPOINTING_ASYNC = Checkpointer(
+TORCH_CHECKPOINTING_ASYNC = msgspec.structs.replace(
+    TORCH_CHECKPOINTING,
     name="torch-checkpointing-async",
     summary="the same, staged in shared memory and written by a process of its own",
     save=save_async,
-    load=load,
-    steps=steps,
-    prune=prune,
-    read=read,
-    requires=("torch-checkpointing>=0.1.1,<0.2",),
-    extra="torch-checkpointing",
-    points=("fs.*",),
-    load_points=("fs.*",),
-    preload=("torch_checkpointing",),
-    options=_OPTIONS,
-    check=check,
     is_async=True,
-    reshards=False,
-    replaces=False,
 )
