@@ -17,6 +17,7 @@ EARLIER = {
     (crash.Exploration, "raise_for_findings"): crash.Exploration.raise_for_violations,
     (damage.Survey, "raise_for_silent_damage"): damage.Survey.raise_for_violations,
     (report, "tell"): report.render_story,
+    (scale, "Growth"): scale.Scaling,
     (scale, "law_of"): scale.fit_cost_model,
     (scale, "line_through"): scale.fit_power_law,
     (strategies, "steer"): strategies.target_coverage,

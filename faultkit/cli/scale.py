@@ -58,13 +58,13 @@ def scale(
     tensor of its own. Messages and bytes of each collective are counted, CPU time is measured.
 
     \b
-      faultkit scale --to 1024 --budget 120 --report growth.html
+      faultkit scale --to 1024 --budget 120 --report scaling.html
       faultkit scale dcp-save --plan 'writer.write_data@*=raise(OSError, EIO)'
     """
     from faultkit.plan import FaultPlan
     from faultkit.report.output import refusal
-    from faultkit.scale import DEFAULT_PLAN, Growth, Point, doubled, measure, require_at
-    from faultkit.scale.rendering import render_growth
+    from faultkit.scale import DEFAULT_PLAN, Point, Scaling, doubled, measure, require_at
+    from faultkit.scale.rendering import render_scaling
     from faultkit.scale.work import SAVE
     from faultkit.scenarios import ScenarioError, get
     from faultkit.torch_versions import torch_version
@@ -99,28 +99,28 @@ def scale(
     status = HELD
     try:
         with endings.in_order():
-            growth = measure(chosen, plan=plan, sizes=sizes, at=at, budget_seconds=budget, on_point=note)
+            scaling = measure(chosen, plan=plan, sizes=sizes, at=at, budget_seconds=budget, on_point=note)
     except KeyboardInterrupt:
         status = endings.tell()
         if not points:
             return status
-        growth = Growth(
+        scaling = Scaling(
             scenario=str(chosen), plan=str(plan), torch=torch_version(), points=tuple(points), at=at
         )
-    click.echo(printable(render_growth(growth)), err=json_path == "-")
-    if status == HELD and (left := [size for size in sizes if size > growth.points[-1].ranks]):
+    click.echo(printable(render_scaling(scaling)), err=json_path == "-")
+    if status == HELD and (left := [size for size in sizes if size > scaling.points[-1].ranks]):
         click.echo(
             f"\nthe budget of {budget:g} s left out {', '.join(map(str, left))} ranks", err=json_path == "-"
         )
     try:
         if json_path == "-":
-            sys.stdout.write(growth.to_json())
+            sys.stdout.write(scaling.to_json())
         elif json_path is not None:
-            write_whole(json_path, growth.to_json())
+            write_whole(json_path, scaling.to_json())
         if report_path is not None:
-            from faultkit.report.growth_page import write_page
+            from faultkit.report.scale_page import write_page
 
-            write_page(growth, report_path)
+            write_page(scaling, report_path)
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from None
     return status

@@ -19,7 +19,7 @@ from faultkit.exceptions import ArgumentError, PlanError
 from faultkit.messages import seen
 from faultkit.plan import FaultPlan
 from faultkit.scale import traffic_counter
-from faultkit.scale.growth import AT_RANKS, AT_RANKS_MAX, Cost, Growth, Point
+from faultkit.scale.scaling import AT_RANKS, AT_RANKS_MAX, Cost, Point, Scaling
 from faultkit.scale.work import SAVE
 from faultkit.scenarios import Scenario, ScenarioError, Stage, scenario_of
 from faultkit.worlds import Returned, Run, World
@@ -62,7 +62,7 @@ def measure(
     at: int = AT_RANKS,
     budget_seconds: float | None = None,
     on_point: Callable[[Point], None] | None = None,
-) -> Growth:
+) -> Scaling:
     """Measure `scenario` under `plan` on a simulated world of each size.
 
     Args:
@@ -115,7 +115,7 @@ def measure(
                 points.append(_point(stage.run(world, plan), scenario))
             if on_point is not None:
                 on_point(points[-1])
-    return Growth(scenario=str(scenario), plan=str(plan), torch=torch_version(), points=tuple(points), at=at)
+    return Scaling(scenario=str(scenario), plan=str(plan), torch=torch_version(), points=tuple(points), at=at)
 
 
 def _is_beyond(points: list[Point], size: int, left_seconds: float) -> bool:

@@ -1,6 +1,6 @@
-"""Growth in a terminal: what each size cost, a drawing of it, the exponents, and what they predict.
+"""Scaling in a terminal: what each size cost, a drawing of it, the exponents, and what they predict.
 
-Plain text; every number comes from the growth, and the drawing has a logarithmic axis both ways: a straight
+Plain text; every number comes from what was measured, and the drawing has a logarithmic axis both ways: a straight
 row of marks is a power law.  By hand: numbers stand to the right, in columns that are the same whatever was measured,
 and a drawing is no table.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from faultkit.scale.growth import MEASURES, WHOLE, Growth
+from faultkit.scale.scaling import MEASURES, WHOLE, Scaling
 
-__all__ = ["amount", "conclusion", "law_text", "render_growth", "row_of"]
+__all__ = ["amount", "conclusion", "law_text", "render_scaling", "row_of"]
 
 DRAWN_WIDTH = 64
 DOUBTFUL = 5  # so many times the value: the interval is then due to what was not measured
@@ -21,9 +21,9 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
-def render_growth(growth: Growth) -> str:
+def render_scaling(scaling: Scaling) -> str:
     """All of it, as lines of at most about 140 characters."""
-    return "\n".join(_lines(growth))
+    return "\n".join(_lines(scaling))
 
 
 def amount(measure: str, value: float) -> str:
@@ -43,9 +43,9 @@ def amount(measure: str, value: float) -> str:
     return f"{number:.0f}" if power == 0 else f"{number:.1f}{PREFIXES[power]}"
 
 
-def law_text(growth: Growth, collective: str, measure: str) -> str:
+def law_text(scaling: Scaling, collective: str, measure: str) -> str:
     """The law in words, the largest term first: ``4.0 n^2 - 3.0 n``; empty where there is none."""
-    law = growth.law(collective, measure)
+    law = scaling.law(collective, measure)
     text = ""
     for name, coefficient in reversed(law.terms if law is not None else ()):
         value = _coefficient(measure, abs(coefficient))
@@ -62,49 +62,49 @@ def _coefficient(measure: str, value: float) -> str:
     return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + " B" * measure.endswith("bytes")
 
 
-def row_of(growth: Growth, collective: str, measure: str) -> tuple[str, str, str, str] | None:
+def row_of(scaling: Scaling, collective: str, measure: str) -> tuple[str, str, str, str] | None:
     """(exponent with its interval, prediction, its interval, last exponent) as text; None where nothing grows."""
-    line = growth.line(collective, measure)
+    line = scaling.line(collective, measure)
     if line is None:
         return None
-    value, low, high = growth.predicted(collective, measure)
+    value, low, high = scaling.predicted(collective, measure)
     return (
         f"{line.exponent:.2f} ({line.low:.2f} to {line.high:.2f})",
         amount(measure, value),
         f"{amount(measure, low)} to {amount(measure, high)}",
-        f"{last:.2f}" if (last := growth.last_exponent(collective, measure)) is not None else "",
+        f"{last:.2f}" if (last := scaling.last_exponent(collective, measure)) is not None else "",
     )
 
 
-def conclusion(growth: Growth) -> tuple[str, ...]:
+def conclusion(scaling: Scaling) -> tuple[str, ...]:
     """What is predicted, and which collective is to blame: a sentence for each of the measures shown."""
     found = []
     for measure in SHOWN:
-        row = row_of(growth, WHOLE, measure)
-        blamed = growth.blamed(measure)
-        if row is None or not blamed or growth.law(WHOLE, measure) is None:
+        row = row_of(scaling, WHOLE, measure)
+        blamed = scaling.blamed(measure)
+        if row is None or not blamed or scaling.law(WHOLE, measure) is None:
             continue
         own, whole = (
-            growth.predicted(blamed, measure)[0],
-            math.fsum(growth.predicted(one, measure)[0] for one in growth.collectives),
+            scaling.predicted(blamed, measure)[0],
+            math.fsum(scaling.predicted(one, measure)[0] for one in scaling.collectives),
         )
         share = f", {100 * own / whole:.0f} % of it in {blamed!r}" if whole else ""
-        value, _, high = growth.predicted(WHOLE, measure)
+        value, _, high = scaling.predicted(WHOLE, measure)
         doubt = "; a square may hide in it: measure larger worlds" if high > DOUBTFUL * value else ""
-        found.append(f"{MEASURES[measure]}: {row[1]} on {growth.at:,} ranks ({row[2]}){share}{doubt}")
+        found.append(f"{MEASURES[measure]}: {row[1]} on {scaling.at:,} ranks ({row[2]}){share}{doubt}")
     return tuple(found)
 
 
-def _lines(growth: Growth) -> Iterator[str]:
-    yield f"{growth.scenario} under {growth.plan or 'no fault'}" + (
-        f", torch {growth.torch}" if growth.torch else ""
+def _lines(scaling: Scaling) -> Iterator[str]:
+    yield f"{scaling.scenario} under {scaling.plan or 'no fault'}" + (
+        f", torch {scaling.torch}" if scaling.torch else ""
     )
     yield ""
     yield (
         f"{'ranks':>6} {'verdict':<14} {'messages':>10} {'bytes':>11} {'through coord.':>15} "
         f"{'coord. CPU':>11} {'all CPU':>10} {'simulated in':>13}"
     )
-    for point in growth.points:
+    for point in scaling.points:
         yield (
             f"{point.ranks:>6} {point.verdict:<14} {amount('messages', point.total('messages')):>10} "
             f"{amount('bytes', point.total('bytes')):>11} "
@@ -114,34 +114,36 @@ def _lines(growth: Growth) -> Iterator[str]:
         )
     for measure in SHOWN:
         yield ""
-        yield from _drawing(growth, measure)
-    if len(growth.points) < 3:
+        yield from _drawing(scaling, measure)
+    if len(scaling.points) < 3:
         yield ""
-        say = "1 size says" if len(growth.points) == 1 else f"{len(growth.points)} sizes say"
-        yield f"{say} nothing of growth: measure three"
+        say = "1 size says" if len(scaling.points) == 1 else f"{len(scaling.points)} sizes say"
+        yield f"{say} nothing of scaling: measure three"
         return
     for measure in SHOWN:
         yield ""
         yield f"{MEASURES[measure]}, on n ranks"
-        yield (f"  {'':<24} {'exponent (95 %)':<22} {'last':>5} {f'on {growth.at:,}':>12}   {'95 %':<25} law")
-        for collective in (*growth.collectives, WHOLE):
-            row = row_of(growth, collective, measure)
+        yield (
+            f"  {'':<24} {'exponent (95 %)':<22} {'last':>5} {f'on {scaling.at:,}':>12}   {'95 %':<25} law"
+        )
+        for collective in (*scaling.collectives, WHOLE):
+            row = row_of(scaling, collective, measure)
             if row is not None:
-                law = law_text(growth, collective, measure)
+                law = law_text(scaling, collective, measure)
                 yield f"  {collective:<24} {row[0]:<22} {row[3]:>5} {row[1]:>12}   {row[2]:<25} {law}".rstrip()
     yield ""
-    yield from conclusion(growth)
+    yield from conclusion(scaling)
 
 
-def _drawing(growth: Growth, measure: str) -> Iterator[str]:
+def _drawing(scaling: Scaling, measure: str) -> Iterator[str]:
     """A mark for each size, as far to the right as the logarithm of its value."""
-    values = [point.total(measure) for point in growth.points]
+    values = [point.total(measure) for point in scaling.points]
     positive = [math.log(value) for value in values if value > 0]
     if not positive:
         return
     low, high = min(positive), max(positive)
     yield f"{MEASURES[measure]}, logarithmic"
-    for point, value in zip(growth.points, values, strict=True):
+    for point, value in zip(scaling.points, values, strict=True):
         if value <= 0:
             continue
         place = (math.log(value) - low) / (high - low) if high > low else 1.0

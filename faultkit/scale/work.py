@@ -1,4 +1,4 @@
-"""The save whose growth is measured unless another is named: each rank has one tensor of its own.
+"""The save that is measured unless another is named: each rank has one tensor of its own.
 
 So every rank writes a file of its own, whatever the size of the world, and what the engine collects grows with
 it.  Besides, all ranks share a replicated tensor and a number, as in any state.  torch is imported on the ranks.

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from faultkit import PlanError
-from faultkit.scale import Growth, Point, doubled, measure
-from faultkit.scale.growth import WHOLE, Cost
+from faultkit.scale import Point, Scaling, doubled, measure
 from faultkit.scale.measuring import _is_beyond
+from faultkit.scale.scaling import WHOLE, Cost
 from faultkit.scale.work import SAVE
 from faultkit.scenarios import ScenarioError, of_function
 
@@ -25,23 +25,23 @@ def seen():
 
 
 @pytest.fixture(scope="module")
-def growth(seen):
+def scaling(seen):
     return measure(sizes=(8, 2, 4), on_point=seen.append, at=1000)
 
 
-def test_sizes_are_measured_in_ascending_order_and_told_as_they_come(growth, seen):
-    assert [point.ranks for point in growth.points] == [2, 4, 8]
-    assert tuple(seen) == growth.points
+def test_sizes_are_measured_in_ascending_order_and_told_as_they_come(scaling, seen):
+    assert [point.ranks for point in scaling.points] == [2, 4, 8]
+    assert tuple(seen) == scaling.points
 
 
-def test_each_collective_of_the_engine_is_counted_by_its_step(growth):
-    for point in growth.points:
+def test_each_collective_of_the_engine_is_counted_by_its_step(scaling):
+    for point in scaling.points:
         assert [cost.collective for cost in point.costs] == PLAN_STEP + WRITE_STEP
         assert point.verdict == "HELD"
 
 
-def test_messages_follow_from_the_algorithms(growth):
-    for point in growth.points:
+def test_messages_follow_from_the_algorithms(scaling):
+    for point in scaling.points:
         others = point.ranks - 1
         # the lengths of the objects go around a ring first, in two halves; then each rank sends its own
         assert point.value("plan: gather_object", "messages") == 2 * others * point.ranks + others
@@ -51,41 +51,41 @@ def test_messages_follow_from_the_algorithms(growth):
         assert point.value("plan: work", "messages") == 0
 
 
-def test_what_passes_the_coordinator_is_part_of_all(growth):
-    for point in growth.points:
+def test_what_passes_the_coordinator_is_part_of_all(scaling):
+    for point in scaling.points:
         assert 0 < point.total("coordinator_bytes") <= point.total("bytes")
         assert 0 < point.total("coordinator_seconds") <= point.total("engine_seconds")
 
 
-def test_the_error_of_one_rank_makes_every_rank_send_as_much(growth):
+def test_the_error_of_one_rank_makes_every_rank_send_as_much(scaling):
     # gather_object pads all objects to the longest, which is the one with the traceback
     quiet = measure(sizes=(4,), plan="")
-    [with_error] = [point for point in growth.points if point.ranks == 4]
+    [with_error] = [point for point in scaling.points if point.ranks == 4]
     assert with_error.value("write: gather_object", "bytes") > 2 * quiet.points[0].value(
         "write: gather_object", "bytes"
     )
 
 
-def test_counts_are_the_same_every_time(growth):
+def test_counts_are_the_same_every_time(scaling):
     again = measure(sizes=(4,))
-    [before] = [point for point in growth.points if point.ranks == 4]
+    [before] = [point for point in scaling.points if point.ranks == 4]
     assert [(c.collective, c.messages) for c in again.points[0].costs] == [
         (c.collective, c.messages) for c in before.costs
     ]
 
 
-def test_the_quadratic_exchange_of_lengths_is_to_blame_for_the_messages(growth):
-    assert growth.blamed("messages").endswith("gather_object")
-    line = growth.line("plan: gather_object", "messages")
+def test_the_quadratic_exchange_of_lengths_is_to_blame_for_the_messages(scaling):
+    assert scaling.blamed("messages").endswith("gather_object")
+    line = scaling.line("plan: gather_object", "messages")
     assert 1.8 < line.exponent < 2.4
-    assert growth.predicted(WHOLE, "messages")[0] > 1000 * 1000
+    assert scaling.predicted(WHOLE, "messages")[0] > 1000 * 1000
 
 
-def test_the_json_has_points_lines_and_whom_to_blame(growth):
-    found = json.loads(growth.to_json())
+def test_the_json_has_points_lines_and_whom_to_blame(scaling):
+    found = json.loads(scaling.to_json())
     assert list(found) == ["scenario", "plan", "torch", "at", "points", "lines", "blamed"]
     assert [point["ranks"] for point in found["points"]] == [2, 4, 8]
-    assert found["blamed"]["messages"] == growth.blamed("messages")
+    assert found["blamed"]["messages"] == scaling.blamed("messages")
     row = found["lines"]["coordinator_bytes"][0]
     assert row["collective"] == WHOLE and row["predicted_low"] <= row["predicted"] <= row["predicted_high"]
 
@@ -133,4 +133,4 @@ def test_the_budget_ends_the_measuring():
 
 
 def test_a_growth_of_nothing_blames_nobody():
-    assert Growth(scenario="s", plan="", torch="", points=()).blamed("bytes") == ""
+    assert Scaling(scenario="s", plan="", torch="", points=()).blamed("bytes") == ""

@@ -1,4 +1,4 @@
-"""Growth in a terminal, on a page and by the command."""
+"""Scaling in a terminal, on a page and by the command."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from faultkit.cli import command
-from faultkit.report.growth_page import as_html
-from faultkit.scale import Cost, Growth, Point
-from faultkit.scale.growth import WHOLE
-from faultkit.scale.rendering import amount, conclusion, render_growth
+from faultkit.report.scale_page import as_html
+from faultkit.scale import Cost, Point, Scaling
+from faultkit.scale.rendering import amount, conclusion, render_scaling
+from faultkit.scale.scaling import WHOLE
 
 
 def point(ranks):
@@ -31,7 +31,7 @@ def point(ranks):
     return Point(ranks=ranks, verdict="HELD", seconds=0.5, costs=costs)
 
 
-GROWTH = Growth(
+SCALING = Scaling(
     scenario="a <save>", plan="", torch="9.9", points=tuple(map(point, (2, 4, 8, 16))), at=100_000
 )
 
@@ -56,7 +56,7 @@ def test_amounts_have_a_unit(measure, value, text):
 
 
 def test_the_terminal_shows_sizes_exponents_predictions_and_whom_to_blame():
-    text = render_growth(GROWTH)
+    text = render_scaling(SCALING)
     assert re.search(r"^ +16 HELD +256 ", text, re.MULTILINE)
     assert re.search(
         r"plan: gather_object +2\.00 \(2\.00 to 2\.00\) +2\.00 +10\.0G .* n\^2$", text, re.MULTILINE
@@ -67,18 +67,18 @@ def test_the_terminal_shows_sizes_exponents_predictions_and_whom_to_blame():
 
 
 def test_the_drawing_of_a_power_is_a_straight_row_of_marks():
-    lines = render_growth(GROWTH).splitlines()
+    lines = render_scaling(SCALING).splitlines()
     start = lines.index("messages, logarithmic") + 1
     places = [line.index("●") for line in lines[start : start + 4]]
     assert [b - a for a, b in itertools.pairwise(places)] == [21, 21, 21]
 
 
 def test_one_size_alone_predicts_nothing():
-    alone = Growth(scenario="s", plan="", torch="", points=(point(2),))
-    assert "1 size says nothing of growth: measure three" in render_growth(alone)
+    alone = Scaling(scenario="s", plan="", torch="", points=(point(2),))
+    assert "1 size says nothing of scaling: measure three" in render_scaling(alone)
     assert conclusion(alone) == ()
-    two = Growth(scenario="s", plan="", torch="", points=(point(2), point(4)))
-    assert "2 sizes say nothing of growth: measure three" in render_growth(two) and conclusion(two) == ()
+    two = Scaling(scenario="s", plan="", torch="", points=(point(2), point(4)))
+    assert "2 sizes say nothing of scaling: measure three" in render_scaling(two) and conclusion(two) == ()
 
 
 def test_a_prediction_that_a_square_may_change_says_so():
@@ -92,12 +92,12 @@ def test_a_prediction_that_a_square_may_change_says_so():
         )
         for power, scatter in enumerate(values, start=1)
     )
-    [said] = conclusion(Growth(scenario="s", plan="", torch="", points=points))
+    [said] = conclusion(Scaling(scenario="s", plan="", torch="", points=points))
     assert said.endswith("a square may hide in it: measure larger worlds")
 
 
 def test_the_page_is_complete_in_itself_and_draws_each_measure():
-    page = as_html(GROWTH)
+    page = as_html(SCALING)
     assert "a &lt;save&gt;" in page and "<save>" not in page
     assert page.count("<svg") == 3 and page.count("<circle") >= 3 * 4
     assert "10.0G" in page
@@ -105,7 +105,7 @@ def test_the_page_is_complete_in_itself_and_draws_each_measure():
 
 
 def test_the_page_of_one_size_has_no_line():
-    page = as_html(Growth(scenario="s", plan="", torch="", points=(point(2),)))
+    page = as_html(Scaling(scenario="s", plan="", torch="", points=(point(2),)))
     assert "<circle" in page and "<polyline" not in page
 
 
@@ -157,14 +157,14 @@ def test_what_was_measured_until_a_signal_is_told(monkeypatch):
     monkeypatch.setattr(scaling, "measure", measured)
     done = scale("--to", "8")
     assert done.return_value == 130 and "interrupted" in done.output
-    assert "1 size says nothing of growth" in done.output
+    assert "1 size says nothing of scaling" in done.output
 
 
 SIZES = (2, 4, 8, 16, 32, 64, 128)
 
 
 def grown(*collectives):
-    """Growth of collectives whose coordinator costs so many seconds, functions of the number of ranks."""
+    """Scaling of collectives whose coordinator costs so many seconds, functions of the number of ranks."""
 
     def costs(ranks):
         return tuple(
@@ -173,7 +173,7 @@ def grown(*collectives):
         )
 
     points = tuple(Point(ranks=n, verdict="HELD", seconds=0.5, costs=costs(n)) for n in SIZES)
-    return Growth(scenario="save", plan="", torch="9.9", points=points, at=100_000)
+    return Scaling(scenario="save", plan="", torch="9.9", points=points, at=100_000)
 
 
 def square(n):
@@ -185,18 +185,18 @@ def noisy(n):
 
 
 def test_the_whole_costs_no_less_than_its_part():
-    growth = grown(square, noisy)
-    value, low, high = growth.predicted(WHOLE, "coordinator_seconds")
+    scaling = grown(square, noisy)
+    value, low, high = scaling.predicted(WHOLE, "coordinator_seconds")
     assert "n^2" not in dict(grown(lambda n: square(n) + noisy(n)).law(WHOLE, "coordinator_seconds").terms)
-    part = growth.predicted("step: 0", "coordinator_seconds")[0]
+    part = scaling.predicted("step: 0", "coordinator_seconds")[0]
     assert part == pytest.approx(20_000, rel=0.01)
     assert value >= part and low <= value <= high
-    assert value == pytest.approx(part + growth.predicted("step: 1", "coordinator_seconds")[0])
-    assert any("6.1 h on 100,000 ranks" in line for line in conclusion(growth))
+    assert value == pytest.approx(part + scaling.predicted("step: 1", "coordinator_seconds")[0])
+    assert any("6.1 h on 100,000 ranks" in line for line in conclusion(scaling))
 
 
 def test_a_whole_in_which_its_parts_show_has_a_law_of_its_own():
-    growth = grown(square, lambda n: 0.02 * n)
-    law = growth.law(WHOLE, "coordinator_seconds")
+    scaling = grown(square, lambda n: 0.02 * n)
+    law = scaling.law(WHOLE, "coordinator_seconds")
     assert law.parts == ()
     assert dict(law.terms) == {"n": pytest.approx(0.02), "n^2": pytest.approx(2e-6)}

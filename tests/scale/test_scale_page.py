@@ -1,4 +1,4 @@
-"""The page about growth: its code runs, its commands can be given, its options are those there are."""
+"""The page about scaling: its code runs, its commands can be given, its options are those there are."""
 
 from __future__ import annotations
 

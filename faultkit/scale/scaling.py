@@ -1,6 +1,6 @@
 """What was measured at each size, and what follows from it, as values.
 
-`Growth.to_json` writes one object:
+`Scaling.to_json` writes one object:
 
     {"scenario", "plan", "torch", "at",
      "points": [{"ranks", "verdict", "seconds", "messages", "bytes", "coordinator_bytes",
@@ -22,7 +22,7 @@ import msgspec
 from faultkit.scale.cost_models import Law, fit_cost_model, sum_of
 from faultkit.scale.regression import Line, fit_power_law
 
-__all__ = ["AT_RANKS", "FITTED_COUNT", "MEASURES", "Cost", "Growth", "Point"]
+__all__ = ["AT_RANKS", "FITTED_COUNT", "MEASURES", "Cost", "Point", "Scaling"]
 
 AT_RANKS = 100_000
 AT_RANKS_MAX = 1_000_000_000
@@ -72,7 +72,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         return sum(getattr(cost, measure) for cost in self.costs if cost.collective == collective)
 
 
-class Growth(msgspec.Struct, frozen=True, kw_only=True):
+class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     """`points` by ascending size; `at` is the number of ranks that predictions are for."""
 
     scenario: str
@@ -94,7 +94,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def last_exponent(self, collective: str, measure: str) -> float | None:
-        """The exponent between the two largest sizes alone; well above that of the line, growth is still rising."""
+        """The exponent between the two largest sizes alone; well above that of the line, it is still rising."""
         line = fit_power_law(
             [point.ranks for point in self.points[-2:]],
             [point.value(collective, measure) for point in self.points[-2:]],

@@ -1,4 +1,4 @@
-"""The page of a growth: one HTML file without anything from outside, with drawings as SVG.
+"""The page of `faultkit scale`: one HTML file without anything from outside, with drawings as SVG.
 
 Each drawing has logarithmic axes, the measured points, the law that they follow, drawn on to the number of ranks that
 is asked for, and the interval around it.
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from faultkit.report.frame import render
-from faultkit.scale.growth import MEASURES, WHOLE, Growth
 from faultkit.scale.rendering import SHOWN, amount, conclusion, law_text, row_of
+from faultkit.scale.scaling import MEASURES, WHOLE, Scaling
 from faultkit.whole_files import write_whole
 
 __all__ = ["as_html", "write_page"]
@@ -22,42 +22,42 @@ COLOURS = ("#4f5bd5", "#b3261e", "#2e7d32", "#8e3a9d", "#9a6200", "#006a78", "#5
 STEP_COUNT = 24
 
 
-def as_html(growth: Growth) -> str:
+def as_html(scaling: Scaling) -> str:
     """The page as text."""
     return render(
-        "growth.html",
-        growth=growth,
+        "scale.html",
+        scaling=scaling,
         measures={measure: MEASURES[measure] for measure in SHOWN},
         all_measures=MEASURES,
-        drawings={measure: _drawing(growth, measure) for measure in SHOWN},
+        drawings={measure: _drawing(scaling, measure) for measure in SHOWN},
         rows={
             measure: [
-                (collective, row, law_text(growth, collective, measure))
-                for collective in (*growth.collectives, WHOLE)
-                if (row := row_of(growth, collective, measure)) is not None
+                (collective, row, law_text(scaling, collective, measure))
+                for collective in (*scaling.collectives, WHOLE)
+                if (row := row_of(scaling, collective, measure)) is not None
             ]
             for measure in SHOWN
         },
-        conclusion=conclusion(growth),
+        conclusion=conclusion(scaling),
         amount=amount,
         size=(WIDTH, HEIGHT),
     )
 
 
-def write_page(growth: Growth, path: str | Path) -> None:
+def write_page(scaling: Scaling, path: str | Path) -> None:
     """Write the page.  Raises OSError."""
-    write_whole(path, as_html(growth))
+    write_whole(path, as_html(scaling))
 
 
-def _drawing(growth: Growth, measure: str) -> dict[str, Any]:
+def _drawing(scaling: Scaling, measure: str) -> dict[str, Any]:
     """Places of marks, lines and labels in one drawing; empty where nothing was measured."""
-    collectives = [c for c in growth.collectives if any(p.value(c, measure) > 0 for p in growth.points)]
+    collectives = [c for c in scaling.collectives if any(p.value(c, measure) > 0 for p in scaling.points)]
     series = [*collectives[: len(COLOURS) - 1], WHOLE]
-    values = [p.value(c, measure) for c in series for p in growth.points if p.value(c, measure) > 0]
+    values = [p.value(c, measure) for c in series for p in scaling.points if p.value(c, measure) > 0]
     if not values:
         return {}
-    values += [growth.predicted(c, measure)[0] for c in series if growth.predicted(c, measure)[0] > 0]
-    low_x, high_x = math.log10(growth.points[0].ranks), math.log10(max(growth.at, growth.points[-1].ranks))
+    values += [scaling.predicted(c, measure)[0] for c in series if scaling.predicted(c, measure)[0] > 0]
+    low_x, high_x = math.log10(scaling.points[0].ranks), math.log10(max(scaling.at, scaling.points[-1].ranks))
     low_y, high_y = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     high_x, high_y = max(high_x, low_x + 1e-9), max(high_y, low_y + 1)
 
@@ -72,7 +72,7 @@ def _drawing(growth: Growth, measure: str) -> dict[str, Any]:
 
     drawn = []
     for number, collective in enumerate(series):
-        points = [(p.ranks, p.value(collective, measure)) for p in growth.points]
+        points = [(p.ranks, p.value(collective, measure)) for p in scaling.points]
         drawn.append(
             {
                 "name": collective,
@@ -82,7 +82,7 @@ def _drawing(growth: Growth, measure: str) -> dict[str, Any]:
                     for ranks, value in points
                     if value > 0
                 ],
-                **_continued(growth, collective, measure, place),
+                **_continued(scaling, collective, measure, place),
             }
         )
     return {
@@ -92,22 +92,22 @@ def _drawing(growth: Growth, measure: str) -> dict[str, Any]:
             for power in range(math.ceil(low_x), math.floor(high_x) + 1)
         ],
         "up": [
-            (place(growth.points[0].ranks, 10**power)[1], amount(measure, 10**power))
+            (place(scaling.points[0].ranks, 10**power)[1], amount(measure, 10**power))
             for power in range(low_y, high_y + 1)
         ],
         "frame": (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM),
     }
 
 
-def _continued(growth: Growth, collective: str, measure: str, place: Any) -> dict[str, Any]:
-    law = growth.law(collective, measure)
+def _continued(scaling: Scaling, collective: str, measure: str, place: Any) -> dict[str, Any]:
+    law = scaling.law(collective, measure)
     if law is None:
         return {"line": "", "band": "", "end": HEIGHT}
-    first = math.log(growth.points[0].ranks)
-    last = math.log(max(growth.at, growth.points[-1].ranks))
+    first = math.log(scaling.points[0].ranks)
+    last = math.log(max(scaling.at, scaling.points[-1].ranks))
     sizes = [math.exp(first + (last - first) * step / STEP_COUNT) for step in range(STEP_COUNT + 1)]
     middle = [place(size, law.value(size)) for size in sizes]
-    beyond = [size for size in sizes if size >= growth.points[-1].ranks]
+    beyond = [size for size in sizes if size >= scaling.points[-1].ranks]
     band = [place(size, law.at(size)[1]) for size in beyond]
     band += [place(size, law.at(size)[2]) for size in reversed(beyond)]
     return {"line": _path(middle), "band": _path(band) if collective == WHOLE else "", "end": middle[-1][1]}
