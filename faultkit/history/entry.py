@@ -23,10 +23,10 @@ from faultkit.history.judge import Words
 from faultkit.history.machine import machine_of, replay
 from faultkit.history.managers import Manager
 from faultkit.history.model import Refusal
+from faultkit.history.ranks import pool_of
 from faultkit.history.runner import Rules
 from faultkit.history.steps import read_history
 from faultkit.history.story import tell
-from faultkit.history.worlds import GivenWorlds, WorldPool
 from faultkit.messages import shown
 from faultkit.strategies.arguments import (
     about,
@@ -40,6 +40,7 @@ from faultkit.strategies.errors import ONE_ERROR
 from faultkit.strategies.plans import fault_plans
 from faultkit.strategies.sites import sites_of
 from faultkit.worlds import observers
+from faultkit.worlds.pool import GivenWorlds
 
 __all__ = ["LOAD_POINTS", "SAVE_POINTS", "checkpoint_history", "replay_history"]
 
@@ -139,9 +140,7 @@ def checkpoint_history(
         ):
             make(high)
     checked_flag("may_not_fire", may_not_fire)
-    made = rejecting(
-        "checkpoint_history", lambda: WorldPool(timeout=timeout, worlds=worlds, modules=checkpointer.modules)
-    )
+    made = rejecting("checkpoint_history", lambda: pool_of(checkpointer, timeout, worlds))
     saving, loading = sites_of(points, None, "save"), sites_of(load_points, None, "load")
     places = {
         word: tuple((site.point, site.moment) for site in sites)
@@ -198,7 +197,7 @@ def replay_history(
         kept.mkdir(parents=True, exist_ok=True)
         if any(kept.iterdir()):
             raise ValueError(f"replay_history: folder must be empty ({str(kept)!r} is not)")
-    pool = WorldPool(timeout=timeout, worlds=worlds, modules=checkpointer.modules)
+    pool = pool_of(checkpointer, timeout, worlds)
     try:
         life = replay(checkpointer, pool, Rules(Refusal(refusal), may_not_fire, words), steps, kept)
     finally:

@@ -20,12 +20,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.history.draw import Drawn, next_steps
+from faultkit.history.ranks import pool_of
 from faultkit.history.runner import HistoryRunner, Rules
 from faultkit.history.shrink import Points, smallest
 from faultkit.history.steps import Step
 from faultkit.history.story import tell
-from faultkit.history.worlds import WorldPool
 from faultkit.worlds import observers
+from faultkit.worlds.pool import WorldPool
 
 __all__ = ["machine_of", "replay"]
 
@@ -157,7 +158,7 @@ class _JobMachine(RuleBasedStateMachine):
 
     def _confirmed(self) -> str:
         """The story of the smallest history once it was seen again on fresh ranks, else what both came to."""
-        fresh = WorldPool(timeout=self.pool.timeout, modules=self.pool.modules)
+        fresh = pool_of(self.checkpointer, self.pool.timeout)
         try:
             again = replay(self.checkpointer, fresh, self.history_rules, self.run.smallest)
         finally:

@@ -16,8 +16,18 @@ from faultkit.checkpointers import rank_work
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.history.model import Version
 from faultkit.history.state import Part, empty_like, filled, read
+from faultkit.worlds.pool import GivenWorlds, WorldPool
 
-__all__ = ["LoadedState", "RankCall", "prune", "restart", "save"]
+__all__ = ["PRELOADED", "LoadedState", "pool_of", "prune", "restart", "save"]
+
+
+PRELOADED = (
+    "torch.distributed.checkpoint",
+    "torch.distributed.checkpoint._fsspec_filesystem",
+    "torch.distributed.tensor",
+    "torch._dynamo",  # which making a mesh imports, half a second of each new rank
+    "faultkit.history.ranks",
+)
 
 
 class LoadedState(msgspec.Struct, frozen=True):
@@ -34,18 +44,10 @@ class LoadedState(msgspec.Struct, frozen=True):
     origins: dict[str, tuple[int, ...]] | None = None
 
 
-class RankCall:
-    """A call of one of the functions below.  It says that it is of the module of the checkpointer's functions, which
-    a world then imports once for all ranks."""
-
-    def __init__(self, function: Any, checkpointer: Checkpointer) -> None:
-        save = getattr(checkpointer.save, "function", checkpointer.save)  # of a `Manager` it stands behind
-        self.__module__ = getattr(save, "__module__", __name__)
-        self.__qualname__ = self.__name__ = function.__name__
-        self.function, self.checkpointer = function, checkpointer
-
-    def __call__(self, *args: Any) -> Any:
-        return self.function(self.checkpointer, *args)
+def pool_of(checkpointer: Checkpointer, timeout: float, worlds: GivenWorlds = None) -> WorldPool:
+    """The worlds and folders for histories of `checkpointer`.  Raises as `WorldPool`."""
+    modules = tuple(dict.fromkeys((*PRELOADED, *checkpointer.modules)))
+    return WorldPool(name="history", timeout=timeout, worlds=worlds, modules=modules)
 
 
 def save(checkpointer: Checkpointer, folder: str, version: Version) -> None:

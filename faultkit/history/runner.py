@@ -15,15 +15,16 @@ from typing import Any
 import msgspec
 
 from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.rank_call import RankCall
 from faultkit.checks import Verdict
 from faultkit.checks.wording import clip, name_ranks
 from faultkit.history.judge import Finding, Words, judge_restart, name_version, unprovoked
 from faultkit.history.model import Model, Refusal, Version, acknowledge, attempt, disturb, settle
-from faultkit.history.ranks import RankCall, prune, restart, save
+from faultkit.history.ranks import prune, restart, save
 from faultkit.history.steps import Step
-from faultkit.history.worlds import WorldPool
 from faultkit.runs.outcomes import Died, ErrorRecord, Outcome, Raised, Returned
 from faultkit.runs.run import Run
+from faultkit.worlds.pool import WorldPool
 
 __all__ = ["HistoryRunner", "Rules", "StepResult"]
 

@@ -13,7 +13,7 @@ from hypothesis.errors import InvalidArgument
 from hypothesis.stateful import run_state_machine_as_test
 
 from faultkit.history.draw import HISTORY_RULES
-from faultkit.history.worlds import PRELOADED
+from faultkit.history.ranks import PRELOADED
 from faultkit.strategies import Manager, checkpoint_history, dcp_manager, renaming_manager, replay_history
 from tests.helpers.defective_managers import DEFECTS, forgetful, refusing
 from tests.helpers.fixtures import worlds_by_size

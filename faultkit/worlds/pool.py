@@ -1,9 +1,9 @@
-"""The worlds and the folders that histories run in: made when first needed, kept from history to history.
+"""The worlds and the folders that a campaign of many sizes runs in: made when first needed, kept from case to case.
 
-Guarantees: there is one warm world per number of ranks; a world that a step damaged is replaced before its next
-step.  Each history has a folder of its own, in memory where the machine has a place for that, removed with the
-history.  `WorldPool.close` ends the ranks and removes what is left; where nobody calls it, that happens when
-this process ends, and the fork server removes the folder of a process that was killed.
+Guarantees: there is one world per number of ranks; a world that a run damaged is replaced before its next run.
+Each case has a folder of its own, in memory where the machine has a place for that, which it removes.
+`WorldPool.close` ends the ranks and removes what is left; where nobody calls it, that happens when this process ends,
+and the fork server removes the folders of a process that was killed.
 """
 
 from __future__ import annotations
@@ -17,32 +17,25 @@ from typing import Any
 
 from faultkit.messages import shown
 from faultkit.processes.directories import OwnedDirectory, in_memory
-from faultkit.worlds import World
 from faultkit.worlds.arguments import require_seconds
+from faultkit.worlds.world import World
 
 __all__ = ["GivenWorlds", "WorldPool"]
 
 GivenWorlds = Mapping[int, World] | Callable[[int], World] | None
 
-PRELOADED = (
-    "torch.distributed.checkpoint",
-    "torch.distributed.checkpoint._fsspec_filesystem",
-    "torch.distributed.tensor",
-    "torch._dynamo",  # which making a mesh imports, half a second of each new rank
-    "faultkit.history.ranks",
-)
-
 
 class WorldPool:
     """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed.
 
-    `modules` are imported once for all ranks of those that are made.  Raises ValueError for a timeout or worlds that
-    are none.
+    `modules` are imported once for all ranks of those that are made; `name` is in the names of folders.  Raises
+    ValueError for a timeout or worlds that are none.
     """
 
     def __init__(
         self,
         *,
+        name: str,
         timeout: float,
         worlds: GivenWorlds = None,
         kind: str = "warm",
@@ -58,7 +51,7 @@ class WorldPool:
             if not isinstance(world, World):
                 raise ValueError(f"worlds must hold Worlds (got {shown(world)} for {shown(size)} ranks)")
         self.timeout, self.kind, self.given = require_seconds("timeout", timeout), kind, worlds
-        self.modules = modules
+        self.name, self.modules = name, modules
         self._made: dict[int, World] = {}
         self._numbers = itertools.count(1)
         self._root: OwnedDirectory | None = None
@@ -69,21 +62,17 @@ class WorldPool:
         if self.given is not None:
             return self.given(size) if callable(self.given) else self.given[size]
         if size not in self._made:
-            self._made[size] = World(size, kind=self.kind, timeout=self.timeout, preload=self._preload)
+            self._made[size] = World(size, kind=self.kind, timeout=self.timeout, preload=self.modules)
             self._rearm()
         return self._made[size]
 
-    @property
-    def _preload(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*PRELOADED, *self.modules)))
-
     def folder(self) -> Path:
-        """A new empty folder for one history."""
+        """A new empty folder for one case."""
         if self._root is None:
-            preload = self._preload if self.given is None else ()
-            self._root = OwnedDirectory("faultkit-history-", in_memory(), preload=preload)
+            preload = self.modules if self.given is None else ()
+            self._root = OwnedDirectory(f"faultkit-{self.name}-", in_memory(), preload=preload)
             self._rearm()
-        made = self._root.path / f"history-{next(self._numbers)}"
+        made = self._root.path / f"{self.name}-{next(self._numbers)}"
         made.mkdir()
         return made
 
