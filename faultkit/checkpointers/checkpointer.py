@@ -22,6 +22,7 @@ import msgspec
 
 from faultkit.exceptions import ScenarioError
 from faultkit.messages import listed, nearest, seen
+from faultkit.plan.signatures import taken
 from faultkit.scenario_text import chosen_from, text_of
 
 __all__ = ["WORK", "Checkpointer"]
@@ -69,7 +70,9 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
         is_async: whether `save` returns before the checkpoint is there, with a handle; then there is ``NAME.async``.
         reshards: whether what N ranks saved can be loaded by another number of them; where not, a load has as many
             ranks as the save.
-        replaces: whether a step can be saved again.
+        replaces: whether a step can be saved again; where that depends on options, a function of those that it takes.
+        only: the words of `WORK` that mean something for it, and `only_since` says why the others do not; empty: what
+            the other fields allow.
         absent: ``absent(error)`` tells whether what `load` raised says that there is no checkpoint here, for those that
             do not return None.
         server: a context manager, called with no argument, that starts what `save` needs beside it; what it gives, a
@@ -100,7 +103,9 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[..., str] | None = None
     is_async: bool = False
     reshards: bool = True
-    replaces: bool = True
+    replaces: bool | Callable[..., bool] = True
+    only: tuple[str, ...] = ()
+    only_since: str = ""
     absent: Callable[[BaseException], bool] | None = None
     server: Callable[..., Any] | None = None
     checks: tuple[Any, ...] = ()
@@ -118,6 +123,11 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
                 raise ScenarioError(
                     f"checkpointer {self.name!r}: {field} must be a function (got {seen(value)})"
                 )
+        if set(self.only) - set(WORK) or (self.only and not self.only_since):
+            raise ScenarioError(
+                f"checkpointer {self.name!r}: only must be words of {listed(WORK)}, with only_since, which says why "
+                f"(got {seen(self.only)})"
+            )
 
     def __str__(self) -> str:
         return text_of(self.name, dict(self.chosen))
@@ -139,23 +149,30 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def work(self) -> tuple[str, ...]:
         """The words of `WORK` that make sense for it: each is a scenario ``NAME.word``."""
-        missing = {
-            "overwrite": not self.replaces,
-            "prune": self.prune is None,
-            "async": not self.is_async,
-        }
-        return tuple(word for word in WORK if not missing.get(word, False))
+        return tuple(word for word in WORK if not self.why_not(word))
+
+    def why_not(self, word: str) -> str:
+        """Why there is no scenario ``NAME.word`` of one of the `WORK`; "" where there is one."""
+        if self.only and word not in self.only:
+            return self.only_since
+        replaces = self.replaces
+        if callable(replaces):
+            replaces = replaces(**taken(replaces, self.keywords))
+        is_there = {"overwrite": replaces, "prune": self.prune is not None, "async": self.is_async}
+        if is_there.get(word, True):
+            return ""
+        return f"it does not {'save asynchronously' if word == 'async' else word}"
 
     def require_work(self, word: str) -> None:
         """Raises ScenarioError where there is no scenario ``NAME.word``."""
         if word not in self.work:
             told = (
-                f"it has none, since it does not {'save asynchronously' if word == 'async' else word}"
+                f"it has none, since {self.why_not(word)}"
                 if word in WORK
                 else f"its scenarios are {listed(tuple(f'{self.name}.{one}' for one in self.work))}"
             )
             raise ScenarioError(
-                f"checkpointer {self.name!r} has no scenario {seen(word)}; {told}{nearest(word, self.work)}"
+                f"checkpointer {str(self)!r} has no scenario {seen(word)}; {told}{nearest(word, self.work)}"
             )
 
     def with_options(self, **values: Option) -> Checkpointer:

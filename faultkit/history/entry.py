@@ -113,7 +113,7 @@ def checkpoint_history(
     chosen = checked_choices("rules", rules, HISTORY_RULES)
     for word, is_missing, what in (
         ("prune", checkpointer.prune is None, "has no function prune"),
-        ("overwrite", not checkpointer.replaces, "does not replace a step"),
+        ("overwrite", "overwrite" not in checkpointer.work, "does not replace a step"),
     ):
         if is_missing and rules is not None and word in chosen:
             raise InvalidArgument(f"rules: manager {str(checkpointer)!r} {what}")
@@ -223,6 +223,8 @@ def _checkpointer_of(manager: Any, most: int) -> tuple[Checkpointer, Words]:
         raise InvalidArgument(
             f"manager must be a Manager of functions, or a faultkit.Checkpointer (got {shown(manager)})"
         )
+    if why := manager.why_not("resume"):
+        raise InvalidArgument(f"manager: checkpointer {str(manager)!r} has no histories, since {why}")
     if manager.check is not None and (why := manager.check(world_size=most, **manager.keywords)):
         raise InvalidArgument(f"manager: checkpointer {str(manager)!r}: {why}")
     return manager, Words("load", "steps")

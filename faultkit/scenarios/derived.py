@@ -82,4 +82,6 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
 def _why_nothing_is_stored(checkpointer: Checkpointer, word: str) -> str:
     if word == "load":
         return "a load stores nothing; name the save"
+    if why := checkpointer.why_not("load"):
+        return why
     return "it stores by a server, whose file operations are not recorded" if checkpointer.server else ""

@@ -35,10 +35,10 @@ def get(text: str, names: Names = SWEEP) -> Scenario:
     if found is not None:
         chosen = found.with_options(**values_of(written, dict(found.options)))
         if word or name.endswith("."):
-            found.require_work(word)
+            chosen.require_work(word)
         if word and not names.means_stored:
             return derive(chosen, word, name=name)
-        return derive(chosen, _work_of(found, names))
+        return derive(chosen, _work_of(chosen, names))
     name, found, written = find(text, names)
     scenario = of_found(name, found, names)
     return scenario.with_options(**values_of(written, dict(scenario.options)))
@@ -75,7 +75,8 @@ def _checkpointer_in(name: str, names: Names) -> tuple[Checkpointer | None, str]
 
 
 def _work_of(checkpointer: Checkpointer, names: Names) -> str:
-    return next(word for word in names.work if word in checkpointer.work)
+    """The work that the campaign means; the last that it would, where it has none, which is refused then."""
+    return next((word for word in names.work if word in checkpointer.work), names.work[-1])
 
 
 def scenario_for_plan(plan: FaultPlan) -> Scenario:

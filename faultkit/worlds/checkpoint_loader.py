@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint import _nested_dict
+from torch.distributed.checkpoint import _traverse
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from faultkit.injection.engine.content import checksum
@@ -63,7 +63,7 @@ def load_and_compare(
             found = read(Path(path)) if read is not None else load_everything(Path(path), of_rank=of_rank)
             if found is None:
                 raise FileNotFoundError("there is no checkpoint")
-            state, _ = _nested_dict.flatten_state_dict(dict(found))
+            state = _named(found)
         except Exception as error:
             return {"error": _told(error), "wrong": None, "differing": (), "changed": None, "content": None}
         finally:
@@ -136,6 +136,21 @@ def _compared(
                 others.setdefault(name, set()).update(ranks - holders[there])
     told_of = {name: tuple(sorted(ranks)) for name, ranks in sorted(others.items()) if ranks}
     return tuple(sorted(found)), tuple(told_of.items())
+
+
+def _named(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a nested state by the engine's names.  Of two of one name, such as those under the keys 0 and "0",
+    which the engine itself refuses to save and makes when it loads, the second gets another."""
+    named: dict[str, Any] = {}
+
+    def visit(path: tuple[Any, ...], value: Any) -> None:
+        name = ".".join(map(str, path))
+        while name in named:
+            name += " (another key)"
+        named[name] = value
+
+    _traverse.traverse_state_dict(dict(state), visit)
+    return named
 
 
 def _part(value: Any, offsets: tuple[int, ...], sizes: tuple[int, ...]) -> Any:

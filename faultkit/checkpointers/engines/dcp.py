@@ -204,5 +204,6 @@ DCP = Checkpointer(
         ("partial", False),
         ("state", "default"),
     ),
+    replaces=stock_files.replaces,
     check=check,
 )

@@ -132,5 +132,6 @@ DCP_ASYNC = Checkpointer(
     points=("stager.*", "executor.*", "writer.*", "fs.*"),
     is_async=True,
     options=OPTIONS,
+    replaces=stock_files.replaces,
     check=check,
 )

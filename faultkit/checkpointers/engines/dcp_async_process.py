@@ -17,6 +17,7 @@ from typing import Any
 from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.engines import dcp, dcp_async
+from faultkit.checkpointers.parts import stock_files
 from faultkit.checkpointers.parts.handles import Handle
 
 __all__ = ["DCP_ASYNC_PROCESS", "save"]
@@ -39,6 +40,7 @@ DCP_ASYNC_PROCESS = Checkpointer(
     points=("stager.*", "executor.*", "daemon.*"),
     is_async=True,
     options=dcp_async.OPTIONS,
+    replaces=stock_files.replaces,
     check=dcp_async.check,
     allow_residue=("child process *multiprocessing.spawn*",),
 )

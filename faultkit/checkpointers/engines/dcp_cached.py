@@ -56,12 +56,13 @@ def save(
     """Save `state` as `step`.  Raises what the engine raises."""
     from torch.distributed.checkpoint.planner import SavePlanner
 
+    again = {**options, "overwrite": True}  # a job that resumes saves these once more
     if on_rank_0("begin", lambda: not SavePlanner._cached_save_plan):  # the same for all, also after an error
         for number in range(1, earlier + 1):
             older = _state(step - number, changing, options["state"])
-            _save(older, directory / f"earlier-{number}", planners, **options)
+            _save(older, directory / f"earlier-{number}", planners, **again)
     if failed_validation and earlier:
-        _be_refused(state, directory / "refused", planners, **options)
+        _be_refused(state, directory / "refused", planners, **again)
     place = step_directories.place(directory, step)
     _save(state, place, planners, **options)
     if export:
@@ -236,5 +237,6 @@ DCP_CACHED = Checkpointer(
         ("dedup", "default"),
         ("state", "default"),
     ),
+    replaces=stock_files.replaces,
     check=check,
 )

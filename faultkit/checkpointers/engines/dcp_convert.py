@@ -115,5 +115,6 @@ DCP_CONVERT = Checkpointer(
     points=("writer.*", "torch.*", "fs.*"),
     load_points=("reader.*", "torch.*", "fs.*"),
     options=(("load_from", "back"), *stock_files.OPTIONS, ("state", "default")),
+    replaces=stock_files.replaces,
     check=check,
 )

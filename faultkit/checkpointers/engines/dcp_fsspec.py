@@ -156,7 +156,7 @@ def check_memory(world_size: int, threads: int = 1, **_: object) -> str:
     """What is wrong with the options, on a world of so many ranks."""
     if world_size > 1:
         return f"memory:// is one process's, so the world must have 1 rank (got {world_size})"
-    return check(world_size, threads)
+    return check(world_size, threads=threads)
 
 
 DCP_FSSPEC = Checkpointer(
@@ -201,6 +201,8 @@ DCP_FSSPEC_MEMORY = Checkpointer(
     options=(("threads", 1),),
     points=("writer.*", "fs.create_stream", "fs.rename", "fs.exists"),
     load_points=("reader.*", "fs.create_stream"),
+    only=("save",),
+    only_since="what it saves is lost with the process of its rank",
     no_check=("durable", "recovery"),
     check=check_memory,
 )

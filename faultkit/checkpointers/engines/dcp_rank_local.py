@@ -97,5 +97,6 @@ DCP_RANK_LOCAL = Checkpointer(
     preload=("faultkit.checkpointers.state_kinds",),
     reshards=False,
     options=(*stock_files.OPTIONS, ("state", "default")),
+    replaces=stock_files.replaces,
     check=check,
 )

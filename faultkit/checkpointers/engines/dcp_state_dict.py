@@ -184,5 +184,6 @@ DCP_STATE_DICT = Checkpointer(
         ("frozen", "no"),
         *stock_files.OPTIONS,
     ),
+    replaces=stock_files.replaces,
     check=check,
 )

@@ -21,7 +21,7 @@ from typing import Any
 from faultkit.checkpointers.parts.choices import refusal
 from faultkit.messages import seen
 
-__all__ = ["OPTIONS", "check", "is_installed", "reader", "writer"]
+__all__ = ["OPTIONS", "check", "is_installed", "reader", "replaces", "writer"]
 
 THREADS_MAX = 256
 SERIALIZATIONS = ("torch_save", "safetensors")
@@ -60,6 +60,11 @@ def check(
     if extension == "zstd" and not (is_installed("zstandard") or is_installed("pyzstd")):
         return "extension=zstd needs the package 'zstandard' or 'pyzstd'; pip install zstandard"
     return ""
+
+
+def replaces(overwrite: bool = True) -> bool:
+    """Whether a step can be saved again."""
+    return overwrite
 
 
 def writer(
