@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -67,6 +69,18 @@ def test_a_group_that_nobody_keeps_has_ended_when_the_next_run_begins(pair):
     for _ in range(3):
         run = pair.run(make_a_group_and_a_cycle_that_holds_it)
         assert [outcome.value for outcome in run.outcomes.values()] == [1, 1]
+
+
+def collections_with_a_kept_mesh():
+    use_a_kept_mesh()
+    return gc.get_stats()[2]["collections"]
+
+
+def test_a_group_that_stays_kept_costs_no_look_for_cycles_in_each_run(pair):
+    pair.run(collections_with_a_kept_mesh)
+    counts = [pair.run(collections_with_a_kept_mesh).outcomes[0].value for _ in range(8)]
+    assert counts[-1] - counts[1] < 4
+    pair.run(forget)
 
 
 def keep_the_name_of_a_group():
