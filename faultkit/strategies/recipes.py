@@ -3,7 +3,8 @@
 A `StateRecipe` holds a tree of dicts and lists whose leaves are plain Python values or one of
 
     Tensor(shape, dtype, layout)     the same on every rank; layout: contiguous, transposed, strided, pooled
-    Sharded(shape, dtype, kind)      split along the first dimension; kind: "dtensor" or "sharded_tensor"
+    Sharded(shape, dtype, kind, by)  split along the first dimension; kind: "dtensor" or "sharded_tensor"; of a DTensor
+                                     `by` has the dimension that each axis of a mesh of one or two axes cuts
     Alias(key)                       the very object that stands under another key of the top level
 
 What a tensor holds follows from its place in the tree alone: arbitrary bytes, so floats are also infinite or
@@ -11,7 +12,7 @@ not a number.  A world of another size builds the same global tensors, split oth
 in one world and loading in another needs.  Comparison is of bits, not of numbers.
 
 Nothing here imports torch before `build` is called, or Hypothesis at all: ranks import this module.  Left
-out: tensors on devices, more than one mesh dimension, quantised tensors.
+out: tensors on devices, more than two mesh dimensions, quantised tensors.
 """
 
 from __future__ import annotations
@@ -50,18 +51,22 @@ class Sharded(msgspec.Struct, frozen=True):
     """A tensor of which each rank has some rows.
 
     A ``dtensor`` is cut as `torch.chunk` does it, so that the last ranks may have none.  A ``sharded_tensor``
-    is cut evenly: given enough rows, every rank has one.
+    is cut evenly: given enough rows, every rank has one.  `by` is a DTensor's alone: the dimension that each axis of
+    the mesh cuts, None where all along that axis have the same.  Of two axes the first has two places on an even
+    number of ranks from four on, else one.
     """
 
     shape: tuple[int, ...]
     dtype: str = "float32"
     kind: str = "dtensor"
+    by: tuple[int | None, ...] = (0,)
 
     def __repr__(self) -> str:
-        return f"Sharded({self.shape!r}, {self.dtype!r}, {self.kind!r})"
+        by = "" if self.by == (0,) else f", {self.by!r}"
+        return f"Sharded({self.shape!r}, {self.dtype!r}, {self.kind!r}{by})"
 
     def rows(self, rank: int, world_size: int) -> tuple[int, int]:
-        """The first row that `rank` has, and the first after it that it does not have."""
+        """The first row that `rank` has, and the first after it that it does not have, where rows alone are cut."""
         count = self.shape[0]
         if self.kind == "sharded_tensor":
             return rank * count // world_size, (rank + 1) * count // world_size
@@ -130,7 +135,6 @@ class _Builder:
         formed = dist.is_available() and dist.is_initialized()
         self.rank: int = dist.get_rank() if formed else 0
         self.world_size: int = dist.get_world_size() if formed else 1
-        self.mesh: Any = None
         sizes = [-(-_bytes_of(torch, leaf) // 16) * 16 for leaf in _leaves(recipe.tree) if _is_pooled(leaf)]
         self.pool = torch.zeros(sum(sizes), dtype=torch.uint8)
         self.offsets = itertools.accumulate(sizes, initial=0)
@@ -175,25 +179,38 @@ class _Builder:
         return laid.copy_(full)
 
     def sharded(self, path: str, leaf: Sharded) -> Any:
+        if leaf.kind == "dtensor":
+            return self.dtensor(self.full(path, leaf), leaf)
         low, high = leaf.rows(self.rank, self.world_size)
         local = self.full(path, leaf)[low:high].clone()
-        if leaf.kind == "dtensor":
-            return self.dtensor(local, leaf)
         from torch.distributed._shard.sharded_tensor import Shard, init_from_local_shards
 
         offsets = [low] + [0] * (len(leaf.shape) - 1)
         shards = [Shard.from_tensor_and_offsets(local, offsets, self.rank)] if high > low else []
         return init_from_local_shards(shards, *leaf.shape)
 
-    def dtensor(self, local: Any, leaf: Sharded) -> Any:
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.tensor import DTensor, Shard
+    def dtensor(self, full: Any, leaf: Sharded) -> Any:
+        from torch.distributed.tensor import DTensor, Replicate, Shard
+        from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-        if self.mesh is None:
-            self.mesh = init_device_mesh("cpu", (self.world_size,))
-        strides = tuple(math.prod(leaf.shape[place + 1 :]) for place in range(len(leaf.shape)))
-        shape = self.torch.Size(leaf.shape)
-        return DTensor.from_local(local, self.mesh, [Shard(0)], run_check=False, shape=shape, stride=strides)
+        mesh = self.mesh(len(leaf.by))
+        placements = [Replicate() if dimension is None else Shard(dimension) for dimension in leaf.by]
+        sizes, offsets = compute_local_shape_and_global_offset(full.shape, mesh, placements)
+        local = full
+        for dimension, (size, offset) in enumerate(zip(sizes, offsets, strict=True)):
+            local = local.narrow(dimension, min(offset, full.shape[dimension]), size)
+        return DTensor.from_local(
+            local.clone(), mesh, placements, run_check=False, shape=full.shape, stride=full.stride()
+        )
+
+    def mesh(self, axes: int) -> Any:
+        from torch.distributed.device_mesh import init_device_mesh
+
+        from faultkit.checkpointers.parts.kept import kept
+
+        pairs = 2 if self.world_size >= 4 and self.world_size % 2 == 0 else 1
+        shape = (self.world_size,) if axes == 1 else (pairs, self.world_size // pairs)
+        return kept(f"mesh of drawn states {shape}", lambda: init_device_mesh("cpu", shape))
 
 
 def _written(node: Any) -> str:

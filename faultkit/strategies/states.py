@@ -2,7 +2,8 @@
 
 The smallest state is one scalar tensor of float32.  From there on: more dimensions, empty and zero-size
 tensors, every dtype, tensors that are not contiguous or that share a storage, numbers, text, bytes and other
-Python objects, dicts and lists of these, the same object under two keys, and sharded tensors.  Not covered:
+Python objects, dicts and lists of these, the same object under two keys, and sharded tensors, DTensors also by
+columns and on a mesh of two axes.  Not covered:
 keys that collide once the engine has flattened the state, which it refuses; a dict without entries below the
 top level, which it drops; and a ShardedTensor of which some rank has nothing.
 """
@@ -36,7 +37,25 @@ from faultkit.strategies.swarm import some_of
 
 __all__ = ["LEAF_FAMILIES", "save_load_pairs", "state_dicts"]
 
-LEAF_FAMILIES = ("tensor", "value", "bytes", "object", "alias", "nested", "dtensor", "sharded_tensor")
+LEAF_FAMILIES = (
+    "tensor",
+    "value",
+    "bytes",
+    "object",
+    "alias",
+    "nested",
+    "dtensor",
+    "sharded_tensor",
+    "dtensor_2d",
+)
+PLACEMENTS = (
+    (1,),
+    (0, 1),
+    (1, 0),
+    (0, 0),
+    (None, 0),
+    (0, None),
+)  # of a matrix; the first on a mesh of one axis
 KEYS = ("weight", "bias", "step", "a key", "ключ", "path/to", "0", "x" * 200)
 ENTRIES_MAX = 1_000
 DIMENSION_MAX = 5
@@ -170,6 +189,14 @@ class _Leaves:
         if family == "tensor":
             shape = self.draw(st.lists(st.integers(0, DIMENSION_MAX), max_size=3))
             return Tensor(tuple(shape), dtype, self.draw(st.sampled_from(LAYOUTS)))
+        if family == "dtensor_2d":
+            sides = st.integers(1, self.world_size + 2)
+            return Sharded(
+                (self.draw(sides), self.draw(sides)),
+                dtype,
+                SHARDING_KINDS[0],
+                self.draw(st.sampled_from(PLACEMENTS)),
+            )
         columns = self.draw(st.lists(st.integers(1, DIMENSION_MAX), max_size=1))
         # A rank without a shard of a ShardedTensor makes the loader of torch 2.13 take the checkpoint for
         # one of torch 2.3, and then miss the keys of nested dicts; so every rank has one.

@@ -136,6 +136,7 @@ def test_the_smallest_state_is_one_scalar():
     [
         lambda leaf: isinstance(leaf, Sharded) and leaf.kind == "sharded_tensor",
         lambda leaf: isinstance(leaf, Sharded) and leaf.kind == "dtensor" and 0 < leaf.shape[0] < 4,
+        lambda leaf: isinstance(leaf, Sharded) and leaf.by == (0, 0),
         lambda leaf: isinstance(leaf, Alias),
         lambda leaf: isinstance(leaf, Tensor) and 0 in leaf.shape,
         lambda leaf: isinstance(leaf, Tensor) and leaf.layout == "pooled",
