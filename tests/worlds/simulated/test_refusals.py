@@ -9,6 +9,7 @@ import threading
 
 import pytest
 import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 
 from faultkit import FaultPlan, PlanError, Verdict, World
 from faultkit.sweep import sweep
@@ -52,9 +53,16 @@ def wait_in_a_helper_thread():
     thread.join()
 
 
+def save_by_process():
+    from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
+
+    dcp.async_save({}, checkpoint_id="here", async_checkpointer_type=AsyncCheckpointerType.PROCESS)
+
+
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
+        (save_by_process, r"rank \d saves asynchronously by a process of its own"),
         (run_an_event_loop, "rank 0 runs asyncio"),
         (serve_and_connect, "rank 0 listens on a socket"),
         (wait_in_a_helper_thread, "rank 0 waits in C"),
@@ -95,3 +103,8 @@ def test_a_sweep_of_simulated_ranks_refuses_it_and_one_of_kind_auto_runs_it_on_p
         sweep(name, world=2, kind="simulated", plans=plans)
     (result,) = sweep(name, world=2, kind="auto", plans=plans).results
     assert (result.verdict, result.kind) == (Verdict.HELD, "fresh")
+
+
+def test_a_checkpointer_that_saves_by_process_is_refused_before_anything_is_saved():
+    with pytest.raises(PlanError, match=r"rank \d saves asynchronously by a process.*kind 'fresh'$"):
+        sweep("dcp-async-process.async", world=2, kind="simulated", points=["stager.*"])

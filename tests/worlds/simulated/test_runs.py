@@ -189,18 +189,6 @@ def test_descriptors_children_and_shared_memory_are_told_of_the_rank_that_left_t
     assert pair.run(dist.get_rank).verdict == Verdict.HELD  # what one run left is not the next one's
 
 
-def test_an_asynchronous_save_by_process_is_refused_with_the_reason(pair, tmp_path):
-    def save_by_process():
-        from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
-
-        by_process = AsyncCheckpointerType.PROCESS
-        dcp.async_save({"weight": torch.ones(4)}, checkpoint_id=tmp_path, async_checkpointer_type=by_process)
-
-    for outcome in pair.run(save_by_process).outcomes.values():
-        assert outcome.error.type_name == "NotImplementedError"
-        assert "needs a world of kind 'warm' or 'fresh'" in outcome.error.message
-
-
 @pytest.mark.parametrize(
     ("action", "nearest"),
     [

@@ -21,7 +21,7 @@ from faultkit.processes.procfs import sleeps_in_c
 from faultkit.worlds.simulated.core.rebinding import replace
 from faultkit.worlds.simulated.core.scheduler import Scheduler, current_task
 
-__all__ = ["install", "look_for_wait"]
+__all__ = ["NEAREST", "install", "look_for_wait"]
 
 NEAREST = "nearest is a world of kind 'fresh'"
 LOOKS, LOOK_SECONDS = 3, 0.02

@@ -15,6 +15,8 @@ from torch.distributed import distributed_c10d
 from faultkit.worlds.simulated.core import group_names
 from faultkit.worlds.simulated.core.ranks import Rank
 from faultkit.worlds.simulated.core.rebinding import replace
+from faultkit.worlds.simulated.core.refusals import NEAREST
+from faultkit.worlds.simulated.core.scheduler import current_task
 from faultkit.worlds.simulated.network import data_parallel
 from faultkit.worlds.simulated.network.opened_stores import (
     SimulatedFileStore,
@@ -69,11 +71,15 @@ def _refuse_saves_by_process() -> None:
         from torch.distributed.checkpoint._async_process_executor import _ProcessBasedAsyncCheckpointExecutor
     except ImportError:
         return
+    stock = _ProcessBasedAsyncCheckpointExecutor.execute_save
 
-    def execute_save(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(
-            "simulated ranks are threads, and a process that they start is not simulated: an asynchronous save by "
-            "process needs a world of kind 'warm' or 'fresh' (or AsyncCheckpointerType.THREAD here)"
+    def execute_save(self: Any, *args: Any, **kwargs: Any) -> Any:
+        task = current_task()
+        if task is None:
+            return stock(self, *args, **kwargs)
+        return task.scheduler.refuse(
+            f"rank {task.rank.number} saves asynchronously by a process of its own, which is not simulated "
+            f"(AsyncCheckpointerType.THREAD is); {NEAREST}"
         )
 
     _ProcessBasedAsyncCheckpointExecutor.execute_save = execute_save  # type: ignore[method-assign]
