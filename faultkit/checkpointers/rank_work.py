@@ -178,11 +178,7 @@ def require_loaded(checkpointer: Checkpointer, directory: Path, step: int) -> No
     from faultkit.state_values import differences
 
     state = state_of(checkpointer, BLANK_STEP)
-    found = call(checkpointer, checkpointer.load, state, directory)
-    if found is None:
-        raise WrongContent(f"the load came back with nothing, although step {step} was saved")
-    if found != step:
-        raise WrongContent(f"the load came back with step {seen(found)}, although step {step} is the newest")
+    require_step(checkpointer, state, directory, step)
     wrong = differences(plain(state), plain(state_of(checkpointer, step)))
     if wrong:
         more = f" and {len(wrong) - LEAVES_NAMED} more" if len(wrong) > LEAVES_NAMED else ""
@@ -190,6 +186,15 @@ def require_loaded(checkpointer: Checkpointer, directory: Path, step: int) -> No
             f"the load came back without an error, but these are not what was saved: "
             f"{', '.join(wrong[:LEAVES_NAMED])}{more}"
         )
+
+
+def require_step(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> None:
+    """Load into `state`, and raise WrongContent where that gives another step."""
+    found = call(checkpointer, checkpointer.load, state, directory)
+    if found is None:
+        raise WrongContent(f"the load came back with nothing, although step {step} was saved")
+    if found != step:
+        raise WrongContent(f"the load came back with step {seen(found)}, although step {step} is the newest")
 
 
 def tell_state(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> None:

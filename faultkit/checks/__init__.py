@@ -21,6 +21,7 @@ from faultkit.checks import (
     coverage,
     durable,
     fired,
+    growth,
     intact,
     leaks,
     liveness,
@@ -120,6 +121,12 @@ CATALOGUE: dict[str, Check] = {
             "no thread, descriptor, child process, shared memory or temporary file outlives the run",
             (Verdict.LEAKED,),
             leaks.find,
+        ),
+        Check(
+            "growth",
+            "over many turns of the same work in one life of a rank nothing grows",
+            (Verdict.LEAKED,),
+            growth.find,
         ),
     )
 }

@@ -17,6 +17,7 @@ import click
 
 from faultkit import endings
 from faultkit.cli.crash import crash, damage
+from faultkit.cli.growth import growth
 from faultkit.cli.history import history
 from faultkit.cli.run_sweep import HELD, USAGE, UsageError, fail, say
 from faultkit.cli.scale import scale
@@ -117,6 +118,7 @@ def command(ctx: click.Context) -> None:
       faultkit crash dcp-overwrite          load every state that a crash could leave
       faultkit damage dcp-save              damage a finished checkpoint, see what a load notices
       faultkit history dcp                  live the lives of a job that saves, fails, dies and restarts
+      faultkit growth dcp                   save 200 times, see what there is more of with each
       faultkit checkpointers                what can be put under test: sweep, crash, damage NAME.save
 
     Exit status: 0 every check held, 1 a promise was broken, 2 bad usage or bad input, 3 the harness itself
@@ -156,6 +158,7 @@ command.add_command(replay)
 command.add_command(crash)
 command.add_command(damage)
 command.add_command(history)
+command.add_command(growth)
 command.add_command(scale)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from faultkit.checkpointers.catalogue import BUILT_IN as CHECKPOINTERS
 from faultkit.checkpointers.checkpointer import WORK, Checkpointer
+from faultkit.checkpointers.requirements import require
 from faultkit.exceptions import ImportMistake, ScenarioError
 from faultkit.importing import imported
 from faultkit.messages import listed, nearest, seen, shown
@@ -23,7 +24,16 @@ from faultkit.scenarios.checkpoint import DCP_LOAD, DCP_SAVE
 from faultkit.scenarios.derived import derive
 from faultkit.scenarios.scenario import Scenario, of_function
 
-__all__ = ["BUILT_IN", "get", "is_named", "of_found", "options_of", "scenario_for_plan", "scenario_of"]
+__all__ = [
+    "BUILT_IN",
+    "checkpointer_of",
+    "get",
+    "is_named",
+    "of_found",
+    "options_of",
+    "scenario_for_plan",
+    "scenario_of",
+]
 
 BUILT_IN: dict[str, Scenario] = {name: resolve_name(home) for name, home in SWEEP.homes.items()}
 
@@ -47,6 +57,25 @@ def get(text: str, names: Names = SWEEP) -> Scenario:
 def scenario_of(work: Any, names: Names = SWEEP) -> Scenario:
     """The scenario that `work` is: a text, a scenario, a checkpointer, or a function.  Raises ScenarioError."""
     return get(work, names) if isinstance(work, str) else of_found("", work, names)
+
+
+def checkpointer_of(work: Any) -> tuple[Checkpointer | None, str]:
+    """The checkpointer that `work` is or names, with its options, and the word behind its name; "" for none.
+
+    (None, "") for all else.  Raises ScenarioError as `get` does, and where the checkpointer cannot run here.
+    """
+    if isinstance(work, Checkpointer):
+        found, word = work, ""
+    elif isinstance(work, str):
+        name, written = parts_of(work)
+        named, word = _checkpointer_in(name, SWEEP)
+        if named is None:
+            return None, ""
+        found = named.with_options(**values_of(written, dict(named.options)))
+    else:
+        return None, ""
+    require(found)
+    return found, word
 
 
 def _checkpointer_in(name: str, names: Names) -> tuple[Checkpointer | None, str]:

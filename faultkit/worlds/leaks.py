@@ -34,6 +34,7 @@ __all__ = [
     "SHARED_MEMORY",
     "Snapshot",
     "bounded",
+    "children",
     "described",
     "in_all_since",
     "install",
@@ -43,7 +44,11 @@ __all__ = [
     "new_threads",
     "of_the_function",
     "open_descriptors",
+    "present_files",
+    "present_memory",
+    "shared_memory",
     "snapshot",
+    "temporary_files",
 ]
 
 GRACE_SECONDS_MAX = 0.05
@@ -99,7 +104,9 @@ class _NotedSys:
     @staticmethod
     def audit(event: str, *args: Any) -> None:
         if event in ("tempfile.mkstemp", "tempfile.mkdtemp"):
-            _made_files.append(os.fsdecode(args[0]))
+            path = os.fsdecode(args[0])
+            if not os.path.lexists(path):  # else it is another's, and the next name is tried
+                _made_files.append(path)
         sys.audit(event, *args)
 
 
@@ -119,7 +126,7 @@ def snapshot() -> Snapshot:
     return Snapshot(
         frozenset(threads.of_python()),
         open_descriptors(),
-        _children() if _has_children() else frozenset(),
+        children(),
         _torch_memory(),
         len(_made_files),
         len(_made_memory),
@@ -134,9 +141,7 @@ def left_since(before: Snapshot) -> dict[str, list[str]]:
         gc.collect()
         found = _compare(before)
     _made_files[before.files :] = found["files"]
-    _made_memory[before.memory :] = [
-        name for name in _made_memory[before.memory :] if os.path.lexists(os.path.join(SHARED_MEMORY, name))
-    ]
+    _made_memory[before.memory :] = _present(_made_memory[before.memory :])
     found["threads"] = sorted(thread.name for thread in threads)
     return {name: bounded(found[name]) for name in sorted(found)} if any(found.values()) else {}
 
@@ -173,19 +178,17 @@ def _compare(before: Snapshot) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {
         "children": [],
         "descriptors": [],
-        "files": [path for path in _made_files[before.files :] if is_left(path)],
+        "files": present_files(_made_files[before.files :]),
         "shared_memory": [],
         "threads": [],
     }
     memory = set(_torch_memory() - before.torch_memory)
-    memory |= {
-        name for name in _made_memory[before.memory :] if os.path.lexists(os.path.join(SHARED_MEMORY, name))
-    }
+    memory |= set(_present(_made_memory[before.memory :]))
     kept: frozenset[int] = frozenset()
-    if _has_children():
-        children = described(_children() - before.children)
-        kept = frozenset(pid for pid, words in children.items() if words is None)
-        found["children"] = [f"{pid} {words}" for pid, words in sorted(children.items()) if words is not None]
+    if new_children := children() - before.children:
+        told = described(new_children)
+        kept = frozenset(pid for pid, words in told.items() if words is None)
+        found["children"] = [f"{pid} {words}" for pid, words in sorted(told.items()) if words is not None]
     new = open_descriptors() - before.descriptors
     if new:
         is_served = bool(kept) or _process_of_async_saves() is not None  # torch keeps one that has died, too
@@ -285,8 +288,11 @@ def _has_children() -> bool:
     return True
 
 
-def _children() -> frozenset[int]:
+def children() -> frozenset[int]:
+    """The numbers of the processes that this one has started and not waited for."""
     pids: set[int] = set()
+    if not _has_children():
+        return frozenset()
     # a forked main thread does not know its own number; children of a thread that has ended are its, too
     for thread in {os.getpid(), *(thread.native_id for thread in threading.enumerate())}:
         with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as listing:
@@ -347,6 +353,30 @@ def _torch_memory() -> frozenset[str]:
         return frozenset(name for name in os.listdir(SHARED_MEMORY) if name.startswith(prefix))
     except OSError:
         return frozenset()
+
+
+def shared_memory() -> list[str]:
+    """What this process has made of it by name, and what is there still."""
+    return present_memory([*_made_memory, *_torch_memory()])
+
+
+def present_memory(names: list[str]) -> list[str]:
+    """The paths of those `names` of shared memory that are there still."""
+    return sorted(os.path.join(SHARED_MEMORY, name) for name in _present(names))
+
+
+def _present(names: list[str]) -> list[str]:
+    return [name for name in names if os.path.lexists(os.path.join(SHARED_MEMORY, name))]
+
+
+def temporary_files() -> list[str]:
+    """What this process has made with `tempfile`, and what is there still."""
+    return present_files(_made_files)
+
+
+def present_files(paths: list[str]) -> list[str]:
+    """Those temporary files that are there still."""
+    return [path for path in paths if is_left(path)]
 
 
 def is_left(path: str) -> bool:

@@ -45,6 +45,7 @@ def test_the_catalogue_names_each_check_after_its_promise():
         "coverage",
         "recovery",
         "leaks",
+        "growth",
     ]
     assert tuple(checks.CATALOGUE) == checks.DEFAULT
     assert all(check.promise and check.verdicts for check in checks.CATALOGUE.values())

@@ -42,6 +42,15 @@ def leave_a_number_open(path):
     os.open(path, os.O_RDONLY)
 
 
+def take_the_next_name(place):
+    tempfile._name_sequence = iter(["taken", "free"])
+    number, path = tempfile.mkstemp(prefix="", dir=place)
+    tempfile._name_sequence = None
+    os.close(number)
+    os.unlink(path)
+    return os.path.basename(path)
+
+
 def leave_a_socket():
     KEPT.append(socket.socket())
 
@@ -64,6 +73,14 @@ def leave_shared_memory():
 def leave_temporary_files():
     os.close(tempfile.mkstemp(prefix="forgotten-")[0])
     tempfile.mkdtemp(prefix="forgotten-")
+
+
+def test_a_temporary_file_of_another_whose_name_was_tried_is_not_left(tmp_path):
+    (tmp_path / "taken").touch()
+    with World(1) as world:
+        run = world.run(take_the_next_name, str(tmp_path))
+    assert run.outcomes[0].value == "free"
+    run.raise_for_violations()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from faultkit.worlds.simulated.process import (
     leaks,
     module_locks,
     output,
+    resources,
     thread_identity,
 )
 
@@ -62,6 +63,7 @@ def install() -> None:
     children.install()
     child_environment.install()
     leaks.install()
+    resources.install()
     cpu_affinity.install()
     refusals.install()
     rebinding.sweep()

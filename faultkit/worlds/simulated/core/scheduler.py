@@ -138,7 +138,8 @@ class Scheduler:
         self.run_length = 0
         self.idle_polls = 0  # how often tasks found nothing to do since one did anything
         self.current: Task | None = None
-        self.tasks: list[Task] = []
+        self.tasks: list[Task] = []  # without those that are over, save for the main ones
+        self.task_count = 0
         self.timers: list[tuple[int, int, int, Any]] = []
         self.timer_count = 0
         self.lock_count = 0
@@ -159,7 +160,8 @@ class Scheduler:
         self, rank: Rank, body: Callable[[], None], name: str, *, is_main: bool = False, is_due: bool = False
     ) -> Task:
         """A new task, ready to run `body` on a thread of its own; at once if it `is_due`."""
-        task = Task(self, len(self.tasks), rank, body, name, is_main)
+        task = Task(self, self.task_count, rank, body, name, is_main)
+        self.task_count += 1
         task.is_due = is_due
         self.tasks.append(task)
         rank.tasks.append(task)
@@ -403,6 +405,7 @@ class Scheduler:
             task.state = OVER
             if not task.is_main:
                 task.body, task.thread = _nothing, None  # what only a thread held is garbage once it is over
+                self.tasks.remove(task)
             task.token += 1
             if tasks_by_ident.pop(task.ident, None) is None:
                 _exit(0)  # this is a process that the task has forked: nobody here waits for a turn

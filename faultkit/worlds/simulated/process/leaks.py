@@ -15,7 +15,7 @@ from faultkit.worlds.simulated.core.ranks import Rank, current_rank
 from faultkit.worlds.simulated.core.scheduler import OVER, Scheduler
 from faultkit.worlds.simulated.process import resource_owners
 
-__all__ = ["begin", "install", "record_left"]
+__all__ = ["begin", "install", "new_descriptors", "record_left"]
 
 GRACE_NS = 50_000_000
 GRACE_REAL_SECONDS = 5.0
@@ -61,32 +61,34 @@ def record_left(ranks: list[Rank], scheduler: Scheduler) -> None:
     descriptors = _descriptors()
     for rank in ended:
         own = resource_owners.descriptors(rank.number)
-        memory = {
-            name for name in rank.made_memory if os.path.lexists(os.path.join(leaks.SHARED_MEMORY, name))
-        }
+        memory = set(leaks.present_memory(rank.made_memory))
         left = {
             "children": _children(rank.number),
             "descriptors": [],
-            "files": [path for path in rank.made_files if leaks.is_left(path)],
+            "files": leaks.present_files(rank.made_files),
             "threads": sorted(task.name for task in rank.live_tasks() if task.state is not OVER),
         }
         for number, target in descriptors.items():
-            place, _, name = target.rpartition("/")
-            if number in own and place == leaks.SHARED_MEMORY:
-                memory.add(name.removesuffix(" (deleted)"))
+            if number in own and os.path.dirname(target) == leaks.SHARED_MEMORY:
+                memory.add(target.removesuffix(" (deleted)"))
             elif number in own:
                 left["descriptors"].append(f"{number} -> {target}")
-        left["shared_memory"] = sorted(os.path.join(leaks.SHARED_MEMORY, name) for name in memory)
+        left["shared_memory"] = sorted(memory)
         if any(left.values()):
             rank.record("residue", {name: leaks.bounded(names) for name, names in left.items()})
 
 
+def new_descriptors() -> frozenset[str]:
+    """The numbers of those that the host had not when the run began."""
+    return leaks.open_descriptors() - _before
+
+
 def _descriptors() -> dict[int, str]:
     """Those that are new and the ranks' own, with what they lead to."""
-    new = leaks.open_descriptors() - _before
+    new = new_descriptors()
     if new:
         gc.collect()
-        new = leaks.open_descriptors() - _before
+        new = new_descriptors()
     return leaks.of_the_function(leaks.links_of(new), is_served=False) if new else {}
 
 
