@@ -10,6 +10,7 @@ from faultkit.exceptions import FaultkitError
 
 FACES = (
     "faultkit",
+    "faultkit.conformance",
     "faultkit.crash",
     "faultkit.crash.scripts",
     "faultkit.damage",
@@ -24,6 +25,7 @@ FACES = (
 )
 PARAMETERS_MIN = 4  # with fewer, a sentence says it as well
 VALUES = {  # frozen values that faultkit makes and nobody else: their fields are told in sentences
+    *("Broken", "Effort", "Promise", "PromiseResult", "ReportCard"),
     *(
         "Case",
         "Comparison",

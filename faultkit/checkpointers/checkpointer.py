@@ -80,6 +80,7 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
         checks: the promises that count; all, where it is empty.
         no_check: others that do not.
         allow_residue: globs over what the check ``leaks`` tells and may stay.
+        unpromised: names of promises (`faultkit.conformance.PROMISES`) that it does not make, such as ``"damage"``.
 
     Raises:
         ScenarioError: a field is not what it should be.
@@ -111,6 +112,7 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Any, ...] = ()
     no_check: tuple[str, ...] = ()
     allow_residue: tuple[str, ...] = ()
+    unpromised: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or set(self.name) - set(NAME):

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from faultkit import endings
+from faultkit.cli.check import check
 from faultkit.cli.crash import crash, damage
 from faultkit.cli.growth import growth
 from faultkit.cli.history import history
@@ -119,6 +120,7 @@ def command(ctx: click.Context) -> None:
       faultkit damage dcp-save              damage a finished checkpoint, see what a load notices
       faultkit history dcp                  live the lives of a job that saves, fails, dies and restarts
       faultkit growth dcp                   save 200 times, see what there is more of with each
+      faultkit check dcp                    all of these, every promise, one report card
       faultkit checkpointers                what can be put under test: sweep, crash, damage NAME.save
 
     Exit status: 0 every check held, 1 a promise was broken, 2 bad usage or bad input, 3 the harness itself
@@ -153,6 +155,7 @@ def checkpointers(as_json: bool) -> None:
     click.echo(listing.as_json() if as_json else listing.as_text(_width()))
 
 
+command.add_command(check)
 command.add_command(sweep)
 command.add_command(replay)
 command.add_command(crash)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from typing import Any
 
 import click
@@ -99,18 +98,20 @@ def history(
         may_refuse=may_refuse,
         timeout=timeout,
     )
+    from faultkit.history.lives import live
+
     began = time.monotonic()
     with endings.in_order():
         try:
-            counts, story = _lived(machine, lives, seed)
+            lived = live(machine, lives, seed)
         except KeyboardInterrupt:
             return endings.tell()
         finally:
             machine.pool.close()
     seconds = time.monotonic() - began
-    total = sum(counts.values())
-    if story:
-        click.echo(printable(story), err=json_path == "-")
+    total = sum(lived.counts.values())
+    if lived.story:
+        click.echo(printable(lived.story), err=json_path == "-")
     else:
         click.echo(
             f"{checkpointer}: every one of {total} lives of 1 to {world_size} ranks held, {seconds:.1f} s",
@@ -124,13 +125,13 @@ def history(
             "torch": torch_version(),
             "world": world_size,
             "seed": seed,
-            "totals": counts,
-            "verdict": story.partition(":")[0] if story else "HELD",
-            "story": story,
+            "totals": lived.counts,
+            "verdict": lived.verdict,
+            "story": lived.story,
             "seconds": round(seconds, 3),
         }
         write_found(json_path, json.dumps(found, indent=1) + "\n")
-    return BROKEN if story else HELD
+    return BROKEN if lived.story else HELD
 
 
 def _machine(checkpointer: str, **choices: Any) -> Any:
@@ -148,39 +149,3 @@ def _machine(checkpointer: str, **choices: Any) -> Any:
         raise UsageError(str(error).removeprefix("manager: ")) from None
     except ValueError as error:
         raise UsageError(reason_of(error)) from None
-
-
-def _lived(machine: Any, lives: int, seed: int) -> tuple[dict[str, int], str]:
-    """How many lives came to each verdict, and the story of the shortest that broke a promise."""
-    import contextlib
-    import io
-
-    import hypothesis
-    from hypothesis.stateful import run_state_machine_as_test
-
-    from faultkit.history.machine import STEPS_MAX
-    from faultkit.worlds import observers
-
-    counts: Counter[str] = Counter()
-
-    def hear(what: str, verdict: str, number: int) -> None:
-        if what == observers.HISTORIES:
-            counts[str(verdict)] += number
-
-    chosen = hypothesis.settings(
-        max_examples=lives,
-        stateful_step_count=STEPS_MAX,
-        deadline=None,
-        database=None,
-        print_blob=False,
-        suppress_health_check=list(hypothesis.HealthCheck),
-        phases=[hypothesis.Phase.generate],
-    )
-    story = ""
-    try:
-        # what Hypothesis prints is its choices; the history says the same
-        with observers.counted(hear), contextlib.redirect_stdout(io.StringIO()):
-            run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=chosen)
-    except AssertionError as error:
-        story = str(error)
-    return dict(counts), story

@@ -1,0 +1,213 @@
+"""The report card: for every promise what was tried, how completely, what broke, and one grade; as frozen values.
+
+Guarantees: a promise that was not tried, or that a checkpointer does not make, is told as that, and is never counted
+as kept.  Of violations that are the same (`Violation.identity`) the smallest is kept.  Not covered: trying
+(`faultkit.conformance.battery`) and rendering (`faultkit.report.card`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from faultkit.checks import Verdict
+
+__all__ = ["NOT_APPLICABLE", "NOT_TRIED", "SCHEMA", "Broken", "Effort", "PromiseResult", "ReportCard"]
+
+SCHEMA = 1
+NOT_TRIED, NOT_APPLICABLE = "NOT_TRIED", "NOT_APPLICABLE"
+
+
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
+    """A violation: which promise, what found it, in one sentence, and the command that brings it back.
+
+    `identity` is the same wherever the same is seen; `size` is larger for what is harder to look at; `known` names the
+    known defect or the accepted violation that it is, "" where nobody has named it.
+    """
+
+    promise: str
+    check: str
+    verdict: str
+    evidence: str
+    replay: str
+    identity: str
+    size: int = 0
+    known: str = ""
+    story: str = ""
+    hint: str = ""  # for the trial that found it: what to begin with the next time
+
+
+class Effort(msgspec.Struct, frozen=True):
+    """How much of one kind was tried: "plans", "crash states", "damages", "lives" and so on.
+
+    `total` is how many there are, None where there is no end to them; `is_complete` says whether all were tried
+    within the bound of the campaign.
+    """
+
+    what: str
+    count: int
+    total: int | None = None
+    is_complete: bool = True
+
+    @property
+    def text(self) -> str:
+        if self.total is None or (self.is_complete and self.total == self.count):
+            return f"{self.count:,} {self.what}" + ("" if self.is_complete else ", not all")
+        return f"{self.count:,} of {self.total:,} {self.what}"
+
+
+class PromiseResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one promise.  `why_not` says why it was not tried, or is not made; `is_flaky` where what is
+    promised held in some runs of the same and not in others."""
+
+    promise: str
+    sentence: str
+    efforts: tuple[Effort, ...] = ()
+    violations: tuple[Broken, ...] = ()
+    why_not: str = ""
+    is_applicable: bool = True
+    is_flaky: bool = False
+
+    @property
+    def tried(self) -> int:
+        return sum(effort.count for effort in self.efforts)
+
+    @property
+    def new(self) -> tuple[Broken, ...]:
+        """The violations that nobody has named before."""
+        return tuple(broken for broken in self.violations if not broken.known)
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.efforts) and all(effort.is_complete for effort in self.efforts)
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict, HELD, `NOT_TRIED` or `NOT_APPLICABLE`."""
+        if not self.is_applicable:
+            return NOT_APPLICABLE
+        if self.violations:
+            return min((one.verdict for one in self.violations), key=_severity)
+        return "HELD" if self.tried else NOT_TRIED
+
+
+class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole check of one checkpointer.  `left_out` says in sentences what the time did not allow."""
+
+    checkpointer: str
+    torch: str
+    faultkit: str
+    world_size: int
+    kind: str
+    seed: int
+    budget_seconds: float
+    promises: tuple[PromiseResult, ...]
+    left_out: tuple[str, ...] = ()
+    seconds: float = 0.0
+    is_interrupted: bool = False
+
+    @property
+    def violations(self) -> tuple[Broken, ...]:
+        """All of them, worst first."""
+        found = [broken for promise in self.promises for broken in promise.violations]
+        return tuple(sorted(found, key=lambda broken: _severity(broken.verdict)))
+
+    @property
+    def held(self) -> bool:
+        """Whether every promise that was tried was kept, or what broke it is known."""
+        return not any(promise.new for promise in self.promises)
+
+    @property
+    def is_complete(self) -> bool:
+        return all(promise.is_complete for promise in self.promises if promise.is_applicable)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """How many promises came to each verdict, worst first."""
+        counts = Counter(promise.verdict for promise in self.promises)
+        return {word: counts[word] for word in sorted(counts, key=_severity)}
+
+    @property
+    def grade(self) -> str:
+        """The worst broken promise that is not known, and how complete the search was."""
+        worst = next((broken for broken in self.violations if not broken.known), None)
+        tried = [promise for promise in self.promises if promise.tried]
+        complete = sum(promise.is_complete for promise in tried)
+        how = (
+            "search complete"
+            if self.is_complete
+            else f"search complete for {complete} of {len(tried)} promises"
+        )
+        if worst is not None:
+            return f"{worst.verdict}: {worst.promise} broken; {how}"
+        known = sum(bool(promise.violations) for promise in self.promises)
+        kept = f"HELD: {len(tried) - known} promises kept"
+        return f"{kept}{f', {known} broken as known' if known else ''}; {how}"
+
+    def raise_for_violations(self) -> None:
+        """Raises AssertionError with the whole card where a promise is broken and nobody has named that before."""
+        __tracebackhide__ = True
+        if not self.held:
+            raise AssertionError(self.text())
+
+    def text(self, width: int | None = None) -> str:
+        """The card for a terminal."""
+        from faultkit.report.card import as_text
+
+        return as_text(self, width)
+
+    def to_builtins(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "checkpointer": self.checkpointer,
+            "torch": self.torch,
+            "faultkit": self.faultkit,
+            "world": self.world_size,
+            "kind": self.kind,
+            "seed": self.seed,
+            "budget": self.budget_seconds,
+            "promises": [
+                {
+                    "promise": one.promise,
+                    "sentence": one.sentence,
+                    "verdict": one.verdict,
+                    "tried": one.tried,
+                    "complete": one.is_complete,
+                    "efforts": msgspec.to_builtins(one.efforts),
+                    "violations": [
+                        {
+                            "check": broken.check,
+                            "verdict": broken.verdict,
+                            "evidence": broken.evidence,
+                            "replay": broken.replay,
+                            "identity": broken.identity,
+                            "known": broken.known or None,
+                            **({"hint": broken.hint} if broken.hint else {}),
+                        }
+                        for broken in one.violations
+                    ],
+                    **({"why": one.why_not} if one.why_not else {}),
+                    **({"flaky": True} if one.is_flaky else {}),
+                }
+                for one in self.promises
+            ],
+            "totals": self.totals,
+            "grade": self.grade,
+            "left_out": list(self.left_out),
+            "interrupted": self.is_interrupted,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_builtins(), indent=1) + "\n"
+
+
+_ORDER = {str(verdict): verdict.severity for verdict in Verdict}
+
+
+def _severity(word: str) -> int:
+    """0 for the worst; words that say that nothing was tried come last."""
+    return _ORDER.get(word, len(_ORDER) + (word == NOT_APPLICABLE))

@@ -1,0 +1,333 @@
+"""Trials by faults: the scenario of one word with nothing broken, and then with each of its points broken.
+
+Guarantees: plans come in an order that finds most first: the error of each point on a coordinator and on one other
+rank, then deaths, stops and hostile exceptions there, then all else, and the ranks that only repeat a role last.
+What is broken on simulated ranks is told only as processes broke it; the same violation is confirmed once.  Not
+covered: ranks that hang or stop for ever, which a launcher or the process group's timeout has to end; faults at two
+places; more than one order of ranks (`faultkit.conformance.trials.schedules`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from faultkit.checks import Verdict, Violation
+from faultkit.conformance.card import Broken
+from faultkit.conformance.identity import identity_of_plan
+from faultkit.conformance.promises import of_plan
+from faultkit.conformance.trials.trial import Context, Tally
+from faultkit.exceptions import NotSimulatedError, ScenarioError
+from faultkit.plan import FaultPlan
+from faultkit.plan.action_spec import ERROR, FREEZE
+from faultkit.plan.actions import OWN_EXCEPTIONS, Action
+
+__all__ = ["PlanTrial"]
+
+WRITES = ("save", "overwrite", "resume", "async")
+KEEPS_AN_OLDER = ("overwrite", "resume")
+LOADS = ("load", "resume")
+HOSTILE = (
+    "raise(KeyboardInterrupt)",
+    "raise(SystemExit)",
+    "raise(faultkit.hostile:NeedsMore)",
+    "raise(faultkit.hostile:HoldsLock)",
+    "raise(faultkit.hostile:Unprintable)",
+    "raise(faultkit.hostile:Grouped)",
+)
+ERRORS = (
+    "raise(KeyError)",
+    "raise(StopIteration)",
+    "raise(ExceptionGroup)",
+    "raise(MemoryError)",
+    "raise(faultkit.hostile:Chained)",
+    "raise(faultkit.hostile:Huge)",
+)
+TWO_ERRORS = ("raise(ValueError)", "raise(KeyError)")
+SECOND = ("kill(SIGKILL)", "raise(KeyboardInterrupt)", "raise(OSError, ENOSPC)")
+FAULT_FREE, PLANS = "fault-free runs", "plans"
+RUNS_ALONE = 3
+
+
+class PlanTrial:
+    """The plans of ``NAME.word``."""
+
+    def __init__(self, context: Context, word: str) -> None:
+        self.context, self.word = context, word
+        self.name = f"plans of {context.checkpointer.name}.{word}"
+        self.share = {"save": 3.0, "overwrite": 3.0, "async": 3.0, "load": 2.0}.get(word, 1.5)
+        alone = {"round-trip", "leaks", "parity", of_plan(word, "durable", is_broken=False)}
+        by_plan = {"ranks-learn", "cause", "liveness", "hostile", "leaks", "parity", "next-attempt"}
+        if word in WRITES:
+            by_plan |= {"acknowledged"}
+            alone |= {"replicas"}
+        if word in KEEPS_AN_OLDER:
+            by_plan |= {"old-survives"}
+        if word in LOADS:
+            alone |= {"filled", "application"}
+            by_plan |= {"filled", "application"}
+        if word == "prune":
+            by_plan |= {"retention"}
+        if word == "async":
+            alone |= {"settled"}
+            by_plan |= {"settled"}
+        self._alone, self._by_plan = frozenset(alone), frozenset(by_plan)
+        self.promises = self._alone | self._by_plan
+        self.flaky = False
+        self.is_sound: bool | None = None  # None until it was tried with nothing broken
+        self.notes: list[str] = []
+        self._tally = Tally()
+        self._confirmed: set[str] = set()
+        self._stack = contextlib.ExitStack()
+        self._worlds: list[Any] = []
+
+    def efforts(self, promise: str) -> list[Any]:
+        return self._tally.efforts(promise)
+
+    def pids(self) -> list[int]:
+        return [pid for world in self._worlds for pid in world.pids().values()]
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def units(self) -> Iterator[list[Broken]]:
+        from faultkit.runs.launcher import TORCHRUN
+        from faultkit.scenarios import Stage
+        from faultkit.sweep.baseline import Broken as BrokenAlone
+        from faultkit.sweep.baseline import establish
+        from faultkit.sweep.selection import DEFAULT_MOMENTS, choose_places
+
+        context = self.context
+        scenario = context.scenario(self.word)
+        options = {
+            "timeout": context.timeout_seconds,
+            "preload": scenario.preload,
+            "launcher": scenario.launcher or TORCHRUN,
+        }
+        world = self._world(**options)
+        stage = self._stack.enter_context(Stage(scenario))
+        for promise in self._alone:
+            self._tally.plan(promise, FAULT_FREE, 1)
+        places = choose_places(scenario.points, DEFAULT_MOMENTS)
+        try:
+            try:
+                stage.prepare(getattr(world, "simulated", world))
+                found = establish(stage, getattr(world, "simulated", world), places)
+            except NotSimulatedError:
+                world = self._world(on_processes=True, **options)
+                stage.prepare(world)
+                found = establish(stage, world, places)
+        except ScenarioError as error:
+            self.is_sound = False
+            yield [self._unusable(error)]
+            return
+        for promise in self._alone:
+            self._tally.add(promise, FAULT_FREE, 1)
+        self.is_sound = not isinstance(found, BrokenAlone)
+        if isinstance(found, BrokenAlone):
+            self.flaky = found.is_flaky
+            yield [
+                self._broken(
+                    violation,
+                    FaultPlan(),
+                    found.run.kind,
+                    f"with nothing broken, in {found.failed_count} of {found.run_count} runs: ",
+                    found.run,
+                )
+                for violation in found.run.violations
+            ]
+            return
+        plans = self._plans(found.reach, world)
+        for plan in plans:
+            for promise in self._tried_by(plan):
+                self._tally.plan(promise, PLANS, 1)
+        yield []
+        repeats = [FaultPlan()] * (RUNS_ALONE - 1)
+        for place, plan in enumerate([*repeats, *plans]):
+            stage.attempts_after = 1 if plan and self._is_of_first(place - len(repeats)) else 0
+            yield self._tried(stage, world, plan)
+
+    # -- which plans -----------------------------------------------------------------------------------------
+
+    def _plans(self, reach: Any, world: Any) -> list[FaultPlan]:
+        from faultkit.sweep.reachability import plans_for
+        from faultkit.sweep.selection import FILE_ACTIONS, STANDARD_ACTIONS, VALUE_ACTIONS, choose_actions
+
+        def of(actions: tuple[Action, ...], ranks: Any) -> list[FaultPlan]:
+            cells = tuple(cell for cell in reach.cells if cell.rank in ranks)
+            made = list(plans_for(msgspec.structs.replace(reach, cells=cells), actions))
+            random.Random(self.context.seed).shuffle(made)
+            return [plan for plan in made if world.supports(plan)]
+
+        def together() -> list[FaultPlan]:
+            """The same place on all ranks, on all but the coordinator, and in two ways on two ranks."""
+            places = dict.fromkeys((cell.site, cell.moment) for cell in reach.cells)
+            made = []
+            for site, moment in places:
+                ranks = sorted(
+                    cell.rank for cell in reach.cells if (cell.site, cell.moment) == (site, moment)
+                )
+                where = site if moment == "before" else f"{site}:{moment}"
+                one, other = TWO_ERRORS
+                for some in (ranks, [rank for rank in ranks if rank]):
+                    if len(some) > 1:
+                        made.append(f"{where}@{','.join(map(str, some))}={one}")
+                        made.append(f"{where}@{some[0]}={one}; {where}@{some[1]}={other}")
+            plans = [FaultPlan.parse(text) for text in dict.fromkeys(made)]
+            return [plan for plan in plans if world.supports(plan)]
+
+        size = self.context.world_size
+        first = set(range(min(size, 2)))
+        rest = set(range(size)) - first
+        texts = [text for text in (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS) if "delay" not in text]
+        everything = tuple(
+            action for action in choose_actions((*texts, *ERRORS, *HOSTILE)) if action.effect != FREEZE
+        )
+        groups = [
+            of((), first),
+            together(),
+            of(choose_actions(SECOND), first),
+            of(everything, first),
+            of((), rest),
+            of(everything, rest),
+        ]
+        self._first_count = len(groups[0])
+        known = {str(plan): plan for group in groups for plan in group}
+        before = [known[text] for text in self.context.first(self.name) if text in known]
+        self._first_count += len(before)
+        return list(dict.fromkeys(plan for group in (before, *groups) for plan in group))
+
+    def _is_of_first(self, place: int) -> bool:
+        return place < self._first_count
+
+    def _tried_by(self, plan: FaultPlan) -> set[str]:
+        """The promises that a run of `plan` puts to the test."""
+        is_hostile = _is_hostile(plan)
+        tried = set(self._by_plan)
+        if not is_hostile:
+            tried -= {"hostile"}
+        if is_hostile or any(fault.action.effect != ERROR for fault in plan):
+            tried -= {"cause", "ranks-learn"}
+        return tried
+
+    # -- one run ---------------------------------------------------------------------------------------------
+
+    def _world(self, on_processes: bool = False, **options: Any) -> Any:
+        from faultkit.sweep.auto_kind import EscalatingWorld
+        from faultkit.worlds import World
+        from faultkit.worlds.kinds import KINDS
+
+        size, kind = self.context.world_size, self.context.kind
+        if above := KINDS[kind].confirmed_by:
+            made = (
+                World(size, kind="warm", **options)
+                if on_processes
+                else EscalatingWorld(size, above, **options)
+            )
+        else:
+            made = World(size, kind=kind, **options)
+        self._worlds.append(made)
+        return self._stack.enter_context(made)
+
+    def _tried(self, stage: Any, world: Any, plan: FaultPlan) -> list[Broken]:
+        from faultkit.sweep.auto_kind import EscalatingWorld
+        from faultkit.sweep.results import result_of
+        from faultkit.sweep.schedules import ScheduleChoice, Schedules
+
+        order = ScheduleChoice(self.context.seed)
+        broken: list[Violation] = []
+        on_processes = world
+        if isinstance(world, EscalatingWorld):
+            on_processes = None
+            if world.simulated.supports(plan):
+                run = stage.run(world.simulated, plan, may_not_fire=True, seed=order.seed)
+                if any(self._identity(one, plan) not in self._confirmed for one in run.violations):
+                    result = world.judge(stage, plan, order, Schedules(), may_not_fire=True, story=False)
+                    if result.differs:
+                        self.notes.append(
+                            f"{stage.scenario} under {plan or 'no plan'} came to {result.simulated} on simulated "
+                            f"ranks and to {result.verdict} on processes"
+                        )
+                    broken, kind, story = list(result.violations), result.kind, result.story
+                else:
+                    broken, kind, story = list(run.violations), run.kind, ""
+                did_fire = bool(run.fired)
+            else:
+                on_processes = world.processes
+        if on_processes is not None:
+            run = stage.run(on_processes, plan, may_not_fire=True, seed=order.seed)
+            broken, kind, did_fire = list(run.violations), run.kind, bool(run.fired)
+            story = result_of(run, str(stage.scenario)).story
+        if plan and not did_fire and not broken:  # nothing to change, or nobody came by: it proves nothing
+            for promise in self._tried_by(plan):
+                self._tally.plan(promise, PLANS, -1)
+            return []
+        for promise in self._tried_by(plan) if plan else self._alone:
+            if not plan:
+                self._tally.plan(promise, FAULT_FREE, 1)
+            self._tally.add(promise, PLANS if plan else FAULT_FREE)
+        self._confirmed |= {self._identity(violation, plan) for violation in broken}
+        return [self._broken(violation, plan, kind, "", None, story) for violation in broken]
+
+    def _identity(self, violation: Violation, plan: FaultPlan) -> str:
+        return identity_of_plan(self.context.checkpointer, self.word, violation, plan)
+
+    def _broken(
+        self,
+        violation: Violation,
+        plan: FaultPlan,
+        kind: str,
+        before: str = "",
+        run: Any = None,
+        story: str = "",
+    ) -> Broken:
+        from faultkit.runs.replay_command import replay_line
+        from faultkit.sweep.results import story_of
+
+        scenario = str(self.context.scenario(self.word))
+        is_after = bool(plan) and violation.check == "recovery"
+        return Broken(
+            promise=of_plan(
+                self.word, violation.check, is_broken=bool(plan), is_hostile=bool(plan) and _is_hostile(plan)
+            ),
+            check=violation.check,
+            verdict=str(violation.verdict),
+            evidence=f"{before}{violation.evidence}",
+            replay=replay_line(
+                plan,
+                scenario=scenario,
+                world_size=self.context.world_size,
+                kind=kind,
+                seed=self.context.seed,
+                attempts_after=1 if is_after else 0,
+            ),
+            identity=self._identity(violation, plan),
+            size=len(str(plan)),
+            story=story or (story_of(run, scenario) if run is not None else ""),
+            hint=f"{self.name}: {plan}" if plan else "",
+        )
+
+    def _unusable(self, error: ScenarioError) -> Broken:
+        scenario = str(self.context.scenario(self.word))
+        return Broken(
+            promise="retention" if self.word == "prune" else "round-trip",
+            check="recovery",
+            verdict=str(Verdict.UNUSABLE),
+            evidence=str(error),
+            replay=f"faultkit sweep {scenario} --world {self.context.world_size} --kind warm",
+            identity=identity_of_plan(
+                self.context.checkpointer, self.word, Violation("recovery", Verdict.UNUSABLE, ""), FaultPlan()
+            ),
+            story=error.story or "",
+        )
+
+
+def _is_hostile(plan: FaultPlan) -> bool:
+    named = [str(fault.action.get("exception", "")) for fault in plan]
+    return any(
+        name.startswith(OWN_EXCEPTIONS) or name in ("KeyboardInterrupt", "SystemExit") for name in named
+    )

@@ -1,0 +1,96 @@
+"""Trials by schedules: the same work with nothing broken, in one order of the simulated ranks after the other.
+
+Guarantees: a violation is told with the seed that brings its order back.  Not covered: work that simulated ranks cannot
+do, which is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from faultkit.conformance.card import Broken
+from faultkit.conformance.identity import identity_of_plan
+from faultkit.conformance.promises import of_plan
+from faultkit.conformance.trials.trial import Context, Tally
+from faultkit.exceptions import PlanError, ScenarioError
+from faultkit.plan import FaultPlan
+
+__all__ = ["ScheduleTrial"]
+
+SCHEDULES = 60
+
+
+class ScheduleTrial:
+    """Orders of ``NAME.word``."""
+
+    def __init__(self, context: Context, word: str) -> None:
+        self.context, self.word = context, word
+        self.name = f"schedules of {context.checkpointer.name}.{word}"
+        self.share = 2.0
+        found = {"round-trip", "parity", "liveness"} | ({"snapshot", "settled"} if word == "async" else set())
+        self.promises = frozenset(found)
+        self.notes: list[str] = []
+        self._tally = Tally()
+        self._stack = contextlib.ExitStack()
+        self._world: Any = None
+
+    def efforts(self, promise: str) -> list[Any]:
+        return self._tally.efforts(promise)
+
+    def pids(self) -> list[int]:
+        return list(self._world.pids().values()) if self._world is not None else []
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def units(self) -> Iterator[list[Broken]]:
+        from faultkit.scenarios import Stage
+        from faultkit.worlds import World
+
+        scenario = self.context.scenario(self.word)
+        self._world = self._stack.enter_context(
+            World(
+                self.context.world_size,
+                kind="simulated",
+                preload=scenario.preload,
+                timeout=self.context.timeout_seconds,
+            )
+        )
+        stage = self._stack.enter_context(Stage(scenario))
+        try:
+            stage.prepare(self._world)
+            stage.run(self._world)
+        except (PlanError, ScenarioError) as error:
+            self.notes.append(str(error))
+            return
+        for promise in self.promises:
+            self._tally.plan(promise, "schedules", SCHEDULES)
+        for seed in range(self.context.seed + 1, self.context.seed + SCHEDULES + 1):
+            run = stage.run(self._world, seed=seed)
+            for promise in self.promises:
+                self._tally.add(promise, "schedules")
+            yield [self._broken(violation, seed, run) for violation in run.violations]
+
+    def _broken(self, violation: Any, seed: int, run: Any) -> Broken:
+        from faultkit.runs.replay_command import replay_line
+        from faultkit.sweep.results import story_of
+
+        scenario = str(self.context.scenario(self.word))
+        return Broken(
+            promise=of_plan(self.word, violation.check, is_broken=False),
+            check=violation.check,
+            verdict=str(violation.verdict),
+            evidence=f"in another order of the ranks, with nothing broken: {violation.evidence}",
+            replay=replay_line(
+                FaultPlan(),
+                scenario=scenario,
+                world_size=self.context.world_size,
+                kind="simulated",
+                seed=seed,
+            ),
+            identity=identity_of_plan(self.context.checkpointer, self.word, violation, FaultPlan()),
+            size=seed,
+            story=story_of(run, scenario),
+        )

@@ -1,0 +1,117 @@
+"""What `check` tries on real checkpointers: each kind of trial finds its defect, and leaves the correct twin alone.
+
+Trials are run by their first units, so that what is found does not depend on how fast the machine is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import pytest
+
+from faultkit.conformance import check
+from faultkit.conformance.trials.files import CrashTrial, DamageTrial
+from faultkit.conformance.trials.lives import LifeTrial
+from faultkit.conformance.trials.plans import PlanTrial
+from faultkit.conformance.trials.schedules import ScheduleTrial
+from faultkit.conformance.trials.trial import Context
+from faultkit.exceptions import ScenarioError
+from tests.helpers import own_checkpointers, three_bugs
+
+pytestmark = pytest.mark.slow
+
+
+def context(checkpointer, module=own_checkpointers, name="", **options):
+    chosen = checkpointer.with_options(**options)
+    words = "".join(f",{option}={value}" for option, value in options.items())
+    return Context(
+        checkpointer=chosen,
+        text=f"{module.__name__}:{name or checkpointer.name.upper()}{words}",
+        world_size=2,
+        kind="auto",
+        seed=0,
+        timeout_seconds=20.0,
+        limit_seconds=10.0,
+    )
+
+
+def first_units(trial, count):
+    """What the first `count` units find; the trial is over then."""
+    with contextlib.closing(trial):
+        return [broken for found in itertools.islice(trial.units(), count) for broken in found]
+
+
+def test_faults_find_an_error_that_a_rank_keeps_for_itself():
+    found = first_units(PlanTrial(context(three_bugs.THREE, three_bugs, bugs="swallow"), "save"), 30)
+    assert "ranks-learn" in {broken.promise for broken in found}
+    assert all("tests.helpers.three_bugs:THREE.save,bugs=swallow" in broken.replay for broken in found)
+
+
+def test_faults_leave_the_twin_alone():
+    assert not first_units(PlanTrial(context(three_bugs.THREE, three_bugs), "save"), 30)
+
+
+@pytest.mark.parametrize(
+    ("word", "defect", "promise"),
+    [("save", "forgets_a_leaf", "round-trip"), ("prune", "prunes_the_newest", "retention")],
+)
+def test_what_breaks_with_nothing_broken_is_told_as_that(word, defect, promise):
+    trial = PlanTrial(context(own_checkpointers.MINE, defect=defect), word)
+    assert promise in {broken.promise for broken in first_units(trial, 2)}
+    assert trial.is_sound is False
+    assert not trial.efforts("liveness")  # no fault was tried
+
+
+@pytest.mark.parametrize("bugs", ["prune", "pointer"])
+def test_crashes_find_what_is_written_in_the_wrong_order(bugs):
+    word = "save" if bugs == "pointer" else "overwrite"
+    found = first_units(CrashTrial(context(three_bugs.THREE, three_bugs, bugs=bugs), word), 2)
+    assert {broken.promise for broken in found} == {"crash"}
+    assert not first_units(CrashTrial(context(three_bugs.THREE, three_bugs), word), 2)
+
+
+def test_damage_that_no_load_notices_is_told_and_where_there_are_checksums_none_is():
+    [promise] = {broken.promise for broken in first_units(DamageTrial(context(own_checkpointers.MINE)), 1)}
+    assert promise == "damage"
+
+
+def test_lives_find_a_job_that_comes_back_to_the_oldest():
+    found = first_units(LifeTrial(context(own_checkpointers.MINE, defect="loads_the_oldest")), 4)
+    assert found and {broken.promise for broken in found} <= {"round-trip", "retention", "old-survives"}
+    assert "faultkit history tests.helpers.own_checkpointers:MINE,defect=loads_the_oldest" in found[0].replay
+
+
+def test_schedules_find_a_snapshot_that_is_late_in_any_order():
+    trial = ScheduleTrial(context(own_checkpointers.LATER, defect="snapshot_is_late"), "async")
+    assert {broken.promise for broken in first_units(trial, 2)} == {"snapshot"}
+    assert not first_units(ScheduleTrial(context(own_checkpointers.LATER), "async"), 3)
+
+
+def test_a_check_says_what_was_tried_and_that_the_rest_was_not():
+    card = check(own_checkpointers.MINE, budget_seconds=1, world=2, promises=["damage", "snapshot", "crash"])
+    assert {one.promise: one.verdict for one in card.promises if one.promise == "snapshot"} == {
+        "snapshot": "NOT_APPLICABLE"
+    }
+    assert card.checkpointer == "tests.helpers.own_checkpointers:MINE"
+    assert not card.is_complete and card.left_out
+
+
+@pytest.mark.parametrize(
+    ("choices", "told"),
+    [
+        ({"promises": ["crsh"]}, r"no promise matches 'crsh'.*'crash'"),
+        ({"budget_seconds": -1}, "budget must be seconds from 0"),
+        ({"jobs": 0}, "jobs must be a number"),
+        ({"world": 0}, "must be a number of ranks from 1"),
+        ({"kind": "wram"}, "warm"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_starts(choices, told):
+    with pytest.raises(ValueError, match=told):
+        check("reference", **choices)
+
+
+def test_what_is_no_checkpointer_is_refused():
+    with pytest.raises(ScenarioError, match=r"must be a faultkit\.Checkpointer"):
+        check(print)
