@@ -26,7 +26,14 @@ from typing import Any
 
 import msgspec
 
-from faultkit.conformance.card import NOT_TRIED, Broken, Effort, PromiseResult, ReportCard
+from faultkit.conformance.card import (
+    NOT_TRIED,
+    Broken,
+    Effort,
+    PromiseResult,
+    ReportCard,
+    severity_of,
+)
 from faultkit.conformance.promises import PROMISES, why_not
 from faultkit.conformance.trials.trial import Context, Trial
 from faultkit.exceptions import ScenarioError
@@ -284,7 +291,7 @@ def _run(
                 if found is not None:
                     waiting.append(trial)
             if found is None:
-                _end(trial)
+                trial.close()
             done.put((trial, found))
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(trials)))]
@@ -329,11 +336,7 @@ def _run(
         with lock:
             left += [trial for trial in trials if trial in waiting or trial in running]
         for trial in left:
-            _end(trial)
-
-
-def _end(trial: Trial) -> None:
-    trial.close()
+            trial.close()
 
 
 def _kill(pids: Iterable[int]) -> None:
@@ -358,14 +361,12 @@ def _result(name: str, checkpointer: Any, trials: Sequence[Trial], broken: Seque
             known = smallest.get(one.identity)
             if known is None or one.size < known.size:
                 smallest[one.identity] = one
-    from faultkit.conformance.card import _severity
-
     kept = tuple(effort for effort in efforts.values() if effort.count or not effort.is_complete)
     return PromiseResult(
         promise=name,
         sentence=promise.sentence,
         efforts=kept,
-        violations=tuple(sorted(smallest.values(), key=lambda one: (_severity(one.verdict), one.size))),
+        violations=tuple(sorted(smallest.values(), key=lambda one: (severity_of(one.verdict), one.size))),
         why_not="" if kept else _why_untried(name, trials),
         is_flaky=name == "round-trip" and any(getattr(trial, "flaky", False) for trial in trials),
     )

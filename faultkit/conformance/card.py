@@ -15,7 +15,16 @@ import msgspec
 
 from faultkit.checks import Verdict
 
-__all__ = ["NOT_APPLICABLE", "NOT_TRIED", "SCHEMA", "Broken", "Effort", "PromiseResult", "ReportCard"]
+__all__ = [
+    "NOT_APPLICABLE",
+    "NOT_TRIED",
+    "SCHEMA",
+    "Broken",
+    "Effort",
+    "PromiseResult",
+    "ReportCard",
+    "severity_of",
+]
 
 SCHEMA = 1
 NOT_TRIED, NOT_APPLICABLE = "NOT_TRIED", "NOT_APPLICABLE"
@@ -90,7 +99,7 @@ class PromiseResult(msgspec.Struct, frozen=True, kw_only=True):
         if not self.is_applicable:
             return NOT_APPLICABLE
         if self.violations:
-            return min((one.verdict for one in self.violations), key=_severity)
+            return min((one.verdict for one in self.violations), key=severity_of)
         return "HELD" if self.tried else NOT_TRIED
 
 
@@ -113,7 +122,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
     def violations(self) -> tuple[Broken, ...]:
         """All of them, worst first."""
         found = [broken for promise in self.promises for broken in promise.violations]
-        return tuple(sorted(found, key=lambda broken: _severity(broken.verdict)))
+        return tuple(sorted(found, key=lambda broken: severity_of(broken.verdict)))
 
     @property
     def held(self) -> bool:
@@ -128,7 +137,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
     def totals(self) -> dict[str, int]:
         """How many promises came to each verdict, worst first."""
         counts = Counter(promise.verdict for promise in self.promises)
-        return {word: counts[word] for word in sorted(counts, key=_severity)}
+        return {word: counts[word] for word in sorted(counts, key=severity_of)}
 
     @property
     def grade(self) -> str:
@@ -208,6 +217,6 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
 _ORDER = {str(verdict): verdict.severity for verdict in Verdict}
 
 
-def _severity(word: str) -> int:
+def severity_of(word: str) -> int:
     """0 for the worst; words that say that nothing was tried come last."""
     return _ORDER.get(word, len(_ORDER) + (word == NOT_APPLICABLE))
