@@ -71,8 +71,8 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
         reshards: whether what N ranks saved can be loaded by another number of them; where not, a load has as many
             ranks as the save.
         replaces: whether a step can be saved again; where that depends on options, a function of those that it takes.
-        only: the words of `WORK` that mean something for it, and `only_since` says why the others do not; empty: what
-            the other fields allow.
+        only: the words of `WORK` that mean something for it; empty: what the other fields allow.
+        only_since: why the others mean nothing.
         absent: ``absent(error)`` tells whether what `load` raised says that there is no checkpoint here, for those that
             do not return None.
         server: a context manager, called with no argument, that starts what `save` needs beside it; what it gives, a

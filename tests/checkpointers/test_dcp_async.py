@@ -8,7 +8,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from faultkit import World, checkpointers
+from faultkit import FaultPlan, World, checkpointers
+from faultkit.sweep import sweep
+from faultkit.sweep.schedules import Schedules
 from tests.helpers.round_trips import load, save, start, there_and_back, values
 
 pytestmark = pytest.mark.slow
@@ -142,3 +144,22 @@ def test_what_cannot_be_meant_is_refused_in_one_line(name, options, told):
     checkpointer = checkpointers.get(name).with_options(**options)
     wrong = checkpointer.check(world_size=2, **checkpointer.keywords)
     assert wrong.startswith(told) and "\n" not in wrong
+
+
+@pytest.mark.parametrize("seed", [0, 40])
+def test_a_copy_that_comes_too_late_is_found_by_schedules_and_waiting_for_it_holds(seed):
+    late = "dcp-async.async,stager=default,async_staging=true"
+    found, held = (
+        sweep(
+            f"{late}{tail}",
+            world=2,
+            kind="simulated",
+            plans=[FaultPlan()],
+            seed=seed,
+            schedules=Schedules(8),
+            jobs=1,
+        )
+        for tail in (",wait_staging=false", "")
+    )
+    assert [str(result.verdict) for result in found.results] == ["SILENT_WRONG"]
+    assert [str(result.verdict) for result in held.results] == ["HELD"]

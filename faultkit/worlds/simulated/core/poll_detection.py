@@ -51,7 +51,7 @@ def _event_is_set(self: threading.Event) -> bool:
         task.scheduler.pause(("lock", self._cond._lock), is_look=True)  # type: ignore[attr-defined]
         flag = self._flag  # type: ignore[attr-defined]
         if not flag:
-            task.scheduler.yield_turn()
+            task.scheduler.found_nothing()
     return flag
 
 
@@ -63,7 +63,7 @@ def _until(original: Callable[[Any], bool], wanted: bool, kind: str) -> Callable
         task.scheduler.pause((kind,), is_look=True)
         found = original(self)
         if found is not wanted:
-            task.scheduler.yield_turn()
+            task.scheduler.found_nothing()
         return found
 
     look.__name__, look.__qualname__ = original.__name__, original.__qualname__

@@ -38,6 +38,9 @@ class SimulatedLock:
         if timeout != -1:
             _require_timeout(blocking, timeout)
         task = current_task()
+        if not blocking and self._is_held and task is not None and self.owner is task:
+            task.scheduler.poll()  # a condition asks so whether its lock is held, which is no wait for anybody
+            return False
         if task is not None and task.rank.is_threaded:
             task.scheduler.pause(("lock", self), is_look=not blocking)
         if not self._is_held:
@@ -45,7 +48,7 @@ class SimulatedLock:
             return True
         if not blocking:
             if task is not None:
-                task.scheduler.yield_turn()
+                task.scheduler.found_nothing()
             return False
         return _wait_for(self, task, timeout)
 

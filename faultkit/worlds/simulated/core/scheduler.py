@@ -44,6 +44,7 @@ NANOSECONDS = 1_000_000_000
 STREAK_MAX = 500  # places at which one task may go on in a row; then it is taken to wait for somebody
 IDLE_NS, IDLE_DOUBLINGS_MAX = 1_000, 40
 YIELDS_MAX = 1_000  # by `sleep(0)`, in a row; whoever does that more often only looks for something
+TRIES_MAX = 3  # in vain, in a row; who tries once more waits for somebody
 LOOKS_MAX = 100  # at files, in a row, before that is a place where somebody else may go first
 EVENT_NS = 1  # what happens after another thing has a later time, too
 
@@ -135,6 +136,7 @@ class Scheduler:
         self.switches = 0
         self.reads = 0
         self.looks = 0
+        self.tries = 0
         self.run_length = 0
         self.idle_polls = 0  # how often tasks found nothing to do since one did anything
         self.current: Task | None = None
@@ -163,6 +165,7 @@ class Scheduler:
         task = Task(self, self.task_count, rank, body, name, is_main)
         self.task_count += 1
         task.is_due = is_due
+        self.tries = 0
         self.tasks.append(task)
         rank.tasks.append(task)
         self.policy.added(task)
@@ -210,6 +213,18 @@ class Scheduler:
         me.operation = None
         if me.signals:
             self._answer(me)
+
+    def found_nothing(self) -> None:
+        """The running task has tried in vain, and will do something else or try again.
+
+        Others may go first.  They do once it tries again and again: each piece of work that is given to a pool tries
+        for a thread that is idle, and who did so once is not behind its pool from then on.
+        """
+        self.tries += 1
+        if self.tries > TRIES_MAX:
+            self.yield_turn()
+        else:
+            self.pause(is_look=True)
 
     def yield_turn(self, operation: Any = None, *, patience: int = 0) -> None:
         """The running task has found nothing to do: the others go first.
@@ -260,7 +275,7 @@ class Scheduler:
     def wake(self, task: Task) -> None:
         """The task may go on; nothing for one that does not wait."""
         if task.state is BLOCKED:
-            self.idle_polls = 0
+            self.idle_polls = self.tries = 0
             task.state = READY
             task.token += 1
             why = task.why
@@ -386,7 +401,7 @@ class Scheduler:
 
     def _hand_to(self, me: Task | None, following: Task) -> None:
         self.switches += 1
-        self.run_length = 0
+        self.run_length = self.tries = 0
         self.current = following
         following.state = READY
         self.on_switch(me, following)

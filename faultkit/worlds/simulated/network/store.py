@@ -127,7 +127,7 @@ class SimulatedStore(Store):
         found = all(self._values.has(name) for name in names)
         task = current_task()
         if not found and task is not None:
-            task.scheduler.yield_turn()
+            task.scheduler.found_nothing()
         return found
 
     def delete_key(self, key: str, /) -> bool:

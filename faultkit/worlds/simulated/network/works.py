@@ -92,7 +92,7 @@ class SimulatedWork(Work):
         scheduler.pause(("poll", self._op), is_look=True)
         found = self._op.done
         if not found:
-            scheduler.yield_turn()
+            scheduler.found_nothing()
         return found
 
     def is_success(self) -> bool:
