@@ -82,6 +82,7 @@ TAKEN = {
     "group_timeout": "None 1.5",
     "preload": NOTHING,
     "gpus_per_rank": "0",
+    "ranks_differ": "True",
     "shares": "None",
     "fn": FUNCTIONS,
     "plan": "None empty",

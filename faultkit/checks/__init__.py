@@ -25,6 +25,7 @@ from faultkit.checks import (
     intact,
     leaks,
     liveness,
+    parity,
     recovery,
 )
 from faultkit.checks.analysis import account_of, analyse
@@ -115,6 +116,12 @@ CATALOGUE: dict[str, Check] = {
             "work in which no fault made an error succeeds, also the attempts after a failed one",
             (Verdict.SILENT_WRONG, Verdict.LOST_WORK, Verdict.UNUSABLE),
             recovery.find,
+        ),
+        Check(
+            "parity",
+            "every rank's sequence of collectives is the same up to the failure",
+            (Verdict.SILENT_WRONG, Verdict.HUNG, Verdict.DIED, Verdict.UNUSABLE),
+            parity.find,
         ),
         Check(
             "leaks",

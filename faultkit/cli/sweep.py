@@ -36,6 +36,11 @@ _world_options = together(
         "  [default: torchrun]",
     ),
     click.option(
+        "--ranks-differ",
+        is_flag=True,
+        help="Each rank has a seed of its own, and so draws what no other draws, as in life.",
+    ),
+    click.option(
         "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Bound of each run."
     ),
     click.option(
@@ -141,6 +146,7 @@ def sweep(
     world_size: int | None,
     kind: str | None,
     launcher: str | None,
+    ranks_differ: bool,
     timeout: float,
     seed: int | None,
     allow: tuple[str, ...],
@@ -195,6 +201,7 @@ def sweep(
         world_size=4 if world_size is None else world_size,
         kind="warm" if kind is None else kind,
         launcher=launcher,
+        ranks_differ=ranks_differ,
         timeout=timeout,
         json_path=json_path,
         report_path=report_path,
@@ -243,6 +250,7 @@ def replay(
     world_size: int | None,
     kind: str | None,
     launcher: str | None,
+    ranks_differ: bool,
     timeout: float,
     seed: int | None,
     schedule: str | None,
@@ -300,6 +308,7 @@ def replay(
             world_size=_first(world_size, replayed.world_size, 4),
             kind=chosen,
             launcher=replayed.launcher if launcher is None else launcher,
+            ranks_differ=ranks_differ or replayed.ranks_differ,
             timeout=timeout,
             json_path=json_path,
             report_path=report_path,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from faultkit.injection import children as child_processes
-from faultkit.injection import expectations, functions, rank_context
+from faultkit.injection import collective_calls, expectations, functions, rank_context
 from faultkit.injection.engine import hooks
 from faultkit.injection.files import raw
 from faultkit.injection.perform import prepare, put_back
@@ -39,6 +39,7 @@ def arm(
     memory: memoryview | None = None,
     children: RankMemory | None = None,
     place: str = "",
+    watches: frozenset[str] = frozenset(),
 ) -> Iterator[Session]:
     """Make this process follow `plan` as `rank` of `world_size` ranks until the block is left.
 
@@ -51,6 +52,7 @@ def arm(
         memory: where the process is a rank, what native code writes to (`faultkit.injection.files.native`).
         children: where the processes that it starts record what strikes in them (`faultkit.injection.children`).
         place: the directory of the checkpoint: faults on real files that name no path strike beneath it alone.
+        watches: checks for which more is recorded, of `faultkit.runs.selection.RECORDED`.
 
     Raises:
         PlanError: the plan names a rank beyond the world.
@@ -64,7 +66,7 @@ def arm(
         prepare(fault.action, str(fault))
     session = Session(plan, rank=rank, world_size=world_size, record=record)
     session.memory, session.children = memory, children
-    session.place = place
+    session.place, session.watches = place, watches
     activate(session)
     patches = Patches()
     alarms: list[Timer] = []
@@ -90,6 +92,8 @@ def install_hooks(session: Session, patches: Patches) -> None:
     expectations.install(session, patches)
     raw.install(session, patches)
     functions.install(session, patches)
+    if "parity" in session.watches:
+        collective_calls.install(session, patches)
     if session.planned(HTTP):
         from faultkit.injection import requests  # of few plans, and with much that others need not load
 

@@ -58,7 +58,8 @@ class Session:
     the process end after its function is over.  Faults that name no path strike on real files beneath `place`
     alone, where there is one.  Once the armed session is `disarmed` no fault fires any more,
     also none of a faulty object with a plan of its own, while everything is recorded as before.  Saves record
-    what they were given where `is_content_wanted`.  `fired` holds the data of every ``fired`` event.
+    what they were given where `is_content_wanted`; `watches` names the checks for which more is recorded.  `fired`
+    holds the data of every ``fired`` event.
     `children` is the memory of the rank, where what its children record has a place.  A session that `is_child` is that
     of one: only faults of children strike there.
     `broke_import` becomes true when a fault struck while a module was being imported: who imports it again may meet
@@ -84,6 +85,9 @@ class Session:
         self.closed = False
         self._disarmed = False
         self.is_content_wanted = False
+        self.watches: frozenset[str] = frozenset()
+        self.collective_count = 0  # for `faultkit.injection.collective_calls`
+        self.groups_told: set[str] = set()
         self.place = ""
         self.fired: list[dict[str, Any]] = []
         # for the hooks on the engine: how many of each it has had, and saves on their way to a thread of the engine
@@ -175,6 +179,11 @@ class Session:
         """The calling thread is the one that runs the function."""
         self._main_thread = threading.get_ident()
 
+    @property
+    def main_thread(self) -> int:
+        """The identity of the thread that runs the function."""
+        return self._main_thread
+
     def be_child(self, record: Record, is_over: Callable[[], bool]) -> None:
         """From now on it is the session of a child process, which counts its own calls, until `is_over` says so."""
         self._record, self._is_over, self.is_child = record, is_over, True
@@ -186,7 +195,7 @@ class Session:
         self._open_steps.clear()
         self.fired, self.handed_over, self.told, self.given = [], [], set(), {}
         self.attempt_count = self.step_count = 0
-        self.is_content_wanted = False
+        self.is_content_wanted, self.watches = False, frozenset()
         self.recovery = Recovery(self.record, self.see_native)
 
     @property

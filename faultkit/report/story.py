@@ -78,6 +78,7 @@ def replay_command(run: Any) -> str:
         seed=getattr(run, "seed", 0),
         schedule=getattr(run, "schedule", None),
         launcher=getattr(run, "launcher", NONE) if has_failed(run) else "",
+        ranks_differ=getattr(run, "ranks_differ", False),
         chosen=getattr(run, "chosen", ALL),
     )
 

@@ -31,6 +31,7 @@ def replay_line(
     seed: int = 0,
     schedule: tuple[int, ...] | None = None,
     launcher: str = "",
+    ranks_differ: bool = False,
     chosen: Chosen = ALL,
     attempts_after: int = 0,
 ) -> str:
@@ -53,6 +54,8 @@ def replay_line(
         words += ["--schedule", SCHEDULE_SEPARATOR.join(map(str, schedule))]
     if launcher not in ("", LAUNCHER):
         words += ["--launcher", launcher]
+    if ranks_differ:
+        words += ["--ranks-differ"]
     if attempts_after:
         words += ["--attempts-after", str(attempts_after)]
     words += chosen.words

@@ -35,7 +35,8 @@ class Run:
     `chosen` says which checks count and what may stay, and `kept_residue` what each process keeps for itself, by the
     form of its name (see `faultkit.checks.leaks`): so many of each are no leak.
     `replay` is the shell command that does this run again, for who knows a better one than
-    ``faultkit replay``.  `launcher` is who kept the job (see `World`).  `next_start` is the run of new ranks over what
+    ``faultkit replay``.  `launcher` is who kept the job and `ranks_differ` whether each rank had a seed of its own
+    (see `World`).  `next_start` is the run of new ranks over what
     was left, where somebody made one after this, see `faultkit.scenarios.Stage`; None elsewhere.  `asked` holds what
     has been asked of the run since `World.run` returned it (``"outcomes"``, ``"attempts_after"``, ``"violations"``),
     so that a tool around a test can tell a run at which nobody looked; its `repr` asks nothing.
@@ -77,6 +78,7 @@ class Run:
         self.kept_residue: Mapping[str, int] = {}
         self.replay = ""
         self.launcher = launcher
+        self.ranks_differ = False
         self.next_start: Run | None = None
         self._logs = logs or {}
         self._started_ns = started_ns

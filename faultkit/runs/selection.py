@@ -18,7 +18,9 @@ import msgspec
 
 from faultkit.messages import shown
 
-__all__ = ["ALL", "Chosen"]
+__all__ = ["ALL", "RECORDED", "Chosen"]
+
+RECORDED = ("parity",)  # checks for which ranks record what nobody else needs
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -62,6 +64,11 @@ class Chosen(msgspec.Struct, frozen=True):
     def names(self, default: tuple[Any, ...]) -> tuple[Any, ...]:
         """The checks to examine by, of `default` where none were named."""
         return tuple(check for check in self.checks or default if _name(check) not in self.no_check)
+
+    @property
+    def watches(self) -> tuple[str, ...]:
+        """Those of `RECORDED` that are asked."""
+        return tuple(name for name in map(_name, self.names(RECORDED)) if name in RECORDED)
 
     def beside(self, other: Chosen) -> Chosen:
         """What both ask for: the checks of `other` count before these, and more may stay or be left out."""

@@ -12,6 +12,7 @@ are broken with nothing broken, that is the result.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -119,6 +120,7 @@ def sweep(
     orders: Sequence[ScheduleChoice] | None = None,
     schedules: Schedules | None = None,
     launcher: str | None = None,
+    ranks_differ: bool = False,
     checks: Iterable[Any] = (),
     no_check: Iterable[str] = (),
     allow_residue: Iterable[str] = (),
@@ -152,6 +154,7 @@ def sweep(
         schedules: simulated ranks run each plan several times, each time in another order; the worst run is the
             result.
         launcher: who keeps the job (see `World`); None for the scenario's, else ``"torchrun"``.
+        ranks_differ: each rank has a seed of its own (see `World`).
         checks: the promises that count, beside what the scenario says, see `World.run`.
         no_check: names of others that do not.
         allow_residue: globs over what may stay.
@@ -180,7 +183,8 @@ def sweep(
     chosen_actions = choose_actions(actions) if actions and plans is None else ()
     schedules = schedules or Schedules()
     launcher = launcher or scenario.launcher or TORCHRUN
-    first: World | EscalatingWorld = _world(world, kind, timeout, scenario, launcher)  # nothing starts yet
+    make = functools.partial(_world, world, kind, timeout, scenario, launcher, ranks_differ)
+    first: World | EscalatingWorld = make()  # nothing starts yet
     scenario.require_points([site for site, _ in places])
     for plan in plans or ():
         scenario.require_points(fault.point for fault in plan)
@@ -203,7 +207,7 @@ def sweep(
         if isinstance(found, Broken):
             result = _judged_alone(first, stage, found, ScheduleChoice(seed))
             return _without_faults(
-                result, found, stage, world, kind, launcher, on_progress or (lambda _: None)
+                result, found, stage, world, kind, launcher, ranks_differ, on_progress or (lambda _: None)
             )
         enumerated = plans is None
         file_count = 0
@@ -255,6 +259,7 @@ def sweep(
                 world_size=world,
                 kind=kind,
                 launcher=launcher,
+                ranks_differ=ranks_differ,
                 torch=torch_version(),
                 results=tuple(results[index] for index in sorted(results)),
                 planned_count=len(plans),
@@ -288,8 +293,7 @@ def sweep(
 
         tell(progress)
         others: list[World | EscalatingWorld] = [
-            stack.enter_context(_world(world, kind, timeout, scenario, launcher))
-            for _ in range(min(jobs, len(plans)) - 1)
+            stack.enter_context(make()) for _ in range(min(jobs, len(plans)) - 1)
         ]
         run_plans(
             stage,
@@ -337,6 +341,7 @@ def _without_faults(
     world: int,
     kind: str,
     launcher: str,
+    ranks_differ: bool,
     tell: Callable[[Progress], None],
 ) -> Journal:
     """The journal of a scenario that breaks promises by itself."""
@@ -345,6 +350,7 @@ def _without_faults(
         world_size=world,
         kind=kind,
         launcher=launcher,
+        ranks_differ=ranks_differ,
         torch=torch_version(),
         results=(result,),
         planned_count=1,
@@ -365,8 +371,15 @@ def _may_be_idle(plan: FaultPlan) -> bool:
     return any(fault.action.replaces_call for fault in plan)
 
 
-def _world(size: int, kind: str, timeout: float, scenario: Scenario, launcher: str) -> Any:
-    options: dict[str, Any] = {"timeout": timeout, "preload": scenario.preload, "launcher": launcher}
+def _world(
+    size: int, kind: str, timeout: float, scenario: Scenario, launcher: str, ranks_differ: bool
+) -> Any:
+    options: dict[str, Any] = {
+        "timeout": timeout,
+        "preload": scenario.preload,
+        "launcher": launcher,
+        "ranks_differ": ranks_differ,
+    }
     if above := KINDS[require_kind(kind)].confirmed_by:
         return EscalatingWorld(size, above, **options)
     return World(size, kind=kind, **options)

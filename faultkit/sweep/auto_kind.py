@@ -30,9 +30,21 @@ class EscalatingWorld:
     """A simulated world, and above it one of processes, of kind `above`, that are started when they are first asked."""
 
     def __init__(
-        self, size: int, above: str, *, timeout: float, preload: tuple[str, ...], launcher: str = NONE
+        self,
+        size: int,
+        above: str,
+        *,
+        timeout: float,
+        preload: tuple[str, ...],
+        launcher: str = NONE,
+        ranks_differ: bool = False,
     ) -> None:
-        options: dict[str, Any] = {"timeout": timeout, "preload": preload, "launcher": launcher}
+        options: dict[str, Any] = {
+            "timeout": timeout,
+            "preload": preload,
+            "launcher": launcher,
+            "ranks_differ": ranks_differ,
+        }
         self.simulated = World(size, kind="simulated", **options)
         self.processes = World(size, kind=above, **options)
 

@@ -41,6 +41,7 @@ class ReplayInput(msgspec.Struct, frozen=True):
     world_size: int | None = None
     kind: str | None = None
     launcher: str | None = None
+    ranks_differ: bool = False
     chosen: Chosen = ALL
     attempts_after: int = 0
 
@@ -115,7 +116,13 @@ def _sweep(found: dict[str, Any], where: str, allow: Collection[str]) -> ReplayI
     remembered = {key: found.get(key) for key in ("scenario", "kind", "launcher")}
     after = found.get("attempts_after") or 0
     return ReplayInput(
-        plans, orders, world_size=found.get("world"), chosen=chosen, attempts_after=after, **remembered
+        plans,
+        orders,
+        world_size=found.get("world"),
+        ranks_differ=bool(found.get("ranks_differ")),
+        chosen=chosen,
+        attempts_after=after,
+        **remembered,
     )
 
 

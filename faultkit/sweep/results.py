@@ -154,7 +154,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     `idle_count` plans the action had nothing to change; these have no result.
     `schedules` says under which each plan ran, where it ran under several.  `pending` are the plans that a sweep which
     was cut off did not run.  With `baseline` the scenario breaks promises by itself, and nothing else was run.
-    `launcher` is who kept the job; `starts_again` tells whether the scenario can be started twice with nothing broken,
+    `launcher` is who kept the job; with `ranks_differ` each rank had a seed of its own; `starts_again` tells
+    whether the scenario can be started twice with nothing broken,
     None where nobody asked.
     `unbroken_file_count` files were written by a function whose files no plan broke.  `chosen` are the checks that
     counted, and `kept_residue` is what each process keeps for itself, which is no leak.
@@ -176,6 +177,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     baseline: Baseline | None = None
     unbroken_file_count: int = 0
     launcher: str = TORCHRUN
+    ranks_differ: bool = False
     starts_again: bool | None = None
     chosen: Chosen = ALL
     kept_residue: tuple[str, ...] = ()
@@ -229,6 +231,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             tail["differences"] = len(self.differences)
         if self.attempts_after:
             tail["attempts_after"] = self.attempts_after
+        if self.ranks_differ:
+            tail["ranks_differ"] = True
         if self.idle_count:
             tail["idle"] = self.idle_count
         if self.chosen != ALL:
@@ -251,6 +255,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             seed=order.seed,
             schedule=order.schedule,
             launcher=self.launcher if result.has_failed else "",
+            ranks_differ=self.ranks_differ,
             chosen=self.chosen,
             attempts_after=self.attempts_after,
         )
@@ -291,6 +296,7 @@ def story_of(run: Run, scenario: str) -> str:
         seed=run.seed,
         schedule=run.schedule,
         launcher=run.launcher if has_failed(run) else "",
+        ranks_differ=run.ranks_differ,
         chosen=run.chosen,
         attempts_after=max(map(len, run.attempts_after.values()), default=0),
     )

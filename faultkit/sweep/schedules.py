@@ -2,8 +2,8 @@
 
 Guarantees: of all runs of a plan the worst is told, with the seed or the schedule that brings it back, and beside it
 how many schedules came to which verdict.  `every` counts runs: where a plan has more schedules than that, the
-result says that it is not complete.  Not covered: orders of what ranks do to shared files between two places where
-the scheduler decides (see `faultkit.worlds.simulated.exploration`).
+result says that it is not complete.  Not covered: orders of what ranks do to shared variables between two places
+where the scheduler decides (see `faultkit.worlds.simulated.exploration`).
 """
 
 from __future__ import annotations

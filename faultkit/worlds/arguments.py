@@ -186,7 +186,8 @@ def require_plan(plan: Any) -> FaultPlan:
 def require_flag(name: str, value: Any) -> bool:
     """`value` itself.  Raises ValueError for what is neither True nor False."""
     if not isinstance(value, bool):
-        raise ValueError(f"World.run: {name} must be True or False (got {shown(value)})")
+        where = "World" if name == "ranks_differ" else "World.run"
+        raise ValueError(f"{where}: {name} must be True or False (got {shown(value)})")
     return value
 
 

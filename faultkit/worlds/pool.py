@@ -28,8 +28,8 @@ GivenWorlds = Mapping[int, World] | Callable[[int], World] | None
 class WorldPool:
     """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed.
 
-    `modules` are imported once for all ranks of those that are made; `name` is in the names of folders.  Raises
-    ValueError for a timeout or worlds that are none.
+    `modules` are imported once for all ranks of those that are made; `name` is in the names of folders.  Where
+    `ranks_differ` each rank has a seed of its own.  Raises ValueError for a timeout or worlds that are none.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class WorldPool:
         worlds: GivenWorlds = None,
         kind: str = "warm",
         modules: tuple[str, ...] = (),
+        ranks_differ: bool = False,
     ) -> None:
         is_given = worlds is not None
         if is_given and (isinstance(worlds, type) or not (callable(worlds) or isinstance(worlds, Mapping))):
@@ -51,7 +52,7 @@ class WorldPool:
             if not isinstance(world, World):
                 raise ValueError(f"worlds must hold Worlds (got {shown(world)} for {shown(size)} ranks)")
         self.timeout, self.kind, self.given = require_seconds("timeout", timeout), kind, worlds
-        self.name, self.modules = name, modules
+        self.name, self.modules, self.ranks_differ = name, modules, ranks_differ
         self._made: dict[int, World] = {}
         self._numbers = itertools.count(1)
         self._root: OwnedDirectory | None = None
@@ -62,7 +63,13 @@ class WorldPool:
         if self.given is not None:
             return self.given(size) if callable(self.given) else self.given[size]
         if size not in self._made:
-            self._made[size] = World(size, kind=self.kind, timeout=self.timeout, preload=self.modules)
+            self._made[size] = World(
+                size,
+                kind=self.kind,
+                timeout=self.timeout,
+                preload=self.modules,
+                ranks_differ=self.ranks_differ,
+            )
             self._rearm()
         return self._made[size]
 

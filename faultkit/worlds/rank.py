@@ -41,6 +41,7 @@ Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 __all__ = ["Call", "attempt", "main"]
 
 FAREWELL_SECONDS_MAX = 10.0
+SEEDS_APART = 1_000_003  # of two ranks that differ
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +49,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     `attempts_after` is how often the function runs again without a fault; `then` is another body for that.
     With `is_content_wanted` saves record what they were given; `place` is the directory that they go to, if known.
+    `watches` names the checks for which more is recorded.  Where `ranks_differ` each rank has a seed of its own.
     """
 
     body: bytes
@@ -60,7 +62,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     attempts_after: int = 0
     then: bytes | None = None
     is_content_wanted: bool = False
+    watches: tuple[str, ...] = ()
+    ranks_differ: bool = False
     place: str = ""
+
+    def seed_of(self, rank: int) -> int:
+        """The seed of the random states of a rank: that of the run, or one that no other rank has."""
+        return self.seed + rank * SEEDS_APART if self.ranks_differ else self.seed
 
 
 def main(
@@ -154,6 +162,7 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
                 memory=memory.native,
                 children=memory,
                 place=call.place,
+                watches=frozenset(call.watches),
             )
             with armed as session:
                 session.is_content_wanted = call.is_content_wanted
@@ -262,12 +271,13 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
     set_environment(call.environment, spec)
     with contextlib.suppress(OSError):
         os.chdir(call.directory)
-    random.seed(call.seed)
-    torch.default_generator.manual_seed(call.seed)
+    seed = call.seed_of(spec.rank)
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(call.seed)
+        torch.cuda.manual_seed_all(seed)
     if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed(call.seed % 2**32)
+        sys.modules["numpy.random"].seed(seed % 2**32)
     with warnings.catch_warnings():
         try:
             yield

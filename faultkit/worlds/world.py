@@ -72,6 +72,8 @@ class World:
         preload: names of modules to import once in the fork server instead of on every rank.
         gpus_per_rank: each rank has that many GPUs to itself (``CUDA_VISIBLE_DEVICES``) for as long as it lives; 0
             leaves the variable as it is.
+        ranks_differ: each rank has a seed of its own, made from `seed` and its number, so that it draws what no other
+            draws, as the ranks of a job do.
         launcher: who keeps the job: with ``"none"`` nobody does, and ranks that wait for one that has ended wait for
             ever; ``"torchrun"`` ends them, see `faultkit.runs.launcher`.
         shares: another world, made with the same arguments save for `timeout` and `seed`, whose ranks these are: for
@@ -93,6 +95,7 @@ class World:
         group_timeout: float | None = None,
         preload: tuple[str, ...] = (),
         gpus_per_rank: int = 0,
+        ranks_differ: bool = False,
         launcher: str = launchers.NONE,
         shares: World | None = None,
     ) -> None:
@@ -114,6 +117,7 @@ class World:
             launcher=launcher,
         )
         self.gpus_per_rank = gpus_per_rank
+        self.ranks_differ = require_flag("ranks_differ", ranks_differ)
         made = KINDS[kind]
         made.require_spec(self._spec)
         if shares is not None and not isinstance(shares, World):
@@ -225,6 +229,8 @@ class World:
             attempts_after=attempts_after,
             then=dump_call(then, args, kwargs) if then is not None else None,
             is_content_wanted=checkpoint_at is not None,
+            watches=chosen.watches,
+            ranks_differ=self.ranks_differ,
             place=os.path.abspath(place) if place is not None else "",
         )
         before = self._reader.before(place, read_with, read_ranks) if place is not None else {}
@@ -237,7 +243,7 @@ class World:
                 module=_module_of(fn, modules),
             )
         )
-        run.chosen = chosen
+        run.chosen, run.ranks_differ = chosen, self.ranks_differ
         if schedule is not None and run.simulation is not None:
             run.simulation.require_followed(schedule, run)
         if place is not None:
@@ -288,6 +294,7 @@ class World:
             "group_timeout": self._spec.group_timeout_seconds,
             "preload": self._spec.preload,
             "gpus_per_rank": self.gpus_per_rank,
+            "ranks_differ": self.ranks_differ,
             "launcher": self.launcher,
         }
         return World(changes.pop("size", self.size), **{**own, **changes})

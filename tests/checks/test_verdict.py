@@ -44,6 +44,7 @@ def test_the_catalogue_names_each_check_after_its_promise():
         "durable",
         "coverage",
         "recovery",
+        "parity",
         "leaks",
         "growth",
     ]

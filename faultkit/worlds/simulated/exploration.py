@@ -6,7 +6,8 @@ out a way whose order with what happened since makes no difference (`faultkit.wo
 of all equivalent schedules one is run.
 
 Guarantees: `Exploration.is_complete` is true only if every schedule was run or is equivalent to one that was, in the
-sense of that module.  Not covered: the values that a program draws or is given, and what it does to shared files.
+sense of that module.  Not covered: the values that a program draws or is given, and what it does to variables that
+ranks share.
 """
 
 from __future__ import annotations
@@ -119,6 +120,8 @@ def walk(
             decision = decisions[place]
             if decision.is_vain:
                 break
+            if decision.is_private:
+                continue
             chosen = tuple(one.chosen for one in decisions[:place])
             asleep = {number: decision.operations[decision.ready.index(number)] for number in decision.asleep}
             pruned += len(asleep)

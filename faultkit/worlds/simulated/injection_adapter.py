@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from faultkit.hooks import collectives
 from faultkit.injection import arming, perform, rank_context
 from faultkit.injection.engine import hooks
 from faultkit.injection.rank_context import Timer
@@ -23,6 +24,7 @@ from faultkit.plan import FaultPlan
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank
 from faultkit.worlds.simulated.core.scheduler import NANOSECONDS, current_task, get_ident, tasks_by_ident
 from faultkit.worlds.simulated.network.opened_stores import close_servers
+from faultkit.worlds.simulated.network.process_group import SimulatedGroup
 
 __all__ = ["Armed", "bury", "end_rank", "install", "send_signal", "signal_rank"]
 
@@ -46,15 +48,26 @@ def _session() -> Session | None:
 class Armed:
     """The plan is in force for all ranks from here to `disarm`."""
 
-    def __init__(self, plan: FaultPlan, ranks: list[Rank], *, is_content_wanted: bool, place: str) -> None:
+    def __init__(
+        self,
+        plan: FaultPlan,
+        ranks: list[Rank],
+        *,
+        is_content_wanted: bool,
+        place: str,
+        watches: frozenset[str],
+    ) -> None:
         for fault in plan:
             perform.prepare(fault.action, str(fault))
         idle = Session(plan)
-        idle.closed, idle.place = True, place
+        idle.closed, idle.place, idle.watches = True, place, watches
         sessions: Any = SessionByRank(_session, idle)
         for rank in ranks:
             rank.session = Session(plan, rank=rank.number, world_size=rank.size, record=rank.record)
             rank.session.is_content_wanted, rank.session.place = is_content_wanted, place
+            rank.session.watches = watches
+        if "parity" in watches:
+            collectives.watch_class(SimulatedGroup)
         self._ranks = ranks
         self._patches = Patches()
         activate(sessions)

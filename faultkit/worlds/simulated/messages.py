@@ -46,7 +46,8 @@ class Decision(msgspec.Struct, frozen=True):
     """Where more than one thread could go on: their numbers, what each is about to do, and which one was chosen.
 
     `asleep` are those whose turn would show nothing new; `is_vain` tells that this holds for all of them, so that
-    the rest of the run has been seen.
+    the rest of the run has been seen.  The choice `is_private` where the thread did something to a file that no other
+    thread of the run touched: then whoever else could have gone first may as well go next.
     """
 
     ready: tuple[int, ...]
@@ -54,6 +55,7 @@ class Decision(msgspec.Struct, frozen=True):
     chosen: int
     asleep: tuple[int, ...] = ()
     is_vain: bool = False
+    is_private: bool = False
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):

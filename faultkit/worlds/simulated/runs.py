@@ -16,11 +16,12 @@ from typing import Any
 
 from faultkit.injection.arming import set_alarms
 from faultkit.injection.errors import describe
+from faultkit.interception.patches import Patches
 from faultkit.processes import idleness, module_finder, serialization
 from faultkit.worlds.rank import attempt
 from faultkit.worlds.simulated import agent, injection_adapter, wait_reasons
 from faultkit.worlds.simulated.core import rebinding, refusals
-from faultkit.worlds.simulated.core.policies import Choices, Priorities
+from faultkit.worlds.simulated.core.policies import STEPS_WITH_FILES, Choices, Priorities
 from faultkit.worlds.simulated.core.ranks import Rank
 from faultkit.worlds.simulated.core.scheduler import OVER, Scheduler
 from faultkit.worlds.simulated.messages import SimulatedCall, Simulation
@@ -32,6 +33,7 @@ from faultkit.worlds.simulated.process import (
     child_environment,
     children,
     cpu_affinity,
+    file_points,
     gc_control,
     isolation,
     leaks,
@@ -81,7 +83,12 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
     cpu_seconds = time.process_time()
     call, size = order.call, order.size
     module_finder.install(call.modules)
-    policy: Any = Priorities(call.seed, size) if order.schedule is None else Choices(order.schedule)
+    has_file_points = order.schedule is not None or bool(call.seed)  # else each rank goes on as far as it can
+    policy: Any = (
+        Priorities(call.seed, size, steps_guessed=STEPS_WITH_FILES)
+        if order.schedule is None
+        else Choices(order.schedule)
+    )
     scheduler = Scheduler(policy, limit_ns=int(order.limit_seconds * 1e9), tick_ns=max(1, TICK_NS // size))
     agent.keep(order.launcher, scheduler)
     network = Network(lambda rank, name: injection_adapter.bury(rank, name, None))
@@ -96,8 +103,15 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
     sys.path[:] = call.path
     state = isolation.State(call, ranks)
     leaks.begin()
+    points = Patches()
+    if has_file_points:
+        file_points.install(call.place, points)
     armed = injection_adapter.Armed(
-        call.plan, ranks, is_content_wanted=call.is_content_wanted, place=call.place
+        call.plan,
+        ranks,
+        is_content_wanted=call.is_content_wanted,
+        place=call.place,
+        watches=frozenset(call.watches),
     )
     try:
         shared = _Shared(order, values, tuple(range(size)))
@@ -116,11 +130,12 @@ def _carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -
             cpu_seconds=time.process_time() - cpu_seconds,
             program_seconds=program_seconds,
             is_certain=finished and not scheduler.reached_limit,
-            decisions=tuple(policy.decisions) if order.schedule is not None else (),
+            decisions=policy.decisions if order.schedule is not None else (),
         )
         answer(_result(ranks, scheduler, simulation))
     finally:
         armed.disarm()
+        points.undo()
         state.restore()
         process_group.use(None)  # the run is garbage once it is over
         for rank in ranks:

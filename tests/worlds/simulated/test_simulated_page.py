@@ -26,6 +26,7 @@ exec(compile(EXAMPLES, "docs/simulated-world.md", "exec"))
 def test_the_page_has_its_examples():
     assert set(re.findall(r"^def (test_\w+)", EXAMPLES, re.MULTILINE)) == {
         "test_a_hang_is_a_fact",
+        "test_a_missing_barrier_is_found",
         "test_an_hour_costs_nothing",
         "test_every_schedule",
         "test_the_same_again",

@@ -12,20 +12,24 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from faultkit.worlds.simulated.core.independence import SEPARATOR, are_independent
+import msgspec
+
+from faultkit.worlds.simulated.core.independence import FILE, SEPARATOR, are_independent
 from faultkit.worlds.simulated.messages import Decision, Schedule
 
 if TYPE_CHECKING:
     from faultkit.worlds.simulated.core.scheduler import Task
 
-__all__ = ["Choices", "Policy", "Priorities"]
+__all__ = ["STEPS_GUESSED_PER_TASK", "STEPS_WITH_FILES", "Choices", "Policy", "Priorities"]
 
 DUE = float("inf")
 LOWEST_FIRST = 1 << 20  # below any priority that a task is born with
 CHANGE_COUNT = 3  # a bug of depth d needs d - 1 changes of priority
 STEPS_GUESSED_PER_TASK = 24  # of a checkpoint's save; changes are drawn among so many
+STEPS_WITH_FILES = (8, 24, 72)  # where each file operation is one: of little work, of such a save, of more
 
 
 class Policy(Protocol):
@@ -48,12 +52,19 @@ class Policy(Protocol):
 class Priorities:
     """By seed, with priorities that change at random steps."""
 
-    def __init__(self, seed: int, task_count: int, change_count: int = CHANGE_COUNT) -> None:
+    def __init__(
+        self,
+        seed: int,
+        task_count: int,
+        change_count: int = CHANGE_COUNT,
+        steps_guessed: Sequence[int] = (STEPS_GUESSED_PER_TASK,),
+    ) -> None:
         self._seed = seed
         self._random = random.Random(f"faultkit schedule {seed}")
         self._heap: list[tuple[float, int, Task]] = []
         self._step = 0
-        horizon = max(1, STEPS_GUESSED_PER_TASK * task_count)
+        guessed = self._random.choice(steps_guessed) if len(steps_guessed) > 1 else steps_guessed[0]
+        horizon = max(1, guessed * task_count)
         self._changes = {self._random.randrange(1, horizon + 1) for _ in range(change_count if seed else 0)}
         self._lowest = -float(LOWEST_FIRST)
 
@@ -100,7 +111,29 @@ class Choices:
         self._asleep: dict[int, str] = {}
         self._demoted: dict[int, int] = {}
         self._step = 0
-        self.decisions: list[Decision] = []
+        self._of_files: dict[int, set[str]] = {}  # what each task did to files
+        self._decisions: list[Decision] = []
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """All of them, once the run is over, with what is known only then: whose files nobody else touched."""
+        private = {
+            (number, operation)
+            for number, operations in self._of_files.items()
+            for operation in operations
+            if all(
+                are_independent(operation, its)
+                for other, theirs in self._of_files.items()
+                if other != number
+                for its in theirs
+            )
+        }
+        return tuple(
+            msgspec.structs.replace(decision, is_private=True)
+            if (decision.chosen, decision.operations[decision.ready.index(decision.chosen)]) in private
+            else decision
+            for decision in self._decisions
+        )
 
     def added(self, task: Task) -> None:
         pass
@@ -132,6 +165,8 @@ class Choices:
         if len(numbers) > 1 or chosen in self._asleep:
             chosen = self._decide(numbers, operations, current)
         about = operations[chosen]
+        if about.startswith(FILE + SEPARATOR):
+            self._of_files.setdefault(chosen, set()).add(about)
         self._asleep = {n: o for n, o in self._asleep.items() if n != chosen and are_independent(o, about)}
         self._demoted.pop(chosen, None)
         task = self._ready.pop(chosen)
@@ -139,7 +174,7 @@ class Choices:
         return task
 
     def _decide(self, numbers: list[int], operations: dict[int, str], current: int) -> int:
-        place, choices = len(self.decisions), self._schedule.choices
+        place, choices = len(self._decisions), self._schedule.choices
         if place == len(choices) - 1:
             self._asleep = dict(self._schedule.asleep)
         awake = [number for number in numbers if number not in self._asleep]
@@ -152,7 +187,7 @@ class Choices:
             chosen = current
         else:
             chosen = min(candidates, key=lambda number: (self._demoted.get(number, 0), number))
-        self.decisions.append(
+        self._decisions.append(
             Decision(
                 tuple(numbers),
                 tuple(operations.values()),

@@ -69,12 +69,12 @@ class State:
                 b"RANK": number, b"LOCAL_RANK": number, b"WORLD_SIZE": size, b"LOCAL_WORLD_SIZE": size,
                 b"FAULTKIT_SLOTS": b"0",
             }  # fmt: skip
-            rank.seed = call.seed
+            rank.seed = call.seed_of(rank.number)
             rank.place = place
             rank.settings = common_settings
             rank.argv, rank.hooks = list(self._argv), self._hooks
             rank.streams = self._streams
-            rank.generator_state = _loaded
+            rank.generator_state = _loaded if rank.seed == call.seed else _state_of_seed(rank.seed)
             rank.dtype = self._dtype
             rank.warnings = list(self._filters[0]), self._filters[1]
 
@@ -92,6 +92,10 @@ class State:
         distributed_c10d._world = self._world
         group_names.enter({})
         directories.end()
+
+
+def _state_of_seed(seed: int) -> Any:
+    return torch.Generator().manual_seed(seed).get_state()
 
 
 def switch(before: Task | None, after: Task) -> None:
