@@ -106,7 +106,8 @@ def crash(work: tuple[str, ...], **options: Any) -> int:
     "--actions",
     multiple=True,
     metavar="GLOB",
-    help="flip, zero, truncate, swap, older, delete. Repeatable.  [default: all]",
+    help="flip, zero, truncate, swap, older, delete; of NAME.fallback and NAME.prune also incomplete. Repeatable."
+    "  [default: all]",
 )
 @click.option(
     "--samples",
@@ -120,11 +121,13 @@ def crash(work: tuple[str, ...], **options: Any) -> int:
 def damage(scenario: str, **options: Any) -> int:
     """Damage a finished checkpoint in one way after the other, and see which damage a load notices.
 
-    SCENARIO is as for `faultkit crash`; dcp-save is the checkpoint that dcp-overwrite saves.
+    SCENARIO is as for `faultkit crash`; dcp-save is the checkpoint that dcp-overwrite saves. NAME.fallback of a
+    checkpointer damages the newest of three checkpoints and asks what all ranks come back to; NAME.prune prunes before.
 
     \b
       faultkit damage dcp-save
       faultkit damage dcp-save --actions flip --samples 50 --report damage.html
+      faultkit damage dcp.fallback
     """
     from faultkit.cli import run_crash
 

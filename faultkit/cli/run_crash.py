@@ -57,20 +57,13 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
 def attended_damage(text: str, options: dict[str, Any]) -> int:
     """Survey the damage to a checkpoint, show the table and write it; the exit status."""
     from faultkit import damage
-    from faultkit.messages import listed, nearest, seen
     from faultkit.scenario_text import DAMAGE
 
     require_files(options)
     require_numbers(options)
-    actions: list[str] = []
-    for pattern in options["actions"] or ("*",):
-        matching = fnmatch.filter(damage.ACTIONS, pattern)
-        if not matching:
-            raise UsageError(
-                f"no action matches {seen(pattern)}; actions are {listed(damage.ACTIONS)}"
-                f"{nearest(pattern, damage.ACTIONS)}"
-            )
-        actions += [action for action in matching if action not in actions]
+    if (work := _work_after_damage(text)) is not None:
+        return _attended_fallback(text, work, options)
+    actions = _actions_of(options, damage.ACTIONS)
     scenario = scenario_of(text, DAMAGE)
     timeout = {"timeout_seconds": options["timeout"]} if options["timeout"] is not None else {}
     world = world_of(options["world_size"], 2)
@@ -93,6 +86,61 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
 
         write_found(options["report_path"], as_html(found))
     return status or (HELD if found.held else BROKEN)
+
+
+def _work_after_damage(text: str) -> str | None:
+    """The word behind the name of a checkpointer that says what a job does over the damage; None for any other text."""
+    from faultkit.fallback import WORK
+
+    word = text.partition(",")[0].rpartition(".")[2]
+    return word if word in WORK else None
+
+
+def _actions_of(options: dict[str, Any], known: tuple[str, ...]) -> list[str]:
+    """Those of `known` that were asked for.  Raises UsageError."""
+    from faultkit.messages import listed, nearest, seen
+
+    actions: list[str] = []
+    for pattern in options["actions"] or ("*",):
+        matching = fnmatch.filter(known, pattern)
+        if not matching:
+            raise UsageError(
+                f"no action matches {seen(pattern)}; actions are {listed(known)}{nearest(pattern, known)}"
+            )
+        actions += [action for action in matching if action not in actions]
+    return actions
+
+
+def _attended_fallback(text: str, work: str, options: dict[str, Any]) -> int:
+    """Restart a job over each damage to the newest of three checkpoints; the exit status."""
+    from faultkit import fallback
+    from faultkit.exceptions import ScenarioError
+
+    if options["report_path"]:
+        raise UsageError(f"--report has no page of a {work}; --json writes all of it")
+    actions = _actions_of(options, fallback.ACTIONS)
+    name, comma, rest = text.partition(",")
+    checkpointer = f"{name.rpartition('.')[0]}{comma}{rest}"
+    world = world_of(options["world_size"], 2)
+    search_here(checkpointer)
+    try:
+        found = fallback.require_work(checkpointer, work)
+    except ScenarioError as error:
+        raise UsageError(str(error)) from None
+    timeout = {"timeout_seconds": options["timeout"]} if options["timeout"] is not None else {}
+
+    def survey(**more: Any) -> fallback.Fallback:
+        return fallback.survey(
+            found, work=work, world=world, actions=actions, samples=options["samples"],
+            seed=options["seed"], **timeout, **more,
+        )  # fmt: skip
+
+    result, status = _carried_out_so_far(survey)
+    if result is None:
+        return status
+    print(printable(result.text()), file=sys.stderr if options["json_path"] == "-" else sys.stdout)
+    write_found(options["json_path"], result.to_json())
+    return status or (HELD if result.held else BROKEN)
 
 
 def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:

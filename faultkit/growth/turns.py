@@ -45,7 +45,7 @@ class Life(msgspec.Struct, frozen=True):
 
     @property
     def counts_files(self) -> bool:
-        return self.checkpointer.prune is not None or self.checkpointer.replaces
+        return self.checkpointer.prune is not None or "overwrite" in self.checkpointer.work
 
     def __call__(self, number: int, directory: Path) -> None:
         checkpointer = self.checkpointer

@@ -3,6 +3,7 @@
 from faultkit import damage
 from faultkit.damage.regions import KINDS
 from faultkit.damage.survey import OUTCOMES
+from faultkit.fallback.judging import OUTCOMES as OUTCOMES_OF_A_RESTART
 
 
 def rows(page, heading):
@@ -33,9 +34,15 @@ def test_the_table_is_what_the_stock_engine_does(page, found):
             assert bool(seen) == bool(told), (kind, action)
 
 
+def test_a_restart_over_damage_is_as_the_page_has_it(page, blocks):
+    exec(blocks[1], {})
+    told = {name.strip("`"): meaning for name, meaning in rows(page, "The newest of several")}
+    assert {name: told[name] for name in OUTCOMES_OF_A_RESTART} == OUTCOMES_OF_A_RESTART
+
+
 def test_a_checkpoint_of_ones_own_is_damaged(blocks):
     names = {"__name__": "of_the_page"}
-    exec(blocks[1], names)
+    exec(blocks[2], names)
     found = damage.survey(names["CHECKPOINT"], world=1, actions=("flip", "older"), samples=1, workers=1)
     assert {case.outcome for case in found.cell("tensor bytes", "flip")} == {"WRONG"}
     [older] = found.cell("whole file", "older")
