@@ -102,8 +102,9 @@ def _load(checkpointer: Checkpointer, directory: Path) -> None:
 
 
 def _resume(checkpointer: Checkpointer, directory: Path) -> None:
-    require_loaded(checkpointer, directory, OLD_STEP)
-    _save(checkpointer, directory)
+    # an attempt before this one may have failed after its save was there: then the job goes on from that
+    if require_loaded(checkpointer, directory, OLD_STEP, NEW_STEP) == OLD_STEP:
+        _save(checkpointer, directory)
 
 
 def _prune(checkpointer: Checkpointer, directory: Path) -> None:
@@ -173,28 +174,32 @@ def state_of(checkpointer: Checkpointer, step: int) -> Any:
     return call(checkpointer, checkpointer.state or make_state, step, *ranks)
 
 
-def require_loaded(checkpointer: Checkpointer, directory: Path, step: int) -> None:
-    """Load, and raise WrongContent where that gives another step, or another state than that of the step."""
+def require_loaded(checkpointer: Checkpointer, directory: Path, *steps: int) -> int:
+    """Load, and raise WrongContent where that gives none of `steps`, or another state than that of the step."""
     from faultkit.state_values import differences
 
     state = state_of(checkpointer, BLANK_STEP)
-    require_step(checkpointer, state, directory, step)
-    wrong = differences(plain(state), plain(state_of(checkpointer, step)))
+    found = require_step(checkpointer, state, directory, *steps)
+    wrong = differences(plain(state), plain(state_of(checkpointer, found)))
     if wrong:
         more = f" and {len(wrong) - LEAVES_NAMED} more" if len(wrong) > LEAVES_NAMED else ""
         raise WrongContent(
             f"the load came back without an error, but these are not what was saved: "
             f"{', '.join(wrong[:LEAVES_NAMED])}{more}"
         )
+    return found
 
 
-def require_step(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> None:
-    """Load into `state`, and raise WrongContent where that gives another step."""
+def require_step(checkpointer: Checkpointer, state: Any, directory: Path, *steps: int) -> int:
+    """Load into `state`, and raise WrongContent where that gives none of `steps`, of which the first was saved."""
     found = call(checkpointer, checkpointer.load, state, directory)
     if found is None:
-        raise WrongContent(f"the load came back with nothing, although step {step} was saved")
-    if found != step:
-        raise WrongContent(f"the load came back with step {seen(found)}, although step {step} is the newest")
+        raise WrongContent(f"the load came back with nothing, although step {steps[0]} was saved")
+    if found not in steps:
+        raise WrongContent(
+            f"the load came back with step {seen(found)}, although step {steps[0]} is the newest"
+        )
+    return int(found)
 
 
 def tell_state(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> None:

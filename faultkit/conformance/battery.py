@@ -218,6 +218,7 @@ def _require(budget_seconds: Any, world: Any, kind: Any, seed: Any, jobs: Any, t
 def _trials(context: Context) -> list[Trial]:
     """All trials of a checkpointer, those that find most first."""
     from faultkit.conformance.trials.files import CrashTrial, DamageTrial
+    from faultkit.conformance.trials.growing import GrowthTrial
     from faultkit.conformance.trials.lives import LifeTrial
     from faultkit.conformance.trials.plans import PlanTrial
     from faultkit.conformance.trials.schedules import ScheduleTrial
@@ -234,7 +235,7 @@ def _trials(context: Context) -> list[Trial]:
     if stored:
         trials += [DamageTrial(context)]
         trials += [CrashTrial(context, word) for word in ("prune", "save", "async") if word in work]
-    trials += [ScheduleTrial(context, "async" if "async" in work else "save")]
+    trials += [ScheduleTrial(context, "async" if "async" in work else "save"), GrowthTrial(context)]
     return trials
 
 

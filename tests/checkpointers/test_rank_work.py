@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from faultkit import checkpointers
+from faultkit import FaultPlan, checkpointers
 from faultkit.scenarios.derived import derive
 from faultkit.scenarios.stage import Stage
+from faultkit.sweep import sweep
+from tests.helpers import own_checkpointers, planted_checkpointers
 
 pytestmark = pytest.mark.slow
 REFERENCE = checkpointers.get("reference")
@@ -38,3 +40,14 @@ def test_what_reads_in_one_process_is_read_in_one_also_where_a_load_needs_as_man
     alike = msgspec.structs.replace(REFERENCE, reshards=False)
     assert derive(alike, "save").load_ranks == 1
     assert derive(msgspec.structs.replace(alike, read=None), "save").load_ranks == 0
+
+
+def test_a_job_whose_failed_save_is_there_goes_on_from_it_and_from_no_other_state():
+    plan = FaultPlan.parse("fs.stat@0=raise(OSError, EIO)")  # comes after the rename that publishes
+    work = f"{planted_checkpointers.__name__}:PLANTED.resume"
+    [result] = sweep(work, world=2, plans=[plan], attempts_after=1).results
+    assert result.fired and str(result.verdict) == "HELD"
+    [wrong] = sweep(
+        f"{own_checkpointers.__name__}:MINE.resume,defect=names_another_step", world=2, plans=[FaultPlan()]
+    ).results
+    assert str(wrong.verdict) == "SILENT_WRONG"

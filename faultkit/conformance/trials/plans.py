@@ -48,6 +48,8 @@ ERRORS = (
     "raise(faultkit.hostile:Huge)",
 )
 TWO_ERRORS = ("raise(ValueError)", "raise(KeyError)")
+TWO_OF_FILES = ("raise(OSError, EIO)", "raise(OSError, EACCES)")
+OF_FILES = ("OSError", "MemoryError", "KeyboardInterrupt", "SystemExit")  # what a call on a file can raise
 SECOND = ("kill(SIGKILL)", "raise(KeyboardInterrupt)", "raise(OSError, ENOSPC)")
 FAULT_FREE, PLANS = "fault-free runs", "plans"
 RUNS_ALONE = 3
@@ -161,7 +163,7 @@ class PlanTrial:
             cells = tuple(cell for cell in reach.cells if cell.rank in ranks)
             made = list(plans_for(msgspec.structs.replace(reach, cells=cells), actions))
             random.Random(self.context.seed).shuffle(made)
-            return [plan for plan in made if world.supports(plan)]
+            return [plan for plan in made if world.supports(plan) and _can_be(plan)]
 
         def together() -> list[FaultPlan]:
             """The same place on all ranks, on all but the coordinator, and in two ways on two ranks."""
@@ -172,7 +174,7 @@ class PlanTrial:
                     cell.rank for cell in reach.cells if (cell.site, cell.moment) == (site, moment)
                 )
                 where = site if moment == "before" else f"{site}:{moment}"
-                one, other = TWO_ERRORS
+                one, other = TWO_OF_FILES if site.startswith("fs.") else TWO_ERRORS
                 for some in (ranks, [rank for rank in ranks if rank]):
                     if len(some) > 1:
                         made.append(f"{where}@{','.join(map(str, some))}={one}")
@@ -324,6 +326,16 @@ class PlanTrial:
             ),
             story=error.story or "",
         )
+
+
+def _can_be(plan: FaultPlan) -> bool:
+    """Whether it can happen outside of a test: calls on files raise no ValueError."""
+    return not any(
+        fault.layer == "fs"
+        and (name := str(fault.action.get("exception", "OSError"))) not in OF_FILES
+        and not name.startswith(OWN_EXCEPTIONS)
+        for fault in plan
+    )
 
 
 def _is_hostile(plan: FaultPlan) -> bool:
