@@ -59,6 +59,7 @@ TYPE_CHECKING = False  # type checkers take it for true; `typing` costs more tha
 if TYPE_CHECKING:
     from faultkit import checkpointers, checks, scenarios, strategies
     from faultkit.checkpointers.checkpointer import Checkpointer
+    from faultkit.checkpointers.trainer import Trainer
     from faultkit.checks import Verdict, Violation
     from faultkit.injection import FaultyStorageReader, FaultyStorageWriter
     from faultkit.plan import Fault, FaultPlan, PlanError
@@ -80,6 +81,7 @@ __all__ = [
     "Raised",
     "Returned",
     "Run",
+    "Trainer",
     "Verdict",
     "Violation",
     "World",
@@ -107,6 +109,7 @@ if not TYPE_CHECKING:  # else every misspelt name would type-check
         "Raised": "faultkit.runs.outcomes",
         "Returned": "faultkit.runs.outcomes",
         "Run": "faultkit.runs.run",
+        "Trainer": "faultkit.checkpointers.trainer",
         "Verdict": "faultkit.checks",
         "Violation": "faultkit.checks",
         "World": "faultkit.worlds",

@@ -13,7 +13,7 @@ __all__ = ["MACHINERY", "MACHINERY_PATTERN", "ROOT", "STAND_INS", "WORK"]
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 _AROUND = ("hooks", "injection", "interception", "processes", "recording", "runs", "worlds")
-_WORK = ("checkpointers", "crash", "history", "scale", "scenarios", "strategies")
+_WORK = ("checkpointers", "crash", "history", "resume", "scale", "scenarios", "strategies")
 
 # What stands around and below the code under test, and says nothing to its author.
 MACHINERY = tuple(os.path.join(ROOT, package, "") for package in _AROUND)

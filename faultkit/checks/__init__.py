@@ -27,6 +27,7 @@ from faultkit.checks import (
     liveness,
     parity,
     recovery,
+    resume,
 )
 from faultkit.checks.analysis import account_of, analyse
 from faultkit.checks.model import RunAnalysis
@@ -122,6 +123,12 @@ CATALOGUE: dict[str, Check] = {
             "every rank's sequence of collectives is the same up to the failure",
             (Verdict.SILENT_WRONG, Verdict.HUNG, Verdict.DIED, Verdict.UNUSABLE),
             parity.find,
+        ),
+        Check(
+            "resume",
+            "a job that is killed and resumed goes on as if nothing had happened",
+            (Verdict.SILENT_WRONG, Verdict.LOST_WORK),
+            resume.find,
         ),
         Check(
             "leaks",

@@ -13,12 +13,13 @@ from faultkit.plan import FaultPlan
 from faultkit.plan.actions import OWN_EXCEPTIONS
 from faultkit.runs.selection import ALL, Chosen
 
-__all__ = ["SCHEDULE_SEPARATOR", "replay_line"]
+__all__ = ["KIND_OF_RESUME", "SCHEDULE_SEPARATOR", "TIMEOUT_OF_RESUME_SECONDS", "replay_line"]
 
 SCHEDULE_SEPARATOR = ","
 TIMEOUT_SECONDS = 30.0  # of the command, where it is not told
 LAUNCHER = "torchrun"  # likewise
 KIND = "warm"  # likewise
+KIND_OF_RESUME, TIMEOUT_OF_RESUME_SECONDS = "fresh", 60.0  # of ``faultkit resume``
 
 
 def replay_line(

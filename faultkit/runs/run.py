@@ -14,6 +14,7 @@ from faultkit.plan import FaultPlan
 from faultkit.runs.outcomes import Event, Fired, Outcome
 from faultkit.runs.readback import Readback
 from faultkit.runs.records import records
+from faultkit.runs.resumption import Resumption
 from faultkit.runs.selection import ALL, Chosen
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Run:
     `replay` is the shell command that does this run again, for who knows a better one than
     ``faultkit replay``.  `launcher` is who kept the job and `ranks_differ` whether each rank had a seed of its own
     (see `World`).  `next_start` is the run of new ranks over what
-    was left, where somebody made one after this, see `faultkit.scenarios.Stage`; None elsewhere.  `asked` holds what
+    was left, where somebody made one after this, see `faultkit.scenarios.Stage`; None elsewhere.  `resumption` compares
+    a job that this run started again with one that was never stopped (`faultkit.resume`).  `asked` holds what
     has been asked of the run since `World.run` returned it (``"outcomes"``, ``"attempts_after"``, ``"violations"``),
     so that a tool around a test can tell a run at which nobody looked; its `repr` asks nothing.
     """
@@ -80,6 +82,7 @@ class Run:
         self.launcher = launcher
         self.ranks_differ = False
         self.next_start: Run | None = None
+        self.resumption: Resumption | None = None
         self._logs = logs or {}
         self._started_ns = started_ns
 

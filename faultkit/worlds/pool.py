@@ -17,6 +17,7 @@ from typing import Any
 
 from faultkit.messages import shown
 from faultkit.processes.directories import OwnedDirectory, in_memory
+from faultkit.runs import launcher as launchers
 from faultkit.worlds.arguments import require_seconds
 from faultkit.worlds.world import World
 
@@ -29,7 +30,8 @@ class WorldPool:
     """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed.
 
     `modules` are imported once for all ranks of those that are made; `name` is in the names of folders.  Where
-    `ranks_differ` each rank has a seed of its own.  Raises ValueError for a timeout or worlds that are none.
+    `ranks_differ` each rank has a seed of its own; `launcher` keeps their jobs.  Raises ValueError for a timeout or
+    worlds that are none.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class WorldPool:
         kind: str = "warm",
         modules: tuple[str, ...] = (),
         ranks_differ: bool = False,
+        launcher: str = launchers.NONE,
     ) -> None:
         is_given = worlds is not None
         if is_given and (isinstance(worlds, type) or not (callable(worlds) or isinstance(worlds, Mapping))):
@@ -52,7 +55,7 @@ class WorldPool:
             if not isinstance(world, World):
                 raise ValueError(f"worlds must hold Worlds (got {shown(world)} for {shown(size)} ranks)")
         self.timeout, self.kind, self.given = require_seconds("timeout", timeout), kind, worlds
-        self.name, self.modules, self.ranks_differ = name, modules, ranks_differ
+        self.name, self.modules, self.ranks_differ, self.launcher = name, modules, ranks_differ, launcher
         self._made: dict[int, World] = {}
         self._numbers = itertools.count(1)
         self._root: OwnedDirectory | None = None
@@ -69,6 +72,7 @@ class WorldPool:
                 timeout=self.timeout,
                 preload=self.modules,
                 ranks_differ=self.ranks_differ,
+                launcher=self.launcher,
             )
             self._rearm()
         return self._made[size]

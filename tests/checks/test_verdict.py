@@ -45,6 +45,7 @@ def test_the_catalogue_names_each_check_after_its_promise():
         "coverage",
         "recovery",
         "parity",
+        "resume",
         "leaks",
         "growth",
     ]

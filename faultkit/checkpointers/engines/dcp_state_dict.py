@@ -186,4 +186,5 @@ DCP_STATE_DICT = Checkpointer(
     ),
     replaces=stock_files.replaces,
     check=check,
+    saves_any=False,
 )
