@@ -127,7 +127,7 @@ def import_cost() -> Row:
     """What faultkit adds to a rank over torch and DCP."""
     text = (
         "import time, torch, torch.distributed.checkpoint; t = time.perf_counter(); "
-        "import faultkit.worlds.rank, faultkit.injection; print(time.perf_counter() - t)"
+        "import faultkit.worlds.rank, faultkit.injection.arming; print(time.perf_counter() - t)"
     )
     taken = sorted(
         float(subprocess.run([sys.executable, "-c", text], capture_output=True, text=True).stdout)

@@ -16,7 +16,7 @@ __all__ = ["columns", "listed", "nearest", "printable", "require_type", "seen", 
 SEEN_LENGTH_MAX = 48
 WORDS_LISTED_MAX = 24
 WORD_LENGTH_MAX = 80
-_OBEYED = re.compile(
+_OBEYED = (  # compiled where it is first used: every rank imports this
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 
@@ -31,7 +31,9 @@ def printable(text: str) -> str:
 
     So also what turns the direction of writing, and lone surrogates.
     """
-    return _OBEYED.sub(lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text)
+    return re.sub(
+        _OBEYED, lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text
+    )
 
 
 def seen(value: object) -> str:

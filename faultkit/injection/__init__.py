@@ -7,8 +7,24 @@ anywhere, also in a plain unit test.
 
 from __future__ import annotations
 
-from faultkit.injection.arming import arm
-from faultkit.injection.session import Session, current
-from faultkit.injection.storage import FaultyStorageReader, FaultyStorageWriter
+from faultkit._lazy import attach
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from faultkit.injection.arming import arm
+    from faultkit.injection.session import Session, current
+    from faultkit.injection.storage import FaultyStorageReader, FaultyStorageWriter
 
 __all__ = ["FaultyStorageReader", "FaultyStorageWriter", "Session", "arm", "current"]
+
+if (
+    not TYPE_CHECKING
+):  # else every misspelt name would type-check; a rank needs no storage objects before they are used
+    _HOMES = {
+        "FaultyStorageReader": "faultkit.injection.storage",
+        "FaultyStorageWriter": "faultkit.injection.storage",
+        "Session": "faultkit.injection.session",
+        "arm": "faultkit.injection.arming",
+        "current": "faultkit.injection.session",
+    }
+    __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -12,16 +12,13 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from faultkit.injection import children as child_processes
-from faultkit.injection import collective_calls, expectations, functions, rank_context
+from faultkit.injection import expectations, parts, rank_context
 from faultkit.injection.engine import hooks
-from faultkit.injection.files import raw
 from faultkit.injection.perform import prepare, put_back
 from faultkit.injection.rank_context import Timer
 from faultkit.injection.session import Match, Record, Session, activate, deactivate
 from faultkit.interception.patches import Patches
 from faultkit.plan import FaultPlan
-from faultkit.plan.points import HTTP
 
 if TYPE_CHECKING:
     from faultkit.processes.memory import RankMemory
@@ -87,15 +84,27 @@ def arm(
 
 def install_hooks(session: Session, patches: Patches) -> None:
     """Have `session` asked wherever its faults can strike, until `patches` is undone."""
-    child_processes.install(session, patches, arm_child)
+    needed = parts.load(session.plan)
+    if parts.CHILDREN in needed:
+        from faultkit.injection import children
+
+        children.install(session, patches, arm_child)
     hooks.install(session, patches)
     expectations.install(session, patches)
-    raw.install(session, patches)
-    functions.install(session, patches)
+    if parts.FILES in needed:
+        from faultkit.injection.files import raw
+
+        raw.install(session, patches)
+    if parts.FUNCTION_CALLS in needed:
+        from faultkit.injection import functions
+
+        functions.install(session, patches)
     if "parity" in session.watches:
+        from faultkit.injection import collective_calls
+
         collective_calls.install(session, patches)
-    if session.planned(HTTP):
-        from faultkit.injection import requests  # of few plans, and with much that others need not load
+    if parts.REQUESTS in needed:
+        from faultkit.injection import requests
 
         requests.install(session, patches)
 
@@ -110,9 +119,11 @@ def arm_child(
     run_number: int,
 ) -> None:
     """In a process that a rank started, and that begins anew: follow the plan as a child of `rank`, until it ends."""
+    from faultkit.injection import children
+
     session = Session(plan, rank=rank, world_size=world_size)
     session.coordinator, session.place = coordinator, place
-    child_processes.begun(session, descriptor, run_number)
+    children.begun(session, descriptor, run_number)
     activate(session)
     install_hooks(session, Patches())
 

@@ -23,11 +23,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
 from typing import Any
 
-from faultkit.injection.files.streams import call_file_system
 from faultkit.injection.futures import fault_future
 from faultkit.injection.reach import innermost
 from faultkit.injection.session import Calls, Session
-from faultkit.injection.values import change_of
 from faultkit.interception.patches import Patches
 from faultkit.runs import own_failures
 
@@ -43,6 +41,8 @@ def call_with_faults(
 ) -> Any:
     """``call(*args, **kwargs)`` as one entry of `points`, with what the plan does before, after and in it."""
     if points[0].startswith("fs."):
+        from faultkit.injection.files.streams import call_file_system
+
         return call_file_system(session, points[0][3:], call, args, kwargs)
     calls = session.enter(points)
     if not calls:
@@ -55,7 +55,7 @@ def call_with_faults(
         session.record_return(calls, False)
         raise
     session.record_return(calls, True)
-    result = fault_future(session, calls, result, change_of(session, calls))
+    result = fault_future(session, calls, result, _change_of(session, calls))
     _act(session, calls, "after")
     return result
 
@@ -76,10 +76,18 @@ async def coroutine_with_faults(
         session.record_return(calls, False)
         raise
     session.record_return(calls, True)
-    change = change_of(session, calls)
+    change = _change_of(session, calls)
     result = result if change is None else change(result)
     _act(session, calls, "after")
     return result
+
+
+def _change_of(session: Session, calls: Calls) -> Callable[[Any], Any] | None:
+    if not session.alters_values:
+        return None
+    from faultkit.injection.values import change_of
+
+    return change_of(session, calls)
 
 
 def _act(session: Session, calls: Calls, moment: str) -> None:

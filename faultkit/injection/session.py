@@ -122,6 +122,7 @@ class Session:
         self.keeps_given = frozenset(
             _site_of(f).key for f in plan if f.action.spec.replaces == "earlier value"
         )
+        self.alters_values = any(fault.action.alters_value for fault in plan)
         # of streams; of real files `faultkit.injection.files.raw` remembers them
         self.stale = tuple(
             f for f in plan if f.point == "fs.create_stream" and f.action.spec.replaces == "version"

@@ -20,54 +20,19 @@ from collections.abc import Mapping
 from types import MethodType
 from typing import Any, ClassVar
 
-import torch.distributed as dist
 from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.staging import AsyncStager
 from torch.distributed.checkpoint.storage import StorageReader, StorageWriter
 from torch.futures import Future
 
+from faultkit.injection.carried import OWN, Carried
 from faultkit.injection.derive import metadata_of, metadata_of_current_load
 from faultkit.injection.interpose import call_with_faults
 from faultkit.injection.perform import prepare
 from faultkit.injection.session import Session, current
 from faultkit.plan import FaultPlan
 
-__all__ = ["Faulty", "FaultyStorageReader", "FaultyStorageWriter", "carried"]
-
-_OWN = "_faultkit"
-
-
-class Carried:
-    """What a faulty object carries: its plan, what it stands for, and its own session."""
-
-    def __init__(self, plan: FaultPlan, inner: Any, metadata: Any) -> None:
-        self.plan = plan
-        self.inner = inner
-        self.metadata = metadata
-        self.session = Session(plan)
-        self.armed: Session | None = None
-
-    def session_now(self) -> Session:
-        armed = current()
-        if armed is not None and armed.plan == self.plan:
-            self.armed = armed
-            return armed
-        if self.plan and dist.is_available() and dist.is_initialized():
-            self.session.rank, self.session.world_size = dist.get_rank(), dist.get_world_size()
-        return self.session
-
-    def learn_coordinator(self, is_coordinator: Any) -> None:
-        own = self.session
-        if isinstance(is_coordinator, bool):
-            # Which other rank coordinates cannot be told; that it is another one is all that matters.
-            own.coordinator = own.rank if is_coordinator else int(own.rank == 0)
-
-
-def carried(storage: Any) -> Carried | None:
-    """What `storage` carries where it is a faulty object, else None."""
-    return (
-        object.__getattribute__(storage, "__dict__").get(_OWN) if issubclass(type(storage), Faulty) else None
-    )
+__all__ = ["Faulty", "FaultyStorageReader", "FaultyStorageWriter"]
 
 
 class _Point:
@@ -139,7 +104,7 @@ def _call_with_faults_of(
 
 
 def _state(instance: Any) -> Carried:
-    state: Carried = object.__getattribute__(instance, "__dict__")[_OWN]
+    state: Carried = object.__getattribute__(instance, "__dict__")[OWN]
     return state
 
 
@@ -182,11 +147,11 @@ class Faulty:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        state = object.__getattribute__(self, "__dict__").get(_OWN)
+        state = object.__getattribute__(self, "__dict__").get(OWN)
         return type(self) if state is None or state.inner is None else state.inner.__class__
 
     def __getattr__(self, name: str) -> Any:
-        state = object.__getattribute__(self, "__dict__").get(_OWN)
+        state = object.__getattribute__(self, "__dict__").get(OWN)
         if state is None or state.inner is None or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
@@ -194,14 +159,14 @@ class Faulty:
         return getattr(state.inner, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        state = object.__getattribute__(self, "__dict__").get(_OWN)
+        state = object.__getattribute__(self, "__dict__").get(OWN)
         if state is None or state.inner is None:
             object.__setattr__(self, name, value)
         else:
             setattr(state.inner, name, value)
 
     def __delattr__(self, name: str) -> None:
-        state = object.__getattribute__(self, "__dict__").get(_OWN)
+        state = object.__getattribute__(self, "__dict__").get(OWN)
         if state is None or state.inner is None:
             object.__delattr__(self, name)
         else:
@@ -219,7 +184,7 @@ class Faulty:
     def __reduce__(self) -> Any:
         state = _state(self)
         own = {
-            name: value for name, value in object.__getattribute__(self, "__dict__").items() if name != _OWN
+            name: value for name, value in object.__getattribute__(self, "__dict__").items() if name != OWN
         }
         extra = own if state.inner is None and own else None
         return _rebuild, (type(self), state.plan, state.inner, state.metadata), extra
@@ -239,7 +204,7 @@ def _equip(instance: Any, plan: FaultPlan | str, inner: Any, metadata: Any = Non
     for fault in plan:
         prepare(fault.action, str(fault))
     namespace = object.__getattribute__(instance, "__dict__")
-    namespace[_OWN] = Carried(plan, inner, metadata)
+    namespace[OWN] = Carried(plan, inner, metadata)
     if inner is not None and isinstance(inner, AsyncStager) and not isinstance(instance, AsyncStager):
         # A stager by the attributes of its instance: the protocol looks at those of this one.
         for name in ("_synchronize_after_execute", "should_synchronize_after_execute"):

@@ -91,12 +91,12 @@ FUNCTIONS = {
 }
 NAME_LENGTH_MAX = 500
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
-_CALL = re.compile(rf"{CALL}\.({_NAME}):({_NAME})")
+_CALL = rf"{CALL}\.({_NAME}):({_NAME})"
 
 
 def read_call(text: str) -> tuple[str, str]:
     """The module and the name in it that a point of layer call means.  Raises PlanError."""
-    found = _CALL.fullmatch(text) if len(text) <= NAME_LENGTH_MAX else None
+    found = re.fullmatch(_CALL, text) if len(text) <= NAME_LENGTH_MAX else None
     if found is None:
         raise PlanError(
             f"a point of layer '{CALL}' is {CALL}.module:function, such as "

@@ -48,7 +48,7 @@ MESSAGE_LENGTH_MAX = 10_000
 TYPE_NAME_LENGTH_MAX = 300
 
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
-_MODULE_AND_NAME = re.compile(rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*:{_IDENTIFIER}(?:\.{_IDENTIFIER})*")
+_MODULE_AND_NAME = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*:{_IDENTIFIER}(?:\.{_IDENTIFIER})*"
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -132,7 +132,7 @@ def _read_exception(parameter: Parameter, value: object) -> str:
     known = _builtin_exceptions()
     if text in known:
         return known[text]
-    if len(text) <= TYPE_NAME_LENGTH_MAX and _MODULE_AND_NAME.fullmatch(text):
+    if len(text) <= TYPE_NAME_LENGTH_MAX and re.fullmatch(_MODULE_AND_NAME, text):
         return text
     raise PlanError(misfit(parameter, seen(text), nearest(text, known)))
 

@@ -11,12 +11,12 @@ that has the earlier one is used.  Not covered: a file that was edited and is no
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
 import sys
-import sysconfig
 from collections.abc import Sequence
 from types import CodeType, ModuleType
 
@@ -24,9 +24,6 @@ __all__ = ["ModuleTable", "install", "loadings", "spec_of", "table_of_this_proce
 
 ModuleTable = dict[str, tuple[str, bool]]  # name -> (file, asserts rewritten)
 
-_INSTALLED_CODE = tuple(
-    os.path.join(os.path.realpath(sysconfig.get_paths()[key]), "") for key in ("purelib", "platlib", "stdlib")
-)
 _remembered: tuple[tuple[int, int, object], ModuleTable] = ((-1, 0, None), {})
 
 
@@ -43,7 +40,7 @@ def table_of_this_process() -> ModuleTable:
         if spec is None or not isinstance(file, str) or not file.endswith(".py") or name == "__main__":
             continue
         rewritten = type(spec.loader).__name__ == "AssertionRewritingHook"
-        if rewritten and not file.startswith(_INSTALLED_CODE):
+        if rewritten and not file.startswith(_installed_code()):
             table[name] = (file, True)
     _remembered = (seen, table)
     return table
@@ -59,6 +56,15 @@ _count = [0]  # how often one of the user's was loaded again
 def spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
     """What the module of this process was loaded by: another one each time that it is loaded."""
     return getattr(sys.modules.get(name), "__spec__", None)
+
+
+@functools.cache
+def _installed_code() -> tuple[str, ...]:
+    """The folders of what is installed, and of the interpreter."""
+    import sysconfig  # which no rank needs
+
+    paths = sysconfig.get_paths()
+    return tuple(os.path.join(os.path.realpath(paths[key]), "") for key in ("purelib", "platlib", "stdlib"))
 
 
 def loadings() -> int:
@@ -83,7 +89,7 @@ def loadings() -> int:
 def _is_of_the_user(name: str, file: object) -> bool:
     if name.partition(".")[0] in ("faultkit", "pytest_faultkit", "__main__"):
         return False
-    return isinstance(file, str) and not file.startswith(_INSTALLED_CODE)
+    return isinstance(file, str) and not file.startswith(_installed_code())
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

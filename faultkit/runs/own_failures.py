@@ -33,16 +33,13 @@ TORCH = os.sep + os.path.join("torch", "distributed") + os.sep
 
 STANDING_IN = ("GroupCalls", "LaterWork", "SeveralWorks", "SimulatedGroup", "SimulatedStore", "SimulatedWork")
 
-NOTHING = re.compile(r"module '[\w.]+' has no attribute |'NoneType' object ")
-LACKING = re.compile(
-    r"(module|type object|) ?'[\w.]+' (object )?has no attribute |partially initialized module "
-)
-MISUSED = re.compile(
-    r"'NoneType' object |.*\b(is not subscriptable|unhashable type|unsupported operand|is not iterable|unpack)"
-)
-UNFIT = re.compile(r"([\w.<>]+)\(\) (takes |got |missing )")
+# Compiled where they are first used, of few runs: every rank imports this.
+NOTHING = r"module '[\w.]+' has no attribute |'NoneType' object "
+LACKING = r"(module|type object|) ?'[\w.]+' (object )?has no attribute |partially initialized module "
+MISUSED = r"'NoneType' object |.*\b(is not subscriptable|unhashable type|unsupported operand|is not iterable|unpack)"
+UNFIT = r"([\w.<>]+)\(\) (takes |got |missing )"
 # What a line calls in passing, whose errors are not its own: the user's function, torch's, a name that the user gave.
-PASSING = re.compile(r"\b(call|function|fn|original|method|body|wait|loads|getattr|import_module|__get__)\(")
+PASSING = r"\b(call|function|fn|original|method|body|wait|loads|getattr|import_module|__get__)\("
 
 
 def own_failure(error: ErrorRecord) -> str | None:
@@ -94,7 +91,7 @@ def _is_own(error: ErrorRecord) -> bool:
     file, line, _ = error.frames[-1]
     source = linecache.getline(file, line).strip()
     if not file.startswith(ROOT):  # torch may have called what stands in its place as it does not take it
-        unfit = UNFIT.match(error.message) if error.type_name == "TypeError" and TORCH in file else None
+        unfit = re.match(UNFIT, error.message) if error.type_name == "TypeError" and TORCH in file else None
         return unfit is not None and unfit[1].startswith(STANDING_IN) and unfit[1] in _names_of(ROOT)
     statement = _statements(file).get(line, "")
     if statement == "raise" or file.startswith(WORK):
@@ -105,16 +102,16 @@ def _is_own(error: ErrorRecord) -> bool:
         return statement == "assert"
     if error.type_name in ("NameError", "UnboundLocalError"):
         return True
-    if PASSING.search(source):
+    if re.search(PASSING, source):
         return False
-    if error.type_name == "TypeError" and (unfit := UNFIT.match(error.message)):
+    if error.type_name == "TypeError" and (unfit := re.match(UNFIT, error.message)):
         return unfit[1] in _names_of(ROOT) and unfit[1].rpartition(".")[2] in source
     if file.startswith(STAND_INS):
-        return error.type_name in ("AttributeError", "TypeError") and bool(NOTHING.match(error.message))
+        return error.type_name in ("AttributeError", "TypeError") and bool(re.match(NOTHING, error.message))
     if error.type_name == "AttributeError":
-        return bool(LACKING.match(error.message))
+        return bool(re.match(LACKING, error.message))
     if error.type_name == "TypeError":
-        return bool(MISUSED.match(error.message))
+        return bool(re.match(MISUSED, error.message))
     return error.type_name in ("KeyError", "IndexError")
 
 

@@ -70,10 +70,11 @@ def prepare() -> None:
     import torch.distributed.checkpoint
 
     from faultkit.hooks import collectives
+    from faultkit.injection import arming
     from faultkit.injection.engine import hooks
     from faultkit.worlds import engine_state, rank
 
-    assert torch and rank
+    assert torch and rank and arming
     warm_up_engine()
     engine_state.put_back()  # what is there now is what a fresh process has
     collectives.install(hooks.attempt_of_thread)

@@ -13,12 +13,16 @@ import pytest
 import torch.distributed as dist
 
 from faultkit import Returned, World
+from faultkit.injection import parts
 from faultkit.processes import client
 from faultkit.worlds import HarnessError, rank_processes
 from faultkit.worlds.kinds.process_kind import ProcessKind
 from tests.helpers.stuck import SECONDS_MAX
 
 pytestmark = pytest.mark.slow
+
+MODULES_OF_A_RANK_MAX = 75
+NOT_IN_EVERY_RANK = {*parts.PARTS, "faultkit.injection.storage", "faultkit.interception.chain", "sysconfig"}
 
 RUNNING = """
     import os, subprocess, sys, threading, time
@@ -108,21 +112,26 @@ def test_a_world_that_nobody_closed_ends_with_its_program(script):
         import sys, tempfile
         def save(place):
             import torch.distributed.checkpoint as dcp
+            loaded = [name for name in sys.modules if name.startswith(("faultkit", "sysconfig"))]
             dcp.save({"step": 1}, checkpoint_id=place)
-            return 1
+            return loaded
         world = World(2)
         with tempfile.TemporaryDirectory() as place:
             run = world.run(save, place, checkpoint_at=place)
-        print(run.outcomes[0].value, run.verdict, [one.kind for one in run.readbacks])
+        print(*run.outcomes[0].value)
+        print(run.verdict, [one.kind for one in run.readbacks])
         print("torch" in sys.modules)  # the ranks have it; here it would cost seconds for nothing
         raise ValueError("not caught")
     """)
 
     status, output, errors = started.finish()
+    loaded, *told = output.splitlines()
 
-    assert (status, output) == (1, "1 HELD ['loaded']\nFalse\n") and errors.rstrip().endswith(
-        "ValueError: not caught"
-    )
+    assert (status, told) == (1, ["HELD ['loaded']", "False"])
+    assert errors.rstrip().endswith("ValueError: not caught")
+    # What a rank has from the start, every fork server pays for; what few plans need is in `faultkit.injection.parts`.
+    assert "faultkit.injection.session" in loaded.split() and len(loaded.split()) <= MODULES_OF_A_RANK_MAX
+    assert NOT_IN_EVERY_RANK.isdisjoint(loaded.split())
     assert started.survivors() == []
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch.distributed as dist
 
+from faultkit.injection.carried import carried
 from faultkit.injection.engine import content
 from faultkit.injection.engine.attempts import Attempts
 from faultkit.injection.engine.objects import Arguments
-from faultkit.injection.storage import carried
 
 __all__ = ["watched_load", "watched_request", "watched_save", "watched_states"]
 

@@ -23,9 +23,9 @@ from torch.distributed.checkpoint import (
 )
 from torch.distributed.checkpoint.stateful import Stateful
 
+from faultkit.injection.carried import carried
 from faultkit.injection.interpose import Interposer
 from faultkit.injection.session import Session
-from faultkit.injection.storage import carried
 from faultkit.interception.patches import Patches
 
 __all__ = ["Arguments", "Objects"]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from faultkit.exceptions import HarnessError
+from faultkit.injection import parts
 from faultkit.plan import FaultPlan
 from faultkit.processes import client, module_finder, slots
 from faultkit.processes.launch import Launch
@@ -88,7 +89,7 @@ class ProcessKind:
         with self._lock:
             self._take_slots()
             try:
-                processes = self._ready_processes(order.module)
+                processes = self._ready_processes(order.module, parts.modules_of(order.call.plan))
                 supervision = self.supervision(processes, order)
                 with stacks_on_interrupt.watched(supervision):
                     run: Run = supervision.run(may_not_fire=order.may_not_fire)
@@ -120,13 +121,13 @@ class ProcessKind:
             raise ValueError(f"{self.spec.title} is closed")
         self._lease.acquire(self.process_count, gpus=self.spec.size * self.spec.gpus_per_rank)
 
-    def _ready_processes(self, module: str | None) -> RankProcesses:
+    def _ready_processes(self, module: str | None, needed: tuple[str, ...] = ()) -> RankProcesses:
         loadings = module_finder.loadings()
         if self._processes is not None and not (self._processes.is_usable() and loadings == self._loadings):
             self._end_processes()
         self._loadings = loadings
         if self._processes is None:
-            preload = self.spec.preload + ((module,) if module is not None else ())
+            preload = self.spec.preload + needed + ((module,) if module is not None else ())
             self._processes = RankProcesses(
                 client.server(preload if self.is_preloaded else ()),
                 self.process_count,

@@ -24,10 +24,12 @@ __all__ = ["main", "prepare"]
 
 def prepare() -> None:
     """Import, in the fork server, what every host needs; nothing is changed there yet."""
+    from faultkit.injection import parts
     from faultkit.worlds.simulated import runs
     from faultkit.worlds.simulated.process import concurrency_patches
 
     assert concurrency_patches and runs
+    parts.load_all()  # what is loaded once the host's threads are patched would have their locks
 
 
 def main(
