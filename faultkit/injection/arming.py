@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from faultkit.injection import expectations, parts, rank_context
+from faultkit.injection import collective_calls, expectations, parts, rank_context
 from faultkit.injection.engine import hooks
 from faultkit.injection.perform import prepare, put_back
 from faultkit.injection.rank_context import Timer
@@ -100,8 +100,6 @@ def install_hooks(session: Session, patches: Patches) -> None:
 
         functions.install(session, patches)
     if "parity" in session.watches:
-        from faultkit.injection import collective_calls
-
         collective_calls.install(session, patches)
     if parts.REQUESTS in needed:
         from faultkit.injection import requests

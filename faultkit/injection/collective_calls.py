@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import sysconfig
 import threading
 import weakref
 import zlib
@@ -57,7 +56,7 @@ _PLUMBING = tuple(
         ("utils", "_contextlib.py"),
     )
 )
-_STANDARD = (os.path.join(sysconfig.get_paths()["stdlib"], ""), "<")
+_STANDARD = (os.path.join(os.path.dirname(os.__file__), ""), "<")
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _NOBODYS, _ENGINES, _USERS = range(3)
 

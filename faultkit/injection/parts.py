@@ -18,6 +18,7 @@ __all__ = [
     "CHILDREN",
     "FILES",
     "FUNCTION_CALLS",
+    "PARTS",
     "REQUESTS",
     "STREAMS",
     "VALUES",
