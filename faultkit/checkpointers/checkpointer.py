@@ -57,6 +57,12 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
             (`faultkit.checkpointers.states`).
         read: ``read(directory)`` gives the newest checkpoint as a mapping, in one process without a process group, and
             None where there is none.  None: what `load` gives on a world of one rank.
+        readers: pairs of a name and another reader of the format: ``reader(directory)`` gives what `read` gives, by a
+            way of its own, in one process without a process group; of a file format that is all it has.  It gives None
+            where there is no checkpoint, and NotImplemented where it cannot read what is stored by these options.  The
+            first of them reads each save of every campaign that is read back; `faultkit.reshard` takes all.
+        any_state: whether `save` and `load` take any state (nested dicts and lists of tensors and values), so that one
+            can be drawn; None: where there is no `state`.
         summary: one line for lists.
         requires: distributions that must be installed, such as "safetensors>=0.4", or "torch>=2.14".
         extra: of faultkit, which installs them.
@@ -94,6 +100,8 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
     prune: Callable[..., Any] | None = None
     state: Callable[..., Any] | None = None
     read: Callable[..., Any] | None = None
+    readers: tuple[tuple[str, Callable[..., Any]], ...] = ()
+    any_state: bool | None = None
     summary: str = ""
     requires: tuple[str, ...] = ()
     extra: str = ""
@@ -132,6 +140,14 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
                 f"checkpointer {self.name!r}: only must be words of {listed(WORK)}, with only_since, which says why "
                 f"(got {seen(self.only)})"
             )
+
+        for pair in self.readers:
+            if not (
+                isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and callable(pair[1])
+            ):
+                raise ScenarioError(
+                    f"checkpointer {self.name!r}: readers must be pairs of a name and a function (got {seen(pair)})"
+                )
 
     def __str__(self) -> str:
         return text_of(self.name, dict(self.chosen))

@@ -20,6 +20,7 @@ from faultkit.cli.check import check
 from faultkit.cli.crash import crash, damage
 from faultkit.cli.growth import growth
 from faultkit.cli.history import history
+from faultkit.cli.reshard import reshard
 from faultkit.cli.resume import resume
 from faultkit.cli.run_sweep import HELD, USAGE, UsageError, fail, say
 from faultkit.cli.scale import scale
@@ -122,6 +123,7 @@ def command(ctx: click.Context) -> None:
       faultkit history dcp                  live the lives of a job that saves, fails, dies and restarts
       faultkit resume dcp                   kill a training, resume it, compare with one never stopped
       faultkit growth dcp                   save 200 times, see what there is more of with each
+      faultkit reshard dcp --save-on 2 --load-on 1,3    is it the same on other ranks, for other readers?
       faultkit check dcp                    all of these, every promise, one report card
       faultkit checkpointers                what can be put under test: sweep, crash, damage NAME.save
 
@@ -165,6 +167,7 @@ command.add_command(damage)
 command.add_command(history)
 command.add_command(growth)
 command.add_command(resume)
+command.add_command(reshard)
 command.add_command(scale)
 
 

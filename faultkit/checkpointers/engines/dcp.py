@@ -20,7 +20,7 @@ from typing import Any
 
 from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.parts import groups, step_directories, stock_files
+from faultkit.checkpointers.parts import groups, step_directories, stock_files, stock_readers
 from faultkit.checkpointers.parts.choices import refusal
 from faultkit.checkpointers.parts.joint_steps import on_every_rank, on_rank_0
 from faultkit.messages import seen
@@ -193,6 +193,8 @@ DCP = Checkpointer(
     load=load,
     steps=steps,
     prune=prune,
+    readers=stock_readers.READERS,
+    any_state=True,
     state=state_kinds.state,
     preload=("faultkit.checkpointers.state_kinds",),
     options=(

@@ -21,7 +21,7 @@ from typing import Any
 from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.engines import dcp
-from faultkit.checkpointers.parts import groups, stagers, step_directories, stock_files
+from faultkit.checkpointers.parts import groups, stagers, step_directories, stock_files, stock_readers
 from faultkit.checkpointers.parts.choices import refusal
 from faultkit.checkpointers.parts.handles import Handle, futures_of
 from faultkit.checkpointers.parts.kept import kept
@@ -127,6 +127,8 @@ DCP_ASYNC = Checkpointer(
     load=load,
     steps=dcp.steps,
     prune=dcp.prune,
+    readers=stock_readers.READERS,
+    any_state=True,
     state=state_kinds.state,
     preload=("faultkit.checkpointers.state_kinds",),
     points=("stager.*", "executor.*", "writer.*", "fs.*"),

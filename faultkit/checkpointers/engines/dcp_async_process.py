@@ -17,7 +17,7 @@ from typing import Any
 from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.engines import dcp, dcp_async
-from faultkit.checkpointers.parts import stock_files
+from faultkit.checkpointers.parts import stock_files, stock_readers
 from faultkit.checkpointers.parts.handles import Handle
 
 __all__ = ["DCP_ASYNC_PROCESS", "save"]
@@ -35,6 +35,8 @@ DCP_ASYNC_PROCESS = Checkpointer(
     load=dcp_async.load,
     steps=dcp.steps,
     prune=dcp.prune,
+    readers=stock_readers.READERS,
+    any_state=True,
     state=state_kinds.state,
     preload=("faultkit.checkpointers.state_kinds",),
     points=("stager.*", "executor.*", "daemon.*"),

@@ -26,7 +26,7 @@ from typing import Any
 from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.engines import dcp
-from faultkit.checkpointers.parts import step_directories, stock_files
+from faultkit.checkpointers.parts import step_directories, stock_files, stock_readers
 from faultkit.checkpointers.parts.choices import refusal
 from faultkit.checkpointers.parts.joint_steps import on_rank_0
 from faultkit.messages import seen
@@ -224,6 +224,7 @@ DCP_CACHED = Checkpointer(
     load=load,
     steps=steps,
     prune=prune,
+    readers=stock_readers.READERS,
     state=state,
     preload=("faultkit.checkpointers.state_kinds",),
     points=("planner.*", "writer.*", "fs.*"),

@@ -21,7 +21,7 @@ from typing import Any
 from faultkit.checkpointers import servers
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.engines.dcp import check, is_complete
-from faultkit.checkpointers.parts import step_directories
+from faultkit.checkpointers.parts import step_directories, stock_readers
 from faultkit.checkpointers.parts.joint_steps import on_rank_0
 
 __all__ = ["DCP_FSSPEC", "DCP_FSSPEC_MEMORY", "DCP_FSSPEC_S3"]
@@ -166,6 +166,7 @@ DCP_FSSPEC = Checkpointer(
     load=load,
     steps=steps,
     prune=prune,
+    readers=stock_readers.READERS,
     requires=("fsspec>=2024.2",),
     extra="fsspec",
     options=(("threads", 1), ("sync_files", True)),

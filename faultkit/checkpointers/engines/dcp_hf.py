@@ -19,6 +19,8 @@ are imported on the ranks.
 
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ SHARDED = "sharded"
 CONSOLIDATE = ("no", "writer", "first", "every")
 RANKS = ("first", "every")
 SCALE = "_scale_inv"
+SHARDING = "DCP_SHARDING_INFO"  # of the metadata of each shard
 
 
 def save(
@@ -104,6 +107,46 @@ def load(
         reader = dcp.HuggingFaceStorageReader(path, thread_count=threads)
     dcp.load(state, storage_reader=reader)
     return step
+
+
+def from_files(
+    directory: Path, ranks: str = "every", consolidate: str = "no", quantized: bool = False
+) -> Any:
+    """The newest step by ``safe_open`` of each file, shards put together by the places that they name themselves."""
+    from safetensors import safe_open
+
+    step = max(steps(directory, ranks, consolidate), default=None)
+    if step is None:
+        return None
+    stored: dict[str, list[pieces.Part]] = {}
+    for file in sorted(step_directories.place(directory, step).glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            sharding = json.loads((opened.metadata() or {}).get(SHARDING, "{}"))
+            for name in opened.keys():  # noqa: SIM118
+                tensor = opened.get_tensor(name)
+                offsets = sharding.get(name, {}).get("saved_offsets") or [0] * tensor.dim()
+                place = (tuple(offsets), tuple(tensor.shape))
+                parts = stored.setdefault(name, [])
+                if all(place != other for other, _ in parts):
+                    parts.append((place, tensor))
+    found = pieces.joined(stored)
+    return _dequantized(found) if quantized else found
+
+
+def from_keys(directory: Path, ranks: str = "every", consolidate: str = "no", quantized: bool = False) -> Any:
+    """The newest step by `_load_state_dict_from_keys` and the reader of the format."""
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys
+
+    step = max(steps(directory, ranks, consolidate), default=None)
+    if step is None:
+        return None
+    if quantized:
+        return NotImplemented
+    reader = dcp.HuggingFaceStorageReader(str(step_directories.place(directory, step)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no process group
+        return _load_state_dict_from_keys(storage_reader=reader)
 
 
 def steps(directory: Path, ranks: str = "every", consolidate: str = "no") -> list[int]:
@@ -190,6 +233,14 @@ def _quantized(flat: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _dequantized(flat: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.float() * flat[f"{name}{SCALE}"] if f"{name}{SCALE}" in flat else value
+        for name, value in flat.items()
+        if not name.endswith(SCALE)
+    }
+
+
 DCP_HF = Checkpointer(
     name="dcp-hf",
     summary="dcp.save and load by HuggingFaceStorageWriter and its readers, sharded or consolidated",
@@ -197,6 +248,8 @@ DCP_HF = Checkpointer(
     load=load,
     steps=steps,
     prune=prune,
+    readers=(("safe_open", from_files), ("from_keys", from_keys)),
+    any_state=True,
     state=make_state,
     requires=("safetensors>=0.4",),
     extra="hf",

@@ -17,6 +17,7 @@ ranks.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def save(
     for name, value in flat.items():
         if isinstance(value, torch.Tensor):
             parts[name] = None  # of a tensor in shards a rank may have nothing
-        for where, part in pieces.pieces(value) if isinstance(value, torch.Tensor) else ():
+        for where, part in pieces.held(value) if isinstance(value, torch.Tensor) else ():
             tensors[name] = part.contiguous().clone()  # tensors that share memory are refused
             parts[name] = [file, where and where[0]]
     values = {name: value for name, value in flat.items() if not isinstance(value, torch.Tensor)}
@@ -73,6 +74,29 @@ def load(state: dict[str, Any], directory: Path, /, exchange: bool = False) -> i
         place = step_directories.place(directory, step)
         in_step("load", lambda: pieces.fill(state, _stored(place)), True, exchange)
     return step
+
+
+def sliced(directory: Path) -> Any:
+    """The newest step by ``safe_open``, tensor by tensor and row by row; None where there is none."""
+    import torch
+    from safetensors import safe_open
+
+    step = max(steps(directory), default=None)
+    if step is None:
+        return None
+    place = step_directories.place(directory, step)
+
+    def read(path: Path) -> dict[str, Any]:
+        with safe_open(path, framework="pt") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+            return {
+                name: torch.cat([one[row : row + 1] for row in range(one.get_shape()[0])])
+                if one.get_shape() and 0 not in one.get_shape()
+                else opened.get_tensor(name)
+                for name, one in slices.items()
+            }
+
+    return pieces.joined(_stored(place, read))
 
 
 def steps(directory: Path) -> list[int]:
@@ -123,9 +147,14 @@ def _save_index(
         written.write_text(json.dumps({"metadata": {}, "weight_map": weight_map, "values": values}))
 
 
-def _stored(place: Path) -> dict[str, list[pieces.Part]]:
+def _loaded(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
+    found: dict[str, Any] = load_file(path)
+    return found
+
+
+def _stored(place: Path, read: Callable[[Path], dict[str, Any]] = _loaded) -> dict[str, list[pieces.Part]]:
     index = json.loads((place / INDEX).read_text())
     stored: dict[str, list[pieces.Part]] = {name: [(None, value)] for name, value in index["values"].items()}
     files: dict[str, dict[str, Any]] = {}
@@ -135,7 +164,7 @@ def _stored(place: Path) -> dict[str, list[pieces.Part]]:
             if Path(file).name != file:
                 raise ValueError(f"an index must name files beside it (got {seen(file)})")
             if file not in files:
-                files[file] = load_file(place / file)
+                files[file] = read(place / file)
             tensor = files[file][name]
             parts.append(((tuple(offsets or (0,) * tensor.dim()), tuple(tensor.shape)), tensor))
     return stored
@@ -148,6 +177,8 @@ SAFETENSORS = Checkpointer(
     load=load,
     steps=steps,
     prune=prune,
+    readers=(("safe_open", sliced),),
+    any_state=True,
     requires=("safetensors>=0.4",),
     extra="hf",
     points=("safetensors.*", "fs.*"),

@@ -18,6 +18,7 @@ checksum is looked at.  torch is imported on the ranks.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def save(
         own = {
             name: [
                 [where and list(where[0]), part.clone() if where else part]
-                for where, part in pieces.pieces(value)
+                for where, part in pieces.held(value)
             ]
             for name, value in pieces.named(state).items()
         }
@@ -99,6 +100,15 @@ def steps(directory: Path, ranks: str = "first", pointer: bool = False) -> list[
     return sorted({*(step for step in found if step < newest), newest})  # there or not: it is the only truth
 
 
+def mapped(directory: Path, ranks: str = "first", pointer: bool = False) -> Any:
+    """The newest step by ``torch.load(mmap=True)``; None where there is none."""
+    step = max(steps(directory, ranks, pointer), default=None)
+    if step is None:
+        return None
+    place = step_directories.place(directory, step)
+    return _mapped(place / WHOLE) if ranks == "first" else pieces.joined(_together(place, _mapped))
+
+
 def prune(directory: Path, keep: int, ranks: str = "first", pointer: bool = False) -> None:
     """Remove all but the `keep` newest."""
 
@@ -129,22 +139,31 @@ def _note(number: int, path: Path, write: str) -> None:
 
 
 def _whole(place: Path) -> dict[str, list[pieces.Part]]:
-    import torch
-
-    found = pieces.named(torch.load(place / WHOLE, weights_only=True))
+    found = pieces.named(_loaded(place / WHOLE))
     return {name: pieces.pieces(value) for name, value in found.items()}
 
 
-def _together(place: Path) -> dict[str, list[pieces.Part]]:
-    """What all ranks stored; of what several have that of this rank, or else of the lowest."""
+def _mapped(path: Path) -> Any:
     import torch
+
+    return torch.load(path, mmap=True, weights_only=True)
+
+
+def _loaded(path: Path) -> Any:
+    import torch
+
+    return torch.load(path, weights_only=True)
+
+
+def _together(place: Path, read: Callable[[Path], Any] = _loaded) -> dict[str, list[pieces.Part]]:
+    """What all ranks stored; of what several have that of this rank, or else of the lowest."""
     import torch.distributed as dist
 
     count = int((place / COUNT).read_text())
     own = dist.get_rank() if dist.is_initialized() else 0
     stored: dict[str, dict[Any, Any]] = {}
     for rank in sorted(range(count), key=lambda rank: rank != own):
-        for name, parts in torch.load(place / f"rank-{rank}.pt", weights_only=True).items():
+        for name, parts in read(place / f"rank-{rank}.pt").items():
             parts_of = stored.setdefault(name, {})
             for offsets, part in parts:
                 where = None if offsets is None else (tuple(offsets), tuple(part.shape))
@@ -159,6 +178,8 @@ TORCH_SAVE = Checkpointer(
     load=load,
     steps=steps,
     prune=prune,
+    readers=(("mmap", mapped),),
+    any_state=True,
     points=("torch.*", "fs.*"),
     load_points=("torch.*", "fs.*"),
     options=(

@@ -17,7 +17,7 @@ from typing import Any
 
 from faultkit.messages import seen
 
-__all__ = ["Part", "Place", "assembled", "fill", "filling", "named", "pieces", "whole"]
+__all__ = ["Part", "Place", "assembled", "fill", "filling", "held", "joined", "named", "pieces", "whole"]
 
 Place = (
     tuple[tuple[int, ...], tuple[int, ...]] | None
@@ -43,12 +43,29 @@ def pieces(value: Any) -> list[Part]:
     return [((offsets, tuple(tensor.shape)), tensor) for offsets, _, tensor in pieces_of(value)]
 
 
+def held(value: Any) -> list[Part]:
+    """As `pieces`; of a tensor in shards that has no element on any rank an empty part, so that it is there at all."""
+    found = pieces(value)
+    if found or not hasattr(value, "to_local") or value.numel():
+        return found
+    local = value.to_local().detach()
+    return [(((0,) * local.dim(), tuple(local.shape)), local)]
+
+
 def whole(state: Mapping[str, Any]) -> dict[str, Any]:
-    """`state` with every tensor whole and in the memory of this rank.  Every rank must call this."""
+    """`state` with every tensor whole and in the memory of this rank.  Every rank must call this.
+
+    Raises TypeError for a ShardedTensor, which is not put together here.
+    """
     from torch.distributed.checkpoint._nested_dict import flatten_state_dict, unflatten_state_dict
     from torch.distributed.tensor import DTensor
 
     flat, paths = flatten_state_dict(_unwrapped(state))
+    for name, value in flat.items():
+        if hasattr(value, "local_shards"):
+            raise TypeError(
+                f"{seen(name)} must be a tensor or a DTensor, to be put together (got a ShardedTensor)"
+            )
     full = {
         name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in flat.items()
     }
@@ -63,6 +80,20 @@ def assembled(name: str, shape: Sequence[int], dtype: Any, stored: Sequence[Part
     for target, source in _copies(name, (0,) * tensor.dim(), tensor, stored):
         target.copy_(source)
     return tensor
+
+
+def joined(stored: Mapping[str, Sequence[Part]]) -> dict[str, Any]:
+    """All that is stored by name, tensors whole.  Raises ValueError where their pieces leave holes."""
+    found = {}
+    for name, parts in stored.items():
+        places = [place for place, _ in parts if place is not None]
+        if not places:
+            [(_, found[name])] = parts
+            continue
+        ends = ([start + length for start, length in zip(*place, strict=True)] for place in places)
+        shape = [max(dimension) for dimension in zip(*ends, strict=True)]
+        found[name] = assembled(name, shape, parts[0][1].dtype, parts)
+    return found
 
 
 def fill(state: dict[str, Any], stored: Mapping[str, Sequence[Part]]) -> None:
