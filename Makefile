@@ -22,7 +22,7 @@ ENGINES_EXTRAS := test,hf,s3,torch-checkpointing
 ENGINES_REQUIREMENTS := tests_engines/requirements.txt
 ENGINES_ALONE := tests_engines/requirements-no-deps.txt
 
-.PHONY: help setup test test-fast test-newest test-engines setup-engines lock demo bench lint build clean
+.PHONY: help setup test test-fast test-newest test-engines setup-engines lock demo bench findings lint build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo 'make test-engines run tests_engines/: the checkpointers that need other software, in .venv-engines'
 	@echo 'make demo         break saves and loads of the stock engine on four ranks, and crash an overwrite'
 	@echo 'make bench        measure faultkit beside other runners'
+	@echo 'make findings     check every built-in checkpointer, and render docs/findings.md'
 	@echo 'make lint         check style, types and who imports whom'
 	@echo 'make build        make the wheel and the source archive in dist/'
 	@echo 'make test-newest  run the suite with the newest of everything that pyproject.toml allows: what is coming'
@@ -126,6 +127,9 @@ demo: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+findings: setup
+	@$(BIN)/python docs/findings/collect.py $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -13,6 +13,7 @@ covered: which promises there are (`faultkit.conformance.promises`).
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fnmatch
 import importlib.metadata
 import os
@@ -49,6 +50,8 @@ TIMEOUT_SECONDS = 10.0
 JOBS = 2
 GRACE_SECONDS = 15.0  # beyond the budget for what is being tried just then
 SHARE_OF_A_UNIT = 0.08
+LATER = 0.01  # of all the time
+ALL_SECONDS = 600.0  # where there is no end to it
 JOIN_SECONDS = 0.05
 
 
@@ -141,6 +144,7 @@ def check(
         left_out=tuple(_left_out(trials, left)),
         seconds=time.monotonic() - began,
         is_interrupted=interrupted is not None,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
     if interrupted is not None:
         if on_interrupt is not None:
@@ -253,7 +257,10 @@ def _run(
 ) -> None:
     """Turn from trial to trial, unit by unit; `left` are at the end those that had more to do."""
     units: dict[Trial, Iterator[list[Broken]]] = {trial: trial.units() for trial in trials}
-    spent = dict.fromkeys(trials, 0.0)
+    # a trial begins once those before it had some time; what its start costs does not count against it
+    later = LATER * (deadline - began if deadline is not None else ALL_SECONDS)
+    spent = {trial: place * later * trial.share for place, trial in enumerate(trials)}
+    started: set[Trial] = set()
     waiting = list(trials)
     running: list[Trial] = []
     lock = threading.Lock()
@@ -287,7 +294,9 @@ def _run(
                 done.put((trial, error))
                 return
             with lock:
-                spent[trial] += time.monotonic() - start
+                if trial in started:
+                    spent[trial] += time.monotonic() - start
+                started.add(trial)
                 running.remove(trial)
                 if found is not None:
                     waiting.append(trial)

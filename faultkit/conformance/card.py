@@ -104,7 +104,8 @@ class PromiseResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole check of one checkpointer.  `left_out` says in sentences what the time did not allow."""
+    """A whole check of one checkpointer.  `left_out` says in sentences what the time did not allow; `date` is the day
+    (UTC, ISO 8601)."""
 
     checkpointer: str
     torch: str
@@ -117,6 +118,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...] = ()
     seconds: float = 0.0
     is_interrupted: bool = False
+    date: str = ""
 
     @property
     def violations(self) -> tuple[Broken, ...]:
@@ -177,6 +179,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
             "world": self.world_size,
             "kind": self.kind,
             "seed": self.seed,
+            "date": self.date,
             "budget": self.budget_seconds,
             "promises": [
                 {
