@@ -80,6 +80,8 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
         replaces: whether a step can be saved again; where that depends on options, a function of those that it takes.
         only: the words of `WORK` that mean something for it; empty: what the other fields allow.
         only_since: why the others mean nothing.
+        atomic_load: whether a load that raises leaves `state` as it was, on every rank: then the check ``atomicity`` is
+            held against it.
         absent: ``absent(error)`` tells whether what `load` raised says that there is no checkpoint here, for those that
             do not return None.
         server: a context manager, called with no argument, that starts what `save` needs beside it; what it gives, a
@@ -117,6 +119,7 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
     replaces: bool | Callable[..., bool] = True
     only: tuple[str, ...] = ()
     only_since: str = ""
+    atomic_load: bool = False
     absent: Callable[[BaseException], bool] | None = None
     server: Callable[..., Any] | None = None
     checks: tuple[Any, ...] = ()

@@ -192,7 +192,10 @@ def require_loaded(checkpointer: Checkpointer, directory: Path, *steps: int) -> 
 
 def require_step(checkpointer: Checkpointer, state: Any, directory: Path, *steps: int) -> int:
     """Load into `state`, and raise WrongContent where that gives none of `steps`, of which the first was saved."""
-    found = call(checkpointer, checkpointer.load, state, directory)
+    from faultkit.injection.engine import overwritten
+
+    with overwritten.watching(state, promised=checkpointer.atomic_load):
+        found = call(checkpointer, checkpointer.load, state, directory)
     if found is None:
         raise WrongContent(f"the load came back with nothing, although step {steps[0]} was saved")
     if found not in steps:

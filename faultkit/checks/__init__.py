@@ -16,6 +16,7 @@ import msgspec
 
 from faultkit.checks import (
     agreement,
+    atomicity,
     attribution,
     cause,
     coverage,
@@ -111,6 +112,12 @@ CATALOGUE: dict[str, Check] = {
             "a load fills every element that it was asked for, or raises",
             (Verdict.SILENT_WRONG,),
             coverage.find,
+        ),
+        Check(
+            "atomicity",
+            "a load that failed leaves what it loads into as it was, or its error says that it does not",
+            (Verdict.SILENT_WRONG,),
+            atomicity.find,
         ),
         Check(
             "recovery",

@@ -43,6 +43,7 @@ def test_the_catalogue_names_each_check_after_its_promise():
         "intact",
         "durable",
         "coverage",
+        "atomicity",
         "recovery",
         "parity",
         "resume",

@@ -315,4 +315,5 @@ REFERENCE = Checkpointer(
     state=state_kinds.state,
     preload=("faultkit.checkpointers.state_kinds",),
     check=check,
+    atomic_load=True,
 )

@@ -154,18 +154,26 @@ def unfilled(tensor: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor | None
 
 
 @contextlib.contextmanager
-def watching_targets(state: Any, planner: Any, report: Callable[[list[list[Any]]], None]) -> Iterator[None]:
+def watching_targets(
+    state: Any,
+    planner: Any,
+    report: Callable[[list[list[Any]]], None],
+    report_failed: Callable[[list[str], int, BaseException], None] | None = None,
+) -> Iterator[None]:
     """Watch a load into `state`; `report` gets ``[name, elements not filled, of how many, first index]`` of each
-    target that was left with holes, once, where the load came back well."""
+    target that was left with holes, once, where the load came back well.  `report_failed` gets the names of those that
+    are not as they were, of how many, and the error, where it did not."""
     targets: list[_Target] = []
     if not getattr(planner, "allow_partial_load", False):
         with contextlib.suppress(Exception):
             targets = _watched(state)
     targets = [target for target in targets if _fill(target)]
-    done = False
+    failure: BaseException | None = None
     try:
         yield
-        done = True
+    except BaseException as error:
+        failure = error
+        raise
     finally:
         holes = []
         with torch.no_grad():
@@ -176,8 +184,15 @@ def watching_targets(state: Any, planner: Any, report: Callable[[list[list[Any]]
                         [name, int(mask.sum()), target.numel(), int(mask.reshape(-1).nonzero()[0, 0])]
                     )
                     _bits_of(target)[mask] = _bits_of(before)[mask]
-        if done and holes:
+        if failure is None and holes:
             report(holes)
+        elif failure is not None and report_failed is not None:
+            changed = [
+                name
+                for name, target, before, _ in targets
+                if not torch.equal(*map(bytes_of, (target, before)))
+            ]
+            report_failed(list(dict.fromkeys(changed)), len(targets), failure)
 
 
 def _bits_of(tensor: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch.distributed as dist
 
 from faultkit.injection.carried import carried
-from faultkit.injection.engine import content
+from faultkit.injection.engine import content, overwritten
 from faultkit.injection.engine.attempts import Attempts
 from faultkit.injection.engine.objects import Arguments
 
@@ -109,10 +109,15 @@ def watched_load(attempts: Attempts, original: Callable[..., Any]) -> Callable[.
         if own is not None and own.inner is None:  # it promises to read nothing
             return original(*args, **kwargs)
         report = functools.partial(_record_unfilled, attempts, attempt.number)
-        with content.watching_targets(state, planner, report):
+        failed = functools.partial(_record_overwritten, attempts)
+        with content.watching_targets(state, planner, report, failed):
             return original(*args, **kwargs)
 
     return entered
+
+
+def _record_overwritten(attempts: Attempts, leaves: list[str], count: int, error: BaseException) -> None:
+    overwritten.record(attempts.session, leaves, count, error, by="engine")
 
 
 def _record_unfilled(attempts: Attempts, attempt: int, holes: list[list[Any]]) -> None:
