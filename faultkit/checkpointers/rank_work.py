@@ -25,12 +25,22 @@ from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.exceptions import WrongContent
 from faultkit.messages import seen
 from faultkit.plan.signatures import taken
+from faultkit.runs.readback import STEP_NAME
 
-__all__ = ["NEW_STEP", "OLD_STEP", "STEP_NAME", "Expected", "Prepared", "Read", "Work", "in_flight"]
+__all__ = [
+    "NEW_STEP",
+    "OLD_STEP",
+    "STEP_NAME",
+    "AlsoRead",
+    "Expected",
+    "Prepared",
+    "Read",
+    "Work",
+    "in_flight",
+]
 
 BLANK_STEP, OLD_STEP, NEW_STEP = 0, 1, 2  # of states: that which is loaded into, the older, the newer
 WAIT_SECONDS_MAX = 600.0  # for a handle; the run has a deadline of its own
-STEP_NAME = "the step that load returned"
 KEPT = 1
 LEAVES_NAMED = 5
 
@@ -75,6 +85,16 @@ class Read(msgspec.Struct, frozen=True):
                 fill_with(state, fill)
             step = call(checkpointer, checkpointer.load, state, Path(directory))
             return None if step is None else {**local(plain(state)), STEP_NAME: step}
+
+
+class AlsoRead(msgspec.Struct, frozen=True):
+    """The newest checkpoint by one of the checkpointer's other readers, which gives what that gives."""
+
+    checkpointer: Checkpointer
+    name: str
+
+    def __call__(self, directory: Path) -> Any:
+        return call(self.checkpointer, dict(self.checkpointer.readers)[self.name], Path(directory))
 
 
 class Expected(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ from faultkit.checks import (
     parity,
     recovery,
     resume,
+    same,
 )
 from faultkit.checks.analysis import account_of, analyse
 from faultkit.checks.model import RunAnalysis
@@ -106,6 +107,12 @@ CATALOGUE: dict[str, Check] = {
             "a save that reported success loads bit for bit in a fresh process, now and later",
             (Verdict.SILENT_WRONG, Verdict.LOST_WORK),
             durable.find,
+        ),
+        Check(
+            "same",
+            "what was saved is the same for every reader of its format",
+            (Verdict.SILENT_WRONG, Verdict.LOST_WORK),
+            same.find,
         ),
         Check(
             "coverage",

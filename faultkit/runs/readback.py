@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Readback"]
+__all__ = ["STEP_NAME", "OtherReading", "Readback"]
+
+STEP_NAME = (
+    "the step that load returned"  # which stands beside the leaves of what was loaded, and is none of them
+)
+
+
+class OtherReading(msgspec.Struct, frozen=True):
+    """What another reader made of a checkpoint that loads as it was saved: its error, or the leaves that differ."""
+
+    reader: str
+    error: str = ""
+    wrong: tuple[str, ...] = ()
 
 
 class Readback(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +32,8 @@ class Readback(msgspec.Struct, frozen=True, kw_only=True):
     ranks whose value is not the one that is there.  `changed` names those that are not what was loaded from `path`
     before the run; `had_old` tells whether a checkpoint could be loaded from there then, and `has_old_index` whether
     its ``.metadata`` is still there as it was.  `unfilled` names the leaves that the load left with holes.
-    `unreferenced` names the files of data beside a checkpoint that loads, to which it does not refer.
+    `unreferenced` names the files of data beside a checkpoint that loads, to which it does not refer.  `others` has
+    what the other readers made of it, of those that did not find the same.
     """
 
     path: str
@@ -36,6 +49,7 @@ class Readback(msgspec.Struct, frozen=True, kw_only=True):
     has_old_index: bool = False
     unfilled: tuple[str, ...] = ()
     unreferenced: tuple[str, ...] = ()
+    others: tuple[OtherReading, ...] = ()
     seconds: float = 0.0
 
     @property

@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from faultkit.checkpointers.checkpointer import Checkpointer
-from faultkit.checkpointers.rank_work import NEW_STEP, OLD_STEP, Expected, Prepared, Read, Work, in_flight
+from faultkit.checkpointers.rank_work import (
+    NEW_STEP,
+    OLD_STEP,
+    AlsoRead,
+    Expected,
+    Prepared,
+    Read,
+    Work,
+    in_flight,
+)
 from faultkit.checkpointers.requirements import require
 from faultkit.scenarios.scenario import Scenario
 
@@ -65,6 +74,7 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
         preload=(*PRELOADED, *checkpointer.modules),
         reads_back=word != "load",
         read=Read(checkpointer),
+        readers=tuple((name, AlsoRead(checkpointer, name)) for name, _ in checkpointer.readers[:1]),
         new=Expected(checkpointer, new, new) if word != "load" else None,
         old=Expected(checkpointer, *before[0]) if before and word != "load" else None,
         keeps=word == "prune",

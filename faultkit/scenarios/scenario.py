@@ -52,6 +52,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             mapping (nested dicts, lists and tuples of tensors, arrays, numbers and strings), or None where there is
             nothing.  Where it takes the keyword `fill`, it first fills what it loads into with that number, so that
             what the load left out is seen.
+        readers: pairs of a name and a function as `read`, another reader of the format: what it gives of what a run
+            saved must be the same (the check ``same``); NotImplemented says that it cannot read that.  Only with a
+            `read`.
         new: a function that returns the values expected of the finished work: what loads as something else is a
             violation.  None: what `read` gives of it, and whether that is right cannot be known.
         old: a function that returns the values of the prepared directory, or of an older checkpoint in it; None: what
@@ -89,6 +92,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     takes_directory: bool = True
     reads_back: bool = True
     read: Callable[..., Any] | None = None
+    readers: tuple[tuple[str, Callable[..., Any]], ...] = ()
     new: Callable[..., Any] | None = None
     old: Callable[..., Any] | None = None
     keeps: bool = False

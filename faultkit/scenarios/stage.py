@@ -146,7 +146,7 @@ class Stage:
         run = world.run(
             scenario.function,
             checkpoint_at=directory if scenario.reads_back and scenario.takes_directory else None,
-            read_with=scenario.read,
+            read_with=_read_with(scenario),
             read_ranks=scenario.load_ranks or world.size,
             checks=scenario.checks,
             no_check=scenario.no_check,
@@ -205,6 +205,13 @@ class Stage:
         if self._served.takes_directory:
             keywords["directory"] = directory
         return keywords
+
+
+def _read_with(scenario: Scenario) -> Any:
+    """As `World.run` takes it."""
+    if scenario.read is None or not scenario.readers:
+        return scenario.read
+    return {"": scenario.read, **dict(scenario.readers)}
 
 
 def _call(function: Callable[..., Any], calls: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from faultkit.exceptions import ArgumentError
@@ -37,6 +37,7 @@ __all__ = [
     "require_plan",
     "require_preload",
     "require_read_ranks",
+    "require_readers",
     "require_schedule",
     "require_seconds",
     "require_seed",
@@ -204,6 +205,23 @@ def require_function(name: str, function: Any) -> None:
                 f"World.run: {name} must do its work when it is called (got {shown(function)}, which only "
                 f"returns {kind}); {instead}"
             )
+
+
+def require_readers(read_with: Any) -> tuple[Any, tuple[tuple[str, Any], ...]]:
+    """The function that reads, and the others by name.  Raises ValueError for another that is none."""
+    if not isinstance(read_with, Mapping):
+        return read_with, ()
+    if not read_with:
+        raise ValueError("World.run: read_with must have at least one function (got an empty mapping)")
+    (_, first), *others = read_with.items()
+    for name, function in others:
+        if not isinstance(name, str) or not callable(function):
+            raise ValueError(
+                f"World.run: read_with must be functions of a directory by name (got {shown(function)} "
+                f"for {shown(name)})"
+            )
+        require_function("read_with", function)
+    return first, tuple(others)
 
 
 def require_place(checkpoint_at: Any, read_with: Any) -> pathlib.Path | None:

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint import _traverse
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from faultkit.injection.engine.content import checksum
+from faultkit.runs.readback import STEP_NAME
 
 __all__ = ["load_and_compare", "load_and_compare_own", "load_everything"]
 
@@ -54,8 +55,9 @@ def load_and_compare(
     new: dict[str, list[list[Any]]] | None,
     old: dict[str, str] | None,
     of_rank: int | None = None,
+    others: tuple[tuple[str, Callable[[Path], Any]], ...] = (),
 ) -> dict[str, Any]:
-    """``{error, wrong, differing, changed, content, unreferenced}``; see `faultkit.worlds.readback.Readback`."""
+    """``{error, wrong, differing, changed, content, unreferenced, others}``; see `faultkit.runs.readback.Readback`."""
     logging.disable(logging.CRITICAL)  # the engine logs each missing file; it is told once, in the report
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -79,7 +81,45 @@ def load_and_compare(
         else tuple(sorted(name for name in {*content, *old} if content.get(name) != old.get(name))),
         "content": content,
         "unreferenced": _unreferenced(Path(path)) if read is None and of_rank is None else (),
+        "others": _by_others(Path(path), others, content, new) if not wrong else [],
     }
+
+
+def _by_others(
+    path: Path,
+    others: tuple[tuple[str, Callable[[Path], Any]], ...],
+    content: dict[str, str],
+    new: dict[str, list[list[Any]]] | None,
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Reader, error and the leaves that differ, of each that did not find the same as was saved, or as is loaded."""
+    told: list[tuple[str, str, tuple[str, ...]]] = []
+    for name, read in others:
+        logging.disable(logging.CRITICAL)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = read(path)
+                if found is NotImplemented:
+                    continue
+                if found is None:
+                    raise FileNotFoundError("there is no checkpoint")
+                state = _named(found)
+        except Exception as error:
+            told.append((name, _told(error), ()))
+            continue
+        finally:
+            logging.disable(logging.NOTSET)
+        here = {leaf: checksum(value) for leaf, value in state.items()}
+        if new is not None:
+            wrong, _ = _compared(
+                state, here, {leaf: pieces for leaf, pieces in new.items() if leaf != STEP_NAME}
+            )
+        else:
+            there = {leaf: sum_ for leaf, sum_ in content.items() if leaf != STEP_NAME}
+            wrong = tuple(sorted(leaf for leaf in {*here, *there} if here.get(leaf) != there.get(leaf)))
+        if wrong:
+            told.append((name, "", wrong))
+    return told
 
 
 def load_and_compare_own(

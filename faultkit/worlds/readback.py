@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
-from faultkit.runs.readback import Readback
+from faultkit.runs.readback import OtherReading, Readback
 
 if TYPE_CHECKING:
     from faultkit.runs.run import Run
@@ -34,6 +34,7 @@ KNOWN_COUNT_MAX = 64
 METADATA_NAME = ".metadata"
 
 Read = Callable[[Path], Mapping[str, Any]]
+Others = tuple[tuple[str, Callable[[Path], Any]], ...]
 Content = dict[str, str]  # name of a leaf -> checksum
 
 
@@ -70,9 +71,18 @@ class Reader:
         return found
 
     def after(
-        self, run: Run, directory: Path, read: Read | None, before: dict[str, Old], ranks: int = 1
+        self,
+        run: Run,
+        directory: Path,
+        read: Read | None,
+        before: dict[str, Old],
+        ranks: int = 1,
+        others: Others = (),
     ) -> tuple[Readback, ...]:
-        """What became of each checkpoint under `directory` that was there before or that `run` saved."""
+        """What became of each checkpoint under `directory` that was there before or that `run` saved.
+
+        `others` read what a save that succeeded on any rank left, where `read` finds it as it was saved.
+        """
         saves = _saves(run, directory, any_storage=read is not None)
         found: list[Readback] = []
         for path in dict.fromkeys([*saves, *before]):
@@ -87,7 +97,8 @@ class Reader:
             expected = save.leaves if save is not None else None
             old = before.get(path)
             content = old.content if old is not None else None
-            report, _ = self._load(Path(path), read, expected, content, ranks=ranks)
+            also = others if save is not None and save.succeeded and ranks == 1 else ()
+            report, _ = self._load(Path(path), read, expected, content, ranks=ranks, others=also)
             found.append(
                 msgspec.structs.replace(
                     report,
@@ -120,10 +131,13 @@ class Reader:
         old: Content | None,
         of_rank: int | None = None,
         ranks: int = 1,
+        others: Others = (),
     ) -> tuple[Readback, Content | None]:
         if ranks not in self._worlds:
             self._worlds[ranks] = self._make_world(ranks)
-        arguments = (str(path), read, new, old, of_rank) if ranks == 1 else (str(path), read, new, old)
+        arguments = (
+            (str(path), read, new, old, of_rank, others) if ranks == 1 else (str(path), read, new, old)
+        )
         function = load_and_compare if ranks == 1 else load_and_compare_own
         run = self._worlds[ranks].run(function, *arguments)
         result = Readback(path=str(path), kind="loaded", seconds=run.seconds)
@@ -134,6 +148,7 @@ class Reader:
             return change(result, kind=failed[0], error=failed[1]), None
         value = _joined([outcome.value for outcome in run.outcomes.values() if isinstance(outcome, Returned)])
         told = {name: value[name] for name in ("wrong", "differing", "changed", "unreferenced")}
+        told["others"] = tuple(OtherReading(*one) for one in value.get("others", ()))
         report = change(result, **told, unfilled=tuple(sorted(holes)))
         return report, value["content"] if not holes else None
 

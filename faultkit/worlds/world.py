@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from faultkit.exceptions import ArgumentError
@@ -37,6 +37,7 @@ from faultkit.worlds.arguments import (
     require_plan,
     require_preload,
     require_read_ranks,
+    require_readers,
     require_schedule,
     require_seconds,
     require_seed,
@@ -155,7 +156,7 @@ class World:
         seed: int | None = None,
         schedule: Schedule | tuple[int, ...] | None = None,
         checkpoint_at: str | os.PathLike[str] | None = None,
-        read_with: Callable[..., Any] | None = None,
+        read_with: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None,
         read_ranks: int = 1,
         checks: Iterable[Any] | str | None = None,
         no_check: Iterable[str] | str | None = None,
@@ -185,7 +186,8 @@ class World:
                 is then loaded by another process and compared, see `Run.readbacks`, which the checks ``durable`` and
                 ``intact`` judge.
             read_with: how to load it where the stock engine does not: a function of the directory (a `pathlib.Path`)
-                that returns the state as a mapping.
+                that returns the state as a mapping.  Or several by name, of which the first is this, and what the
+                others give must be the same, which the check ``same`` judges.
             read_ranks: how many ranks with a process group call `read_with`, each for what the rank of its number held.
             checks: the promises that count: names, or checks of one's own; None for all.
             no_check: names of others that do not.
@@ -212,7 +214,8 @@ class World:
         schedule = require_schedule(schedule)
         seed = None if seed is None else require_seed(seed)
         require_attempts(attempts_after, then)
-        place = require_place(checkpoint_at, read_with)
+        read, others = require_readers(read_with)
+        place = require_place(checkpoint_at, read)
         read_ranks = require_read_ranks(read_ranks)
         chosen = Chosen.of(checks, no_check, allow_residue)
         self._ranks.require(plan, schedule)
@@ -233,7 +236,7 @@ class World:
             ranks_differ=self.ranks_differ,
             place=os.path.abspath(place) if place is not None else "",
         )
-        before = self._reader.before(place, read_with, read_ranks) if place is not None else {}
+        before = self._reader.before(place, read, read_ranks) if place is not None else {}
         run = self._ranks.run(
             RunOrder(
                 call=call,
@@ -247,7 +250,7 @@ class World:
         if schedule is not None and run.simulation is not None:
             run.simulation.require_followed(schedule, run)
         if place is not None:
-            run.readbacks = self._reader.after(run, place, read_with, before, read_ranks)
+            run.readbacks = self._reader.after(run, place, read, before, read_ranks, others)
         observers.notify(self, run, fn, args, kwargs)
         run.asked.clear()
         return run

@@ -42,6 +42,7 @@ def test_the_catalogue_names_each_check_after_its_promise():
         "cause",
         "intact",
         "durable",
+        "same",
         "coverage",
         "atomicity",
         "recovery",

@@ -5,6 +5,8 @@
     drops_placement      a load puts a plain tensor, the first shard, in the place of a DTensor
     promotes             a reader makes float32 of bfloat16
     zeroes_scalars       a load leaves tensors without a dimension as they were
+    leaves_out           a reader forgets what is no tensor
+    finds_nothing        a reader looks in another place
 
 None of them raises.  ``none`` is the twin of all.
 """
@@ -75,10 +77,12 @@ def load(state, directory, defect="none"):
 
 def whole(directory, defect="none"):
     step, found = stored(directory)
-    if step is None:
+    if step is None or defect == "finds_nothing":
         return None
     state = {}
     for name, (shape, dtype, parts) in found.items():
+        if shape is None and defect == "leaves_out":
+            continue
         if shape is None:
             [(_, state[name])] = parts
         elif (
