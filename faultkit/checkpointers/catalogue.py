@@ -52,6 +52,8 @@ def get(text: str) -> Checkpointer:
 def find(text: str) -> Checkpointer:
     """The same, also where it cannot run."""
     name, found, options = find_named(text, BUILT_IN)
+    if hasattr(found, "to_checkpointer"):  # a `Trainer`, which this module cannot know
+        found = found.to_checkpointer()
     if not isinstance(found, Checkpointer):
         raise ScenarioError(f"checkpointer {seen(name)} must be a faultkit.Checkpointer (got {seen(found)})")
     return found.with_options(**values_of(options, dict(found.options)))

@@ -161,13 +161,23 @@ class Trainer(msgspec.Struct, frozen=True, kw_only=True):
         """The same, saved and loaded by `checkpointer`.  Raises ScenarioError where it saves and loads itself."""
         return msgspec.structs.replace(self, checkpointer=checkpointer)
 
-    def validate_for(self, world_size: int) -> None:
-        """Raises ScenarioError where the options cannot be meant on so many ranks."""
+    def to_checkpointer(self) -> Checkpointer:
+        """The same as a checkpointer, which every campaign takes (`faultkit.checkpointers.trained`)."""
+        from faultkit.checkpointers.trained import checkpointer_of
+
+        return checkpointer_of(self)
+
+    def wrong_for(self, world_size: int) -> str:
+        """What is wrong with the options on so many ranks; empty where nothing is."""
         saver = self.saver
         wrong = self.check(world_size=world_size, **self.keywords) if self.check is not None else ""
         if not wrong and saver is not None and saver.check is not None:
             wrong = saver.check(world_size=world_size, **saver.keywords)
-        if wrong:
+        return wrong
+
+    def validate_for(self, world_size: int) -> None:
+        """Raises ScenarioError where the options cannot be meant on so many ranks."""
+        if wrong := self.wrong_for(world_size):
             raise ScenarioError(f"trainer {str(self)!r}: {wrong}")
 
     # -- on a rank -----------------------------------------------------------------------------------------

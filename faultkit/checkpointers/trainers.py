@@ -48,8 +48,8 @@ def trainer_of(work: Any) -> Trainer:
 
         if not work.saves_any:
             raise ScenarioError(
-                f"checkpointer {work.name!r} saves a state of its own alone, and so no training; name another, such as "
-                "'dcp', whose training hands over its state by get_state_dict"
+                f"checkpointer {work.name!r} does not save every state that it is given, and so no training; name "
+                "another, such as 'dcp', for which the training hands over its state by get_state_dict"
             )
         work = TRAINING.saved_by(work)
     if not isinstance(work, Trainer):

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from faultkit import checkpointers
 from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.trainer import Trainer
 from faultkit.exceptions import ScenarioError
 from faultkit.history.draw import HISTORY_RULES, Drawn
 from faultkit.history.judge import Words
@@ -219,6 +220,8 @@ def _checkpointer_of(manager: Any, most: int) -> tuple[Checkpointer, Words]:
             manager = checkpointers.get(manager)
         except ScenarioError as error:
             raise InvalidArgument(f"manager: {error}") from None
+    if isinstance(manager, Trainer):
+        manager = manager.to_checkpointer()
     if not isinstance(manager, Checkpointer):
         raise InvalidArgument(
             f"manager must be a Manager of functions, or a faultkit.Checkpointer (got {shown(manager)})"

@@ -47,8 +47,9 @@ PRELOADED = (
     "torch.distributed.tensor",
     "torch._dynamo",
     "torch.utils.data",
-    "faultkit.resume.finding",
+    "faultkit.checkpointers.job_contents",
     "faultkit.resume.ranks",
+    "faultkit.resume.valuing",
     "faultkit.resume.watching",
 )
 

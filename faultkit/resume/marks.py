@@ -1,7 +1,7 @@
 """What a job was like after a step, as values that travel: `Mark`, and `Value` of each thing that it held.
 
 Guarantees: a mark holds checksums, short texts and, where another number of ranks is to be compared, the numbers of
-what is small; nothing of the job itself.  Not covered: how they are taken (`faultkit.resume.finding`), and what
+what is small; nothing of the job itself.  Not covered: how they are taken (`faultkit.resume.valuing`), and what
 follows from them (`faultkit.resume.judge`).  Imports no torch.
 """
 

@@ -108,7 +108,8 @@ class _Life:
 
     def mark(self, step: int) -> Mark:
         """The job as it is."""
-        from faultkit.resume.finding import found_in, gradients_of, streams, values_of
+        from faultkit.checkpointers.job_contents import found_in
+        from faultkit.resume.valuing import gradients_of, streams, values_of
 
         before = streams()
         state = values_of(self._found(found_in), self.is_whole)
@@ -150,7 +151,7 @@ class _Life:
         """Train by one step."""
         import msgspec
 
-        from faultkit.resume.finding import STREAMS, streams
+        from faultkit.resume.valuing import STREAMS, streams
 
         before = streams()
         self.watch.begin()
@@ -195,7 +196,7 @@ def _seed(number: int) -> None:
 
 def _outputs(given: Any, is_whole: bool) -> tuple[dict[str, Value], tuple[str, ...] | None]:
     """What a step gave, by name, and the samples that it named; None where it named none."""
-    from faultkit.resume.finding import value_of
+    from faultkit.resume.valuing import value_of
     from faultkit.state_values import leaves_of, tensor_of
 
     named = None
@@ -225,7 +226,7 @@ def _slim(mark: Mark) -> dict[str, Any]:
 
 
 def _digest(text: str) -> str:
-    from faultkit.resume.finding import value_of
+    from faultkit.resume.valuing import value_of
 
     made = value_of(text)
     assert made is not None

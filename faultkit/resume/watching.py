@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.data import dataloader
 
-from faultkit.resume.finding import value_of
+from faultkit.resume.valuing import value_of
 from faultkit.state_values import leaves_of
 
 __all__ = ["Watch", "watched"]

@@ -15,6 +15,8 @@ from typing import Any
 from faultkit.checkpointers.catalogue import BUILT_IN as CHECKPOINTERS
 from faultkit.checkpointers.checkpointer import WORK, Checkpointer
 from faultkit.checkpointers.requirements import require
+from faultkit.checkpointers.trainer import Trainer
+from faultkit.checkpointers.trainers import BUILT_IN as TRAINERS
 from faultkit.exceptions import ImportMistake, ScenarioError
 from faultkit.importing import imported
 from faultkit.messages import listed, nearest, seen, shown
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 BUILT_IN: dict[str, Scenario] = {name: resolve_name(home) for name, home in SWEEP.homes.items()}
+HOMES = {**CHECKPOINTERS.homes, **TRAINERS.homes}
 
 
 def get(text: str, names: Names = SWEEP) -> Scenario:
@@ -64,6 +67,7 @@ def checkpointer_of(work: Any) -> tuple[Checkpointer | None, str]:
 
     (None, "") for all else.  Raises ScenarioError as `get` does, and where the checkpointer cannot run here.
     """
+    work = _as_checkpointer(work)
     if isinstance(work, Checkpointer):
         found, word = work, ""
     elif isinstance(work, str):
@@ -83,16 +87,16 @@ def _checkpointer_in(name: str, names: Names) -> tuple[Checkpointer | None, str]
     head, _, word = name.rpartition(".")
     try:
         if ":" in head:  # else that of a module
-            found = imported(head)
+            found = _as_checkpointer(imported(head))
             return (found, word) if isinstance(found, Checkpointer) else (None, "")
         if ":" in name:
-            found = imported(name)
+            found = _as_checkpointer(imported(name))
             return (found, "") if isinstance(found, Checkpointer) else (None, "")
         if name in names.homes or name in names.aliases:
             return None, ""
         for built_in, tail in ((name, ""), (head, word)):
-            if built_in in CHECKPOINTERS.homes:
-                return imported(CHECKPOINTERS.homes[built_in]), tail
+            if built_in in HOMES:
+                return _as_checkpointer(imported(HOMES[built_in])), tail
     except ImportMistake as error:
         raise ScenarioError(str(error)) from None
     if word in WORK and head:
@@ -101,6 +105,11 @@ def _checkpointer_in(name: str, names: Names) -> tuple[Checkpointer | None, str]
             f"{nearest(head, CHECKPOINTERS.homes)}"
         )
     return None, ""
+
+
+def _as_checkpointer(found: Any) -> Any:
+    """A trainer as a checkpointer; all else as it is."""
+    return found.to_checkpointer() if isinstance(found, Trainer) else found
 
 
 def _work_of(checkpointer: Checkpointer, names: Names) -> str:
@@ -127,6 +136,7 @@ def of_found(name: str, found: Any, names: Names = SWEEP) -> Scenario:
     """What `name` was found to be, as a scenario.  Raises ScenarioError for what is none, and no function."""
     if isinstance(found, Scenario):
         return found if found.name == name or not name else _renamed(found, name)
+    found = _as_checkpointer(found)
     if isinstance(found, Checkpointer):
         return derive(found, _work_of(found, names))
     if not callable(found):

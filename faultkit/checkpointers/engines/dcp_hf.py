@@ -261,4 +261,5 @@ DCP_HF = Checkpointer(
         ("threads", 1),
     ),
     check=check,
+    saves_any=False,
 )

@@ -187,4 +187,5 @@ SAFETENSORS = Checkpointer(
     state=state_kinds.state,
     preload=("faultkit.checkpointers.state_kinds",),
     check=check,
+    saves_any=False,
 )

@@ -8,12 +8,11 @@
     random.Random, generators    their state
     tensors and arrays           wherever they lie in the job
     numbers and texts            of the job itself, and in its dicts, lists, dataclasses and namespaces
-    of the process               the random states of Python, numpy and torch
 
 The first three must be right as soon as a load has come back; the rest, which a job may restore when it first needs it,
 after the first step.  A wrapper's prefix is left out of names, and a parameter that several models have is told once.
 
-Guarantees: nothing is changed, drawn or communicated, unless `is_whole` asks for what all ranks have together.
+Guarantees: nothing is changed, drawn or communicated.
 Not covered: what only closures, generators, C++ or other processes hold, random states of accelerators, and objects
 deeper than `DEPTH_MAX`.
 """
@@ -21,7 +20,6 @@ deeper than `DEPTH_MAX`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import random
 import types
 from collections.abc import Iterator
@@ -31,17 +29,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from faultkit.messages import shortened
-from faultkit.resume.marks import Value
-from faultkit.state_values import bytes_of, leaves_of, tensor_of
+from faultkit.state_values import leaves_of, tensor_of
 
-__all__ = ["STREAMS", "digest_of", "found_in", "gradients_of", "streams", "value_of", "values_of"]
+__all__ = ["Found", "found_in", "gradients_in"]
 
 DEPTH_MAX = 4
 PARTS_MAX = 1_000  # of one list or dict of the job
-WHOLE_ELEMENTS_MAX = 1 << 16
-TOLD_CHARACTERS = 40
-STREAMS = ("python", "numpy", "torch")
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 OF_SCHEDULERS = frozenset(  # what is counted for warnings alone
     {"_step_count", "_get_lr_called_within_step", "_is_initial", "verbose"}
@@ -69,7 +62,7 @@ class Found(NamedTuple):
 
 
 def found_in(job: Any) -> Iterator[Found]:
-    """Everything of the table above but the random states of the process."""
+    """Everything of the table above."""
     objects = list(_objects(job, "", 0, set()))
     names: dict[int, str] = {}
     for path, value in objects:
@@ -80,25 +73,13 @@ def found_in(job: Any) -> Iterator[Found]:
             yield from _of_object(path, value, names)
 
 
-def gradients_of(job: Any) -> str:
-    """A checksum of the gradients that are there; empty where there is none."""
-    digests = [
-        digest_of(parameter.grad)
-        for _, value in _objects(job, "", 0, set())
-        if isinstance(value, nn.Module)
-        for parameter in value.parameters()
-        if parameter.grad is not None and bool(torch.count_nonzero(tensor_of(parameter.grad)))  # type: ignore[arg-type]
-    ]
-    return "".join(digests) and _digest(*digests)
-
-
-def streams() -> dict[str, str]:
-    """A checksum of each random state of this process."""
-    return {
-        "python": _digest(repr(random.getstate())),
-        "numpy": _digest(repr([*np.random.get_state()[1:]]), np.random.get_state()[1].tobytes()),  # type: ignore[index,union-attr]
-        "torch": _digest(torch.get_rng_state().numpy().tobytes()),
-    }
+def gradients_in(job: Any) -> Iterator[torch.Tensor]:
+    """The gradients that are there and not all zero."""
+    for _, value in _objects(job, "", 0, set()):
+        for parameter in value.parameters() if isinstance(value, nn.Module) else ():
+            own = None if parameter.grad is None else tensor_of(parameter.grad)
+            if own is not None and bool(torch.count_nonzero(own)):
+                yield parameter.grad
 
 
 def _objects(value: Any, path: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -240,52 +221,3 @@ def _without_wrappers(name: str) -> str:
     for prefix in WRAPPERS:
         name = name.replace(prefix, "")
     return name
-
-
-# -- as values ---------------------------------------------------------------------------------------------
-
-
-def values_of(found: Iterator[Found], is_whole: bool) -> dict[str, Value]:
-    """Each of them by name, as it travels; what has no value that can be compared is left out."""
-    values: dict[str, Value] = {}
-    with torch.no_grad():
-        for name, value, is_held in found:
-            made = value_of(value, is_held, is_whole)
-            if made is not None:
-                values[name] = made
-    return values
-
-
-def value_of(value: Any, is_held: bool = False, is_whole: bool = False) -> Value | None:
-    """`value` as it travels; None where it cannot be compared, as a function."""
-    tensor = tensor_of(value)
-    if tensor is None:
-        if not isinstance(value, bool | int | float | str | bytes | complex | type(None) | np.generic):
-            return None
-        text = repr(value)
-        digest = _digest(type(value).__name__, text)
-        numbers = np.float64(value).tobytes() if is_whole and isinstance(value, int | float) else b""
-        return Value(digest, shortened(text, TOLD_CHARACTERS), is_held, digest if is_whole else "", numbers)
-    told = repr(tensor.item()) if tensor.numel() == 1 and not tensor.is_quantized else ""
-    made = Value(digest_of(tensor), told, is_held)
-    if not is_whole:
-        return made
-    full = value.full_tensor().cpu() if hasattr(value, "full_tensor") else tensor
-    numbers = b""
-    if full.numel() <= WHOLE_ELEMENTS_MAX and not full.is_complex() and not full.is_quantized:
-        numbers = full.detach().to(torch.float64).contiguous().numpy().tobytes()
-    return Value(made.digest, told, is_held, digest_of(full), numbers)
-
-
-def digest_of(value: Any) -> str:
-    """A checksum of what this rank has of a tensor, with its type and shape."""
-    tensor = tensor_of(value)
-    assert tensor is not None
-    return _digest(str(tensor.dtype), str(tuple(tensor.shape)), bytes_of(tensor).numpy().tobytes())
-
-
-def _digest(*parts: str | bytes) -> str:
-    made = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        made.update(part.encode() if isinstance(part, str) else part)
-    return made.hexdigest()

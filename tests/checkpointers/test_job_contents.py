@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from faultkit.resume.finding import found_in, gradients_of, streams, value_of, values_of
+from faultkit.checkpointers.job_contents import found_in
+from faultkit.resume.valuing import gradients_of, streams, value_of, values_of
 
 
 @dataclasses.dataclass
