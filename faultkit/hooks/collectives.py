@@ -1,7 +1,7 @@
 """The one source of events of torch.distributed: who listens is told of each call of a process group, and of its wait.
 
 Guarantees: every call that reaches a process group from Python ends in a method of the `ProcessGroup` class and, unless
-asynchronous, in `Work.wait`; calls of the store end in `Store.get` and `Store.wait`.  These are replaced once per
+asynchronous, in `Work.wait`; calls of a store end in the methods of `Store`.  These are replaced once per
 process, by functions that tell the listeners and then call the original; without a listener they only pass through.  In
 a process where `install` was called, which each rank does, the object collectives and the steps of
 `torch.distributed.checkpoint` are told of as well, and `label_of_thread` says in which of them a thread is.
@@ -21,7 +21,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from faultkit.hooks import gloo_threads
+import msgspec
+
+from faultkit.hooks import gloo_threads, store_keys
 from faultkit.hooks.distributed_calls import (
     COLLECTIVE,
     GROUP_METHODS,
@@ -32,6 +34,8 @@ from faultkit.hooks.distributed_calls import (
     STEP,
     STEPS,
     STORE,
+    STORE_CHANGE,
+    STORE_CHANGES,
     DistributedCall,
     Listener,
 )
@@ -149,6 +153,9 @@ def _replace_calls() -> None:
     _replace(Work, "wait", _wait)
     for name in ("get", "wait"):
         _replace(Store, name, functools.partial(_of_store, name))
+    for name in STORE_CHANGES:
+        _replace(Store, name, functools.partial(_of_store_change, name))
+    store_keys.watch(_patches)
 
 
 def _replace(owner: type, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
@@ -226,6 +233,28 @@ def _of_store(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return _told(made, original, self, args, kwargs)
+
+    return call
+
+
+def _of_store_change(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    made = DistributedCall(STORE_CHANGE, f"store.{name}")
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        listener = _listening[STORE_CHANGE]
+        if listener is None:
+            return original(self, *args, **kwargs)
+        note = listener.begins(made, self, args)
+        told, is_ok = made, False
+        try:
+            result = original(self, *args, **kwargs)
+            is_ok = True
+            if name == "add":
+                told = msgspec.structs.replace(made, peer=result)
+            return result
+        finally:
+            listener.ends(told, note, is_ok)
 
     return call
 

@@ -23,6 +23,8 @@ __all__ = [
     "STEP",
     "STEPS",
     "STORE",
+    "STORE_CHANGE",
+    "STORE_CHANGES",
     "DistributedCall",
     "Listener",
 ]
@@ -57,16 +59,20 @@ MESSAGES = ("send", "recv", "recv_anysource")
 # Kinds of calls.
 COLLECTIVE, MESSAGE = "collective", "message"  # which give a work
 BLOCKING = "blocking"  # `monitored_barrier`, which waits within itself
-STORE = "store"  # `get` and `wait`, named "store.get"
+STORE = "store"  # `get` and `wait`, which wait, named "store.get"
+STORE_CHANGE = (
+    "store change"  # the others of `STORE_CHANGES`, named so; once it has ended `peer` is what `add` gave
+)
 OPERATION = "operation"  # an object collective of the engine, named as the method of `_DistWrapper`
 STEP = "step"  # a step of the engine, named as the engine does: "plan", "write"
-KINDS = (COLLECTIVE, MESSAGE, BLOCKING, STORE, OPERATION, STEP)
+KINDS = (COLLECTIVE, MESSAGE, BLOCKING, STORE, STORE_CHANGE, OPERATION, STEP)
 
 GROUP_METHODS = {
     **dict.fromkeys(COLLECTIVES, COLLECTIVE),
     **dict.fromkeys(MESSAGES, MESSAGE),
     "monitored_barrier": BLOCKING,
 }
+STORE_CHANGES = ("set", "add", "append", "compare_set", "delete_key")
 OPERATIONS = ("gather_object", "all_gather_object", "scatter_object", "broadcast_object", "barrier")
 STEPS = ("reduce_scatter", "all_reduce", "all_gather", "broadcast")
 

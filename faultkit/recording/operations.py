@@ -28,6 +28,7 @@ Kind = Literal[
     "fsync_directory",
     "sync",
     "collective",
+    "store",
     "thread",
     "returned",
 ]
@@ -36,7 +37,7 @@ FILE_BYTES_MAX = 1 << 32  # of a file in a recording that is read: its content i
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One file operation, one side of a collective, or the return of a rank's function.
+    """One file operation, one side of a collective or of a word through a store, or the return of a rank's function.
 
     index: place in the one order of the whole run, by the time of the start.
     rank, thread: who issued it; thread 0 is the thread that ran the function, 1 and up are helper threads in the
@@ -44,7 +45,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: see `Kind`; "returned" is the moment at which the recorded function returned on this rank.
     path: relative to the recorded root, as named at the time of the call; "" for collectives and "returned".
         Of a call on a descriptor it is the name that the file had when it was opened.
-    target: the new name, of rename and link; the text of the link, of symlink.
+    target: the new name, of rename and link; the text of the link, of symlink; the key with its prefixes, of store.
     file: which file or directory (inode) of the recording, -1 where there is none; of rename, link and unlink the
         file that moves, gets a name or loses one.
     handle: which open file description, -1 where there is none; shared by duplicates of a descriptor.
@@ -59,8 +60,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name, number, phase: of a collective its name at the process group ("allgather"), which collective of its group
         it is (from 0, so that equal `group` and `number` are one collective), "enter" or "leave". Of "thread"
         `number` is the other thread, which this one starts or has joined or has got something from: phase "start",
-        "join" or "wait".
+        "join" or "wait". Of "store" a change ("set", "set again", "add" ...) has the phase "enter", `get` and `wait`
+        "leave"; `number` is the total that `add` gave.
     group, root: of a collective, the ranks of its group in the world, and the rank that it is to or from, or -1.
+        Of "store" `root` is of how many the barrier is that adds, 0 for any other call.
     after: of "thread" with phase "wait", the last operation that the other thread had done when it handed over what
         this one waited for, by its index.
     """
@@ -189,6 +192,8 @@ def _call(operation: Operation) -> str:
             return f"truncate({path} to {operation.offset} bytes)"
         case "collective":
             return f"{operation.phase} {operation.name} (collective {operation.number})"
+        case "store":
+            return f"store {operation.name}({operation.target})"
         case "thread":
             other = f"helper thread {operation.number}" if operation.number else "the main thread"
             return f"wait for {other}" if operation.phase == "wait" else f"{operation.phase} {other}"

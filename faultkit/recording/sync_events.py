@@ -20,6 +20,7 @@ from faultkit.hooks import collectives
 from faultkit.hooks.distributed_calls import BLOCKING, COLLECTIVE, MESSAGE, DistributedCall
 from faultkit.interception.patches import Patches
 from faultkit.recording import happens_before, sync_primitives
+from faultkit.recording.store_events import StoreEvents
 
 __all__ = ["watch_collectives", "watch_threads"]
 
@@ -59,16 +60,23 @@ def watch_threads(event: Event) -> Callable[[], None]:
 
 
 def watch_collectives(event: Event) -> Callable[[], None]:
-    """Tell `event` of collectives, until the returned function is called; of none where torch has no groups."""
+    """Tell `event` of collectives, and of what is said through stores, until the returned function is called; of none
+    where torch has no groups."""
     if "torch.distributed" not in sys.modules:
         return lambda: None
     import torch.distributed as dist
 
     if not dist.is_available():
         return lambda: None
-    listener = _Collectives(event)
-    collectives.subscribe(listener)
-    return functools.partial(collectives.unsubscribe, listener)
+    listeners = (_Collectives(event), StoreEvents(event))
+    for listener in listeners:
+        collectives.subscribe(listener)
+
+    def stop() -> None:
+        for listener in listeners:
+            collectives.unsubscribe(listener)
+
+    return stop
 
 
 class _Collectives:

@@ -39,7 +39,9 @@ def test_each_leak_is_found_where_it_is_and_with_its_name(kind):
     by_measure = {one.measure: one for one in found.slopes if one.is_violation}
     for measure_name in ("descriptors", "threads"):
         assert by_measure[measure_name].slope.estimate == pytest.approx(1, abs=0.05)
-    assert 4096 - 256 < by_measure["memory"].slope.estimate < 4 * 4096  # a thread costs some, too
+    assert (
+        4096 - 256 < by_measure["memory"].slope.estimate < 16 * 4096
+    )  # a thread costs some, too: with what torch keeps for it, 40 KiB
     text = " ".join(found.text().split())
     assert "1.00 +- 0.00 descriptors per save on rank 0 (40 saves): " in text
     for name in (".pt", "scratch-", "log-", "uploader", "torch.Tensor"):
