@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from faultkit import checkpointers
+from faultkit import FaultPlan, checkpointers
+from faultkit.sweep import sweep
 from tests.helpers.round_trips import there_and_back, values
 
 pytestmark = pytest.mark.slow
@@ -35,6 +36,10 @@ def test_saves_and_loads_back_bit_for_bit(pair, tmp_path, options):
     run = pair.run(there_and_back, tmp_path, f"dcp-cached{options}", STEPS)
     run.raise_for_violations()
     assert values(run) == {0: (3, [], [1, 2, 3]), 1: (3, [], [1, 2, 3])}
+
+
+def test_its_scenario_has_the_kind_of_state_that_earlier_saves_are_of():
+    assert sweep("dcp-cached,state=shapes", world=2, kind="simulated", plans=[FaultPlan()]).totals == {"HELD": 1}
 
 
 def test_every_run_begins_with_earlier_saves_of_its_own(pair, tmp_path):
