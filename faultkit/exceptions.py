@@ -7,6 +7,7 @@
       ScenarioError       a scenario is not known, or does not go through         ValueError
       ScheduleError       a schedule is one of another run                        ValueError
       ImportMistake       ``module:attribute`` names nothing that can be had      ValueError
+      KnownError          a file of known violations, or of findings, is none     ValueError
       TransportError      a function or an argument cannot travel to ranks        TypeError
       RecordingError      nothing was recorded, or nothing that can be trusted    RuntimeError
         UnseenWriter      something changed files past the recorder
@@ -32,6 +33,7 @@ __all__ = [
     "FaultkitError",
     "HarnessError",
     "ImportMistake",
+    "KnownError",
     "LostWork",
     "NotSimulatedError",
     "PlanError",
@@ -102,6 +104,10 @@ class ScheduleError(FaultkitError, ValueError):
 
 class ImportMistake(FaultkitError, ValueError):
     """Raised where ``module:attribute`` names nothing that can be had: one line that says why."""
+
+
+class KnownError(FaultkitError, ValueError):
+    """Raised for a file of known violations, or of findings to compare, that is none: one line that says why."""
 
 
 class TransportError(FaultkitError, TypeError):

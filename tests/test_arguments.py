@@ -100,6 +100,7 @@ TAKEN = {
     "read_with": f"None {FUNCTIONS}",
     "checks": f"None {NOTHING}",
     "no_check": f"None {NOTHING}",
+    "known": f"{NOTHING}",
     "allow_residue": f"None abc null long lines {NOTHING}",
     "max_size": "None",
     "save_load_pairs.max_size": "",

@@ -20,6 +20,7 @@ from faultkit.cli.check import check
 from faultkit.cli.crash import crash, damage
 from faultkit.cli.growth import growth
 from faultkit.cli.history import history
+from faultkit.cli.known import compare, known
 from faultkit.cli.reshard import reshard
 from faultkit.cli.resume import resume
 from faultkit.cli.run_sweep import HELD, USAGE, UsageError, fail, say
@@ -125,6 +126,8 @@ def command(ctx: click.Context) -> None:
       faultkit growth dcp                   save 200 times, see what there is more of with each
       faultkit reshard dcp --save-on 2 --load-on 1,3    is it the same on other ranks, for other readers?
       faultkit check dcp                    all of these, every promise, one report card
+      faultkit known                        known defects of what is installed
+      faultkit compare A.json B.json        what one run found that another did not
       faultkit checkpointers                what can be put under test: sweep, crash, damage NAME.save
 
     Exit status: 0 every check held, 1 a promise was broken, 2 bad usage or bad input, 3 the harness itself
@@ -169,6 +172,8 @@ command.add_command(growth)
 command.add_command(resume)
 command.add_command(reshard)
 command.add_command(scale)
+command.add_command(known)
+command.add_command(compare)
 
 
 def _width() -> int | None:

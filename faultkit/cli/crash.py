@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON, together
 from faultkit.cli.run_sweep import UsageError
 
@@ -30,6 +31,7 @@ _load_options = together(
     click.option(
         "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of what is drawn."
     ),
+    KNOWN,
     JSON,
     click.option("--report", "report_path", metavar="PATH", help="Write a page (.html)."),
 )

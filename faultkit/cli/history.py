@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from faultkit import endings
+from faultkit.cli.known_options import KNOWN, read, shown, write
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.cli.streams import write_found
@@ -60,6 +61,7 @@ RANKS_MAX = 64
     "--timeout", type=float, default=20.0, show_default=True, metavar="SECONDS", help="Of each step."
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of what is drawn.")
+@KNOWN
 @JSON
 def history(
     checkpointer: str,
@@ -69,6 +71,8 @@ def history(
     may_refuse: str,
     timeout: float,
     seed: int,
+    known_names: tuple[str, ...],
+    write_known: str | None,
     json_path: str | None,
 ) -> int:
     """Live the lives of a job that saves through CHECKPOINTER, fails, is killed, restarts and prunes.
@@ -90,15 +94,20 @@ def history(
         require_seed(seed)
     except ValueError as error:
         raise UsageError(reason_of(error)) from None
+    known = read(known_names, write_known)
     search_here(checkpointer)
+    chosen_rules = tuple(name.strip() for text in rules for name in text.split(","))
     machine = _machine(
         checkpointer,
-        rules=[name.strip() for text in rules for name in text.split(",")] or None,
+        rules=list(chosen_rules) or None,
         max_world=world_size,
         may_refuse=may_refuse,
         timeout=timeout,
+        known=known_names,
     )
+    from faultkit.history.identity import sorted_lives
     from faultkit.history.lives import live
+    from faultkit.known.entries import Example
 
     began = time.monotonic()
     with endings.in_order():
@@ -109,18 +118,32 @@ def history(
         finally:
             machine.pool.close()
     seconds = time.monotonic() - began
+    example = Example(
+        campaign="history",
+        scenario=checkpointer,
+        world=world_size,
+        seed=seed,
+        lives=lives,
+        rules=chosen_rules,
+    )
+    found = sorted_lives(lived.found, known.entries, example) if known.is_asked else None
+    if found is not None:
+        write(known, found)
     total = sum(lived.counts.values())
     if lived.story:
         click.echo(printable(lived.story), err=json_path == "-")
     else:
         click.echo(
-            f"{checkpointer}: every one of {total} lives of 1 to {world_size} ranks held, {seconds:.1f} s",
+            f"{checkpointer}: every one of {total} lives of 1 to {world_size} ranks held"
+            f"{', but for what is known' if lived.known else ''}, {seconds:.1f} s",
             err=json_path == "-",
         )
+    for line in shown(found):
+        click.echo(line, err=json_path == "-")
     if json_path is not None:
         from faultkit.torch_versions import torch_version
 
-        found = {
+        told = {
             "checkpointer": checkpointer,
             "torch": torch_version(),
             "world": world_size,
@@ -129,9 +152,13 @@ def history(
             "verdict": lived.verdict,
             "story": lived.story,
             "seconds": round(seconds, 3),
+            "rules": list(chosen_rules),
+            "lives": lives,
+            **({"identity": lived.occurrence.identity.to_builtins()} if lived.occurrence is not None else {}),
+            **({"known": found.to_builtins()} if found is not None else {}),
         }
-        write_found(json_path, json.dumps(found, indent=1) + "\n")
-    return BROKEN if lived.story else HELD
+        write_found(json_path, json.dumps(told, indent=1) + "\n")
+    return BROKEN if lived.story and not (found is not None and found.held) else HELD
 
 
 def _machine(checkpointer: str, **choices: Any) -> Any:

@@ -24,6 +24,7 @@ from faultkit.cli.crash_options import (
     scenario_of,
     world_of,
 )
+from faultkit.cli.known_options import Known, read, shown, write
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, say, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
@@ -33,12 +34,15 @@ __all__ = ["attended_crash", "attended_damage", "replay_crash"]
 
 def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
     """Explore the scenario or the command `work`, show what was found and write it; the exit status."""
+    known = read(options["known_names"], options["write_known"])
     explore, source = crash_work(work, options)
     found, status = _carried_out_so_far(explore)
     if found is None:
         return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
+    found = _looked_up(known, found)
     print(printable(found.text()), file=stream)
+    _print_known(found, stream)
     if "job" in source and not (source["job"].results or source["job"].values):
         print("(no --result and no --value: only the exit status of the resumption was judged)", file=stream)
     write_found(options["json_path"], found.to_json() + "\n")
@@ -51,7 +55,7 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
 
         write_found(options["keep"], crash_file.keep(found, **source))
         print(f"replay: {crash_file.replay_command(options['keep'], **source)}", file=stream)
-    return status or (BROKEN if found.findings else HELD)
+    return status or (HELD if found.is_accepted else BROKEN)
 
 
 def attended_damage(text: str, options: dict[str, Any]) -> int:
@@ -59,6 +63,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     from faultkit import damage
     from faultkit.scenario_text import DAMAGE
 
+    known = read(options["known_names"], options["write_known"])
     require_files(options)
     require_numbers(options)
     if (work := _work_after_damage(text)) is not None:
@@ -79,13 +84,15 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     if found is None:
         return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
+    found = _looked_up(known, found)
     print(printable(found.text()), file=stream)
+    _print_known(found, stream)
     write_found(options["json_path"], found.to_json())
     if options["report_path"]:
         from faultkit.report.damage_page import as_html
 
         write_found(options["report_path"], as_html(found))
-    return status or (HELD if found.held else BROKEN)
+    return status or (HELD if found.is_accepted else BROKEN)
 
 
 def _work_after_damage(text: str) -> str | None:
@@ -197,6 +204,19 @@ def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:
         + ("" if again else "  (it was another)")
     )
     return BROKEN if judgement.verdict not in finding.allowed else HELD
+
+
+def _looked_up(known: Known, found: Any) -> Any:
+    """`found` with what is known of it; what is not is written where that is asked for."""
+    if known.is_asked:
+        found = found.sorted_by(known.entries)
+        write(known, found.sorted)
+    return found
+
+
+def _print_known(found: Any, stream: Any) -> None:
+    if told := shown(found.sorted):
+        print("\n".join(["", *told]), file=stream)
 
 
 def _carried_out_so_far(work: Callable[..., Any]) -> tuple[Any, int]:

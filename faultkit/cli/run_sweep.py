@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +22,7 @@ from faultkit.scenario_text import is_named
 
 if TYPE_CHECKING:
     from faultkit.plan import FaultPlan
-    from faultkit.sweep import Progress
+    from faultkit.sweep import Journal, Progress
 
 __all__ = [
     "BROKEN",
@@ -62,9 +62,10 @@ def attended_sweep(
     plans: list[FaultPlan] | None,
     launcher: str | None = None,
     stories: bool = False,
+    look_up: Callable[[Journal], Journal] | None = None,
     **choices: Any,
 ) -> int:
-    """Run a sweep, show it, write what is to be written; the exit status."""
+    """Run a sweep, show it, write what is to be written; the exit status.  `look_up` says what is known of it."""
     from faultkit.report import output
     from faultkit.worlds import World
     from faultkit.worlds.arguments import require_kind, require_launcher
@@ -119,6 +120,8 @@ def attended_sweep(
         if not shown or not shown[0].done_count:
             return status
         journal = shown[0].journal()
+    if look_up is not None:
+        journal = look_up(journal)
     try:
         # first, since whoever reads the report may stop reading
         output.write(journal, json_path, report_path)
@@ -128,7 +131,7 @@ def attended_sweep(
     output.show(journal, stories=stories, to_stderr=json_path == "-")
     if status is not None:
         return status
-    return HELD if journal.held else BROKEN
+    return HELD if journal.is_accepted else BROKEN
 
 
 def require_types(allow: tuple[str, ...]) -> None:

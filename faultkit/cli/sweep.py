@@ -5,16 +5,18 @@ Not covered: running them for somebody who waits (`faultkit.cli.run_sweep`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from faultkit.cli.known_options import KNOWN, Known, read, write
 from faultkit.cli.options import JSON, together
 from faultkit.cli.run_sweep import UsageError, attended_sweep, require_types
 from faultkit.messages import seen as shown
 
 if TYPE_CHECKING:
-    from faultkit.sweep import ScheduleChoice
+    from faultkit.sweep import Journal, ScheduleChoice
     from faultkit.sweep.replay_input import ReplayInput
 
 __all__ = ["replay", "sweep"]
@@ -79,6 +81,7 @@ _world_options = together(
         metavar="GLOB",
         help="What the check leaks may find, such as 'thread fsspecIO'. Repeatable.",
     ),
+    KNOWN,
     JSON,
     click.option("--report", "report_path", metavar="PATH", help="Write a page (.html) or a picture (.svg)."),
 )
@@ -154,6 +157,8 @@ def sweep(
     checks: tuple[str, ...],
     no_check: tuple[str, ...],
     allow_residue: tuple[str, ...],
+    known_names: tuple[str, ...],
+    write_known: str | None,
     json_path: str | None,
     report_path: str | None,
     points_globs: tuple[str, ...],
@@ -182,6 +187,7 @@ def sweep(
     from faultkit.plan.grammar import read_calls
     from faultkit.sweep import DEFAULT_MOMENTS, Schedules, choose_actions, choose_places
 
+    known = read(known_names, write_known)
     if every and drawn > 1:
         raise UsageError("--schedules draws some and --exhaustive runs every one: leave out one of them")
     if (every or drawn > 1) and not _follows_schedules(_first(kind, "warm")):
@@ -216,6 +222,7 @@ def sweep(
         every_rank=every_rank,
         seed=seed or 0,
         schedules=Schedules(drawn, every or 0),
+        look_up=_look_up(known),
         **_chosen(checks, no_check, allow_residue),
     )
 
@@ -259,6 +266,8 @@ def replay(
     checks: tuple[str, ...],
     no_check: tuple[str, ...],
     allow_residue: tuple[str, ...],
+    known_names: tuple[str, ...],
+    write_known: str | None,
     json_path: str | None,
     report_path: str | None,
 ) -> int:
@@ -278,6 +287,7 @@ def replay(
     from faultkit.sweep.replay_input import read_replay_input
     from faultkit.worlds import observers
 
+    known = read(known_names, write_known)
     require_types(allow)
     replayed = read_replay_input(plan_or_file, allow)
     name = replayed.scenario if scenario is None else scenario
@@ -315,6 +325,7 @@ def replay(
             plans=list(replayed.plans),
             orders=orders,
             stories=True,
+            look_up=_look_up(known),
             attempts_after=_first(attempts_after, replayed.attempts_after),
             **(_chosen(checks, no_check, allow_residue) or replayed.chosen.options),
             probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
@@ -322,6 +333,20 @@ def replay(
     if script_path is not None:
         _write_script(script_path, [one for one in seen if one.run.plan == replayed.plans[0]], name)
     return status
+
+
+def _look_up(known: Known) -> Callable[[Journal], Journal] | None:
+    """Says what is known of a journal, and writes what is not; None where nobody asked."""
+
+    def look_up(journal: Journal) -> Journal:
+        from faultkit.sweep.knowing import sorted_by
+
+        journal = sorted_by(journal, known.entries)
+        if journal.sorted is not None:
+            write(known, journal.sorted)
+        return journal
+
+    return look_up if known.is_asked else None
 
 
 def _follows_schedules(kind: str) -> bool:

@@ -27,10 +27,12 @@ from faultkit.crash.loading.audit import Sample, audit
 from faultkit.crash.loading.judge import Judge
 from faultkit.crash.loading.world_judge import WorldJudge
 from faultkit.crash.options import require
-from faultkit.crash.rendering import at_words, lost_words, where_lines
+from faultkit.crash.rendering import at_words, lost_words, place_words, where_lines
 from faultkit.crash.results import Exploration, Finding, ModelCounts
 from faultkit.crash.scenario import crash_scenario
 from faultkit.exceptions import ScenarioError
+from faultkit.known.functions import function_of_line
+from faultkit.known.identity import Identity, identity_of
 from faultkit.messages import require_type
 from faultkit.scenarios.scenario import Scenario
 from faultkit.worlds import observers
@@ -313,4 +315,19 @@ def _finding(space: Space, scenario: Scenario, cause: Cause) -> Finding:
         detail=error.partition("\n")[0],
         state_count=cause.state_count,
         state=cause.state,
+        identity=_identity(space, cause),
+    )
+
+
+def _identity(space: Space, cause: Cause) -> Identity:
+    """What was lost, or else done last, without what differs from one recording to the next."""
+    witness = cause.state.witness
+    has_lost = crash_model(witness.model).is_power_cut and bool(witness.lost)
+    functions = map(function_of_line, where_lines(space, witness))
+    return identity_of(
+        "crash",
+        cause.judgement.verdict,
+        points=[f"{witness.phase}: {place}" for place in place_words(space, witness)] or [witness.phase],
+        actions=["power cut" if has_lost else "kill"],
+        where=[next(filter(None, functions), "")],
     )

@@ -16,8 +16,18 @@ from faultkit.crash.enumeration.replay_space import Space
 from faultkit.crash.enumeration.state import Witness
 from faultkit.crash.enumeration.units import DATA, TRUNCATE, Unit
 from faultkit.crash.enumeration.witnesses import masks_of
+from faultkit.known.identity import file_name
 
-__all__ = ["at_words", "last_change", "lost_groups", "lost_words", "roles", "where_lines", "without_numbers"]
+__all__ = [
+    "at_words",
+    "last_change",
+    "lost_groups",
+    "lost_words",
+    "place_words",
+    "roles",
+    "where_lines",
+    "without_numbers",
+]
 
 FRAMES_TOLD_MAX = 2
 CHANGES = frozenset({"open", "write", "truncate", "rename", "link", "symlink", "unlink", "mkdir", "rmdir"})
@@ -46,6 +56,24 @@ def roles(space: Space, lost: int) -> tuple[str, ...]:
         kind = {DATA: "data", TRUNCATE: "truncate"}.get(group[0].kind, operation.kind)
         found.append(f"{kind} {without_numbers(operation.path)} {without_numbers(operation.target)}".strip())
     return tuple(sorted(set(found)))
+
+
+def place_words(space: Space, witness: Witness) -> tuple[str, ...]:
+    """What was lost, or where nothing was the last change done, without numbers and folders: "write(__*_*.distcp)"."""
+    if crash_model(witness.model).is_power_cut and witness.lost:
+        lost = lost_groups(space, masks_of(space, witness)[1])
+        kinds = [(_kind_lost(space, group), space.order.operations[group[0].operation]) for group in lost]
+    elif (last := last_change(space, witness)) is not None:
+        kinds = [(space.order.operations[last].kind, space.order.operations[last])]
+    else:
+        kinds = []
+    # the name that it has in the end: temporary ones are the same in no two programs
+    return tuple(dict.fromkeys(f"{kind}({file_name(one.target or one.path)})" for kind, one in kinds))
+
+
+def _kind_lost(space: Space, group: list[Unit]) -> str:
+    operation = space.order.operations[group[0].operation]
+    return {DATA: "write", TRUNCATE: "truncate"}.get(group[0].kind, operation.kind)
 
 
 def at_words(space: Space, witness: Witness, directory: str) -> str:

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from faultkit.crash.enumeration.state import State
+from faultkit.known.entries import Entry, Example, Occurrence
+from faultkit.known.identity import Identity
+from faultkit.known.sorting import Sorted, sort
+from faultkit.torch_versions import torch_version
 
 if TYPE_CHECKING:
     from faultkit.recording import Recording
@@ -52,7 +57,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     what would have been fine.  at: the crash in words ("power cut after save returned").  lost: what was lost in
     words, fewest possible.  where: source lines that issued the lost operations (or, where nothing was lost, the
     last one done), innermost first.  detail: the error's type and message, or which elements are wrong.
-    state_count: how many distinct trees belong to this cause.  state: the smallest example itself.
+    state_count: how many distinct trees belong to this cause.  state: the smallest example itself.  identity: what is
+    the same of it in every recording.
     """
 
     models: tuple[str, ...]
@@ -65,6 +71,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     state_count: int
     state: State
+    identity: Identity
+
+    @property
+    def evidence(self) -> str:
+        """Its words, by which it is recognised."""
+        return "; ".join(part for part in (self.at, *self.lost, self.detail) if part)
 
     def text(self) -> str:
         """The finding in a few lines."""
@@ -75,6 +87,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(f"  the load: {self.detail}")
         lines += [f"  {line}" for line in self.where]
         lines.append(f"  {counted(self.state_count, 'state')}, models {', '.join(self.models)}")
+        lines.append(f"  {self.identity}")
         return "\n".join(lines)
 
 
@@ -83,7 +96,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
 
     counts: one for each model.  interrupted: whether it was ended before it was through; models that it had not
     come to have no counts then.  findings: worst first.  recording: what was explored (build a state again with
-    `crash.rebuild(recording, finding.state.witness)`).
+    `crash.rebuild(recording, finding.state.witness)`).  sorted: what is known of the findings, None where nobody asked.
     """
 
     scenario: str
@@ -94,6 +107,45 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
     recording: Recording
     seconds: float
     interrupted: bool = False
+    sorted: Sorted | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether nothing was found, but for what is known."""
+        return not self.findings or (self.sorted is not None and self.sorted.held)
+
+    @property
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        """Every finding, as it is looked up among known ones."""
+        example = Example(
+            campaign="crash",
+            scenario=self.scenario,
+            world=self.world,
+            seed=self.seed,
+            models=tuple(count.model for count in self.counts),
+        )
+        return tuple(
+            Occurrence(
+                identity=finding.identity, evidence=finding.evidence, scenario=self.scenario, example=example
+            )
+            for finding in self.findings
+        )
+
+    def sorted_by(self, entries: Sequence[Entry]) -> Exploration:
+        """The same, with what `entries` know of it."""
+        complete = {count.model for count in self.counts if count.complete and not self.interrupted}
+
+        def covers(_: Entry, example: Example) -> bool:
+            same = (example.campaign, example.scenario, example.world) == ("crash", self.scenario, self.world)
+            return same and complete >= set(example.models)
+
+        return msgspec.structs.replace(self, sorted=sort(self.occurrences, entries, covers=covers))
+
+    def known_as(self, finding: Finding) -> str:
+        """The name under which `finding` is known; empty where it is not."""
+        return (
+            self.sorted.names.get((finding.identity, finding.evidence), "") if self.sorted is not None else ""
+        )
 
     @property
     def explored(self) -> int:
@@ -148,7 +200,8 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
         if self.interrupted:
             lines.append("  interrupted: this is what was found by then")
         for finding in self.findings:
-            lines += ["", finding.text()]
+            if not self.known_as(finding):
+                lines += ["", finding.text()]
         return "\n".join([*lines, "", self.summary])
 
     def to_json(self) -> str:
@@ -159,11 +212,15 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
             told = msgspec.structs.asdict(finding)
             told.pop("state")
             told["witness"] = finding.state.witness
-            told["key"] = finding.state.key
+            told["key"] = finding.identity.digest
+            told["identity"] = finding.identity.to_builtins()
+            if self.sorted is not None:
+                told["known"] = self.known_as(finding) or None
             findings.append(told)
         return json.dumps(
             {
                 "scenario": self.scenario,
+                "torch": torch_version(),
                 "backend": self.recording.backend,
                 "world": self.world,
                 "seed": self.seed,
@@ -177,6 +234,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
                 "totals": self.totals,
                 "models": msgspec.to_builtins(self.counts),
                 "findings": msgspec.to_builtins(findings),
+                **({"known": self.sorted.to_builtins()} if self.sorted is not None else {}),
             }
         )
 

@@ -33,6 +33,7 @@ def as_text(survey: Survey, width: int | None = None) -> str:
     parts += [head, "─" * max(map(len, (head, *lines))), *lines, ""]
     for case in _examples(survey):
         parts += textwrap.wrap(f"{case.outcome}: {case.damage}", width, subsequent_indent="  ")
+        parts.append(f"  {case.identity}")
         if case.detail:
             parts += textwrap.wrap(
                 f"{case.judgement.verdict}: {case.detail}", width, initial_indent="  ", subsequent_indent="  ",
@@ -57,7 +58,11 @@ def cell_text(cases: tuple[Case, ...]) -> str:
 def _examples(survey: Survey) -> list[Case]:
     """The first of each cell that a load did not survive or notice, worst first."""
     worst = sorted(
-        (case for case in survey.cases if case.outcome not in ("noticed", "harmless")),
+        (
+            case
+            for case in survey.cases
+            if case.outcome not in ("noticed", "harmless") and not survey.known_as(case)
+        ),
         key=lambda case: list(OUTCOMES).index(case.outcome),
     )
     first = {(case.outcome, case.damage.kind, case.damage.action): case for case in reversed(worst)}

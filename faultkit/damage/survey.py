@@ -19,6 +19,9 @@ import msgspec
 from faultkit.damage.damages import ACTIONS, WHOLE_FILE, Damage, apply, damages_of
 from faultkit.damage.outcomes import BROKEN, OUTCOMES
 from faultkit.damage.regions import KINDS
+from faultkit.known.entries import Entry, Example, Occurrence
+from faultkit.known.identity import Identity, file_name, identity_of
+from faultkit.known.sorting import Sorted, sort
 from faultkit.scenario_text import DAMAGE
 
 if TYPE_CHECKING:
@@ -41,6 +44,19 @@ class Case(msgspec.Struct, frozen=True):
         return next(word for word, (_, verdicts) in OUTCOMES.items() if self.judgement.verdict in verdicts)
 
     @property
+    def identity(self) -> Identity:
+        """What is the same of it in every survey."""
+        name = file_name(self.damage.path)
+        return identity_of(
+            "damage", self.outcome, points=[f"{self.damage.kind} ({name})"], actions=[self.damage.action]
+        )
+
+    @property
+    def evidence(self) -> str:
+        """Its words, by which it is recognised."""
+        return f"{self.damage}: {self.detail}"
+
+    @property
     def detail(self) -> str:
         error = ": ".join(part for part in (self.judgement.type_name, self.judgement.message) if part)
         return " ".join((error or self.judgement.detail).split())
@@ -48,7 +64,8 @@ class Case(msgspec.Struct, frozen=True):
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """What became of every damage.  `world` is the number of ranks that saved; `left_out` damages were not judged,
-    since the survey was interrupted."""
+    since the survey was interrupted.  There were at most `samples` for each kind of region and action.  `sorted` is
+    what is known of what was found, None where nobody asked."""
 
     scenario: str
     world: int
@@ -57,6 +74,48 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[Case, ...]
     seconds: float
     left_out: int = 0
+    samples: int = 0
+    sorted: Sorted | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether every load came back with the right data or raised, but for what is known."""
+        return self.held or (self.sorted is not None and self.sorted.held)
+
+    @property
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        """Every damage that a load did not survive or notice, as it is looked up among known ones."""
+        example = Example(
+            campaign="damage", scenario=self.scenario, world=self.world, seed=self.seed, samples=self.samples
+        )
+        return tuple(
+            Occurrence(
+                identity=case.identity, evidence=case.evidence, scenario=self.scenario, example=example
+            )
+            for case in self.cases
+            if case.outcome in BROKEN
+        )
+
+    def sorted_by(self, entries: Sequence[Entry]) -> Survey:
+        """The same, with what `entries` know of it."""
+        actions = set(self.actions)
+
+        def covers(entry: Entry, example: Example) -> bool:
+            return (
+                (example.campaign, example.scenario, example.world, example.seed)
+                == ("damage", self.scenario, self.world, self.seed)
+                and not self.left_out
+                and 0 < example.samples <= self.samples
+                and all(action in actions for pattern in entry.patterns for action in pattern.action)
+            )
+
+        return msgspec.structs.replace(self, sorted=sort(self.occurrences, entries, covers=covers))
+
+    def known_as(self, case: Case) -> str:
+        """The name under which what became of `case` is known; empty where it is not."""
+        if self.sorted is None or case.outcome not in BROKEN:
+            return ""
+        return self.sorted.names.get((case.identity, case.evidence), "")
 
     @property
     def silent(self) -> tuple[Case, ...]:
@@ -102,6 +161,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
                 "outcome": case.outcome,
                 "verdict": case.judgement.verdict,
                 "detail": case.detail,
+                **({"identity": case.identity.to_builtins()} if case.outcome in BROKEN else {}),
+                **({"known": self.known_as(case) or None} if self.sorted is not None else {}),
             }
             for case in self.cases
         ]
@@ -113,7 +174,9 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
             "cases": cases,
             "totals": self.totals,
             "left_out": self.left_out,
+            "samples": self.samples,
             "seconds": round(self.seconds, 3),
+            **({"known": self.sorted.to_builtins()} if self.sorted is not None else {}),
         }
         return json.dumps(found, indent=1) + "\n"
 
@@ -202,6 +265,7 @@ def survey(
         ),
         seconds=time.monotonic() - began,
         left_out=len(damages) - len(judged),
+        samples=samples,
     )
     if interrupted:
         if on_interrupt is not None:

@@ -18,8 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine
 from faultkit import checkpointers
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.trainer import Trainer
-from faultkit.exceptions import ScenarioError
+from faultkit.exceptions import KnownError, ScenarioError
 from faultkit.history.draw import HISTORY_RULES, Drawn
+from faultkit.history.identity import occurrence_of_life
 from faultkit.history.judge import Words
 from faultkit.history.machine import machine_of, replay
 from faultkit.history.managers import Manager
@@ -28,6 +29,8 @@ from faultkit.history.ranks import pool_of
 from faultkit.history.runner import Rules
 from faultkit.history.steps import read_history
 from faultkit.history.story import tell
+from faultkit.known.entries import Entry
+from faultkit.known.reading import read_known
 from faultkit.messages import shown
 from faultkit.strategies.arguments import (
     about,
@@ -72,6 +75,7 @@ def checkpoint_history(
     may_not_fire: bool | None = None,
     timeout: float = 20.0,
     worlds: GivenWorlds = None,
+    known: str | Iterable[str] = (),
 ) -> type[RuleBasedStateMachine]:
     """A state machine over the life of a job that saves through `manager`.
 
@@ -95,6 +99,8 @@ def checkpoint_history(
         timeout: of each step, in seconds.
         worlds: a mapping or a function from a number of ranks to a `World`, which is left open.  By default worlds
             are made when needed, kept from example to example, and closed with the test case, else with this process.
+        known: files of known violations, or ``builtin``: a life that breaks a promise as one of them says is over, and
+            fails nothing.
 
     Returns:
         A class for Hypothesis to run.
@@ -111,6 +117,7 @@ def checkpoint_history(
         points = SAVE_POINTS if is_manager else checkpointer.points
     if load_points is None:
         load_points = LOAD_POINTS if is_manager else checkpointer.load_points
+    entries = _known(known)
     chosen = checked_choices("rules", rules, HISTORY_RULES)
     for word, is_missing, what in (
         ("prune", checkpointer.prune is None, "has no function prune"),
@@ -156,7 +163,7 @@ def checkpoint_history(
         keeps_size=not checkpointer.reshards,
     )
     history_rules = Rules(Refusal(refusal), may_not_fire, words)
-    return machine_of(checkpointer, manager, made, history_rules, drawn, places)
+    return machine_of(checkpointer, manager, made, history_rules, drawn, places, entries)
 
 
 def replay_history(
@@ -206,8 +213,20 @@ def replay_history(
     observers.count(observers.HISTORIES, life.verdict)
     story = tell(life, manager)
     if life.finding is not None:
-        raise AssertionError(story)
+        error = AssertionError(story)
+        error.__dict__["faultkit_occurrence"] = occurrence_of_life(life)
+        raise error
     return story
+
+
+def _known(known: Any) -> tuple[Entry, ...]:
+    names = (known,) if isinstance(known, str) else tuple(known) if isinstance(known, Iterable) else (None,)
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidArgument(f"known must be names of files, or 'builtin' (got {shown(known)})")
+    try:
+        return read_known(names)
+    except KnownError as error:
+        raise InvalidArgument(f"known: {error}") from None
 
 
 def _checkpointer_of(manager: Any, most: int) -> tuple[Checkpointer, Words]:

@@ -17,6 +17,7 @@ from faultkit.checks.wording import name_ranks, plural, top_frames, without_own_
 from faultkit.history.model import Model, Refusal, Version, allowed, may_refuse
 from faultkit.history.ranks import LoadedState
 from faultkit.history.state import BLANK, LEAVES, STEP, Leaf, Part, content, spans
+from faultkit.known.of_runs import function_of
 from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
 
 __all__ = ["Finding", "Judged", "Words", "judge_restart", "name_version", "unprovoked"]
@@ -27,13 +28,15 @@ TRACEBACK_LINES = 12
 class Finding(msgspec.Struct, frozen=True):
     """A broken promise: what it is, in one sentence, and lines that show it.
 
-    `gloss` says in one clause what the harm is here, where that is more than the verdict says of itself.
+    `gloss` says in one clause what the harm is here, where that is more than the verdict says of itself; `where` are
+    the functions in which ranks raised or hung.
     """
 
     verdict: Verdict
     sentence: str
     evidence: tuple[str, ...] = ()
     gloss: str = ""
+    where: tuple[str, ...] = ()
 
     @property
     def meaning(self) -> str:
@@ -73,7 +76,8 @@ def unprovoked(what: str, outcomes: Mapping[int, Outcome]) -> Finding | None:
         ranks = [rank for rank, outcome in outcomes.items() if isinstance(outcome, kind)]
         if ranks:
             sentence = f"{name_ranks(ranks)} {words} in {what}, in which no fault happened"
-            return Finding(verdict, sentence, _traceback(outcomes[ranks[0]], ranks[0]))
+            where = tuple(filter(None, (function_of(outcomes[rank]) for rank in ranks)))
+            return Finding(verdict, sentence, _traceback(outcomes[ranks[0]], ranks[0]), where=where)
     return None
 
 
@@ -144,12 +148,16 @@ def _judge_failed(
         others = [rank for rank in outcomes if rank not in refused]
         sentence = f"{words.load} raised on {name_ranks(refused)}, and not on {name_ranks(others)}"
         gloss = "some ranks go on while others refuse"
-        return Judged(Finding(Verdict.PARTIAL, sentence, shown, gloss))
+        return Judged(Finding(Verdict.PARTIAL, sentence, shown, gloss, _raised_in(outcomes)))
     if may_refuse(model, refusal):
         return Judged()
     sentence = f"{words.load} refused, although {name_version(model.acknowledged)} is acknowledged"
     gloss = "the job could not come back to acknowledged work"
-    return Judged(Finding(Verdict.LOST_WORK, sentence, shown, gloss))
+    return Judged(Finding(Verdict.LOST_WORK, sentence, shown, gloss, _raised_in(outcomes)))
+
+
+def _raised_in(outcomes: Mapping[int, Outcome]) -> tuple[str, ...]:
+    return tuple(filter(None, (function_of(one) for one in outcomes.values() if isinstance(one, Raised))))
 
 
 def _disagreement(came: Mapping[int, LoadedState], words: Words) -> Finding | None:

@@ -13,15 +13,25 @@ from typing import Any
 
 import msgspec
 
+from faultkit.known.entries import Occurrence
+
 __all__ = ["Lives", "live"]
 
 
 class Lives(msgspec.Struct, frozen=True):
-    """How many lives came to each verdict; of the shortest that broke a promise its story and its steps."""
+    """How many lives came to each verdict; of the shortest that broke a promise its story and its steps, and which one
+    it broke as `occurrence`.  `known` are those that broke one in a known way."""
 
     counts: dict[str, int]
     story: str = ""
     steps: tuple[Any, ...] = ()
+    occurrence: Occurrence | None = None
+    known: tuple[Occurrence, ...] = ()
+
+    @property
+    def found(self) -> tuple[Occurrence, ...]:
+        """Every violation, each life's last."""
+        return (*self.known, *((self.occurrence,) if self.occurrence is not None else ()))
 
     @property
     def verdict(self) -> str:
@@ -54,11 +64,12 @@ def live(machine: Any, lives: int, seed: int) -> Lives:
         suppress_health_check=list(hypothesis.HealthCheck),
         phases=[hypothesis.Phase.generate],
     )
-    story, steps = "", ()
+    story, steps, occurrence = "", (), None
     try:
         # what Hypothesis prints is its choices; the history says the same
         with observers.counted(hear), contextlib.redirect_stdout(io.StringIO()):
             run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=chosen)
     except AssertionError as error:
         story, steps = str(error), machine.current.smallest
-    return Lives(dict(counts), story, steps)
+        occurrence = getattr(error, "faultkit_occurrence", None)
+    return Lives(dict(counts), story, steps, occurrence, tuple(machine.known))

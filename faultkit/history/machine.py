@@ -20,11 +20,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.history.draw import Drawn, next_steps
+from faultkit.history.identity import occurrence_of_life
 from faultkit.history.ranks import pool_of
 from faultkit.history.runner import HistoryRunner, Rules
 from faultkit.history.shrink import Points, smallest
 from faultkit.history.steps import Step
 from faultkit.history.story import tell
+from faultkit.known.entries import Entry, Occurrence
+from faultkit.known.sorting import sort
 from faultkit.worlds import observers
 from faultkit.worlds.pool import WorldPool
 
@@ -70,6 +73,7 @@ class _Run(msgspec.Struct):
     found: tuple[Step, ...] = ()
     smallest: tuple[Step, ...] = ()
     story: str = ""
+    occurrence: Occurrence | None = None
 
 
 class _Again:
@@ -108,6 +112,8 @@ class _JobMachine(RuleBasedStateMachine):
     history_rules: Rules
     places: Points
     fewest_ranks: int
+    entries: tuple[Entry, ...] = ()
+    known: list[Occurrence]
     current: _Run = _Run()
 
     def __init__(self) -> None:
@@ -116,6 +122,7 @@ class _JobMachine(RuleBasedStateMachine):
         if identity is None or self.current.identity is not identity:
             type(self).current = _Run(identity)
         self.run, self.moment = self.current, self.current.root
+        self.is_over = False
         self.life: Any = (
             _Again(self.run)
             if self.run.found
@@ -123,21 +130,48 @@ class _JobMachine(RuleBasedStateMachine):
         )
 
     def perform(self, step: Step) -> None:
-        """Run a step.  Raises AssertionError with the story of the smallest history where it breaks a promise."""
+        """Run a step.  Raises AssertionError with the story of the smallest history where it breaks a promise.
+
+        A life that breaks one in a way that is known is over, and fails nothing.
+        """
+        if self.is_over:
+            return
         is_found = bool(self.life.perform(step))
         if isinstance(self.life, HistoryRunner):
             life = self.life
             now = _Moment(life.is_up, life.step, life.world_size, life.is_disturbed)
             self.moment = self.moment.then.setdefault(step, now)
             if is_found:
-                self._shrink()
-        if is_found:
-            raise AssertionError(self._confirmed() if _is_final() else self.run.story)
+                self.is_over = self._is_known(occurrence_of_life(life)) or self._is_known_once_smallest()
+        if is_found and not self.is_over:
+            error = AssertionError(self._confirmed() if _is_final() else self.run.story)
+            error.__dict__["faultkit_occurrence"] = self.run.occurrence
+            raise error
+
+    def _is_known(self, occurrence: Occurrence) -> bool:
+        """Whether an entry accepts it, or has accepted what such a one came to once it was made smaller."""
+        is_known = any(one.identity == occurrence.identity for one in self.known)
+        is_known = is_known or (bool(self.entries) and sort([occurrence], self.entries).held)
+        if is_known:
+            self.known.append(occurrence)
+        return is_known
+
+    def _is_known_once_smallest(self) -> bool:
+        raw = occurrence_of_life(self.life)
+        self._shrink()
+        smallest = self.run.occurrence
+        if smallest is None or not self._is_known(smallest):
+            return False
+        if raw.identity != smallest.identity:
+            self.known.append(raw)
+        self.run.found, self.run.smallest, self.run.story, self.run.occurrence = (), (), "", None
+        return True
 
     def _shrink(self) -> None:
         verdict = self.life.finding.verdict
         steps = tuple(told.step for told in self.life.told)
         stories: dict[tuple[Step, ...], str] = {steps: tell(self.life, self.told_as)}
+        occurrences = {steps: occurrence_of_life(self.life)}
         deadline = time.monotonic() + SHRINKING_SECONDS_MAX
         held = {steps[:length] for length in range(len(steps))}  # nothing was broken up to there
 
@@ -149,12 +183,15 @@ class _JobMachine(RuleBasedStateMachine):
             except ValueError:  # a step that cannot come where it stands
                 return False
             stories[history] = tell(life, self.told_as)
+            if life.finding is not None:
+                occurrences[history] = occurrence_of_life(life)
             held.update(history[:length] for length in range(len(life.told) + (life.finding is None)))
             same = life.finding is not None and life.finding.verdict == verdict
             return same and len(life.told) == len(history)
 
         self.run.smallest = smallest(steps, fails, points=self.places, fewest_ranks=self.fewest_ranks)
         self.run.found, self.run.story = steps, stories[self.run.smallest]
+        self.run.occurrence = occurrences[self.run.smallest]
 
     def _confirmed(self) -> str:
         """The story of the smallest history once it was seen again on fresh ranks, else what both came to."""
@@ -219,11 +256,17 @@ def _is_final() -> bool:
 
 
 def machine_of(
-    checkpointer: Checkpointer, told_as: Any, pool: WorldPool, rules: Rules, drawn: Drawn, places: Points
+    checkpointer: Checkpointer,
+    told_as: Any,
+    pool: WorldPool,
+    rules: Rules,
+    drawn: Drawn,
+    places: Points,
+    entries: tuple[Entry, ...] = (),
 ) -> type[RuleBasedStateMachine]:
     """The machine over `checkpointer`, which somebody gave as `told_as`, run on `pool`.
 
-    `places` are where faults are tried, see `smallest`.
+    `places` are where faults are tried, see `smallest`; a life that `entries` know is over, and fails nothing.
     """
 
     @initialize(world_size=st.integers(*drawn.sizes))
@@ -243,6 +286,8 @@ def machine_of(
         "history_rules": rules,
         "places": places,
         "fewest_ranks": drawn.sizes[0],
+        "entries": entries,
+        "known": [],
     }
     made: Any = type(f"CheckpointHistory_{checkpointer.name}", (_JobMachine,), body)
     return made

@@ -13,6 +13,7 @@ from typing import Any
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checks import Verdict
 from faultkit.checks.wording import wrapped
+from faultkit.history.identity import identity_of_life
 from faultkit.history.judge import name_version
 from faultkit.history.model import Model, Refusal, allowed
 from faultkit.history.runner import HistoryRunner, Rules, StepResult
@@ -42,6 +43,8 @@ def tell(life: HistoryRunner, told_as: Any) -> str:
     if finding is not None and finding.evidence:
         title = "What was loaded" if finding.verdict is Verdict.SILENT_WRONG else "What was seen"
         sections.append(_section(title, (f"  {line}" for line in finding.evidence)))
+    if finding is not None:
+        sections.append(_section("Which violation it is, in every run", [f"  {identity_of_life(life)}"]))
     steps = [told.step for told in life.told]
     sections.append(_section("To see it again", snippet(told_as, steps, life.rules).splitlines()))
     return "\n\n".join(sections)

@@ -12,6 +12,7 @@ import msgspec
 
 from faultkit.checks import Verdict, Violation, meaning_of
 from faultkit.checks.wording import name_ranks
+from faultkit.known import Identity
 from faultkit.plan import FaultPlan
 from faultkit.sweep.results import Journal, PlanResult
 
@@ -71,6 +72,11 @@ class Group(msgspec.Struct, frozen=True):
         for violation in self.results[0].violations:
             first.setdefault(violation.check, violation)
         return tuple(first.values())
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """Those of all its results, each once."""
+        return tuple(dict.fromkeys(one for result in self.results for one in result.identities))
 
 
 def matrix_of(journal: Journal) -> Matrix:

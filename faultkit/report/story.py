@@ -18,6 +18,7 @@ from faultkit.checks.fired import prevented
 from faultkit.checks.liveness import describe_death
 from faultkit.checks.model import Attempt, FiredFault, Observation
 from faultkit.checks.wording import WIDTH, clip, name_error, name_ranks, top_frames, user_frames, wrapped
+from faultkit.known.of_runs import identity_in
 from faultkit.messages import printable
 from faultkit.runs.launcher import NONE, has_failed, was_ended
 from faultkit.runs.outcomes import Died, Hung
@@ -55,6 +56,7 @@ def render_story(run: Any, *, replay: str | None = "") -> str:
         _section("What the next start then came to", _next_start(run)),
         _section("How long each rank took to know", _known(run)),
         _section("What should have held, and did not", _broken(violations)),
+        _section("Which violation it is, in every run", _identities(analysis, violations)),
         _section("What nobody refers to", _unreferenced(run)),
         _section("Where it was raised", _raised(analysis)),
         _section("Where ranks hung", _stacks(analysis)),
@@ -280,6 +282,12 @@ def _broken(violations: Collection[Violation]) -> Iterator[str]:
         yield wrapped(f"{violation.verdict} ({violation.check}): {violation.evidence}")
     if any(violation.check == "leaks" for violation in violations):
         yield wrapped(MAY_STAY, "    ")
+
+
+def _identities(analysis: RunAnalysis, violations: Collection[Violation]) -> Iterator[str]:
+    """Once for each; a name to look it up by, and what it is recognised by."""
+    for identity in dict.fromkeys(identity_in(analysis, violation) for violation in violations):
+        yield wrapped(f"{identity} ({identity.told})")
 
 
 def _unreferenced(run: Any) -> Iterator[str]:

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from faultkit.checks import Verdict
 from faultkit.messages import printable, shortened
+from faultkit.report import known
 from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of, meaning_in
 from faultkit.runs.launcher import NONE
 from faultkit.sweep.results import Journal, PlanResult
@@ -120,8 +121,14 @@ def print_journal(journal: Journal, console: Console) -> None:
         console.print()
         _print_difference(result, journal, console)
     for group in groups_of(journal):
+        if all(all(journal.known_as(result)) for result in group.results):
+            continue
         console.print()
         _print_group(group, journal, console)
+    if journal.sorted is not None and (folded := known.lines(journal.sorted)):
+        console.print()
+        for line in folded:
+            console.print(Text(line), soft_wrap=True)
     console.print()
     console.print(_totals(journal))
     console.print(_figures(journal), style="dim")
@@ -274,6 +281,8 @@ def _print_group(group: Group, journal: Journal, console: Console) -> None:
     for violation in group.violations:
         evidence = shortened(" ".join(violation.evidence.split()), EVIDENCE_CHARACTERS_MAX)
         console.print(Padding(Text(printable(f"{violation.check}: {evidence}")), (0, 0, 0, len(INDENT))))
+    for identity in group.identities:
+        console.print(Text(f"{INDENT}{printable(str(identity))}", "dim"))
     for result in group.results[:1]:
         if result.covered is not None:
             console.print(Text(f"{INDENT}under {result.covered.text(result.simulated or result.verdict)}"))

@@ -277,6 +277,7 @@ def sweep(
                 chosen=chosen,
                 kept_residue=stage.kept_residue,
                 attempts_after=attempts_after,
+                was_tried_unbroken=found is not None,
             )
 
         progress = Progress(len(plans), journal)

@@ -22,6 +22,9 @@ A plan after which files lie beside a checkpoint that loads, which refers to non
 names.
 Where checks were chosen, "chosen" has "checks", "no_check" and "allow_residue", as given; "kept" names what each
 process keeps for itself, which is no leak.
+Each violation has "identity", what is the same of it in every run: {"id", "name", "check", "verdict", "point",
+"action", "thread", "where", "roles"}, without what is empty; with known ones "known", the name of the entry or null.
+The whole then has "known": {"names": {name: count}, "new", "worse", "milder", "expired", "gone"}.
 A plan that ran with a seed other than 0, by a given schedule or under several has "seed", "schedule", a list of
 numbers, or "schedules": {"verdicts": {verdict: count}, "complete": true, false, or null where they were drawn}.
 """
@@ -30,11 +33,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
 
 from faultkit.checks import Verdict, Violation
+from faultkit.known import Identity, identities
+from faultkit.known.sorting import Sorted
 from faultkit.plan import FaultPlan
 from faultkit.runs.launcher import TORCHRUN, has_failed
 from faultkit.runs.replay_command import replay_line
@@ -62,6 +68,7 @@ class PlanResult(msgspec.Struct, frozen=True):
     `kind` is the kind of world that came to it, empty where it is that of the whole journal.  `simulated` is the
     verdict on simulated ranks, where processes were then asked to confirm it, and `simulated_order` how they ran.
     `unreferenced` names the files beside checkpoints that load, to which none of them refers.
+    `identities` has that of each violation, in their order.
     `order` is what the run was given besides its plan; `covered` counts the schedules that the plan ran under.
     """
 
@@ -79,6 +86,7 @@ class PlanResult(msgspec.Struct, frozen=True):
     simulated_order: ScheduleChoice = ScheduleChoice()
     covered: ScheduleCoverage | None = None
     unreferenced: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
 
     @property
     def differs(self) -> bool:
@@ -114,7 +122,11 @@ class PlanResult(msgspec.Struct, frozen=True):
         return {
             "plan": str(self.plan),
             "verdict": str(self.verdict),
-            "violations": [{"check": v.check, "evidence": _cut(v.evidence)} for v in self.violations],
+            "violations": [
+                {"check": violation.check, "evidence": _cut(violation.evidence)}
+                | ({"identity": identity.to_builtins()} if identity is not None else {})
+                for violation, identity in zip_longest(self.violations, self.identities)
+            ],
             "fired": [
                 {
                     "fault": str(fired.fault),
@@ -158,7 +170,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     whether the scenario can be started twice with nothing broken,
     None where nobody asked.
     `unbroken_file_count` files were written by a function whose files no plan broke.  `chosen` are the checks that
-    counted, and `kept_residue` is what each process keeps for itself, which is no leak.
+    counted, and `kept_residue` is what each process keeps for itself, which is no leak.  `was_tried_unbroken` tells
+    that the scenario held with nothing broken.  `sorted` is what is known of the violations, None where nobody asked.
     """
 
     scenario: str
@@ -182,6 +195,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     chosen: Chosen = ALL
     kept_residue: tuple[str, ...] = ()
     attempts_after: int = 0
+    was_tried_unbroken: bool = False
+    sorted: Sorted | None = None
 
     @property
     def totals(self) -> dict[str, int]:
@@ -198,6 +213,19 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     def held(self) -> bool:
         """Whether every check held in every run, on simulated ranks, too."""
         return all(result.verdict is Verdict.HELD and not result.differs for result in self.results)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether every check held, but for what is known."""
+        return self.held or (self.sorted is not None and self.sorted.held and not self.differences)
+
+    def known_as(self, result: PlanResult) -> tuple[str, ...]:
+        """The name under which each violation of `result` is known; empty for one that is not."""
+        if self.sorted is None:
+            return ("",) * len(result.violations)
+        names = self.sorted.names
+        return tuple(names.get((identity, violation.evidence), "")
+                     for violation, identity in zip(result.violations, result.identities, strict=True))  # fmt: skip
 
     @property
     def unreferenced(self) -> tuple[str, ...]:
@@ -224,7 +252,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             "launcher": self.launcher,
             "torch": self.torch,
         }
-        plans = ",\n  ".join(json.dumps(result.to_builtins()) for result in self.results)
+        plans = ",\n  ".join(json.dumps(self._told(result)) for result in self.results)
         body = f'"plans": [\n  {plans}\n ]' if plans else '"plans": []'
         tail: dict[str, Any] = {"totals": self.totals}
         if self.is_confirmed:
@@ -242,7 +270,16 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         if self.baseline is not None:
             runs, failed, told = msgspec.structs.astuple(self.baseline)
             tail["baseline"] = {"runs": runs, "failed": failed, "told": told}
+        if self.sorted is not None:
+            tail["known"] = self.sorted.to_builtins()
         return f"{json.dumps(head)[:-1]},\n {body},\n {json.dumps(tail)[1:]}\n"
+
+    def _told(self, result: PlanResult) -> dict[str, Any]:
+        told = result.to_builtins()
+        if self.sorted is not None:
+            for violation, name in zip(told["violations"], self.known_as(result), strict=True):
+                violation["known"] = name or None
+        return told
 
     def replay_command(self, result: PlanResult, *, simulated: bool = False) -> str:
         """The shell command that runs the plan of `result` again as it was run here, or as simulated ranks ran it."""
@@ -283,6 +320,7 @@ def result_of(
         order=order or ScheduleChoice(run.seed, run.schedule),
         covered=covered,
         unreferenced=tuple(name for readback in run.readbacks for name in readback.unreferenced),
+        identities=identities(run),
     )
 
 

@@ -39,7 +39,9 @@ def test_saves_and_loads_back_bit_for_bit(pair, tmp_path, options):
 
 
 def test_its_scenario_has_the_kind_of_state_that_earlier_saves_are_of():
-    assert sweep("dcp-cached,state=shapes", world=2, kind="simulated", plans=[FaultPlan()]).totals == {"HELD": 1}
+    assert sweep("dcp-cached,state=shapes", world=2, kind="simulated", plans=[FaultPlan()]).totals == {
+        "HELD": 1
+    }
 
 
 def test_every_run_begins_with_earlier_saves_of_its_own(pair, tmp_path):

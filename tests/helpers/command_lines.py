@@ -155,12 +155,16 @@ CRAFTED = {
 }
 NO_FILES_OF_PLANS += CRAFTED
 
+NO_KNOWN = [*NO_FILES, "bultin", "binary.plan", "empty.json/x", "nested.json"]
+NO_PLACES_OF_KNOWN = [*NO_FILES, "binary.plan", "nested.json"]
 WORLDS = {"--world": NO_WORLDS, "--timeout": [*NO_SECONDS, "86401"], "--seed": NO_SEEDS}
 FILES = {"--json": NO_FILES, "--report": NO_PAGES}
+KNOWN = {"--known": NO_KNOWN, "--write-known": NO_PLACES_OF_KNOWN}
 KINDS = ["", " ", "wam", "WARM", "warm ", "0", "None", "process", LONG, "\ud800", "a\nb"]
 OF_SWEEPS = {
     **WORLDS,
     **FILES,
+    **KNOWN,
     "--kind": KINDS,
     "--allow": [
         "",
@@ -180,6 +184,7 @@ COMMAND = ("--", "python", "train.py", "{out}")
 OF_SAVES = {
     **WORLDS,
     **FILES,
+    **KNOWN,
     "--jobs": [*NO_COUNTS, "0", "65", HUGE],
 }
 OPTIONS = {
@@ -223,6 +228,7 @@ OPTIONS = {
         "--samples": [*NO_COUNTS, "0", "10001", HUGE],
     },
     ("history", "dcp"): {
+        **KNOWN,
         "--lives": [*NO_COUNTS, "0", "100001"],
         "--world": [*NO_COUNTS, "0", "65", HUGE],
         "--rules": ["", "x", "sav", "restart", LONG],
@@ -267,6 +273,9 @@ WHOLE = [
     *[["sweep", "dcp-save", "--kind", "simulated", "--schedules", "2", "--exhaustive", "2"]],
     *[["sweep", "dcp-save", "--plan", "", "--points", "*"], ["sweep", "dcp-save", "--plan", "", "--moments", "after"]],
     *[["sweep", "dcp-save", "--kind", "simulated", "--plan", "writer.reset=segfault"]],
+    *[["compare", one, "sound.json"] for one in (*NO_FILES, "binary.plan", "nested.json", "list.json", "number.json")],
+    *[["compare"], ["compare", "sound.json"], ["compare", "a", "b", "c"], ["known", "a", "b"]],
+    *[["known", one] for one in ("", " ", "x", LONG, "dpc", "dcp.save", "a\nb")],
     *[["replay", "writer.reset=hang; reader.reset=hang"], ["sweep", "dcp-save", "--world"], ["sweep", "--plan"]],
 ]  # fmt: skip
 ABSURD: list[list[str]] = [

@@ -18,6 +18,7 @@ from faultkit import crash
 from faultkit.cli import main
 from faultkit.crash import control
 from faultkit.crash.loading import engine_classes
+from faultkit.known import identity_of
 from faultkit.recording import kept_limits
 from faultkit.repro import crash_file
 
@@ -243,6 +244,7 @@ def stock_file():
     shown = crash.Finding(
         models=("killed",), phase="during", verdict="ABSENT", allowed=("NEW",), at="", lost=(), where=(), detail="",
         state_count=1, state=next(iter(crash.states(found.recording, "killed"))),
+        identity=identity_of("crash", "ABSENT"),
     )  # fmt: skip
     return crash_file.keep(msgspec.structs.replace(found, findings=(shown,)), scenario="dcp-fresh,elements=8")
 

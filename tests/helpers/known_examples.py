@@ -1,0 +1,75 @@
+"""Carries out the examples of known violations: what each of them shows, once for all that share a run."""
+
+from __future__ import annotations
+
+import ast
+import functools
+
+from faultkit import FaultPlan, checkpointers, crash
+from faultkit.checkpointers.requirements import missing
+from faultkit.damage import survey
+from faultkit.scenario_text import parts_of
+from faultkit.strategies import replay_history
+from faultkit.sweep import sweep
+from faultkit.sweep.knowing import occurrences
+
+
+def shown_by(example, examples):
+    """The violations that `example` shows; of the sweeps over its scenario all plans in `examples` are run at once."""
+    if example.campaign == "sweep":
+        plans = tuple(
+            dict.fromkeys(
+                one.plan
+                for one in examples
+                if (one.campaign, one.scenario, one.kind, one.world)
+                == ("sweep", example.scenario, example.kind, example.world)
+            )
+        )
+        found = _swept(example.scenario, example.kind, example.world, plans)
+        return tuple(one for one in found if one.example.plan == str(FaultPlan.parse(example.plan)))
+    return _OTHERS[example.campaign](example)
+
+
+@functools.cache
+def _swept(scenario, kind, world, plans):
+    journal = sweep(
+        scenario,
+        world=world,
+        kind=kind,
+        timeout=20.0,
+        plans=[FaultPlan.parse(plan) for plan in plans],
+        probes=False,
+    )
+    return occurrences(journal)
+
+
+@functools.cache
+def _crashed(example):
+    return crash.explore(
+        example.scenario, example.models, world=example.world, budget_seconds=120.0
+    ).occurrences
+
+
+@functools.cache
+def _damaged(example):
+    return survey(
+        example.scenario, world=example.world, samples=example.samples, seed=example.seed
+    ).occurrences
+
+
+@functools.cache
+def _lived(example):
+    try:
+        replay_history(example.scenario, list(map(ast.literal_eval, example.steps)), may_not_fire=True)
+    except AssertionError as error:
+        return (error.faultkit_occurrence,)
+    return ()
+
+
+_OTHERS = {"crash": _crashed, "damage": _damaged, "history": _lived}
+
+
+def lacking(example):
+    """What the checkpointer of `example` requires and is not installed here."""
+    name = parts_of(example.scenario)[0].partition(".")[0]
+    return missing(checkpointers.get(name)) if checkpointers.BUILT_IN.has(name) else ()
