@@ -12,7 +12,8 @@ from faultkit._lazy import attach
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from faultkit.injection.arming import arm
-    from faultkit.injection.session import Session, current
+    from faultkit.injection.session import Session
+    from faultkit.injection.session_parts.armed import current
     from faultkit.injection.storage import FaultyStorageReader, FaultyStorageWriter
 
 __all__ = ["FaultyStorageReader", "FaultyStorageWriter", "Session", "arm", "current"]
@@ -25,6 +26,6 @@ if (
         "FaultyStorageWriter": "faultkit.injection.storage",
         "Session": "faultkit.injection.session",
         "arm": "faultkit.injection.arming",
-        "current": "faultkit.injection.session",
+        "current": "faultkit.injection.session_parts.armed",
     }
     __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -16,7 +16,8 @@ from faultkit.injection import collective_calls, expectations, parts, rank_conte
 from faultkit.injection.engine import hooks
 from faultkit.injection.perform import prepare, put_back
 from faultkit.injection.rank_context import Timer
-from faultkit.injection.session import Match, Record, Session, activate, deactivate
+from faultkit.injection.session import Match, Record, Session
+from faultkit.injection.session_parts.armed import activate, deactivate
 from faultkit.interception.patches import Patches
 from faultkit.plan import FaultPlan
 
@@ -139,4 +140,4 @@ def set_alarms(session: Session) -> list[Timer]:
 
 def _ring(session: Session, match: Match) -> None:
     if not session.closed and not session.disarmed:
-        session.fire(match, session.step)
+        session.fire(match, session.threads.step)

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch.distributed as dist
 
-from faultkit.injection.session import Session, current
+from faultkit.injection.session import Session
+from faultkit.injection.session_parts.armed import current
 from faultkit.plan import FaultPlan
 
 __all__ = ["OWN", "Carried", "carried"]

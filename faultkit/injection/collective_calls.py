@@ -112,7 +112,7 @@ class _Calls:
             data["root"] = call.peer
         if label := collectives.label_of_thread():
             data["label"] = label
-        if threading.get_ident() != session.main_thread:
+        if threading.get_ident() != session.threads.main:
             data["helper"] = True
         with contextlib.suppress(Exception):  # of arguments that the call itself will refuse
             data |= _what(call.name, arguments)

@@ -25,7 +25,8 @@ from typing import Any
 from faultkit.exceptions import PlanError
 from faultkit.injection.files import native
 from faultkit.injection.interpose import call_with_faults, coroutine_with_faults
-from faultkit.injection.session import Session, current
+from faultkit.injection.session import Session
+from faultkit.injection.session_parts.armed import current
 from faultkit.interception.patches import Patches
 from faultkit.plan.named_points import CALL, FUNCTIONS, member, read_call
 
@@ -41,8 +42,8 @@ _IN_NATIVE_CODE = {  # where native code works on the file, and which argument i
 def install(session: Session, patches: Patches) -> None:
     """Hook the functions that are points of the session's plan; `patches` undoes it."""
     waiting: dict[str, list[tuple[str, str]]] = {}
-    watched = _IN_NATIVE_CODE if session.of_files and session.native is None else ()
-    for point in sorted({*session.points, *watched}):
+    watched = _IN_NATIVE_CODE if session.planned.of_files and session.native is None else ()
+    for point in sorted({*session.planned.points, *watched}):
         module, name = _place_of(point)
         if not module:
             continue
@@ -80,7 +81,7 @@ def _hook(session: Session, patches: Patches, point: str, module: ModuleType, na
     elif hooked is not original:
         kind = type(found) if isinstance(found, staticmethod | classmethod) else None
         patches.set_attribute(owner, last, hooked if kind is None else kind(hooked))
-    if point in session.points:
+    if point in session.planned.points:
         session.record("hooked", point=point)
 
 
@@ -121,7 +122,7 @@ def _tell_of_file(session: Session, points: set[str], args: tuple[Any, ...], kwa
     place, keyword = _IN_NATIVE_CODE[name]
     given = args[place] if len(args) > place else kwargs.get(keyword)
     path = os.path.abspath(os.fsdecode(given)) if isinstance(given, str | os.PathLike) else ""
-    for index in session.of_files if path else ():
+    for index in session.planned.of_files if path else ():
         fault = session.plan.faults[index]
         if index in session.told or not fault.matches_path(path):
             continue
@@ -145,7 +146,7 @@ def _why_not_reached(session: Session) -> tuple[str, str]:
 
 def _planned(points: set[str]) -> tuple[Session | None, tuple[str, ...]]:
     session = current()
-    return session, () if session is None else tuple(sorted(points.intersection(session.points)))
+    return session, () if session is None else tuple(sorted(points.intersection(session.planned.points)))
 
 
 def _plain_hook(original: Callable[..., Any]) -> Any:
@@ -155,7 +156,7 @@ def _plain_hook(original: Callable[..., Any]) -> Any:
         session, planned = _planned(points)
         if (
             session is not None
-            and session.of_files
+            and session.planned.of_files
             and session.native is None
             and points & _IN_NATIVE_CODE.keys()
         ):

@@ -49,7 +49,7 @@ def call_with_faults(
         return call(*args, **kwargs)
     _act(session, calls, "before")
     try:
-        with session.inside(points[0]):
+        with session.threads.inside(points[0]):
             result = call(*args, **kwargs)
     except BaseException:
         session.record_return(calls, False)
@@ -83,7 +83,7 @@ async def coroutine_with_faults(
 
 
 def _change_of(session: Session, calls: Calls) -> Callable[[Any], Any] | None:
-    if not session.alters_values:
+    if not session.planned.alters_value:
         return None
     from faultkit.injection.values import change_of
 
@@ -158,7 +158,7 @@ class Interposer:
         Save while `is_busy`, and within a call of the same point: there the objects count that are handed over.
         Classes that are defined from now on are met, too.
         """
-        names = sorted({name for layer in layers for name in self._session.methods(layer)})
+        names = sorted({name for layer in layers for name in self._session.planned.methods(layer)})
         if not names or self._session.closed:
             return
         self._watched[interface], self._is_busy = adopt, is_busy
@@ -197,7 +197,7 @@ class Interposer:
             for layer in layers:
                 if layer not in known.layers:
                     known.layers.add(layer)
-                    for name in self._session.methods(layer):
+                    for name in self._session.planned.methods(layer):
                         self._attach_method(known, instance, layer, name)
 
     @contextlib.contextmanager
@@ -209,7 +209,7 @@ class Interposer:
         """
         with self._lock:
             for cls, layers in classes.items() if not self._session.closed else ():
-                for name in {name for layer in layers for name in self._session.methods(layer)}:
+                for name in {name for layer in layers for name in self._session.planned.methods(layer)}:
                     owner = self._innermost(cls, name)
                     if owner is not None:
                         self._patch(owner, name)
@@ -285,7 +285,11 @@ class Interposer:
         if not known.is_handed_over and self._is_busy():
             return ()
         entry = known.entries.get(name)
-        if not known.is_handed_over and entry is not None and any(map(self._session.is_inside, entry[1])):
+        if (
+            not known.is_handed_over
+            and entry is not None
+            and any(map(self._session.threads.is_inside, entry[1]))
+        ):
             return ()
         return entry[1] if entry is not None and entry[0] is owner else ()
 

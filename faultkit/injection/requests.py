@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
-from faultkit.injection.session import Match, Session, current
+from faultkit.injection.session import Match, Session
+from faultkit.injection.session_parts.armed import current
 from faultkit.interception.patches import Patches
 from faultkit.plan.points import HTTP
 
@@ -113,7 +114,7 @@ def point_of(method: str, target: str, headers: HTTPMessage, body: bytes) -> tup
 def through(endpoint: str) -> str:
     """The address by which the calling rank reaches the server at `endpoint`: itself, or that of a proxy before it."""
     session = current()
-    if session is None or session.closed or session.is_child or not session.planned(HTTP):
+    if session is None or session.closed or session.is_child or not session.planned.names(HTTP):
         return endpoint
     with _starting:
         if endpoint not in session.proxies:
@@ -231,14 +232,14 @@ class _Proxy:
         for match in matches:
             action = match[1].action
             if action.spec.layers:
-                self._session.record_fired(match, self._session.step, path)
+                self._session.record_fired(match, self._session.threads.step, path)
                 answer = ANSWERING[action.name](action, answer)
                 break
             if action.holds == "thread":  # until the client goes, or the run is over
-                self._session.record_fired(match, self._session.step, path)
+                self._session.record_fired(match, self._session.threads.step, path)
                 self._ended.wait()
                 return Answer(0, [], b"")
-            self._session.fire(match, self._session.step, path)
+            self._session.fire(match, self._session.threads.step, path)
         return answer
 
 

@@ -1,36 +1,36 @@
 """A session: one armed plan in one process, its counters, and what it tells the world.
 
-Guarantees: while a plan is armed, `current` gives its session to every thread of the process; a thread that is
-still inside the engine afterwards finds a closed session that lets everything pass.  Calls are counted per
-site, from 1, over the whole armed run; a site is a point, or a point of files with the files and the thread that
-a fault means.  What fires is recorded before it is performed.  Not covered: a child process that the rank starts or
-forks is not armed here (see `faultkit.injection.files.native`), and one process holds one session at a time.
+Guarantees: a thread that is still inside the engine when the run is over finds a closed session that lets everything
+pass.  Calls are counted per site (`session_parts.planned`), from 1, over the whole armed run.  What fires is recorded
+before it is performed.  Not covered: which session is armed (`session_parts.armed`), and children of the process
+(`faultkit.injection.children`, and `faultkit.injection.files.native` for those that it forks).
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from faultkit.injection.disk_state import Budget, Versions
 from faultkit.injection.perform import perform, put_back
-from faultkit.injection.recovery import Recovery, site_data
+from faultkit.injection.session_parts.armed import current
+from faultkit.injection.session_parts.disk_state import Budget, Versions
+from faultkit.injection.session_parts.planned import Planned
+from faultkit.injection.session_parts.recovery import Recovery, site_data
+from faultkit.injection.session_parts.thread_context import ThreadContext
 from faultkit.plan import Fault, FaultPlan
 from faultkit.plan.file_filters import ANY, CHILD, matches
-from faultkit.plan.points import NATIVE_POINTS, STREAM_POINTS
 from faultkit.runs import own_failures
 
 if TYPE_CHECKING:
     from faultkit.injection.files.native import Native
     from faultkit.processes.memory import RankMemory
 
-__all__ = ["Calls", "Match", "Record", "Session", "activate", "current", "deactivate"]
+__all__ = ["Calls", "Match", "Record", "Session"]
 
 Calls = tuple[tuple[str, int], ...]  # (site, number of this call of it), of one entry
 Match = tuple[int, Fault, str, int]  # (index in the plan, fault, site, call)
@@ -39,15 +39,6 @@ Record = Callable[[str, dict[str, Any]], Any]
 
 SUSPECT_LENGTH_MAX = 2_000
 _IMPORTLIB = "<frozen importlib._bootstrap>"
-
-
-class _Site(NamedTuple):
-    """What is counted: calls of a point on these files, by these threads, and maybe only where files are read."""
-
-    key: str
-    path: str
-    thread: str
-    reads: bool
 
 
 class Session:
@@ -70,6 +61,7 @@ class Session:
         self, plan: FaultPlan, *, rank: int = 0, world_size: int = 1, record: Record | None = None
     ) -> None:
         self.plan = plan
+        self.planned = Planned(plan)
         self.rank = rank
         self.world_size = world_size
         self.memory: memoryview | None = None
@@ -98,35 +90,12 @@ class Session:
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
         self._rank_hits: dict[tuple[int, int, int], bool] = {}
-        self._faults: dict[tuple[str, str], list[tuple[int, Fault]]] = {}
-        self._open_steps: list[Any] = []
-        self._thread = threading.local()
-        self._sites: dict[str, tuple[_Site, ...]] = {}
-        self._main_thread = threading.get_ident()
+        self.threads = ThreadContext()
         self.recovery = Recovery(self.record, self.see_native)
-        for index, fault in enumerate(plan):
-            site = _site_of(fault)
-            self._faults.setdefault((site.key, fault.moment), []).append((index, fault))
-            sites = self._sites.get(fault.point, ())
-            self._sites[fault.point] = sites if site in sites else (*sites, site)
-        self.points = frozenset(fault.point for fault in plan)
-        self.of_files = tuple(
-            index for index, f in enumerate(plan) if f.layer == "fs" and f.name in NATIVE_POINTS
-        )
         self.told: set[int] = (
             set()
-        )  # the ones that were come by and could not happen, of which that was recorded
-        self.given: dict[
-            str, Any
-        ] = {}  # what the last call of a site gave, of those of which somebody is to get it
-        self.keeps_given = frozenset(
-            _site_of(f).key for f in plan if f.action.spec.replaces == "earlier value"
-        )
-        self.alters_values = any(fault.action.alters_value for fault in plan)
-        # of streams; of real files `faultkit.injection.files.raw` remembers them
-        self.stale = tuple(
-            f for f in plan if f.point == "fs.create_stream" and f.action.spec.replaces == "version"
-        )
+        )  # faults that were come by and could not happen, of which that was recorded
+        self.given: dict[str, Any] = {}  # what the last call of a site gave, where somebody is to get it
         self.versions, self.budget = Versions(), Budget()
 
     @property
@@ -159,41 +128,13 @@ class Session:
         if self.children is not None and not self.is_child:
             self.children.is_disarmed = disarmed
 
-    def planned(self, layer: str) -> tuple[str, ...]:
-        """The names of the layer's points that have a fault in the plan, sorted."""
-        return tuple(
-            sorted(point.partition(".")[2] for point in self.points if point.startswith(layer + "."))
-        )
-
-    def methods(self, layer: str) -> tuple[str, ...]:
-        """The names of the methods that faults of the layer have to be shown: of files, also what opens streams."""
-        names = {"ls" if (layer, name) == ("fs", "listdir") else name for name in self.planned(layer)}
-        if layer == "fs" and not names.isdisjoint(STREAM_POINTS):
-            names.add("create_stream")
-        if layer == "fs" and self.stale:
-            names |= {"create_stream", "rename", "rm_file"}  # what takes an old version away
-        if layer == "stager" and names:
-            names.add("stage")  # which comes first, and on the thread that makes the save
-        return tuple(sorted(names))
-
-    def adopt_thread(self) -> None:
-        """The calling thread is the one that runs the function."""
-        self._main_thread = threading.get_ident()
-
-    @property
-    def main_thread(self) -> int:
-        """The identity of the thread that runs the function."""
-        return self._main_thread
-
     def be_child(self, record: Record, is_over: Callable[[], bool]) -> None:
         """From now on it is the session of a child process, which counts its own calls, until `is_over` says so."""
         self._record, self._is_over, self.is_child = record, is_over, True
         self._seen_below = frozenset(self.native.sites) if self.native is not None else frozenset()
         self.native = self.memory = None
-        self._lock, self._thread = threading.Lock(), threading.local()
-        self._main_thread = threading.get_ident()
+        self._lock, self.threads = threading.Lock(), ThreadContext()
         self._counts.clear()
-        self._open_steps.clear()
         self.fired, self.handed_over, self.told, self.given = [], [], set(), {}
         self.attempt_count = self.step_count = 0
         self.is_content_wanted, self.watches = False, frozenset()
@@ -204,31 +145,7 @@ class Session:
         """``main`` on the thread of the function, or of a step of the engine, else ``helper``."""
         if self.is_child:
             return CHILD
-        is_main = threading.get_ident() == self._main_thread or getattr(self._thread, "steps", None)
-        return "main" if is_main else "helper"
-
-    def raw_opened(self) -> None:
-        """A real file was opened on this thread, whose operations are seen below."""
-        self._thread.raw_opened = self.raw_open_count + 1
-
-    @property
-    def raw_open_count(self) -> int:
-        """How many real files were seen being opened on this thread."""
-        return getattr(self._thread, "raw_opened", 0)
-
-    def is_inside(self, point: str) -> bool:
-        """Whether this thread is inside a method of a file system that counts as a call of `point` already."""
-        return point in getattr(self._thread, "inside", ())
-
-    @contextlib.contextmanager
-    def inside(self, point: str) -> Iterator[None]:
-        """What this thread does meanwhile belongs to one call of `point`."""
-        outer = getattr(self._thread, "inside", ())
-        self._thread.inside = (*outer, point)
-        try:
-            yield
-        finally:
-            self._thread.inside = outer
+        return "main" if self.threads.is_main else "helper"
 
     def record(self, kind: str, /, **data: Any) -> None:
         """Hand one event to the world, unless the run is over."""
@@ -261,7 +178,7 @@ class Session:
         calls = []
         with self._lock:
             for point in points:
-                for site in self._sites.get(point, ()):
+                for site in self.planned.sites.get(point, ()):
                     if (site.thread == CHILD) != self.is_child or site.key in self._seen_below:
                         continue
                     if (
@@ -284,13 +201,13 @@ class Session:
         """The faults that fire at `moment` of these calls on this rank, in the order of the plan."""
         if self._is_over is not None and self._is_over():
             return []
-        armed = _current
+        armed = current()
         if self.closed or self.disarmed or (armed is not None and armed.disarmed):
             return []
         found = [
             (index, fault, point, number)
             for point, number in calls
-            for index, fault in self._faults.get((point, moment), ())
+            for index, fault in self.planned.faults.get((point, moment), ())
             if self.matches_rank(index, fault) and fault.matches_call(number)
         ]
         return sorted(found, key=lambda match: match[0]) if len(found) > 1 else found
@@ -355,37 +272,22 @@ class Session:
             where = {"path": path, **site_data(point, site)} if path else {}
             self.record("called", point=point, call=number, ok=ok, **where)
 
-    @property
-    def step(self) -> str | None:
-        """The engine's step this thread is in; a thread that is in none has the one that is open, if any."""
-        stack = getattr(self._thread, "steps", None)
-        if stack:
-            return stack[-1]
-        open_steps = self._open_steps
-        return open_steps[0] if len(open_steps) == 1 else None
-
     def step_of(self, fault: Fault) -> str | None:
         """The engine's step in which `fault` would strike now on this thread."""
-        return None if fault.is_outside else self.step
+        return None if fault.is_outside else self.threads.step
 
     @contextlib.contextmanager
     def in_step(self, step: Any) -> Iterator[None]:
-        """The calling thread is in the engine's step `step` meanwhile."""
-        stack = self._thread.__dict__.setdefault("steps", [])
-        stack.append(step)
-        native = self.native if threading.get_ident() != self._main_thread else None
-        with self._lock:
-            self._open_steps.append(step)
-        if native is not None:
-            native.step(1)
-        try:
-            yield
-        finally:
+        """The calling thread is in the engine's step `step` meanwhile, also for what is faulted below Python."""
+        native = self.native if threading.get_ident() != self.threads.main else None
+        with self.threads.in_step(step):
             if native is not None:
-                native.step(-1)
-            stack.pop()
-            with self._lock:
-                self._open_steps.remove(step)
+                native.step(1)
+            try:
+                yield
+            finally:
+                if native is not None:
+                    native.step(-1)
 
     def matches_rank(self, index: int, fault: Fault) -> bool:
         key = (index, self.rank, self.coordinator)
@@ -393,10 +295,6 @@ class Session:
         if hits is None:
             hits = self._rank_hits[key] = fault.matches_rank(self.rank, self.world_size, self.coordinator)
         return hits
-
-
-def _site_of(fault: Fault) -> _Site:
-    return _Site(f"{fault.site}{' reading' * fault.reads}", fault.path, fault.thread, fault.reads)
 
 
 def _is_importing() -> bool:
@@ -407,46 +305,3 @@ def _is_importing() -> bool:
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False
-
-
-_current: Session | None = None
-_activating = threading.Lock()
-
-
-def current() -> Session | None:
-    """The session that is armed in this process, None where none is."""
-    return _current
-
-
-def activate(session: Session) -> None:
-    """Make `session` the one of this process.  Raises RuntimeError where it has one already."""
-    global _current
-    with _activating:
-        if _current is not None:
-            raise RuntimeError(
-                f"this process is armed with the plan {str(_current.plan)!r} already: "
-                f"leave that block before arming {str(session.plan)!r}"
-            )
-        _current = session
-
-
-def deactivate() -> None:
-    """The process has no session any more."""
-    global _current
-    _current = None
-
-
-def _disarm_in_child() -> None:
-    global _current, _activating
-    _activating = threading.Lock()
-    if _current is None:
-        return
-    inherit = None if _current.closed else _current.inherit
-    if inherit is not None:
-        inherit()
-    else:
-        _current.closed = True
-        _current = None
-
-
-os.register_at_fork(after_in_child=_disarm_in_child)

@@ -29,7 +29,8 @@ from faultkit.injection.carried import OWN, Carried
 from faultkit.injection.derive import metadata_of, metadata_of_current_load
 from faultkit.injection.interpose import call_with_faults
 from faultkit.injection.perform import prepare
-from faultkit.injection.session import Session, current
+from faultkit.injection.session import Session
+from faultkit.injection.session_parts.armed import current
 from faultkit.plan import FaultPlan
 
 __all__ = ["Faulty", "FaultyStorageReader", "FaultyStorageWriter"]

@@ -39,7 +39,7 @@ class _Unchanged(Exception):
 def change_of(session: Session, calls: Calls) -> Change | None:
     """What the plan makes of the value that these calls give; None where it leaves it alone."""
     matches = [match for match in session.matching(calls, "before") if match[1].action.alters_value]
-    kept = [site for site, _ in calls if site in session.keeps_given]
+    kept = [site for site, _ in calls if site in session.planned.keeps_given]
     if not matches and not kept:
         return None
     steps = [session.step_of(match[1]) for match in matches]

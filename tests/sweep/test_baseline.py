@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from faultkit import FaultPlan, Verdict
-from faultkit.injection.session import current
+from faultkit.injection.session_parts.armed import current
 from faultkit.scenarios import ScenarioError, of_function
 from faultkit.sweep import sweep
 

@@ -19,7 +19,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import state_dict_saver
 
 from faultkit import Verdict, World
-from faultkit.injection.session import current
+from faultkit.injection.session_parts.armed import current
 from faultkit.worlds import leaks
 
 KEPT = []  # by this module, so past the end of a run

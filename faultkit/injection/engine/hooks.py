@@ -57,7 +57,7 @@ def install(session: Session, patches: Patches) -> None:
         engine = _Engine(session, objects)
         _install_hooks(engine, patches)
     objects.watch_storage(engine.is_in_attempt)
-    for name in session.planned("comm"):
+    for name in session.planned.names("comm"):
         hooked = engine.collective(name, vars(utils._DistWrapper)[name])
         patches.set_attribute(utils._DistWrapper, name, hooked)
 

@@ -76,11 +76,11 @@ class Objects:
     def __init__(self, session: Session, patches: Patches) -> None:
         self._session = session
         self._interposer = Interposer(session, patches)
-        self._app = bool(session.planned("app"))
-        self._stager = self._app or bool(session.planned("stager"))
-        self._planner = bool(session.planned("planner"))
-        self._files = bool(session.planned("fs"))
-        self.storage = self._files or any(map(session.planned, ("writer", "reader", "storage")))
+        self._app = bool(session.planned.names("app"))
+        self._stager = self._app or bool(session.planned.names("stager"))
+        self._planner = bool(session.planned.names("planner"))
+        self._files = bool(session.planned.names("fs"))
+        self.storage = self._files or any(map(session.planned.names, ("writer", "reader", "storage")))
 
     def watch_storage(self, is_busy: Callable[[], bool]) -> None:
         """Meet writers and readers that nobody hands over, as those of engines that drive them by themselves.
@@ -88,7 +88,7 @@ class Objects:
         Nothing is met while `is_busy`: within an attempt those count that the engine was given.
         """
         for role, interface in (("writer", dcp.StorageWriter), ("reader", dcp.StorageReader)):
-            if any(map(self._session.planned, _LAYERS_OF[role])):
+            if any(map(self._session.planned.names, _LAYERS_OF[role])):
                 meet = functools.partial(self._see_storage, role, is_handed_over=False)
                 self._interposer.watch(interface, _LAYERS_OF[role], meet, is_busy)
 

@@ -31,7 +31,7 @@ def fire_before(
         if match[1].action.replaces_call:
             changes.append(match)
         else:
-            quietly(lambda match=match: session.fire(match, session.step, path, opened, target))  # type: ignore[misc]
+            quietly(lambda match=match: session.fire(match, session.threads.step, path, opened, target))  # type: ignore[misc]
     return changes
 
 
@@ -138,7 +138,7 @@ class FaultyStream:
         return result
 
     def _strike(self, match: Match) -> None:
-        self._session.record_fired(match, self._session.step, self._path, self._opened)
+        self._session.record_fired(match, self._session.threads.step, self._path, self._opened)
 
     def _reading(self, do: Callable[[], Any], changes: list[Match]) -> Any:
         data = do()

@@ -63,7 +63,7 @@ Proceed = Callable[[chain.Call], Any]
 
 def install(session: Session, patches: Patches) -> None:
     """Let the faults of `session` strike on real files; `patches` undoes it.  Nothing without such faults."""
-    if _NAMES.isdisjoint(session.planned("fs")):
+    if _NAMES.isdisjoint(session.planned.names("fs")):
         return
     handler = _Handler(session)
     if session.memory is not None:
@@ -107,10 +107,10 @@ class _Handler:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.reads = not set(_READS).isdisjoint(session.planned("fs"))
+        self.reads = not set(_READS).isdisjoint(session.planned.names("fs"))
         self.places = _names_of(session.place)
         self.globs = {fault.path for fault in session.plan if fault.layer == "fs" and fault.name in _NAMES}
-        self.lists = "listdir" in session.planned("fs")  # whose globs mean the names in a directory
+        self.lists = "listdir" in session.planned.names("fs")  # whose globs mean the names in a directory
         self.keeps = any(f.name == "open" and f.action.spec.replaces == "version" for f in session.plan)
 
     def wants(self, path: str) -> bool:
@@ -130,15 +130,15 @@ class _Handler:
 
     def __call__(self, call: chain.Call, proceed: Proceed) -> Any:
         session, point = self.session, _POINT_OF.get(call.kind, f"fs.{call.kind}")
-        if session.closed or session.is_inside(PEEKING):
+        if session.closed or session.threads.is_inside(PEEKING):
             return proceed(call)
         if call.kind == "open":
-            session.raw_opened()
+            session.threads.raw_opened()
         if call.kind == "mkdir":
             session.recovery.expect_directory(call.path)
         if self.keeps:
             self._keep(call)
-        if point not in session.points or session.is_inside(point):
+        if point not in session.planned.points or session.threads.is_inside(point):
             return self._done(call, proceed(call), point)
         if call.kind == "list":
             return self._list(call, proceed)
@@ -176,11 +176,15 @@ class _Handler:
                 changes.append(match)
             else:
                 opened = _opened(call)
-                quietly(functools.partial(session.fire, match, session.step, call.path, opened, call.target))
+                quietly(
+                    functools.partial(
+                        session.fire, match, session.threads.step, call.path, opened, call.target
+                    )
+                )
         return changes
 
     def _strike(self, match: Match, call: chain.Call) -> None:
-        self.session.record_fired(match, self.session.step, call.path, _opened(call), call.target)
+        self.session.record_fired(match, self.session.threads.step, call.path, _opened(call), call.target)
 
     # -- what takes the place of an operation, by its kind --------------------------------------
 

@@ -36,7 +36,7 @@ def call_file_system(
     session: Session, name: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """``call(*args, **kwargs)``, the method `name` of a file system, with what the plan does to it."""
-    if session.is_inside(PEEKING):
+    if session.threads.is_inside(PEEKING):
         return call(*args, **kwargs)
     point = _POINT_OF.get(name, f"fs.{name}")
     paths = _paths(name, args, kwargs)
@@ -50,14 +50,14 @@ def call_file_system(
     calls = session.enter((point,), paths)
     target = paths[1] if len(paths) > 1 else ""
     for match in fire_before(session, calls, path, target=target):
-        session.record_fired(match, session.step, path, target=target)
+        session.record_fired(match, session.threads.step, path, target=target)
         if match[1].action.spec.replaces == "nothing":
             return None
         if name == "exists":
             return False
         raise missing(*paths[: 2 if name == "rename" else 1])
     try:
-        with session.inside(point):
+        with session.threads.inside(point):
             result = call(*args, **kwargs)
     except BaseException:
         session.record_return(calls, False, path)
@@ -70,13 +70,13 @@ def call_file_system(
 def _listing(
     session: Session, path: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    with session.inside("fs.listdir"):
+    with session.threads.inside("fs.listdir"):
         names = call(*args, **kwargs)
     calls = session.enter(("fs.listdir",), tuple(map(str, names)))
     for match in fire_before(session, calls, path):
         hidden = {name for name in names if match[1].matches_path(str(name))}
         if hidden:
-            session.record_fired(match, session.step, path)
+            session.record_fired(match, session.threads.step, path)
             names = [name for name in names if name not in hidden]
     fire_after(session, calls, path)
     return names
@@ -99,7 +99,7 @@ def _mode(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 def _content(files: Any, session: Session, path: str) -> bytes | None:
     """What the file at `path` of this file system holds; None where it cannot be read.  It counts as no call."""
     try:
-        with session.inside(PEEKING), files.create_stream(path, "rb") as stream:
+        with session.threads.inside(PEEKING), files.create_stream(path, "rb") as stream:
             return stream.read()
     except Exception:
         return None
@@ -108,7 +108,7 @@ def _content(files: Any, session: Session, path: str) -> bytes | None:
 def _keep(session: Session, path: str, call: Callable[..., Any]) -> None:
     """Remember what is there before it is opened, replaced or removed, where a fault wants an old version."""
     files = getattr(call, "__self__", None)
-    if any(fault.matches_path(path) for fault in session.stale) and files is not None:
+    if any(fault.matches_path(path) for fault in session.planned.stale) and files is not None:
         session.versions.remember(path, _content(files, session, path))
 
 
@@ -133,13 +133,13 @@ class _Opening:
         self._changes = fire_before(session, self._calls, path, self._opened)
         for match in self._changes:
             if match[1].action.spec.replaces == "absent":
-                session.record_fired(match, session.step, path, self._opened)
+                session.record_fired(match, session.threads.step, path, self._opened)
                 raise missing(path)
         self._inner = call(*args, **kwargs)
 
     def __enter__(self) -> Any:
         session = self._session
-        opened_before = session.raw_open_count
+        opened_before = session.threads.raw_open_count
         try:
             stream = self._inner.__enter__()
         except BaseException:
@@ -148,8 +148,8 @@ class _Opening:
         if not session.recovery.has_unrecovered_error("fs.create_stream", self._path, self._opened):
             session.record_return(self._calls, True, self._path)
         session.recovery.record_recovery("fs.create_stream", self._path, self._opened)
-        is_raw = session.raw_open_count > opened_before
-        planned = set(session.planned("fs")).intersection(STREAM_POINTS)
+        is_raw = session.threads.raw_open_count > opened_before
+        planned = set(session.planned.names("fs")).intersection(STREAM_POINTS)
         names = planned.difference(_SEEN_BELOW) if is_raw else planned
         for match in self._changes:
             action = match[1].action
@@ -159,7 +159,7 @@ class _Opening:
                 seen = self._view(match, stream)
                 view = None if seen is None else io.BytesIO(seen)
             if view is not None and view is not stream:
-                session.record_fired(match, session.step, self._path, self._opened)
+                session.record_fired(match, session.threads.step, self._path, self._opened)
                 stream = view
         return FaultyStream(stream, session, self._path, self._opened, frozenset(names)) if names else stream
 

@@ -17,8 +17,9 @@ from faultkit.hooks import collectives
 from faultkit.injection import arming, perform, rank_context
 from faultkit.injection.engine import hooks
 from faultkit.injection.rank_context import Timer
-from faultkit.injection.session import Session, activate, deactivate
+from faultkit.injection.session import Session
 from faultkit.injection.session_by_rank import SessionByRank
+from faultkit.injection.session_parts.armed import activate, deactivate
 from faultkit.interception.patches import Patches
 from faultkit.plan import FaultPlan
 from faultkit.worlds.simulated.core.ranks import Rank, current_rank

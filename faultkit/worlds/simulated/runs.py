@@ -198,7 +198,7 @@ class _Body:
         thread_identity.adopt_main_thread(rank)
         session = rank.session
         assert session is not None
-        session.adopt_thread()
+        session.threads.adopt()
         leave: int | None = None
         try:
             set_alarms(session)

@@ -2,7 +2,7 @@
 
 Guarantees: what makes good is recorded as a call of the same point that went well, once for each error: the same call
 on the same file, or, for an error in a stream, the file opened anew for the same, or, whichever way it was done, the
-change itself (`faultkit.injection.remedies`).  Not covered: errors in anything but files.
+change itself (`faultkit.injection.session_parts.remedies`).  Not covered: errors in anything but files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from faultkit.injection.remedies import remedy
+from faultkit.injection.session_parts.remedies import remedy
 from faultkit.plan import Fault
 from faultkit.plan.points import STREAM_POINTS
 
