@@ -48,7 +48,8 @@ RANKS_MAX = 64
     "--rules",
     multiple=True,
     metavar="NAME,...",
-    help="What happens to the job: save, overwrite, fail, kill, restart, fail_restart, prune.  [default: all]",
+    help="What happens to the job: save, overwrite, fail, kill, restart, fail_restart, prune, fail_prune, "
+    "save_and_prune.  [default: all]",
 )
 @click.option(
     "--may-refuse",

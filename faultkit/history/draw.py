@@ -17,11 +17,24 @@ from faultkit.plan import FaultPlan
 
 __all__ = ["HISTORY_RULES", "Drawn", "next_steps"]
 
-HISTORY_RULES = ("save", "overwrite", "fail", "kill", "restart", "fail_restart", "prune")
+HISTORY_RULES = (
+    *("save", "overwrite", "fail", "kill", "restart", "fail_restart"),
+    *("prune", "fail_prune", "save_and_prune"),
+)
 KEEP_MAX = 2
-_WEIGHTS = {"save": 3, "overwrite": 1, "fail": 4, "kill": 1, "restart": 2, "fail_restart": 1, "prune": 1}
+_WEIGHTS = {
+    "save": 3,
+    "overwrite": 1,
+    "fail": 4,
+    "kill": 1,
+    "restart": 2,
+    "fail_restart": 1,
+    "prune": 1,
+    "fail_prune": 1,
+    "save_and_prune": 1,
+}
 _RESTARTS_WHEN_DISTURBED = 8
-_NEEDS_A_STEP = frozenset({"overwrite", "fail_restart", "prune"})
+_NEEDS_A_STEP = frozenset({"overwrite", "fail_restart", "prune", "fail_prune"})
 
 _Plans = Callable[[int], st.SearchStrategy[FaultPlan]]
 
@@ -37,6 +50,7 @@ class Drawn(msgspec.Struct, frozen=True):
     failing: _Plans
     killing: _Plans
     failing_restart: _Plans
+    failing_prune: _Plans
     keeps_size: bool = False
 
 
@@ -56,6 +70,14 @@ def next_steps(drawn: Drawn) -> st.SearchStrategy[Step]:
                 return Step("restart", world_size, draw(drawn.failing_restart(world_size)))
             case "prune":
                 return Step("prune", draw(st.integers(1, KEEP_MAX)))
+            case "fail_prune":
+                return Step(
+                    "prune", draw(st.integers(1, KEEP_MAX)), draw(drawn.failing_prune(life.world_size))
+                )
+            case "save_and_prune":
+                plans = draw(st.sampled_from((None, drawn.failing, drawn.killing)))
+                plan = FaultPlan() if plans is None else draw(plans(life.world_size))
+                return Step(word, draw(st.integers(1, KEEP_MAX)), plan)
             case "fail" | "kill":
                 plans = drawn.failing if word == "fail" else drawn.killing
                 plan = draw(plans(life.world_size))

@@ -48,6 +48,7 @@ from faultkit.worlds.pool import GivenWorlds
 
 __all__ = ["LOAD_POINTS", "SAVE_POINTS", "checkpoint_history", "replay_history"]
 
+PRUNE_ACTIONS = ("raise(OSError, EIO)", "kill(SIGKILL)")
 SAVE_POINTS = (
     "storage.prepare_local_plan:before",
     "storage.write_data:before",
@@ -55,6 +56,7 @@ SAVE_POINTS = (
     "storage.finish:before",
     "storage.finish:after",
 )
+PRUNE_POINTS = ("fs.listdir:before", "fs.unlink:before", "fs.rmdir:before", "fs.rename:before")
 LOAD_POINTS = ("storage.set_up_storage_reader:before", "storage.read_data:before")
 RANKS_MAX = 64
 OPTIONAL = ("list", "prune")  # of the functions of a manager
@@ -121,6 +123,9 @@ def checkpoint_history(
     chosen = checked_choices("rules", rules, HISTORY_RULES)
     for word, is_missing, what in (
         ("prune", checkpointer.prune is None, "has no function prune"),
+        ("fail_prune", checkpointer.prune is None, "has no function prune"),
+        ("save_and_prune", checkpointer.prune is None, "has no function prune"),
+        ("save_and_prune", not checkpointer.is_async, "does not save asynchronously"),
         ("overwrite", "overwrite" not in checkpointer.work, "does not replace a step"),
     ):
         if is_missing and rules is not None and word in chosen:
@@ -140,6 +145,9 @@ def checkpoint_history(
             fault_plans, op="load", points=load_points, actions=actions, max_faults=max_faults
         ),
     }
+    made_plans["fail_prune"] = functools.partial(
+        fault_plans, points=PRUNE_POINTS, actions=PRUNE_ACTIONS, max_faults=max_faults
+    )
     plans: dict[str, Any] = {word: functools.cache(make) for word, make in made_plans.items()}
     for word, make in plans.items():  # so that a wrong argument is refused now
         with (
@@ -150,9 +158,13 @@ def checkpoint_history(
     checked_flag("may_not_fire", may_not_fire)
     made = rejecting("checkpoint_history", lambda: pool_of(checkpointer, timeout, worlds))
     saving, loading = sites_of(points, None, "save"), sites_of(load_points, None, "load")
+    pruning = sites_of(PRUNE_POINTS, None, "save")
     places = {
         word: tuple((site.point, site.moment) for site in sites)
-        for word, sites in (("save", saving), ("overwrite", saving), ("restart", loading))
+        for word, sites in (
+            *(("save", saving), ("overwrite", saving), ("save_and_prune", saving)),
+            *(("restart", loading), ("prune", pruning)),
+        )
     }
     drawn = Drawn(
         chosen,
@@ -160,6 +172,7 @@ def checkpoint_history(
         plans["fail"],
         plans["kill"],
         plans["fail_restart"],
+        plans["fail_prune"],
         keeps_size=not checkpointer.reshards,
     )
     history_rules = Rules(Refusal(refusal), may_not_fire, words)

@@ -18,7 +18,7 @@ from faultkit.history.model import Version
 from faultkit.history.state import Part, empty_like, filled, read
 from faultkit.worlds.pool import GivenWorlds, WorldPool
 
-__all__ = ["PRELOADED", "LoadedState", "pool_of", "prune", "restart", "save"]
+__all__ = ["PRELOADED", "LoadedState", "pool_of", "prune", "restart", "save", "save_and_prune"]
 
 
 PRELOADED = (
@@ -52,11 +52,23 @@ def pool_of(checkpointer: Checkpointer, timeout: float, worlds: GivenWorlds = No
 
 def save(checkpointer: Checkpointer, folder: str, version: Version) -> None:
     """Save the state of `version`, and wait until that has come to its end."""
+    rank_work.finish(_begun(checkpointer, folder, version))
+
+
+def _begun(checkpointer: Checkpointer, folder: str, version: Version) -> Any:
     state = (
         filled(version) if checkpointer.state is None else rank_work.state_of(checkpointer, version.number)
     )
-    handle = rank_work.call(checkpointer, checkpointer.save, state, Path(folder), version.step)
-    rank_work.finish(handle)
+    return rank_work.call(checkpointer, checkpointer.save, state, Path(folder), version.step)
+
+
+def save_and_prune(checkpointer: Checkpointer, folder: str, version: Version, keep: int) -> None:
+    """Begin to save the state of `version`, let the checkpointer prune, and wait for the save in any case."""
+    handle = _begun(checkpointer, folder, version)
+    try:
+        prune(checkpointer, folder, keep)
+    finally:
+        rank_work.finish(handle)
 
 
 def prune(checkpointer: Checkpointer, folder: str, keep: int) -> None:

@@ -20,8 +20,8 @@ from faultkit.checks import Verdict
 from faultkit.checks.wording import clip, name_ranks
 from faultkit.history.judge import Finding, Words, judge_restart, name_version, unprovoked
 from faultkit.history.model import Model, Refusal, Version, acknowledge, attempt, disturb, settle
-from faultkit.history.ranks import prune, restart, save
-from faultkit.history.steps import Step
+from faultkit.history.ranks import prune, restart, save, save_and_prune
+from faultkit.history.steps import KEEPING, Step
 from faultkit.runs.outcomes import Died, ErrorRecord, Outcome, Raised, Returned
 from faultkit.runs.run import Run
 from faultkit.worlds.pool import WorldPool
@@ -93,6 +93,7 @@ class HistoryRunner:
             "overwrite": self._save,
             "restart": self._restart,
             "prune": self._prune,
+            "save_and_prune": self._save_and_prune,
         }
 
     def _require(self, step: Step) -> None:
@@ -107,8 +108,10 @@ class HistoryRunner:
             rule = "the job has ended; it has to restart first"
         elif step.word == "overwrite" and not self.step:
             rule = "there is no step yet that could be saved again"
-        elif step.word == "prune" and self.checkpointer.prune is None:
+        elif step.word in KEEPING and self.checkpointer.prune is None:
             rule = f"manager {str(self.checkpointer)!r} has no function prune"
+        elif step.word == "save_and_prune" and not self.checkpointer.is_async:
+            rule = f"manager {str(self.checkpointer)!r} does not save asynchronously"
         if rule:
             raise ValueError(
                 f"step {len(self.told) + 1} of the history, {step.value()!r}, cannot be run: {rule}"
@@ -130,18 +133,27 @@ class HistoryRunner:
         return f"the job starts on {_ranks(step.number)} in an empty folder"
 
     def _save(self, step: Step) -> str:
-        is_again = step.word == "overwrite"
-        if not is_again:
+        if step.word == "save":
             self.step += 1
         version = Version(self.step, len(self.versions) + 1)
         self.versions.append(version)
-        run = self._run(save, version, step=step)
+        return self._saved(step, version, self._run(save, version, step=step))
+
+    def _save_and_prune(self, step: Step) -> str:
+        self.step += 1
+        version = Version(self.step, len(self.versions) + 1)
+        self.versions.append(version)
+        self._is_pruned = True
+        told = self._saved(step, version, self._run(save_and_prune, version, step.number, step=step))
+        return f"{told}; meanwhile all but the newest {step.number} are pruned"
+
+    def _saved(self, step: Step, version: Version, run: Run) -> str:
         is_acknowledged = _all_returned(run)
         self.model = (acknowledge if is_acknowledged else attempt)(self.model, version)
         self.is_up = _all_alive(run)
         if not run.fired:
             self.finding = unprovoked(f"save {version.number}", run.outcomes) or self._inert(step)
-        again = " once more" if is_again else ""
+        again = " once more" if step.word == "overwrite" else ""
         under = f" while {clip(step.plan, 400)}" if step.plan else ""
         what = f"step {version.step} is saved{again}{under}: that is save {version.number}"
         if is_acknowledged:
@@ -152,12 +164,15 @@ class HistoryRunner:
     def _prune(self, step: Step) -> str:
         run = self._run(prune, step.number, step=step)
         self._is_pruned = True
-        self.finding = unprovoked("prune", run.outcomes)
+        if not run.fired:
+            self.finding = unprovoked("prune", run.outcomes)
         self.is_up = _all_alive(run)
-        if self.finding is not None:
+        under = f" while {clip(step.plan, 400)}" if step.plan else ""
+        what = f"all but the newest {step.number} are pruned{under}"
+        if not _all_returned(run):
             self.model = disturb(self.model)
-            return f"all but the newest {step.number} are pruned; {_ends(run.outcomes)}"
-        return f"all but the newest {step.number} are pruned; every rank returned"
+            return f"{what}; {_ends(run.outcomes)}" + ("" if self.is_up else "; the job has ended")
+        return f"{what}; every rank returned"
 
     def _restart(self, step: Step) -> str:
         self.world_size, self._is_pruned = step.number, False

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.history.steps import Step
+from faultkit.history.steps import KEEPING, Step
 from faultkit.plan import Fault, FaultPlan, PlanError
 from faultkit.plan.actions import Action
 
@@ -123,6 +123,8 @@ def _plainer_steps(best: History) -> Iterator[History]:
     for place, step in enumerate(best):
         if step.word == "overwrite":
             yield _put(best, place, msgspec.structs.replace(step, word="save"))
+        if step.word == "save_and_prune":
+            yield _put(best, place, msgspec.structs.replace(step, word="save", number=0))
 
 
 def _smaller_worlds(best: History) -> Iterator[History]:
@@ -164,7 +166,7 @@ def _simpler_faults(best: History, points: Points) -> Iterator[History]:
                 yield from _with_fault(best, place, number, fault, ranks=lower, point=point, moment=moment)
         yield from _with_fault(best, place, number, fault, action=_SIMPLEST)
     for place, step in enumerate(best):
-        if step.word == "prune":
+        if step.word in KEEPING:
             for number in range(1, step.number):
                 yield _put(best, place, msgspec.structs.replace(step, number=number))
 
@@ -182,7 +184,7 @@ def _smaller_with_another_fault(best: History, points: Points) -> Iterator[Histo
 
 def _shorter_of_the_same_steps(best: History) -> Iterator[History]:
     """Every shorter history of the same steps in any order, as far as these are few."""
-    plain = [msgspec.structs.replace(step, plan=FaultPlan()) for step in best[1:] if step.word != "prune"]
+    plain = [msgspec.structs.replace(step, plan=FaultPlan()) for step in best[1:] if step.word not in KEEPING]
     known = list(dict.fromkeys([*best[1:], *plain]))
     for length in range(len(best) - 2):
         if len(known) ** length > HISTORIES_OF_A_LENGTH_MAX:
@@ -273,7 +275,7 @@ def _size(steps: History, points: Points) -> tuple[object, ...]:
         len(steps),
         sum(len(step.plan.faults) for step in steps),
         sum(map(len, ranks)),
-        sum(step.word == "overwrite" for step in steps),
+        sum(step.word in ("overwrite", "save_and_prune") for step in steps),
         sum(worlds),
         worlds,
         ranks,

@@ -5,7 +5,9 @@
     ("save", "PLAN")            the same while the faults of a plan of the grammar happen
     ("overwrite",)              the job saves the step that it is at once more; also with a plan
     ("restart", 3)              the job ends, starts again on 3 ranks and loads the latest; also with a plan
-    ("prune", 1)                all but the newest one is pruned
+    ("prune", 1)                all but the newest one is pruned; also with a plan
+    ("save_and_prune", 1)       the next step is saved asynchronously, and all but the newest one is pruned before it is
+                                waited for; also with a plan
 
 Not covered: whether a step can come where it stands, which depends on what the steps before it came to.
 """
@@ -20,15 +22,16 @@ import msgspec
 from faultkit.messages import nearest, seen
 from faultkit.plan import FaultPlan, PlanError
 
-__all__ = ["WORDS", "Step", "read_history", "read_step"]
+__all__ = ["KEEPING", "WORDS", "Step", "read_history", "read_step"]
 
-WORDS = ("start", "save", "overwrite", "restart", "prune")
+WORDS = ("start", "save", "overwrite", "restart", "prune", "save_and_prune")
+KEEPING = ("prune", "save_and_prune")
 RANKS_MAX = 256
 KEEP_MAX = 1_000_000
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step.  `number` is that of the ranks of start and restart, and how many prune keeps; else 0."""
+    """One step.  `number` is that of the ranks of start and restart, and how many a prune keeps; else 0."""
 
     word: str
     number: int = 0
@@ -57,13 +60,13 @@ def read_step(value: object) -> Step:
             f"a step of a history is one of {', '.join(WORDS)} (got {seen(word)}){nearest(word, WORDS)}"
         )
     number: Any = 0
-    if word in ("start", "restart", "prune"):
+    if word in ("start", "restart", *KEEPING):
         number = arguments.pop(0) if arguments else None
-        what, most = ("checkpoints to keep", KEEP_MAX) if word == "prune" else ("ranks", RANKS_MAX)
+        what, most = ("checkpoints to keep", KEEP_MAX) if word in KEEPING else ("ranks", RANKS_MAX)
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
             raise ValueError(f"step {word!r} takes a number of {what} from 1 to {most} (got {seen(number)})")
     plan = FaultPlan()
-    if arguments and word in ("save", "overwrite", "restart"):
+    if arguments and word != "start":
         plan = _plan(word, arguments.pop(0))
     if arguments:
         raise ValueError(f"step {word!r} takes no argument {seen(arguments[0])}")

@@ -245,7 +245,7 @@ REFUSED = [
     (("restart", 0), "(got 0)"),
     (("restart", True), "(got True)"),
     (("prune", -1), "takes a number of checkpoints to keep from 1"),
-    (("prune", 1, "x"), "takes no argument 'x'"),
+    (("start", 1, "x"), "takes no argument 'x'"),
     (("save", 3), "takes a plan as text (got 3)"),
     (("save", "storage.write=raise"), "step 'save': "),
     (("save", "", 1), "takes no argument 1"),
