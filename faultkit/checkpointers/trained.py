@@ -116,6 +116,7 @@ def checkpointer_of(trainer: Trainer) -> Checkpointer:
         chosen=trainer.chosen,
         reshards=False,
         saves_any=False,
+        no_check=trainer.no_check,
         points=POINTS if saver is None else saver.points,
         load_points=LOAD_POINTS if saver is None else saver.load_points,
         is_async=saver is not None and saver.is_async,

@@ -69,6 +69,7 @@ class Trainer(msgspec.Struct, frozen=True, kw_only=True):
         chosen: those that were set by `with_options`.
         check: called with the keyword ``world_size`` and the options before anything runs; it returns what is wrong
             with them, or nothing.
+        no_check: promises that do not count, by the names of their checks.
 
     Raises:
         ScenarioError: a field is not what it should be.
@@ -88,6 +89,7 @@ class Trainer(msgspec.Struct, frozen=True, kw_only=True):
     options: tuple[tuple[str, Option], ...] = ()
     chosen: tuple[tuple[str, Option], ...] = ()
     check: Callable[..., str] | None = None
+    no_check: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or set(self.name) - set(NAME):

@@ -21,7 +21,8 @@ from faultkit.checkpointers.parts.kept import kept
 
 __all__ = ["TrainingJob", "packed", "unpacked"]
 
-SAMPLES, FEATURES, HIDDEN, TARGETS = 48, 4, 12, 2
+SAMPLES, FEATURES, TARGETS = 48, 4, 2
+HIDDEN, HIDDEN_EVENLY = 13, 12  # shards are uneven where they may be
 SEED = 5
 RANKS_MAX = 12
 SCALE, GROWS_EVERY = 1024.0, 2
@@ -47,13 +48,14 @@ class TrainingJob:
         self.rank, self.world_size = rank, world_size
         self.part, self.parts = (rank, world_size) if splits_data else (0, 1)
         self.amp, self.accumulate, self.is_random = amp, accumulate, random
+        hidden = HIDDEN_EVENLY if wrap == "tp" else HIDDEN
         seed_all(SEED)
         self.model = _wrapped(
             nn.Sequential(
-                nn.Linear(FEATURES, HIDDEN),
+                nn.Linear(FEATURES, hidden),
                 nn.Tanh(),
                 nn.Dropout(DROPPED * random),
-                nn.Linear(HIDDEN, TARGETS),
+                nn.Linear(hidden, TARGETS),
             ),
             wrap,
         )

@@ -199,6 +199,11 @@ class _Campaign:
                 f"trainer {str(self.trainer)!r}: the plan {str(ending)!r} never fired, so that nothing ended the job",
                 run.story(replay=None),
             )
+        if all(isinstance(outcome, Returned) for outcome in run.outcomes.values()):
+            raise ScenarioError(
+                f"trainer {str(self.trainer)!r}: the plan {str(ending)!r} fired, and ended no rank of the job; "
+                "name one that does, such as 'writer.write_data@0#2=kill(SIGKILL)'"
+            )
         told: dict[int, list[dict[str, object]]] = {rank: [] for rank in range(self.world)}
         saves = {kind: dict.fromkeys(range(self.world), 0) for kind in ("save_began", "save_returned")}
         for event in run.events:
@@ -286,7 +291,8 @@ class _Campaign:
     def _run(self, size: int, function: Any, *arguments: Any, plan: FaultPlan | None = None) -> Run:
         call = TrainerCall(function, self.trainer)
         world = self.pool.world(size)
-        return world.run(call, *arguments, plan=plan, seed=self.seed, may_not_fire=True, no_check="leaks")
+        no_check = ("leaks", *self.trainer.no_check)
+        return world.run(call, *arguments, plan=plan, seed=self.seed, may_not_fire=True, no_check=no_check)
 
 
 def _ending(plan: FaultPlan | str | None, seed: int) -> FaultPlan:

@@ -4,6 +4,7 @@ import pytest
 
 from faultkit import Verdict
 from faultkit.resume import resume
+from tests.helpers.wrong_trainings import WRONG
 
 pytestmark = pytest.mark.slow
 
@@ -41,3 +42,27 @@ def test_a_script_as_tutorials_have_it_forgets_where_it_was(complete, told, worl
         f"examples.plain_training:PLAIN,complete={complete}", load_on=[2], steps=(1, 1), worlds=worlds
     )
     assert told in " ".join(found.story().split())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "world", "load_on", "before", "told"),
+    [
+        ("forgets_set_epoch", 1, 1, 4, "in step 5, the data of rank 0 are those of step 1 again"),
+        ("loader_before_random_states", 1, 1, 1, "the random numbers of torch are not those of the save"),
+        ("counts_batches_of_a_rank", 2, 1, 1, "in step 2, the samples are others, and 12 are left out"),
+        (
+            "moments_of_another_world_begin_anew",
+            2,
+            1,
+            1,
+            "after the load of step 1 that 2 ranks had saved, optimizer.exp_avg[0.weight] differs",
+        ),
+    ],
+)
+def test_what_only_a_loader_or_another_world_shows_is_found(wrong, world, load_on, before, told, worlds):
+    trainer = WRONG.with_options(wrong=wrong)
+    found = resume(trainer, world=world, load_on=[load_on], steps=(before, 1), worlds=worlds)
+    assert found.verdict is Verdict.SILENT_WRONG
+    [violation] = [one for one in found.smallest.run.violations if one.check == "resume"]
+    assert told in violation.evidence
+    assert found.smallest.after == before

@@ -95,6 +95,8 @@ def test_a_plan_can_end_the_job_before_anything_was_saved(worlds):
 def test_a_plan_that_never_fires_is_refused(worlds):
     with pytest.raises(ScenarioError, match="never fired"):
         resumed(worlds, plan="torch.save=kill(SIGKILL)")
+    with pytest.raises(ScenarioError, match="fired, and ended no rank of the job"):
+        resumed(worlds, plan="fs.open#1=delay(0.001)")
 
 
 def step_that_does_not_repeat(job):
