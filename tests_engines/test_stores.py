@@ -6,7 +6,9 @@ import pytest
 
 from faultkit import checkpointers
 from faultkit.checkpointers.servers import S3Address
+from faultkit.damage import survey
 from faultkit.exceptions import ScenarioError
+from faultkit.history import replay_history
 from faultkit.scenarios.derived import derive
 from faultkit.sweep import sweep
 from tests_engines.works import content, load, of_all, prune, save
@@ -87,3 +89,13 @@ def test_what_is_damaged_in_the_directory_is_damaged_in_s3(worlds, tmp_path, nam
     run = worlds(2).run(load, name, tmp_path, allow_residue=KEPT, **options)
 
     assert {outcome.kind for outcome in run.outcomes.values()} == {"raised"}
+
+
+@pytest.mark.parametrize("name", IN_S3)
+def test_what_is_damaged_at_rest_is_found_by_loads_from_s3(name):
+    found = survey(name, world=2, actions=("delete",), samples=2)
+    assert found.cases and {case.outcome for case in found.cases} == {"noticed"}
+
+
+def test_a_job_that_saves_to_s3_lives_and_restarts():
+    assert replay_history("dcp-s3", [("start", 2), ("save",), ("restart", 1)]).startswith("HELD")

@@ -15,7 +15,7 @@ ScenarioError.  Not covered: what work is done with it (`faultkit.scenarios.deri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -165,6 +165,11 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
         return {**dict(self.options), **dict(self.chosen)}
 
     @property
+    def own_server(self) -> Callable[..., Any] | None:
+        """What a campaign starts; None where there is no such thing, or an option says where one runs."""
+        return None if self.keywords.get("server") else self.server
+
+    @property
     def modules(self) -> tuple[str, ...]:
         """What ranks import once for all of them: `preload`, and the module of `save`."""
         own = getattr(self.save, "__module__", "")
@@ -198,6 +203,10 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
             raise ScenarioError(
                 f"checkpointer {str(self)!r} has no scenario {seen(word)}; {told}{nearest(word, self.work)}"
             )
+
+    def served(self, options: Mapping[str, Option]) -> Checkpointer:
+        """The same with what its server gives; itself where that is nothing."""
+        return self.with_options(**options) if options else self
 
     def with_options(self, **values: Option) -> Checkpointer:
         """The same with other options.  Raises ScenarioError for an unknown one or a wrong type."""

@@ -104,6 +104,6 @@ def crash_scenario(work: Any, names: Names = CRASH) -> AnyScenario:
             f"scenario {str(scenario)!r} must take the keyword 'directory', or nobody knows where it saves "
             "(got a function that does not)"
         )
-    if scenario.stores_nothing:
-        raise ScenarioError(f"scenario {str(scenario)!r} cannot be explored: {scenario.stores_nothing}")
+    if why := scenario.stores_nothing or ("" if names.means_stored else scenario.unrecorded):
+        raise ScenarioError(f"scenario {str(scenario)!r} cannot be explored: {why}")
     return msgspec.structs.replace(scenario, read=scenario.read or load_whole)

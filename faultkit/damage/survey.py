@@ -231,28 +231,29 @@ def survey(
     scenario = crash_scenario(scenario, DAMAGE)
     scenario.validate_for(world.size if isinstance(world, World) else world)
     began = time.monotonic()
-    if isinstance(world, World):
-        size, (new, older) = world.size, trees_of(scenario, world)
-    else:
-        size = world
-        with World(world, preload=scenario.preload) as own:
-            new, older = trees_of(scenario, own)
-    damages = damages_of(new, older, actions=tuple(actions), samples=samples, seed=seed)
-    states = [
-        State(key=str(number), witness=Witness(model="damage", done=()), tree=apply(new, damage, older))
-        for number, damage in enumerate(damages)
-    ]
+    interrupted = False
     judged: dict[str, Judgement] = {}
-    with _judge(scenario, size, workers, timeout_seconds, memory_bytes) as judge:
-        judge.expect(new, older)
-        interrupted = False
-        try:
-            for state, judgement in judge.judge_many(states):
-                judged[state.key] = judgement
-                if on_progress is not None:
-                    on_progress(len(judged), len(states))
-        except KeyboardInterrupt:
-            interrupted = True
+    with scenario.served() as served:
+        if isinstance(world, World):
+            size, (new, older) = world.size, trees_of(served, world)
+        else:
+            size = world
+            with World(world, preload=scenario.preload) as own:
+                new, older = trees_of(served, own)
+        damages = damages_of(new, older, actions=tuple(actions), samples=samples, seed=seed)
+        states = [
+            State(key=str(number), witness=Witness(model="damage", done=()), tree=apply(new, damage, older))
+            for number, damage in enumerate(damages)
+        ]
+        with _judge(served, size, workers, timeout_seconds, memory_bytes) as judge:
+            judge.expect(new, older)
+            try:
+                for state, judgement in judge.judge_many(states):
+                    judged[state.key] = judgement
+                    if on_progress is not None:
+                        on_progress(len(judged), len(states))
+            except KeyboardInterrupt:
+                interrupted = True
     found = Survey(
         scenario=str(scenario),
         world=size,

@@ -47,7 +47,14 @@ class LoadedState(msgspec.Struct, frozen=True):
 def pool_of(checkpointer: Checkpointer, timeout: float, worlds: GivenWorlds = None) -> WorldPool:
     """The worlds and folders for histories of `checkpointer`.  Raises as `WorldPool`."""
     modules = tuple(dict.fromkeys((*PRELOADED, *checkpointer.modules)))
-    return WorldPool(name="history", timeout=timeout, worlds=worlds, modules=modules, ranks_differ=True)
+    return WorldPool(
+        name="history",
+        timeout=timeout,
+        worlds=worlds,
+        modules=modules,
+        ranks_differ=True,
+        server=checkpointer.own_server,
+    )
 
 
 def save(checkpointer: Checkpointer, folder: str, version: Version) -> None:

@@ -54,6 +54,7 @@ class HistoryRunner:
         self.checkpointer, self.pool, self.rules = checkpointer, pool, rules
         self.folder = pool.folder() if folder is None else folder
         self._is_own = folder is None
+        self._served = checkpointer.served(pool.served())
         self.model = Model()
         self.versions: list[Version] = []
         self.told: list[StepResult] = []
@@ -210,7 +211,7 @@ class HistoryRunner:
 
     def _run(self, function: Any, *arguments: Any, step: Step) -> Run:
         world = self.pool.world(self.world_size)
-        call = RankCall(function, self.checkpointer)
+        call = RankCall(function, self._served)
         return world.run(call, str(self.folder), *arguments, plan=step.plan, may_not_fire=True)
 
     def _inert(self, step: Step) -> Finding | None:

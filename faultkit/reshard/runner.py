@@ -98,7 +98,9 @@ class Runner:
     def __init__(self, checkpointer: Checkpointer, kind: str = "warm", timeout: float = 20.0) -> None:
         modules = tuple(dict.fromkeys((*PRELOADED, *checkpointer.modules)))
         self.checkpointer, self.timeout = checkpointer, timeout
-        self.pool = WorldPool(name="reshard", timeout=timeout, kind=kind, modules=modules)
+        self.pool = WorldPool(
+            name="reshard", timeout=timeout, kind=kind, modules=modules, server=checkpointer.own_server
+        )
         self._reading = World(1, timeout=timeout, backend="", preload=modules)
 
     def __enter__(self) -> Runner:
@@ -113,6 +115,10 @@ class Runner:
             self._reading.close()
         finally:
             self.pool.close()
+
+    @property
+    def _served(self) -> Checkpointer:
+        return self.checkpointer.served(self.pool.served())
 
     def run(self, case: Case) -> CaseResult:
         """Save, load and read; what differs from what was given."""
@@ -139,12 +145,12 @@ class Runner:
 
     def _outcomes(self, size: int, function: Any, *arguments: Any) -> dict[int, Outcome]:
         world = self.pool.world(size)
-        return world.run(RankCall(function, self.checkpointer), *arguments).outcomes
+        return world.run(RankCall(function, self._served), *arguments).outcomes
 
     def _read(self, folder: str, case: Case) -> dict[str, Outcome]:
         if not case.readers:
             return {}
-        call = RankCall(read, self.checkpointer)
+        call = RankCall(read, self._served)
         together = self._reading.run(call, folder, case.state, case.readers).outcomes[0]
         if isinstance(together, Returned):
             return dict.fromkeys(case.readers, together)

@@ -81,6 +81,10 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
         absent=checkpointer.absent,
         load_ranks=1 if checkpointer.reshards or checkpointer.read is not None else 0,
         stores_nothing=_why_nothing_is_stored(checkpointer, word),
+        unrecorded="it stores by a server, whose file operations are not recorded"
+        if checkpointer.server
+        else "",
+        prunable=checkpointer.server is None,
         server=checkpointer.server,
         check=checkpointer.check,
         checks=checkpointer.checks,
@@ -94,4 +98,4 @@ def _why_nothing_is_stored(checkpointer: Checkpointer, word: str) -> str:
         return "a load stores nothing; name the save"
     if why := checkpointer.why_not("load"):
         return why
-    return "it stores by a server, whose file operations are not recorded" if checkpointer.server else ""
+    return ""

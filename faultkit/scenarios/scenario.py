@@ -70,6 +70,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         needs_directory: whether the directory must exist before `function` is called; a sweep always makes it.
         root: the name of that directory, where it is recorded.
         stores_nothing: why no crash and no damage of this work can be explored, where that is so.
+        unrecorded: why no crash can, though what is stored can be damaged.
         server: a context manager, called with no argument, that starts what the work needs beside it, and gives options
             that say where; a sweep starts it.
         launcher: who keeps the job (see `World`) where a sweep is not told.
@@ -103,6 +104,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     needs_directory: bool = True
     root: str = "checkpoint"
     stores_nothing: str = ""
+    unrecorded: str = ""
     server: Callable[..., Any] | None = None
     launcher: str | None = None
     check: Callable[..., str] | None = None

@@ -8,6 +8,7 @@ and the fork server removes the folders of a process that was killed.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import weakref
@@ -30,7 +31,8 @@ class WorldPool:
     """Worlds by their number of ranks, and folders.  Given `worlds` are used as they are, and not closed.
 
     `modules` are imported once for all ranks of those that are made; `name` is in the names of folders.  Where
-    `ranks_differ` each rank has a seed of its own; `launcher` keeps their jobs.  Raises ValueError for a timeout or
+    `ranks_differ` each rank has a seed of its own; `launcher` keeps their jobs; `server` is a context manager that
+    starts what all cases need beside them, and gives options that say where.  Raises ValueError for a timeout or
     worlds that are none.
     """
 
@@ -44,6 +46,7 @@ class WorldPool:
         modules: tuple[str, ...] = (),
         ranks_differ: bool = False,
         launcher: str = launchers.NONE,
+        server: Callable[..., Any] | None = None,
     ) -> None:
         is_given = worlds is not None
         if is_given and (isinstance(worlds, type) or not (callable(worlds) or isinstance(worlds, Mapping))):
@@ -56,6 +59,9 @@ class WorldPool:
                 raise ValueError(f"worlds must hold Worlds (got {shown(world)} for {shown(size)} ranks)")
         self.timeout, self.kind, self.given = require_seconds("timeout", timeout), kind, worlds
         self.name, self.modules, self.ranks_differ, self.launcher = name, modules, ranks_differ, launcher
+        self.server = server
+        self._served: dict[str, Any] | None = None
+        self._serving = contextlib.ExitStack()
         self._made: dict[int, World] = {}
         self._numbers = itertools.count(1)
         self._root: OwnedDirectory | None = None
@@ -87,29 +93,40 @@ class WorldPool:
         made.mkdir()
         return made
 
+    def served(self) -> dict[str, Any]:
+        """The options that the server gives, which is started now where it does not run yet; none without a server."""
+        if self.server is None:
+            return {}
+        if self._served is None:
+            self._served = self._serving.enter_context(self.server())
+            self._rearm()
+        return self._served
+
     def pids(self) -> set[int]:
         """The process numbers of the ranks of the worlds made here."""
         return {pid for world in self._made.values() for pid in world.pids().values()}
 
     def close(self) -> None:
-        """End the ranks of the worlds made here and remove every folder.  Closing twice is fine."""
+        """End the ranks of the worlds made here and the server, and remove every folder.  Closing twice is fine."""
         self._closing()
         self._made, self._root = {}, None
+        self._served, self._serving = None, contextlib.ExitStack()
         self._closing = weakref.finalize(self, _nothing)
 
     def _rearm(self) -> None:
         self._closing.detach()
         # not a method: what is to be closed must not keep this object
         self._closing = weakref.finalize(
-            self, functools.partial(_end, tuple(self._made.values()), self._root)
+            self, functools.partial(_end, tuple(self._made.values()), self._root, self._serving)
         )
 
 
-def _end(worlds: tuple[World, ...], root: OwnedDirectory | None) -> None:
-    for world in worlds:
-        world.close()
-    if root is not None:
-        root.close()
+def _end(worlds: tuple[World, ...], root: OwnedDirectory | None, serving: contextlib.ExitStack) -> None:
+    with serving:
+        for world in worlds:
+            world.close()
+        if root is not None:
+            root.close()
 
 
 def _nothing() -> None:
