@@ -139,6 +139,7 @@ def _async(checkpointer: Checkpointer, directory: Path) -> None:
         state = state_of(checkpointer, step)
         handles.append(save(checkpointer, state, directory, step))
         overwrite(state, state_of(checkpointer, BLANK_STEP))  # the training goes on
+        tell_state(checkpointer, state, directory, step, kind="later")
     errors = []
     for handle in handles:
         try:
@@ -175,7 +176,45 @@ def in_flight(checkpointer: Checkpointer) -> int:
 def save(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> Any:
     """Begin to save `state`: what the checkpointer gives, which `finish` waits for."""
     tell_state(checkpointer, state, directory, step)
-    return call(checkpointer, checkpointer.save, state, directory, step)
+    session = _watching_session()
+    if session is None:
+        return call(checkpointer, checkpointer.save, state, directory, step)
+    before = session.attempt_count
+    handle = call(checkpointer, checkpointer.save, state, directory, step)
+    if not hasattr(handle, "result"):
+        return handle
+    handles = session.handles = session.handles + 1
+    session.record("handle", handle=handles, attempts=list(range(before + 1, session.attempt_count + 1)))
+    return _Numbered(handle, handles)
+
+
+class _Numbered:
+    """A handle, of which it is recorded what it says."""
+
+    def __init__(self, handle: Any, number: int) -> None:
+        self.handle, self.number = handle, number
+
+    def result(self, timeout: float | None = None) -> Any:
+        from faultkit.injection.engine.promises import record_settled
+
+        error: BaseException | None = None
+        try:
+            return self.handle.result(timeout=timeout)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            session = _watching_session()
+            if session is not None:
+                record_settled(session, error, handle=self.number)
+
+
+def _watching_session() -> Any:
+    """The session of this rank, where somebody asks what becomes of handles."""
+    from faultkit.injection import current
+
+    session = current()
+    return session if session is not None and "settled" in session.watches and not session.closed else None
 
 
 def finish(handle: Any) -> None:
@@ -225,8 +264,11 @@ def require_step(checkpointer: Checkpointer, state: Any, directory: Path, *steps
     return int(found)
 
 
-def tell_state(checkpointer: Checkpointer, state: Any, directory: Path, step: int) -> None:
-    """Record what this rank gives to a save, where somebody wants to compare it with what is then stored."""
+def tell_state(
+    checkpointer: Checkpointer, state: Any, directory: Path, step: int, kind: str = "given"
+) -> None:
+    """Record what this rank gives to a save, where somebody wants to compare it with what is then stored; or, as
+    ``later``, what it has made of that once the save has returned."""
     from faultkit.injection import current
     from faultkit.injection.engine import content
 
@@ -235,7 +277,11 @@ def tell_state(checkpointer: Checkpointer, state: Any, directory: Path, step: in
         told = plain(state) if checkpointer.read is not None else {**plain(state), STEP_NAME: step}
         if checkpointer.read is None and not checkpointer.reshards:
             told = local(told)  # each rank is asked for what it had
-        session.record("given", path=str(directory), leaves=content.fingerprint(told))
+        if kind == "later":
+            if "snapshot" not in session.watches:
+                return
+            told.pop(STEP_NAME, None)
+        session.record(kind, path=str(directory), leaves=content.fingerprint(told))
 
 
 # -- values ------------------------------------------------------------------------------------------------
@@ -283,22 +329,38 @@ def fill_with(state: Any, number: float) -> None:
 
 
 def overwrite(state: Any, other: Any) -> None:
-    """Give every tensor of `state` the values that it has in `other`, in place, and every item of a dict."""
+    """Give `state` the values that it has in `other`: tensors, dicts, lists and objects in place, and what cannot be
+    changed by putting the other in its place."""
+    import torch
+
+    with torch.no_grad():
+        for key in list(state):
+            state[key] = overwritten(state[key], other[key])
+
+
+def overwritten(value: Any, other: Any) -> Any:
+    """What stands in the place of `value` once it has the values of `other`: itself, where it can be changed."""
     import torch
 
     from faultkit.state_values import parts_of
 
-    with torch.no_grad():
-        for key, value in state.items():
-            if isinstance(value, torch.Tensor) or hasattr(value, "local_shards"):
-                for part, new in zip(parts_of(value), parts_of(other[key]), strict=True):
-                    part.copy_(new)
-            elif isinstance(value, dict):
-                overwrite(value, other[key])
-            elif hasattr(value, "load_state_dict") and hasattr(value, "state_dict"):
-                value.load_state_dict(other[key].state_dict())
-            else:
-                state[key] = other[key]
+    if isinstance(value, torch.Tensor) or hasattr(value, "local_shards"):
+        for part, new in zip(parts_of(value), parts_of(other), strict=True):
+            part.copy_(new)
+    elif isinstance(value, dict):
+        overwrite(value, other)
+    elif hasattr(value, "load_state_dict") and hasattr(value, "state_dict"):
+        overwrite(value.state_dict(), other.state_dict())  # what it holds, as an optimizer steps
+        value.load_state_dict(other.state_dict())
+    elif type(value) is list:
+        value[:] = [overwritten(one, new) for one, new in zip(value, other, strict=True)]
+    elif type(value) is tuple:
+        return tuple(overwritten(one, new) for one, new in zip(value, other, strict=True))
+    elif type(value).__module__ != "builtins" and hasattr(value, "__dict__"):
+        vars(value).update(vars(other))
+    else:
+        return other
+    return value
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ from faultkit.checks import (
     recovery,
     resume,
     same,
+    settled,
+    snapshot,
 )
 from faultkit.checks.analysis import account_of, analyse
 from faultkit.checks.model import RunAnalysis
@@ -113,6 +115,18 @@ CATALOGUE: dict[str, Check] = {
             "what was saved is the same for every reader of its format",
             (Verdict.SILENT_WRONG, Verdict.LOST_WORK),
             same.find,
+        ),
+        Check(
+            "settled",
+            "every future and handle of an asynchronous save completes, and tells the truth about what is on disk",
+            (Verdict.LOST_WORK, Verdict.HUNG, Verdict.PARTIAL, Verdict.MASKED),
+            settled.find,
+        ),
+        Check(
+            "snapshot",
+            "an asynchronous save holds the state of the moment it was called, whatever the job did to it after",
+            (Verdict.SILENT_WRONG,),
+            snapshot.find,
         ),
         Check(
             "coverage",

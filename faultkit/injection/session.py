@@ -80,6 +80,8 @@ class Session:
         self.watches: frozenset[str] = frozenset()
         self.collective_count = 0  # for `faultkit.injection.collective_calls`
         self.groups_told: set[str] = set()
+        self.handles = 0  # of a checkpointer: `faultkit.checkpointers.rank_work`
+        self.at_end: list[Callable[[], None]] = []  # called once the function is over
         self.place = ""
         self.fired: list[dict[str, Any]] = []
         # for the hooks on the engine: how many of each it has had, and saves on their way to a thread of the engine
@@ -127,6 +129,15 @@ class Session:
             self.native.spend(disarmed)
         if self.children is not None and not self.is_child:
             self.children.is_disarmed = disarmed
+
+    def own(self) -> Session:
+        """The session itself, where another stands for those of several ranks."""
+        return self
+
+    def end_of_work(self) -> None:
+        """The function is over."""
+        while self.at_end:
+            self.at_end.pop()()
 
     def be_child(self, record: Record, is_over: Callable[[], bool]) -> None:
         """From now on it is the session of a child process, which counts its own calls, until `is_over` says so."""

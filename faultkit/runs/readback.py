@@ -32,6 +32,8 @@ class Readback(msgspec.Struct, frozen=True, kw_only=True):
     ranks whose value is not the one that is there.  `changed` names those that are not what was loaded from `path`
     before the run; `had_old` tells whether a checkpoint could be loaded from there then, and `has_old_index` whether
     its ``.metadata`` is still there as it was.  `unfilled` names the leaves that the load left with holes.
+    `later` names those of the wrong leaves that hold what stood in their place after the call of an asynchronous save
+    had returned.
     `unreferenced` names the files of data beside a checkpoint that loads, to which it does not refer.  `others` has
     what the other readers made of it, of those that did not find the same.
     """
@@ -43,6 +45,7 @@ class Readback(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: tuple[int, ...] = ()
     failed: tuple[int, ...] = ()
     wrong: tuple[str, ...] | None = None
+    later: tuple[str, ...] = ()
     differing: tuple[tuple[str, tuple[int, ...]], ...] = ()
     changed: tuple[str, ...] | None = None
     had_old: bool = False

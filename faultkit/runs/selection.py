@@ -20,7 +20,7 @@ from faultkit.messages import shown
 
 __all__ = ["ALL", "RECORDED", "Chosen"]
 
-RECORDED = ("parity",)  # checks for which ranks record what nobody else needs
+RECORDED = ("parity", "settled", "snapshot")  # checks for which ranks record what nobody else needs
 
 
 class Chosen(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,12 @@ def load_and_compare(
     read: Callable[[Path], Mapping[str, Any] | None] | None,
     new: dict[str, list[list[Any]]] | None,
     old: dict[str, str] | None,
+    later: dict[str, list[list[Any]]],
     of_rank: int | None = None,
     others: tuple[tuple[str, Callable[[Path], Any]], ...] = (),
 ) -> dict[str, Any]:
-    """``{error, wrong, differing, changed, content, unreferenced, others}``; see `faultkit.runs.readback.Readback`."""
+    """``{error, wrong, later, differing, changed, content, unreferenced, others}``; see
+    `faultkit.runs.readback.Readback`."""
     logging.disable(logging.CRITICAL)  # the engine logs each missing file; it is told once, in the report
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -67,7 +69,8 @@ def load_and_compare(
                 raise FileNotFoundError("there is no checkpoint")
             state = _named(found)
         except Exception as error:
-            return {"error": _told(error), "wrong": None, "differing": (), "changed": None, "content": None}
+            nothing = {"wrong": None, "later": (), "differing": (), "changed": None, "content": None}
+            return {"error": _told(error), **nothing}
         finally:
             logging.disable(logging.NOTSET)
     content = {name: checksum(value) for name, value in state.items()}
@@ -75,6 +78,7 @@ def load_and_compare(
     return {
         "error": None,
         "wrong": wrong,
+        "later": tuple(name for name in wrong or () if _is_later(state.get(name), later.get(name, ()))),
         "differing": differing,
         "changed": None
         if old is None
@@ -127,6 +131,7 @@ def load_and_compare_own(
     read: Callable[[Path], Mapping[str, Any] | None],
     new: dict[str, list[list[Any]]] | None,
     old: dict[str, str] | None,
+    later: dict[str, list[list[Any]]],
 ) -> dict[str, Any]:
     """The same on each rank of several, of what the rank of that number held; the names of leaves say which."""
     rank = dist.get_rank()
@@ -136,8 +141,9 @@ def load_and_compare_own(
         new = {name: pieces for name, pieces in held.items() if pieces}
     if old is not None:
         old = {name.removesuffix(mark): told for name, told in old.items() if name.endswith(mark)}
-    found = load_and_compare(path, read, new, old)
-    for key in ("wrong", "changed"):
+    later = {name: [piece for piece in pieces if piece[-1] == rank] for name, pieces in later.items()}
+    found = load_and_compare(path, read, new, old, later)
+    for key in ("wrong", "later", "changed"):
         if found[key]:
             found[key] = tuple(name + mark for name in found[key])
     if found["content"] is not None:
@@ -191,6 +197,16 @@ def _named(state: Mapping[str, Any]) -> dict[str, Any]:
 
     _traverse.traverse_state_dict(dict(state), visit)
     return named
+
+
+def _is_later(value: Any, later: Iterable[list[Any]]) -> bool:
+    """Whether any piece of what is there is that of a later state."""
+    for offsets, sizes, told, _ in later:
+        if (offsets is None) == isinstance(value, torch.Tensor):
+            continue
+        if checksum(value if offsets is None else _part(value, tuple(offsets), tuple(sizes))) == told:
+            return True
+    return False
 
 
 def _part(value: Any, offsets: tuple[int, ...], sizes: tuple[int, ...]) -> Any:

@@ -232,6 +232,7 @@ def attempt(
         try:
             returned = function(*args, **kwargs)
         finally:
+            session.end_of_work()
             if (seconds := waited()) >= idleness.WAITED_SECONDS_MIN:
                 session.record("waited", seconds=seconds)
         result = serialization.encode_value(returned)

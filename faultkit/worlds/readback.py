@@ -94,11 +94,11 @@ class Reader:
             if save is not None and save.own_ranks and read is None:
                 found += self._parts(path, save)
                 continue
-            expected = save.leaves if save is not None else None
+            expected, later = (save.leaves, save.later) if save is not None else (None, {})
             old = before.get(path)
             content = old.content if old is not None else None
             also = others if save is not None and save.succeeded and ranks == 1 else ()
-            report, _ = self._load(Path(path), read, expected, content, ranks=ranks, others=also)
+            report, _ = self._load(Path(path), read, expected, content, ranks=ranks, others=also, later=later)
             found.append(
                 msgspec.structs.replace(
                     report,
@@ -132,12 +132,12 @@ class Reader:
         of_rank: int | None = None,
         ranks: int = 1,
         others: Others = (),
+        later: dict[str, list[list[Any]]] | None = None,
     ) -> tuple[Readback, Content | None]:
         if ranks not in self._worlds:
             self._worlds[ranks] = self._make_world(ranks)
-        arguments = (
-            (str(path), read, new, old, of_rank, others) if ranks == 1 else (str(path), read, new, old)
-        )
+        arguments: tuple[Any, ...] = (str(path), read, new, old, later or {})
+        arguments = (*arguments, of_rank, others) if ranks == 1 else arguments
         function = load_and_compare if ranks == 1 else load_and_compare_own
         run = self._worlds[ranks].run(function, *arguments)
         result = Readback(path=str(path), kind="loaded", seconds=run.seconds)
@@ -147,7 +147,7 @@ class Reader:
         if failed is not None:
             return change(result, kind=failed[0], error=failed[1]), None
         value = _joined([outcome.value for outcome in run.outcomes.values() if isinstance(outcome, Returned)])
-        told = {name: value[name] for name in ("wrong", "differing", "changed", "unreferenced")}
+        told = {name: value[name] for name in ("wrong", "later", "differing", "changed", "unreferenced")}
         told["others"] = tuple(OtherReading(*one) for one in value.get("others", ()))
         report = change(result, **told, unfilled=tuple(sorted(holes)))
         return report, value["content"] if not holes else None
@@ -181,7 +181,7 @@ def _joined(values: list[dict[str, Any]]) -> dict[str, Any]:
     """What all ranks found, which is about leaves of different names; None where one of them could not tell."""
     joined = values[0]
     for value in values[1:]:
-        for name in ("wrong", "differing", "changed", "unreferenced"):
+        for name in ("wrong", "later", "differing", "changed", "unreferenced"):
             known = joined[name] is not None and value[name] is not None
             joined[name] = tuple(dict.fromkeys((*joined[name], *value[name]))) if known else None
         joined["content"] = {**joined["content"], **value["content"]}
@@ -212,13 +212,17 @@ class Old(msgspec.Struct, frozen=True):
 
 
 class _Save(msgspec.Struct, frozen=True):
-    """`own_ranks` maps each rank to that under which it stored its part by itself, of a save without collectives."""
+    """`own_ranks` maps each rank to that under which it stored its part by itself, of a save without collectives.
+
+    `later` holds what became of the leaves of an asynchronous save after its call had returned, as `leaves` does.
+    """
 
     attempt: int
     leaves: dict[str, list[list[Any]]] | None
     succeeded: tuple[int, ...]
     failed: tuple[int, ...]
     own_ranks: dict[int, int] = {}
+    later: dict[str, list[list[Any]]] = {}
 
 
 def save_failed(saves: dict[str, _Save]) -> bool:
@@ -235,6 +239,7 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
         return _given(run, root)
     ends: dict[tuple[int, int], bool] = {}
     own_ranks: dict[tuple[int, int], int] = {}
+    later: dict[tuple[int, int], list[Any]] = {}
     untold: set[tuple[int, int]] = set()  # saves of which nobody knows what they were given: rank, attempt
     for event in run.events:
         data = event.data
@@ -251,6 +256,8 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
                 saves.append((data["attempt"], data["leaves"]))
                 if data.get("of_rank") is not None:
                     own_ranks[event.rank, data["attempt"]] = data["of_rank"]
+        elif event.kind == "later":
+            later.setdefault((event.rank, data.get("attempt", 0)), []).append(data["leaves"])
         elif event.kind == "attempt_end":
             ends[event.rank, data["attempt"]] = bool(data["ok"])
     found = {}
@@ -266,23 +273,30 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
             rank: own_ranks[rank, number] for rank, (number, _) in last.items() if (rank, number) in own_ranks
         }
         leaves = _together({rank: leaves for rank, (_, leaves) in last.items()}) if is_told else None
-        found[path] = _Save(min(numbers), leaves, good, bad, own)
+        changed = {rank: later.get((rank, number), []) for rank, (number, _) in last.items()}
+        found[path] = _Save(min(numbers), leaves, good, bad, own, _each(changed))
     return found
 
 
 def _given(run: Run, root: str) -> dict[str, _Save]:
     """The last save of a checkpointer, which is told when it is called: on a rank that returned it succeeded."""
     saves: dict[int, list[Any]] = {}
+    later: dict[int, list[Any]] = {}  # what became of the last of them
     for event in run.events:
-        if event.kind == "given" and os.path.abspath(event.data["path"]) == root:
+        if event.kind not in ("given", "later") or os.path.abspath(event.data.get("path", "")) != root:
+            continue
+        if event.kind == "given":
             saves.setdefault(event.rank, []).append(event.data["leaves"])
+            later[event.rank] = []
+        elif event.data["leaves"] is not None:
+            later.setdefault(event.rank, []).append(event.data["leaves"])
     if not saves:
         return {}
     last = _last(saves)
     leaves = _together(last) if len(last) == run.world_size else None
     good = tuple(rank for rank, outcome in sorted(run.outcomes.items()) if isinstance(outcome, Returned))
     bad = tuple(rank for rank in sorted(run.outcomes) if rank not in good)
-    return {root: _Save(max(map(len, saves.values())), leaves, good, bad)}
+    return {root: _Save(max(map(len, saves.values())), leaves, good, bad, later=_each(later))}
 
 
 def _last(saves: dict[int, list[Any]]) -> dict[int, Any]:
@@ -299,6 +313,16 @@ def _together(told: dict[int, Any]) -> dict[str, list[list[Any]]] | None:
     for rank, leaves in told.items():
         for name, pieces in leaves.items():
             merged.setdefault(name, []).extend([*piece, rank] for piece in pieces)
+    return merged
+
+
+def _each(told: dict[int, list[Any]]) -> dict[str, list[list[Any]]]:
+    """Each piece that ranks told, one time or another, with its rank."""
+    merged: dict[str, list[list[Any]]] = {}
+    for rank, states in told.items():
+        for leaves in states:
+            for name, pieces in leaves.items():
+                merged.setdefault(name, []).extend([*piece, rank] for piece in pieces)
     return merged
 
 

@@ -43,6 +43,8 @@ def test_the_catalogue_names_each_check_after_its_promise():
         "intact",
         "durable",
         "same",
+        "settled",
+        "snapshot",
         "coverage",
         "atomicity",
         "recovery",

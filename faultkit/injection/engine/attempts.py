@@ -20,7 +20,7 @@ from faultkit.injection.engine.objects import Arguments
 from faultkit.injection.errors import describe
 from faultkit.injection.session import Session
 
-__all__ = ["Attempt", "Attempts"]
+__all__ = ["EVENT_MESSAGE_LENGTH_MAX", "Attempt", "Attempts"]
 
 EVENT_MESSAGE_LENGTH_MAX = 2_000
 
@@ -28,13 +28,14 @@ EVENT_MESSAGE_LENGTH_MAX = 2_000
 class Attempt:
     """The `number`-th attempt of a run, which is a save or a load, as `op` says."""
 
-    __slots__ = ("given", "is_given", "number", "op", "over", "planner")
+    __slots__ = ("given", "is_given", "number", "op", "over", "planner", "source")
 
     def __init__(self, op: str, number: int) -> None:
         self.op, self.number, self.over = op, number, False
         self.planner: Any = None
         self.is_given = False
         self.given: Any = None  # what an asynchronous save was given, when it was called
+        self.source: Any = None  # that itself, of which the caller goes on to change what he likes
 
 
 class Attempts:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pickle
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -31,6 +32,7 @@ __all__ = ["checksum", "fingerprint", "pieces_of", "place_of", "random_like", "u
 BYTES_MAX = 256 << 20
 RUN_BITS_MIN = 64
 TENSOR_BITS_MIN = 32
+OBJECTS_DEEP_MAX = 40
 
 Piece = tuple[tuple[int, ...], tuple[int, ...], torch.Tensor]  # offsets and sizes in the whole tensor, values
 _Target = tuple[
@@ -97,7 +99,8 @@ def pieces_of(value: Any) -> list[Piece]:
 
 
 def checksum(value: Any) -> str:
-    """Equal for equal values.  Of objects that are neither containers nor plain values only the type counts."""
+    """Equal for equal values.  An object counts by its type, and by what pickle keeps of it where that comes back from
+    pickle as it was."""
     if isinstance(value, torch.Tensor):
         if isinstance(value, (ShardedTensor, DTensor)) or value.is_sparse or value.is_quantized:
             return f"{type(value).__name__}"
@@ -116,7 +119,40 @@ def _canonical(value: Any) -> str:
         return "[" + ",".join(map(_canonical, value)) + "]"
     if isinstance(value, (set, frozenset)):
         return "<" + ",".join(sorted(map(_canonical, value))) + ">"
-    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+    return f"<{type(value).__module__}.{type(value).__qualname__}{_kept(value)}>"
+
+
+def _kept(value: Any) -> str:
+    """What pickle keeps of an object; "" where that is nothing to compare by, for it does not come back as it was."""
+    try:
+        told = _reduced(value, OBJECTS_DEEP_MAX)
+        return told if told == _reduced(pickle.loads(pickle.dumps(value)), OBJECTS_DEEP_MAX) else ""
+    except Exception:
+        return ""
+
+
+def _reduced(value: Any, depth: int) -> str:
+    if depth == 0:
+        raise RecursionError
+    if isinstance(value, torch.Tensor):
+        return checksum(value)
+    if isinstance(value, Mapping):
+        pairs = sorted(f"{_reduced(key, depth - 1)}:{_reduced(one, depth - 1)}" for key, one in value.items())
+        return "{" + ",".join(pairs) + "}"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        parts = [_reduced(one, depth - 1) for one in value]
+        return f"{type(value).__name__}[{','.join(parts if isinstance(value, (list, tuple)) else sorted(parts))}]"
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return repr(value)
+    if isinstance(value, bytearray):
+        return repr(bytes(value))
+    if isinstance(value, type) or callable(value):
+        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
+    kept = value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    if isinstance(kept, str):
+        return kept
+    kept = tuple(list(part) if isinstance(part, Iterator) else part for part in kept)
+    return f"{type(value).__qualname__}{_reduced(kept, depth - 1)}"
 
 
 def _item_bits(tensor: torch.Tensor) -> int:

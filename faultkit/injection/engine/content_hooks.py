@@ -5,19 +5,21 @@ Not covered: what is compared with what (`faultkit.injection.engine.content` say
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
 import torch.distributed as dist
+from torch.distributed.checkpoint.stateful import Stateful
 
 from faultkit.injection.carried import carried
 from faultkit.injection.engine import content, overwritten
-from faultkit.injection.engine.attempts import Attempts
+from faultkit.injection.engine.attempts import Attempt, Attempts
 from faultkit.injection.engine.objects import Arguments
 
-__all__ = ["watched_load", "watched_request", "watched_save", "watched_states"]
+__all__ = ["tell_later_state", "watched_load", "watched_request", "watched_save", "watched_states"]
 
 
 def watched_states(attempts: Attempts, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,9 +31,31 @@ def watched_states(attempts: Attempts, original: Callable[..., Any]) -> Callable
         attempt = attempts.beginning
         if attempt is not None and attempts.session.is_content_wanted and not attempts.session.closed:
             attempt.is_given, attempt.given = True, content.fingerprint(state, attempt.planner)
+            if "snapshot" in attempts.session.watches and args:
+                attempt.source = (args[0], state)
         return state
 
     return entered
+
+
+def tell_later_state(attempts: Attempts, attempt: Attempt) -> None:
+    """Record what has become of the state that an asynchronous save was given, where that is another by now.
+
+    Elements that hand over a state of their own are not asked again: it is the job's own, and goes on.
+    """
+    session = attempts.session
+    if attempt.source is None or attempt.given is None or session.closed:
+        return
+    original, handed_over = attempt.source
+    with contextlib.suppress(Exception):  # the job changes it meanwhile
+        now = {
+            key: handed_over.get(key) if isinstance(value, Stateful) else value
+            for key, value in original.items()
+        }
+        leaves = content.fingerprint(now, attempt.planner)
+        if leaves is not None and leaves != attempt.given:
+            changed = {name: told for name, told in leaves.items() if told != attempt.given.get(name)}
+            session.record("later", attempt=attempt.number, leaves=changed)
 
 
 def watched_save(attempts: Attempts, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +80,7 @@ def watched_save(attempts: Attempts, original: Callable[..., Any]) -> Callable[.
                     arguments.get("state_dict", args, kwargs), arguments.get("planner", args, kwargs)
                 ),
             )
+            tell_later_state(attempts, attempt)
         return original(*args, **kwargs)
 
     return entered
@@ -80,6 +105,7 @@ def watched_request(attempts: Attempts, original: Callable[..., Any]) -> Callabl
             session.record(
                 "content", attempt=attempt.number, path=path, of_rank=of_rank, leaves=attempt.given
             )
+            tell_later_state(attempts, attempt)
         return original(*args, **kwargs)
 
     return entered

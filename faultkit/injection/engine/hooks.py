@@ -31,12 +31,14 @@ from torch.distributed.checkpoint import (
 
 from faultkit.injection.engine.attempts import Attempt, Attempts
 from faultkit.injection.engine.content_hooks import (
+    tell_later_state,
     watched_load,
     watched_request,
     watched_save,
     watched_states,
 )
 from faultkit.injection.engine.objects import Arguments, Objects
+from faultkit.injection.engine.promises import watch_promises, watch_staged
 from faultkit.injection.interpose import call_with_faults
 from faultkit.injection.session import Session
 from faultkit.interception.patches import Patches
@@ -181,7 +183,9 @@ class _Engine:
             attempt.planner = arguments.get("planner", args, kwargs)
             try:
                 args, kwargs = self.objects.show("save", arguments, args, kwargs)
-                return self.objects.stage(arguments, original, args, kwargs)
+                given = self.objects.stage(arguments, original, args, kwargs)
+                watch_promises(self.attempts, attempt, given)
+                return given
             except BaseException as error:
                 self.attempts.end(attempt, error)
                 raise
@@ -191,6 +195,8 @@ class _Engine:
         return entered
 
     def async_handover(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        arguments = Arguments(original)
+
         @functools.wraps(original)
         def entered(*args: Any, **kwargs: Any) -> Any:
             attempt = self.attempts.beginning
@@ -199,6 +205,8 @@ class _Engine:
 
             def hand_over(*args: Any, **kwargs: Any) -> Any:
                 if attempt is not None:
+                    staged = arguments.get("staging_future_or_state_dict", args, kwargs)
+                    watch_staged(self.attempts, attempt, staged)
                     with self.attempts.lock:
                         self.session.handed_over.append(attempt)
                 return original(*args, **kwargs)
@@ -216,7 +224,11 @@ class _Engine:
             if attempt is None or self.session.closed:
                 return original(*args, **kwargs)
             run = functools.partial(call_with_faults, self.session, ("executor.run",), original, args, kwargs)
-            return self.attempts.carry_out(attempt, run)
+            try:
+                return self.attempts.carry_out(attempt, run)
+            finally:
+                tell_later_state(self.attempts, attempt)
+                attempt.source = None
 
         return entered
 
