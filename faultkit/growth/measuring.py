@@ -30,6 +30,7 @@ from faultkit.exceptions import ArgumentError, HarnessError, ScenarioError
 from faultkit.growth.turns import WARM_UP_MIN, Calls, Life, Turns
 from faultkit.messages import seen
 from faultkit.processes.directories import OwnedDirectory, in_memory
+from faultkit.runs.selection import RECORDED
 from faultkit.scenarios import Scenario, scenario_of
 from faultkit.scenarios.derived import derive
 from faultkit.scenarios.lookup import checkpointer_of
@@ -178,7 +179,7 @@ def measure(
         turns = Turns(_life_of(served) if is_life else _calls_of(served, place.path, ranks), saves)
         directory = place.path / "checkpoints"
         directory.mkdir()
-        run = ranks.run(turns, directory, no_check=("leaks",))
+        run = ranks.run(turns, directory, no_check=("leaks", *RECORDED))  # what ranks record grows, too
     slopes = slopes_in(run)
     if not slopes:
         if run.dropped:
