@@ -242,7 +242,9 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
         """Raises AssertionError that tells the whole story, where anything was found."""
         __tracebackhide__ = True  # pytest then shows the line that asked
         if self.findings:
-            raise AssertionError(f"{self.summary}\n{self.text()}")
+            error = AssertionError(f"{self.summary}\n{self.text()}")
+            error.__dict__["faultkit_found"] = self
+            raise error
 
     raise_for_findings = raise_for_violations  # the earlier name
 

@@ -184,7 +184,9 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         """Raises AssertionError with the whole table where a load took damaged data for good, hung or died."""
         __tracebackhide__ = True
         if not self.held:
-            raise AssertionError(self.text())
+            error = AssertionError(self.text())
+            error.__dict__["faultkit_found"] = self
+            raise error
 
     raise_for_silent_damage = raise_for_violations  # the earlier name
 

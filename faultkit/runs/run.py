@@ -197,7 +197,9 @@ class Run:
         """Raise AssertionError with the whole story if any check does not hold."""
         __tracebackhide__ = True  # pytest then shows the line that asked
         if self.violations:
-            raise AssertionError(self.story())
+            error = AssertionError(self.story())
+            error.__dict__["faultkit_found"] = self  # for a tool around a test, which may know it
+            raise error
 
     def __repr__(self) -> str:
         from faultkit.checks import verdict_of

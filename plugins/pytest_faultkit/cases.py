@@ -11,13 +11,14 @@ import shlex
 import unittest
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from faultkit.plan import FaultPlan, PlanError
 from faultkit.worlds import Run, World, observers
-from pytest_faultkit import options, properties, timeouts
+from pytest_faultkit import known, options, properties, timeouts
 from pytest_faultkit.endings import Endings
 from pytest_faultkit.markers import Settings, WorldSettings, settings_of
 from pytest_faultkit.names import FIXTURES_MODULE
@@ -125,7 +126,11 @@ class Case:
         self.settings: Settings = settings_of(item)
         self._is_plan_given = False
         self._storages: list[Any] = []
-        self.run_log = RunLog(item.nodeid, keep_rows=item.config.getoption("faultkit_report") is not None)
+        self.run_log = RunLog(
+            item.nodeid,
+            keep_rows=item.config.getoption("faultkit_report") is not None,
+            names_in=partial(known.names_in, item.config, item.nodeid),
+        )
         self.endings = Endings(self.settings)
         self.runs: deque[ObservedRun] = deque(maxlen=RUNS_HELD_MAX)
         self.property: properties.Property | None = None

@@ -26,6 +26,7 @@ def validate(config: pytest.Config) -> None:
     report = config.getoption("faultkit_report")
     if report is not None and (refusal := _refusal_of_report(report)):
         raise pytest.UsageError(refusal)
+    _validate_known(config)
     replay = config.getoption("faultkit_replay")
     if replay is not None:
         try:
@@ -33,6 +34,23 @@ def validate(config: pytest.Config) -> None:
             replay_plan(config, tuple(_FOREIGN_NAME.findall(_text(replay))))
         except (OSError, UnicodeDecodeError, PlanError) as error:
             raise pytest.UsageError(f"--faultkit-replay: {error}") from None
+
+
+def _validate_known(config: pytest.Config) -> None:
+    names, path = config.getoption("faultkit_known"), config.getoption("faultkit_write_known")
+    if not names and path is None:
+        return
+    from faultkit.exceptions import KnownError
+    from faultkit.known.writing import refusal_to_add
+    from faultkit.report.output import refusal_of
+    from pytest_faultkit import known
+
+    try:
+        known.entries_of(config)
+    except KnownError as error:
+        raise pytest.UsageError(f"--faultkit-known: {error}") from None
+    if path is not None and (why := refusal_of({"--faultkit-write-known": path}) or refusal_to_add(path)):
+        raise pytest.UsageError(why.replace("--write-known", "--faultkit-write-known"))
 
 
 def _refusal_of_report(path: str) -> str:

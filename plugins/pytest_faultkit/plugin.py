@@ -98,6 +98,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PLAN_OR_FILE",
         help="run the selected tests that have a faultkit marker under this plan instead of their own",
     )
+    group.addoption(
+        "--faultkit-known",
+        metavar="FILE",
+        action="append",
+        help="violations that are accepted: a test that nothing else ends is expected to fail; builtin for known "
+        "defects of the engine. Repeatable.",
+    )
+    group.addoption(
+        "--faultkit-write-known",
+        metavar="FILE",
+        help="add an entry to FILE for each violation that ended a test and is not known yet",
+    )
     parser.addini(
         "faultkit_world_size",
         "how many ranks the worlds of this suite have: `pytest -n auto` then starts no more workers than fit",
@@ -111,7 +123,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _register_profiles(profile)
     for line in MARKERS:
         config.addinivalue_line("markers", line)
-    if any(config.getoption(f"faultkit_{name}") is not None for name in ("timeout", "report", "replay")):
+    checked = ("timeout", "report", "replay", "known", "write_known")
+    if any(config.getoption(f"faultkit_{name}") is not None for name in checked):
         from pytest_faultkit import options
 
         options.validate(config)
@@ -247,7 +260,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         if is_used_by(item):
             yield from _called(item)
         else:
-            yield
+            try:
+                yield
+            except BaseException as error:
+                if reason := _known(item, error):
+                    raise pytest.xfail.Exception(reason) from None
+                raise
 
 
 def _called(item: pytest.Item) -> Generator[None, None, None]:
@@ -262,6 +280,9 @@ def _called(item: pytest.Item) -> Generator[None, None, None]:
         with case.observing():
             yield
         if reported := getattr(item, "_excinfo", None):  # unittest has caught it
+            if reason := _known(item, reported[0].value):
+                reported.clear()
+                raise pytest.xfail.Exception(reason) from None
             failures.add_sections(case, reported[0].value)
         else:
             case.require_that_it_proves_something()
@@ -269,10 +290,21 @@ def _called(item: pytest.Item) -> Generator[None, None, None]:
         item.config.__dict__["_faultkit_interrupted"] = item
         raise
     except BaseException as error:
+        if reason := _known(item, error):
+            raise pytest.xfail.Exception(reason) from None
         failures.add_sections(case, error)
         raise
     finally:
         item.user_properties += case.run_log.properties()
+
+
+def _known(item: pytest.Item, error: BaseException) -> str:
+    """Why the test was expected to fail, where all that ended it is known."""
+    if not item.config.getoption("faultkit_known") and item.config.getoption("faultkit_write_known") is None:
+        return ""
+    from pytest_faultkit import known
+
+    return known.accepted(item, error)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -293,6 +325,10 @@ def pytest_runtest_makereport(
 
         own_frames.hide(call.excinfo.value)
     report = yield
+    if call.when == "call" and "faultkit_found" in item.__dict__:
+        from pytest_faultkit import known
+
+        known.noted(item, report)
     if report.failed and call.excinfo is not None and _is_of_the_harness(call.excinfo.value):
         report.__dict__["faultkit_harness_failed"] = True  # travels with it, also from an xdist worker
     if call.when == "call" and is_used_by(item):
@@ -355,6 +391,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from pytest_faultkit import run_log
 
         terminalreporter.write_line(run_log.summary(reports))
+    if config.getoption("faultkit_known") or config.getoption("faultkit_write_known") is not None:
+        from pytest_faultkit import known
+
+        for line in filter(None, (*known.summary(config, reports), known.written(config, reports))):
+            terminalreporter.write_line(line)
     _tell_of_interrupted(terminalreporter, config.__dict__.pop("_faultkit_interrupted", None))
 
 

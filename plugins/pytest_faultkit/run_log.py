@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,12 +27,16 @@ TALLIED = {"histories": "history", "crash_states": "crash state"}
 class RunLog:
     """The runs of one test."""
 
-    def __init__(self, nodeid: str, keep_rows: bool) -> None:
+    def __init__(
+        self, nodeid: str, keep_rows: bool, names_in: Callable[[Run], list[str]] = lambda _: []
+    ) -> None:
         self.nodeid = nodeid
         self.rows: list[dict[str, Any]] = []
         self.unseen_inert: list[str] = []  # evidence of runs that proved nothing, and at which nobody looked
         self.run_count = 0
         self._keep_rows = keep_rows
+        self._names_in = names_in
+        self._known: list[str] = []
         self._held: deque[Run] = deque()
         self._listed: list[tuple[str, str, int]] = []
         self._more: Counter[str] = Counter()
@@ -69,6 +73,8 @@ class RunLog:
         else:
             self._more[str(run.verdict)] += 1
             self._more["fired"] += len(run.fired)
+        if run.violations:
+            self._known += [name for name in self._names_in(run) if name not in self._known]
         if self._keep_rows:
             from faultkit.sweep.results import result_of
 
@@ -76,12 +82,13 @@ class RunLog:
             self.rows.append({"test": self.nodeid, "world": run.world_size, "kind": run.kind, **row})
 
     def properties(self) -> list[tuple[str, Any]]:
-        """``faultkit_plan``, ``_verdict`` and ``_fired`` of each run; of many the rest as counts."""
+        """``faultkit_plan``, ``_verdict`` and ``_fired`` of each run; of many the rest as counts; and what is known."""
         self.settle()
         found: list[tuple[str, Any]] = []
         for plan, verdict, fired in self._listed:
             found += [("faultkit_plan", plan), ("faultkit_verdict", verdict), ("faultkit_fired", fired)]
         found += [("faultkit_more", f"{word} {count}") for word, count in sorted(self._more.items())]
+        found += [("faultkit_known", name) for name in self._known]
         return found
 
 

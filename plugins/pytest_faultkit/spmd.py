@@ -128,8 +128,17 @@ def _conclude(item: pytest.Function, run: Run) -> None:
         if expected is not None:
             raise expected
         remarks = [lack, "" if broken else _how_to_say_it(run, failed, settings.raises)]
-        raise pytest.fail.Exception(_text(item, run, failed, *filter(None, remarks)), pytrace=False)
+        failure = pytest.fail.Exception(_text(item, run, failed, *filter(None, remarks)), pytrace=False)
+        if broken and not lack and not _others_failed(run, failed):
+            failure.__dict__["faultkit_found"] = run
+        raise failure
     _print(run)
+
+
+def _others_failed(run: Run, failed: list[int]) -> bool:
+    """Whether a rank raised what was not meant, and no violation is about it."""
+    told = {rank for violation in run.violations for rank in violation.ranks}
+    return any(isinstance(run.outcomes[rank], Raised) and rank not in told for rank in failed)
 
 
 def _has_crashed(run: Run) -> bool:
