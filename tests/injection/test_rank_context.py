@@ -9,7 +9,7 @@ import pytest
 
 from faultkit.injection import arm, rank_context
 from faultkit.injection.session import Session
-from faultkit.injection.session_parts.session_by_rank import SessionByRank
+from faultkit.injection.session_by_rank import SessionByRank
 from faultkit.plan import FaultPlan
 
 
