@@ -52,8 +52,7 @@ MEASURES: dict[str, Measure] = {
     "temporary_files": Measure("temporary files", 0.05),
     "files": Measure("files of checkpoints", 0.05),
     "file_bytes": Measure("files of checkpoints", 1 * KIB, is_bytes=True),
-    "memory": Measure("memory", 2 * KIB, is_bytes=True, is_memory=True),
-    "blocks": Measure("blocks of Python's memory", 64, is_memory=True),  # each of up to 512 bytes
+    "memory": Measure("memory", 3 * KIB, is_bytes=True, is_memory=True),
     "resident": Measure("resident memory", 2 * KIB, 256 * KIB, is_bytes=True, is_memory=True),
 }
 

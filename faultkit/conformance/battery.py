@@ -225,6 +225,7 @@ def _trials(context: Context) -> list[Trial]:
     from faultkit.conformance.trials.growing import GrowthTrial
     from faultkit.conformance.trials.lives import LifeTrial
     from faultkit.conformance.trials.plans import PlanTrial
+    from faultkit.conformance.trials.restarts import OF_WORK, RestartTrial
     from faultkit.conformance.trials.schedules import ScheduleTrial
 
     work = context.checkpointer.work
@@ -238,6 +239,7 @@ def _trials(context: Context) -> list[Trial]:
     trials += [PlanTrial(context, word) for word in ("resume", "prune") if word in work]
     if stored:
         trials += [DamageTrial(context)]
+        trials += [RestartTrial(context, word) for word in OF_WORK if word in (*work, "fallback")]
         trials += [CrashTrial(context, word) for word in ("prune", "save", "async") if word in work]
     trials += [ScheduleTrial(context, "async" if "async" in work else "save"), GrowthTrial(context)]
     return trials

@@ -13,6 +13,6 @@ prune must leave what a restart came back to before it.  Importing this package 
 
 from __future__ import annotations
 
-from faultkit.fallback.survey import ACTIONS, WORK, Case, Fallback, require_work, survey
+from faultkit.fallback.survey import ACTIONS, WORK, Case, Fallback, preloaded, require_work, survey
 
-__all__ = ["ACTIONS", "WORK", "Case", "Fallback", "require_work", "survey"]
+__all__ = ["ACTIONS", "WORK", "Case", "Fallback", "preloaded", "require_work", "survey"]

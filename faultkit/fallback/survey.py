@@ -37,7 +37,7 @@ from faultkit.scenarios.derived import derive
 if TYPE_CHECKING:
     from faultkit.worlds import World
 
-__all__ = ["ACTIONS", "WORK", "Case", "Fallback", "require_work", "survey"]
+__all__ = ["ACTIONS", "WORK", "Case", "Fallback", "preloaded", "require_work", "survey"]
 
 WORK = ("fallback", "prune")
 ACTIONS = (*DAMAGES, INCOMPLETE)
@@ -196,7 +196,7 @@ def survey(
         if isinstance(world, World):
             ranks = world
         else:
-            ranks = stack.enter_context(World(world, timeout=timeout_seconds, preload=_preload(found)))
+            ranks = stack.enter_context(World(world, timeout=timeout_seconds, preload=preloaded(found)))
         place = stack.enter_context(Place())
         saved = saved_trees(found, ranks)
         judge = Judge(found, ranks, saved, place.path)
@@ -250,7 +250,8 @@ def require_work(checkpointer: Any, work: str) -> Checkpointer:
     return found
 
 
-def _preload(checkpointer: Checkpointer) -> tuple[str, ...]:
+def preloaded(checkpointer: Checkpointer) -> tuple[str, ...]:
+    """What the ranks of a world for this import once."""
     return (*derive(checkpointer, "save").preload, "faultkit.history.ranks")
 
 

@@ -1,11 +1,11 @@
 """Which trees there are: three steps were saved, and the newest is damaged, or was never finished.
 
     flip, zero, truncate, swap, older, delete    as `faultkit.damage` has them, to what belongs to the newest alone
-    incomplete                                   what a kill at any moment of its save leaves
+    incomplete                                   what a kill, or a power cut, at any moment of its save leaves
 
 Guarantees: what was there before the newest was saved is as it was, in every tree, but for files that its save changed.
-The same arguments give the same trees in the same order.  Not covered: more than one damage at a time, and power cuts
-(`faultkit.crash`).
+The same arguments give the same trees in the same order.  Not covered: more than one damage at a time, and what a power
+cut leaves of the checkpoints before, which are taken to be durable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from faultkit.scenarios.derived import derive
 __all__ = ["INCOMPLETE", "NEWEST", "OLDER", "VERSIONS", "Damaged", "Saved", "damaged_trees", "saved_trees"]
 
 INCOMPLETE = "incomplete"
-KILLED = "killed"
+MODELS = {"killed": "kill", "weak": "power cut"}
+STATES_SECONDS_MAX = 5.0  # of a model
 ROOT = "checkpoint"
 
 Tree = dict[str, bytes | str | None]
@@ -37,14 +38,15 @@ OLDER, NEWEST = VERSIONS[1], VERSIONS[2]
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """What lies in the directory after three saves, what lay there before the last, and what a kill in it leaves.
+    """What lies in the directory after three saves, what lay there before the last, and, by the words of `MODELS`, what
+    crashes in it leave.
 
     Paths are relative to the directory.
     """
 
     newest: Tree
     before: Tree
-    killed: tuple[Tree, ...]
+    crashed: dict[str, tuple[Tree, ...]]
 
     @property
     def own_paths(self) -> frozenset[str]:
@@ -95,11 +97,19 @@ def saved_trees(checkpointer: Checkpointer, world: Any) -> Saved:
         root=ROOT,
     )
     recording = record_save(scenario, world)
-    found = {state.key: state for state in states(recording, KILLED)}  # the latest comes first
-    finished = max(found.values(), key=lambda state: len(state.witness.done))
-    before, newest = _beneath({**recording.before, **recording.links}), _beneath(finished.tree)
-    killed = [_beneath(state.tree) for state in reversed(found.values())]
-    return Saved(newest, before, tuple(tree for tree in killed if tree not in (before, newest)))
+    before = _beneath({**recording.before, **recording.links})
+    newest: Tree = {}
+    seen: list[Tree] = [before]
+    crashed: dict[str, tuple[Tree, ...]] = {}
+    for model, word in MODELS.items():
+        found = {state.key: state for state in states(recording, model, budget_seconds=STATES_SECONDS_MAX)}
+        if not newest:
+            newest = _beneath(max(found.values(), key=lambda state: len(state.witness.done)).tree)
+            seen.append(newest)
+        trees = [_beneath(state.tree) for state in reversed(found.values())]  # the latest comes first
+        crashed[word] = tuple(tree for tree in trees if tree not in seen)
+        seen += crashed[word]
+    return Saved(newest, before, crashed)
 
 
 def _beneath(tree: Mapping[str, Any]) -> Tree:
@@ -118,7 +128,8 @@ def damaged_trees(
     Args:
         saved: what `saved_trees` gave.
         actions: of `ACTIONS`, and `INCOMPLETE`.
-        samples: of each action on each kind of part; of what a kill leaves ten times as many, spread over the save.
+        samples: of each action on each kind of part; of what each kind of crash leaves ten times as many, spread over
+            the save.
         seed: what samples are drawn from.
     """
     own = saved.own_paths
@@ -129,9 +140,10 @@ def damaged_trees(
     ):
         yield Damaged(str(damage), damage.action, damage.kind, apply(saved.newest, damage, saved.before))
     if INCOMPLETE in actions:
-        for place, killed in _spread(saved.killed, 10 * samples):
-            words = f"kill while the newest is saved, {place} of {len(saved.killed)} places"
-            yield Damaged(words, INCOMPLETE, "whole checkpoint", killed)
+        for crash, trees in saved.crashed.items():
+            for place, left in _spread(trees, 10 * samples):
+                words = f"{crash} while the newest is saved, {place} of {len(trees)} states"
+                yield Damaged(words, INCOMPLETE, "whole checkpoint", left)
 
 
 def _spread(trees: tuple[Tree, ...], count: int) -> Iterator[tuple[int, Tree]]:

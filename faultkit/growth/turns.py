@@ -114,7 +114,7 @@ class _Counted:
         self._is_freezing = False
         # as long as they will be, so that they do not grow while memory is counted
         self._samples = {name: array.array("q", bytes(8 * count)) for name in self._counts()}
-        self._counts_memory = "blocks" in self._samples  # of simulated ranks one does, for all
+        self._counts_memory = "resident" in self._samples  # of simulated ranks one does, for all
 
     def count(self) -> None:
         import torch.distributed as dist
@@ -149,7 +149,7 @@ class _Counted:
             turn=self._work.turn,
             warm_up=self._warm_up,
             samples={name: list(numbers[: self._turns]) for name, numbers in self._samples.items()},
-            names={**names, **dict.fromkeys(("memory", "blocks", "resident"), kinds)},
+            names={**names, **dict.fromkeys(("memory", "resident"), kinds)},
         )
 
     def _counts(self) -> dict[str, int]:

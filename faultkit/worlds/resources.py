@@ -6,8 +6,8 @@
 
 Guarantees: a count opens nothing that stays and keeps nothing.  Of a process all that it has is counted, also what
 libraries opened by themselves; simulated ranks give a meter of their own (`install`).  *Memory* is what malloc has
-given out and not got back, in all its arenas: tensors in the memory of the CPU, too.  *Blocks* are those of Python's
-allocator, each of up to 512 bytes.  *Resident* is memory of the process alone that has been touched.
+given out and not got back, in all its arenas, tensors in the memory of the CPU, too, and what Python's own allocator
+has.  *Resident* is memory of the process alone that has been touched.
 
 Not covered: device memory; a C library without ``mallinfo2`` (glibc 2.33 has it), where *memory* is not counted.
 """
@@ -18,7 +18,7 @@ import contextlib
 import ctypes
 import functools
 import os
-import sys
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +26,10 @@ from typing import Any, Protocol
 
 from faultkit.worlds import leaks
 
-__all__ = ["Meter", "ProcessMeter", "heap_bytes", "install", "of_this_rank", "resident_bytes"]
+__all__ = ["Meter", "ProcessMeter", "install", "memory_bytes", "of_this_rank", "resident_bytes"]
 
+_IN_BLOCKS = re.compile(rb"# bytes in allocated blocks\s*=\s*([\d,]+)")
+_told = ctypes.create_string_buffer(1 << 16)
 SHARED = ("/dev/shm/", "/memfd:", "/dev/zero", "/SYSV", "/dev/hugepages")
 
 
@@ -65,10 +67,9 @@ class ProcessMeter:
             "children": len(leaks.children()),
             "shared_memory": len(_shared_memory()),
             "temporary_files": len(leaks.temporary_files()),
-            "blocks": sys.getallocatedblocks(),
             "resident": resident_bytes(),
         }
-        memory = heap_bytes()
+        memory = memory_bytes()
         return found if memory is None else {**found, "memory": memory}
 
     def names(self) -> dict[str, list[str]]:
@@ -131,10 +132,37 @@ def _mallinfo2() -> Any:
     return function
 
 
-def heap_bytes() -> int | None:
-    """What malloc has given out in this process, in bytes; None where nobody can tell."""
+def memory_bytes() -> int | None:
+    """What malloc and Python's allocator have given out in this process, in bytes; None where nobody can tell."""
     function = _mallinfo2()
     if function is None:
         return None
     found = function()
-    return int(found.uordblks + found.hblkhd)
+    return int(found.uordblks + found.hblkhd) + _python_bytes()
+
+
+def _python_bytes() -> int:
+    """What Python's allocator of objects has given out; 0 where this Python does not tell."""
+    libc, told = _stats_of_python()
+    if told is None:
+        return 0
+    stream = libc.fmemopen(_told, len(_told), b"w")  # not standard error, which belongs to the program
+    if not stream:
+        return 0
+    told(stream)
+    libc.fclose(stream)
+    found = _IN_BLOCKS.search(_told.value)
+    return int(found[1].replace(b",", b"")) if found else 0
+
+
+@functools.cache
+def _stats_of_python() -> tuple[Any, Any]:
+    libc = ctypes.CDLL(None)
+    told = getattr(ctypes.pythonapi, "_PyObject_DebugMallocStats", None)
+    if told is None or not hasattr(libc, "fmemopen"):
+        return libc, None
+    told.argtypes = [ctypes.c_void_p]
+    libc.fmemopen.restype = ctypes.c_void_p
+    libc.fmemopen.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
+    libc.fclose.argtypes = [ctypes.c_void_p]
+    return libc, told

@@ -21,7 +21,7 @@ ON = {
     # memory is that of all ranks together; a mapping without a name is nobody's
     "simulated": {0: {"descriptors", "temporary_files", "files", "memory"}, 1: {"threads"}},
 }
-FOLLOW = {"blocks", "resident", "file_bytes"}  # of what is told by another measure already
+FOLLOW = {"resident", "file_bytes"}  # of what is told by another measure already
 
 
 @pytest.mark.parametrize("kind", ON)

@@ -14,10 +14,11 @@ from faultkit.conformance import check
 from faultkit.conformance.trials.files import CrashTrial, DamageTrial
 from faultkit.conformance.trials.lives import LifeTrial
 from faultkit.conformance.trials.plans import PlanTrial
+from faultkit.conformance.trials.restarts import RestartTrial
 from faultkit.conformance.trials.schedules import ScheduleTrial
 from faultkit.conformance.trials.trial import Context
 from faultkit.exceptions import ScenarioError
-from tests.helpers import own_checkpointers, three_bugs
+from tests.helpers import falling_back, own_checkpointers, three_bugs
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +62,20 @@ def test_what_breaks_with_nothing_broken_is_told_as_that(word, defect, promise):
     assert promise in {broken.promise for broken in first_units(trial, 2)}
     assert trial.is_sound is False
     assert not trial.efforts("liveness")  # no fault was tried
+
+
+@pytest.mark.parametrize(
+    ("work", "defect", "promise"),
+    [("fallback", "raises_alone", "fallback"), ("prune", "counts_incomplete", "retention")],
+)
+def test_restarts_over_damage_find_who_comes_back_alone_and_leave_the_twin_alone(work, defect, promise):
+    def found(**options):
+        given = context(falling_back.FALLING_BACK, falling_back, "FALLING_BACK", **options)
+        return first_units(RestartTrial(given, work), 1)
+
+    broken = found(defect=defect)
+    assert {one.promise for one in broken} == {promise} and not found()
+    assert f"FALLING_BACK.{work},defect={defect} --actions" in broken[0].replay
 
 
 @pytest.mark.parametrize("bugs", ["prune", "pointer"])

@@ -38,9 +38,8 @@ class SimulatedMeter:
         found = {name: len(names) for name, names in self.names().items()}
         if self._rank.number:
             return found
-        found["blocks"] = sys.getallocatedblocks()
         found["resident"] = resources.resident_bytes() - self._own_bytes()
-        memory = resources.heap_bytes()
+        memory = resources.memory_bytes()
         if memory is not None:
             found["memory"] = memory - self._own_bytes()
         return found
