@@ -22,6 +22,9 @@ ENGINES_EXTRAS := test,hf,s3,torch-checkpointing
 ENGINES_REQUIREMENTS := tests_engines/requirements.txt
 ENGINES_ALONE := tests_engines/requirements-no-deps.txt
 
+# A suite starts hundreds of interpreters, of which each would compile what it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup test test-fast test-newest test-engines setup-engines lock demo bench findings lint build clean
 .DEFAULT_GOAL := help
 

@@ -11,10 +11,10 @@ import pytest
 
 from faultkit import FaultPlan, Verdict
 from faultkit.checks import Violation
-from faultkit.report import growth_page
+from faultkit.report import scale_page
 from faultkit.report.page import as_html, write_report
 from faultkit.report.terminal import as_svg
-from faultkit.scale import Cost, Growth, Point
+from faultkit.scale import Cost, Point, Scaling
 from faultkit.sweep.results import Baseline
 from tests.helpers.sweep_journals import HUNG, journal, result, small_journal
 
@@ -94,11 +94,11 @@ def test_no_page_has_a_tag_or_an_attribute_that_came_from_a_rank_or_a_file(craft
     def page(words):
         return as_html(journal(result("writer.reset@0=hang", HUNG, words), scenario=f"m:{words}"))
 
-    def growth(words):
+    def scaling(words):
         points = (Point(ranks=2, verdict=words, seconds=0.5, costs=(Cost(collective=words, messages=2),)),)
-        return growth_page.as_html(Growth(scenario=words, plan=words, torch=words, points=points))
+        return scale_page.as_html(Scaling(scenario=words, plan=words, torch=words, points=points))
 
-    for make in (page, growth):
+    for make in (page, scaling):
         assert tags_of(make(crafted)) == tags_of(make("harmless"))
         assert "onerror" not in make(crafted) or "<img" not in make(crafted)
     picture = as_svg(journal(result("writer.reset@0=hang", HUNG, crafted), scenario=f"m:{crafted}"))
