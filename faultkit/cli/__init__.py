@@ -17,6 +17,7 @@ import click
 
 from faultkit import endings
 from faultkit.cli.check import check
+from faultkit.cli.compat import compat
 from faultkit.cli.crash import crash, damage
 from faultkit.cli.growth import growth
 from faultkit.cli.history import history
@@ -125,6 +126,7 @@ def command(ctx: click.Context) -> None:
       faultkit resume dcp                   kill a training, resume it, compare with one never stopped
       faultkit growth dcp                   save 200 times, see what there is more of with each
       faultkit reshard dcp --save-on 2 --load-on 1,3    is it the same on other ranks, for other readers?
+      faultkit compat DIR                   does an old checkpoint still load, and as what it was?
       faultkit check dcp                    all of these, every promise, one report card
       faultkit known                        known defects of what is installed
       faultkit compare A.json B.json        what one run found that another did not
@@ -171,6 +173,7 @@ command.add_command(history)
 command.add_command(growth)
 command.add_command(resume)
 command.add_command(reshard)
+command.add_command(compat)
 command.add_command(scale)
 command.add_command(known)
 command.add_command(compare)

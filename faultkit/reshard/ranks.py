@@ -74,6 +74,10 @@ def load(checkpointer: Checkpointer, folder: str, state: State) -> Told:
 
 def read(checkpointer: Checkpointer, folder: str, state: State, names: tuple[str, ...]) -> dict[str, Told]:
     """By each of these readers what it came to, in a process without a process group."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    from faultkit.worlds.checkpoint_loader import error_text
+
     found: dict[str, Told] = {}
     for name in names:
         logging.disable(logging.CRITICAL)
@@ -81,8 +85,8 @@ def read(checkpointer: Checkpointer, folder: str, state: State, names: tuple[str
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found[name] = _READERS.get(name, _by_reader)(checkpointer, folder, state, name)
-        except Exception as error:
-            found[name] = Told(error=clip(f"{type(error).__name__}: {error}", ERROR_CHARACTERS_MAX))
+        except (Exception, CheckpointException) as error:
+            found[name] = Told(error=clip(error_text(error), ERROR_CHARACTERS_MAX))
         finally:
             logging.disable(logging.NOTSET)
     return found

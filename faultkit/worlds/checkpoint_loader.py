@@ -16,12 +16,13 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import _traverse
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from faultkit.injection.engine.content import checksum
 from faultkit.runs.readback import STEP_NAME
 
-__all__ = ["load_and_compare", "load_and_compare_own", "load_everything"]
+__all__ = ["error_text", "load_and_compare", "load_and_compare_own", "load_everything"]
 
 MESSAGE_CHARACTERS = 300
 
@@ -70,7 +71,7 @@ def load_and_compare(
             state = _named(found)
         except Exception as error:
             nothing = {"wrong": None, "later": (), "differing": (), "changed": None, "content": None}
-            return {"error": _told(error), **nothing}
+            return {"error": error_text(error), **nothing}
         finally:
             logging.disable(logging.NOTSET)
     content = {name: checksum(value) for name, value in state.items()}
@@ -108,8 +109,8 @@ def _by_others(
                 if found is None:
                     raise FileNotFoundError("there is no checkpoint")
                 state = _named(found)
-        except Exception as error:
-            told.append((name, _told(error), ()))
+        except (Exception, CheckpointException) as error:
+            told.append((name, error_text(error), ()))
             continue
         finally:
             logging.disable(logging.NOTSET)
@@ -215,7 +216,7 @@ def _part(value: Any, offsets: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
     return value
 
 
-def _told(error: Exception) -> str:
+def error_text(error: BaseException) -> str:
     """The innermost error that the engine reports, in one line."""
     failures = getattr(error, "failures", None)
     while isinstance(failures, Mapping) and failures:

@@ -51,7 +51,12 @@ def verdict_of(defect):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("defect", "verdict"),
-    [("counts_evenly", "SILENT_WRONG"), ("leaves_out", "SILENT_WRONG"), ("finds_nothing", "LOST_WORK")],
+    [
+        ("counts_evenly", "SILENT_WRONG"),
+        ("leaves_out", "SILENT_WRONG"),
+        ("finds_nothing", "LOST_WORK"),
+        ("raises", "LOST_WORK"),
+    ],
 )
 def test_a_general_run_finds_a_reader_that_does_not_give_what_was_saved(defect, verdict):
     assert verdict_of(defect) == (verdict, {"same"})

@@ -13,6 +13,7 @@ cannot read what is stored by these options.  Not covered: checkpoints of strang
 from __future__ import annotations
 
 import io
+import pickle
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -49,7 +50,10 @@ def dcp_to_torch_save(path: Path, extension: str = "none", **_: object) -> Any:
     with tempfile.TemporaryDirectory(prefix="faultkit-") as folder:
         file = Path(folder) / "state.pt"
         format_utils.dcp_to_torch_save(path, file)
-        return torch.load(file, weights_only=False)
+        try:
+            return torch.load(file, weights_only=True)
+        except pickle.UnpicklingError:
+            return torch.load(file, weights_only=False)  # objects, which the engine has unpickled already
 
 
 def files(path: Path, extension: str = "none", serialization: str = "torch_save", **_: object) -> Any:
@@ -60,10 +64,11 @@ def files(path: Path, extension: str = "none", serialization: str = "torch_save"
 
     if extension != "none" or serialization != "torch_save":
         return NotImplemented
-    metadata = FileSystemReader(path).read_metadata()
+    reader = FileSystemReader(path)
+    metadata = reader.read_metadata()
     stored: dict[str, list[pieces.Part]] = {name: [] for name in metadata.state_dict_metadata}
     for index, where in metadata.storage_data.items():
-        with open(path / where.relative_path, "rb") as stream:
+        with open(reader.fs.concat_path(path, where.relative_path), "rb") as stream:
             stream.seek(where.offset)
             data = io.BytesIO(stream.read(where.length))
         if isinstance(metadata.state_dict_metadata[index.fqn], TensorStorageMetadata):
@@ -82,12 +87,12 @@ def files(path: Path, extension: str = "none", serialization: str = "torch_save"
 
 
 def _of_newest(read: Callable[..., Any]) -> Callable[..., Any]:
-    """A reader of the newest step in a directory of steps."""
+    """A reader of the newest step in a directory of steps, or of a checkpoint that lies there itself."""
 
     def reader(directory: Path, **options: Any) -> Any:
         if options.get("planners", 1) != 1:
             return NotImplemented
-        path = newest_step(directory)
+        path = directory if (directory / ".metadata").exists() else newest_step(directory)
         return None if path is None else read(path, **options)
 
     return reader

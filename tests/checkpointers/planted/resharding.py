@@ -7,6 +7,7 @@
     zeroes_scalars       a load leaves tensors without a dimension as they were
     leaves_out           a reader forgets what is no tensor
     finds_nothing        a reader looks in another place
+    raises               a reader raises the engine's own exception, which is no Exception
 
 None of them raises.  ``none`` is the twin of all.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
+from torch.distributed.checkpoint.api import CheckpointException
 
 from faultkit import Checkpointer
 from faultkit.checkpointers.parts import pieces
@@ -77,6 +79,8 @@ def load(state, directory, defect="none"):
 
 def whole(directory, defect="none"):
     step, found = stored(directory)
+    if defect == "raises":
+        raise CheckpointException("read", {0: (ValueError("no"), None)})
     if step is None or defect == "finds_nothing":
         return None
     state = {}
