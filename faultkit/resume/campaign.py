@@ -8,9 +8,12 @@ and told (`results`).
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -22,7 +25,7 @@ from faultkit.exceptions import ArgumentError, ScenarioError
 from faultkit.messages import seen, shown
 from faultkit.plan import FaultPlan
 from faultkit.resume.judge import compared, unrepeatable
-from faultkit.resume.marks import Mark, Restarted
+from faultkit.resume.marks import RANDOM, Mark, Restarted
 from faultkit.resume.ranks import MOMENTS, TrainerCall, killed, never_stopped, started_again
 from faultkit.resume.results import Restart, Resumed
 from faultkit.runs.outcomes import Returned
@@ -143,6 +146,7 @@ def resume(
         killed=dead,
         restarts=tuple(restarts),
         notes=tuple(job.notes),
+        compared=job.compared,
         seconds=time.monotonic() - began,
     )
     for one in made.restarts:
@@ -172,6 +176,7 @@ class _Campaign:
         self.is_whole = any(size != world for size in sizes)
         on_progress("a job that is never stopped")
         self.marks = self._never_stopped()
+        self._require_change()
         self.acknowledged, self.begun = steps[0], steps[0]
         self.ignored: frozenset[str] = frozenset()
 
@@ -189,6 +194,37 @@ class _Campaign:
                 run.story(replay=None),
             )
         return marks
+
+    def _require_change(self) -> None:
+        """Raises ScenarioError where a load that does nothing would be right, too."""
+        for marks in self.marks.values():
+            first, last = marks[0].state, marks[self.steps[0]].state
+            later = marks[1:]
+            if any(
+                value.digest != last[name].digest
+                for name, value in first.items()
+                if name in last and not name.startswith(RANDOM)
+            ) or any(
+                one.outputs != two.outputs or one.samples != two.samples for one, two in pairwise(later)
+            ):
+                return
+        raise ScenarioError(
+            f"trainer {str(self.trainer)!r}: nothing that is compared changes in {len(later)} steps, so that no resume "
+            "of it proves anything; let step give the loss, and keep model and optimizer in the job, or name with state "
+            "what must be the same"
+        )
+
+    @property
+    def compared(self) -> dict[str, int]:
+        """How many things of each part of the job are compared, and of what a step gives."""
+        counts: Counter[str] = Counter()
+        for name in dict.fromkeys(name for marks in self.marks.values() for name in marks[-1].state):
+            if name not in self.ignored:
+                counts[re.split(r"[.\[]", name, maxsplit=1)[0]] += 1
+        last = [marks[-1] for marks in self.marks.values()]
+        counts["of each step"] = len({name for mark in last for name in mark.outputs})
+        counts["samples of the last step"] = sum(len(mark.samples) for mark in last)
+        return {name: count for name, count in counts.items() if count}
 
     def killed(self, ending: FaultPlan) -> Run:
         """The run of the job that is killed."""

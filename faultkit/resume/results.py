@@ -47,7 +47,8 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
 class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     """What became of every restart of `trainer`, which `world` ranks had trained.
 
-    `steps` are how many were trained before the last save, and how many are compared after each.
+    `steps` are how many were trained before the last save, and how many are compared after each; `compared` counts what
+    of each part of the job was.
     """
 
     trainer: str
@@ -62,6 +63,7 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     killed: Run
     restarts: tuple[Restart, ...]
     notes: tuple[str, ...] = ()
+    compared: dict[str, int] = {}
     seconds: float = 0.0
 
     @property
@@ -107,7 +109,8 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
         lines = [self.headline]
         if smallest is not None:
             lines = [smallest.run.story(replay=self.replay(smallest)), "", f"  of {self.headline}"]
-        return "\n".join([*lines, *(f"  {note}" for note in self.notes_of_all)])
+        told = ", ".join(f"{name} {count}" for name, count in self.compared.items())
+        return "\n".join([*lines, f"  compared: {told}", *(f"  {note}" for note in self.notes_of_all)])
 
     @property
     def headline(self) -> str:
@@ -117,8 +120,8 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
         told = ", ".join(f"{count} {word}" for word, count in counts.items())
         ranks = "1 rank" if self.world == 1 else f"{self.world} ranks"
         return (
-            f"{self.trainer}: trained on {ranks}, saved after each of {self.steps[0]} steps, killed; started again "
-            f"{len(self.restarts)} times, on {sizes} ranks: {told}; {self.seconds:.1f} s"
+            f"{self.trainer}: trained on {ranks}, saved {_times(self.steps[0])}, killed; started again "
+            f"{_times(len(self.restarts))}, on {sizes} rank{'s' * (sizes != '1')}: {told}; {self.seconds:.1f} s"
         )
 
     @property
@@ -152,12 +155,17 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
             "tolerance": self.tolerance,
             "killed": {str(rank): outcome.kind for rank, outcome in sorted(self.killed.outcomes.items())},
             "restarts": [_restart(one) for one in self.restarts],
+            "compared": self.compared,
             "notes": list(self.notes_of_all),
             "totals": dict(Counter(str(one.run.verdict) for one in self.restarts)),
             "verdict": str(self.verdict),
             "smallest": None if smallest is None else {**_restart(smallest), "replay": self.replay(smallest)},
             "seconds": round(self.seconds, 3),
         }
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _restart(one: Restart) -> dict[str, Any]:

@@ -21,10 +21,11 @@ def run(*words):
 def test_a_training_that_resumes_rightly_exits_with_0(capsys, tmp_path):
     found = tmp_path / "found.json"
     assert run(SMALL, "--world", "1", "--steps", "1,1", "--json", str(found)) == 0
-    assert "started again 1 times, on 1 ranks: 1 HELD" in capsys.readouterr().out
+    assert "saved once, killed; started again once, on 1 rank: 1 HELD" in capsys.readouterr().out
     told = json.loads(found.read_text())
     assert told["verdict"] == "HELD" and told["smallest"] is None and told["totals"] == {"HELD": 1}
     assert told["killed"] == {"0": "died"}
+    assert told["compared"]["optimizer"] > 20 and told["compared"]["random"] == 3
     [restart] = told["restarts"]
     assert (restart["ranks"], restart["after"], restart["came_back"]) == (1, 1, {"0": 1})
 

@@ -117,6 +117,23 @@ def test_a_trainer_that_does_not_repeat_or_run_is_refused(worlds):
     assert "out of data" in raised.value.story
 
 
+def step_that_gives_nothing(job):
+    return None
+
+
+def step_that_gives_its_samples(job):
+    job.count += 1
+    return {"samples": [job.count]}
+
+
+def test_a_trainer_of_which_nothing_is_compared_is_refused(worlds):
+    silent = msgspec.structs.replace(COUNTER, step=step_that_gives_nothing)
+    with pytest.raises(ScenarioError, match=r"nothing that is compared changes in 3 steps"):
+        resumed(worlds, silent, steps=(1, 1))
+    found = resumed(worlds, msgspec.structs.replace(COUNTER, step=step_that_gives_its_samples))
+    assert found.compared == {"count": 1, "drawn": 1, "random": 3, "samples of the last step": 1}
+
+
 def step_that_draws(job):
     return count(job) | {"drawn": random.random()}
 
