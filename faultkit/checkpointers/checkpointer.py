@@ -76,8 +76,6 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
         is_async: whether `save` returns before the checkpoint is there, with a handle; then there is ``NAME.async``.
         reshards: whether what N ranks saved can be loaded by another number of them; where not, a load has as many
             ranks as the save.
-        saves_any: whether it saves every state that one gives it, of tensors and of plain values, and not only such as
-            `state` makes.
         replaces: whether a step can be saved again; where that depends on options, a function of those that it takes.
         only: the words of `WORK` that mean something for it; empty: what the other fields allow.
         only_since: why the others mean nothing.
@@ -116,7 +114,6 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[..., str] | None = None
     is_async: bool = False
     reshards: bool = True
-    saves_any: bool = True
     replaces: bool | Callable[..., bool] = True
     only: tuple[str, ...] = ()
     only_since: str = ""

@@ -115,7 +115,7 @@ def checkpointer_of(trainer: Trainer) -> Checkpointer:
         options=trainer.options,
         chosen=trainer.chosen,
         reshards=False,
-        saves_any=False,
+        any_state=False,
         no_check=trainer.no_check,
         points=POINTS if saver is None else saver.points,
         load_points=LOAD_POINTS if saver is None else saver.load_points,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.catalogue import BUILT_IN as CHECKPOINTERS
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.requirements import require
@@ -20,7 +21,7 @@ from faultkit.exceptions import ScenarioError
 from faultkit.messages import seen
 from faultkit.scenario_text import Names, find, values_of
 
-__all__ = ["BUILT_IN", "get", "name_of", "trainer_of"]
+__all__ = ["BUILT_IN", "get", "name_of", "takes_any_state", "trainer_of"]
 
 BUILT_IN = Names("trainer", {"training": "faultkit.checkpointers.training:TRAINING"})
 
@@ -46,10 +47,10 @@ def trainer_of(work: Any) -> Trainer:
     if isinstance(work, Checkpointer):
         from faultkit.checkpointers.training import TRAINING
 
-        if not work.saves_any:
+        if not takes_any_state(work):
             raise ScenarioError(
-                f"checkpointer {work.name!r} does not save every state that it is given, and so no training; name "
-                "another, such as 'dcp', for which the training hands over its state by get_state_dict"
+                f"checkpointer {work.name!r} saves a state of its own, and no training; any_state=True says that it "
+                "takes any, and another is 'dcp', for which the training hands over its state by get_state_dict"
             )
         work = TRAINING.saved_by(work)
     if not isinstance(work, Trainer):
@@ -59,7 +60,20 @@ def trainer_of(work: Any) -> Trainer:
     saver = work.saver
     if saver is not None:
         require(saver)
+        saver.require_work("resume")
+        if saver.server is not None:
+            raise ScenarioError(
+                f"checkpointer {str(saver)!r} stores by a server, where what each save left cannot be put back; "
+                "name one that stores files, such as 'dcp'"
+            )
     return work
+
+
+def takes_any_state(checkpointer: Checkpointer) -> bool:
+    """Whether it saves and loads the state of any training: as it says, or else where it has no state of its own."""
+    if checkpointer.any_state is not None:
+        return checkpointer.any_state
+    return checkpointer.state in (None, state_kinds.state)
 
 
 def name_of(trainer: Trainer) -> str:

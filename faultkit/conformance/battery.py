@@ -226,6 +226,7 @@ def _trials(context: Context) -> list[Trial]:
     from faultkit.conformance.trials.lives import LifeTrial
     from faultkit.conformance.trials.plans import PlanTrial
     from faultkit.conformance.trials.restarts import OF_WORK, RestartTrial
+    from faultkit.conformance.trials.resuming import ResumeTrial
     from faultkit.conformance.trials.schedules import ScheduleTrial
 
     work = context.checkpointer.work
@@ -242,6 +243,8 @@ def _trials(context: Context) -> list[Trial]:
         trials += [RestartTrial(context, word) for word in OF_WORK if word in (*work, "fallback")]
         trials += [CrashTrial(context, word) for word in ("prune", "save", "async") if word in work]
     trials += [ScheduleTrial(context, "async" if "async" in work else "save"), GrowthTrial(context)]
+    if not PROMISES["resume"].not_made(context.checkpointer):
+        trials.append(ResumeTrial(context))
     return trials
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from faultkit.checkpointers.checkpointer import Checkpointer
+from faultkit.checkpointers.trainers import takes_any_state
 
 __all__ = ["PROMISES", "Promise", "of_plan", "why_not"]
 
@@ -34,6 +35,12 @@ def _needs_resharding(checkpointer: Checkpointer) -> str:
 
 def _needs_files(checkpointer: Checkpointer) -> str:
     return "it stores by a server, whose file operations are not recorded" if checkpointer.server else ""
+
+
+def _needs_any_state(checkpointer: Checkpointer) -> str:
+    if not takes_any_state(checkpointer):
+        return "it saves a state of its own, and not any training: a `Trainer` says which"
+    return _needs_files(checkpointer) or checkpointer.why_not("resume")
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -62,6 +69,7 @@ PROMISES: dict[str, Promise] = {
         Promise("application", "after a load the application holds what was saved: values, types, structure"),
         Promise("replicas", "what is stored once for several ranks was the same on all of them"),
         Promise("resharding", "other world sizes and other readers load the same", _needs_resharding),
+        Promise("resume", "a training that is killed and resumed goes on as if nothing had happened", _needs_any_state),
         Promise("next-attempt", "after a failure the next attempt works"),
         Promise("leaks", "no thread, descriptor, process or file outlives the work"),
         Promise("growth", "over many saves memory, descriptors, threads and files stay bounded"),
@@ -100,6 +108,7 @@ _OF_CHECK = {
     "application": "application",
     "replicas": "replicas",
     "recovery": "next-attempt",
+    "resume": "resume",
     "leaks": "leaks",
     "growth": "growth",
     "snapshot": "snapshot",

@@ -210,7 +210,7 @@ class _Campaign:
                 return
         raise ScenarioError(
             f"trainer {str(self.trainer)!r}: nothing that is compared changes in {len(later)} steps, so that no resume "
-            "of it proves anything; let step give the loss, and keep model and optimizer in the job, or name with state "
+            "of it proves anything; let step give the loss, keep model and optimizer in the job, or name with state "
             "what must be the same"
         )
 

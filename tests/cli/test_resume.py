@@ -51,7 +51,7 @@ def test_one_that_does_not_exits_with_1_and_tells_the_smallest_case(capsys):
         ([SMALL, "--kind", "simulated"], "kind must be 'fresh' or 'spawn'"),
         ([SMALL, "--plan", "nonsense"], "nonsense"),
         ([SMALL, "--plan", "fs.write@5=kill"], "5"),
-        (["dcp-state-dict"], "does not save every state that it is given"),
+        (["dcp-state-dict"], "saves a state of its own, and no training"),
         ([SMALL, "--json", "/nowhere/found.json"], "--json must lie in a directory"),
     ],
 )

@@ -1,6 +1,10 @@
-"""The built-in training with one mistake at its load, of those that only a loader, a sampler or another world shows."""
+"""The built-in training with one mistake at its load, such as only a loader, a sampler or another world shows.
 
-from faultkit import Trainer
+And a checkpointer with one.
+"""
+
+from faultkit import Checkpointer, Trainer
+from faultkit.checkpointers.engines import dcp
 from faultkit.checkpointers.training import TRAINING
 from faultkit.checkpointers.training_job import TrainingJob
 
@@ -33,3 +37,18 @@ def start(rank, world_size, wrong="nothing"):
 WRONG = Trainer(
     name="wrong", start=start, step=TRAINING.step, checkpointer="dcp", options=(("wrong", "nothing"),)
 )
+
+
+def save(state, directory, step):
+    dcp.save(state, directory, step)
+
+
+def load(state, directory, defect="none"):
+    found = dcp.load(state, directory)
+    if defect == "moments_are_lost":
+        for name, one in state["optimizer"]["state"].items():
+            one["exp_avg"] = one["exp_avg"] * 0 if name == "0.weight" else one["exp_avg"]
+    return found
+
+
+STOCK = Checkpointer(name="stock", save=save, load=load, options=(("defect", "none"),))

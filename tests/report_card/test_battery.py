@@ -15,10 +15,11 @@ from faultkit.conformance.trials.files import CrashTrial, DamageTrial
 from faultkit.conformance.trials.lives import LifeTrial
 from faultkit.conformance.trials.plans import PlanTrial
 from faultkit.conformance.trials.restarts import RestartTrial
+from faultkit.conformance.trials.resuming import ResumeTrial
 from faultkit.conformance.trials.schedules import ScheduleTrial
 from faultkit.conformance.trials.trial import Context
 from faultkit.exceptions import ScenarioError
-from tests.helpers import falling_back, own_checkpointers, three_bugs
+from tests.helpers import falling_back, own_checkpointers, three_bugs, wrong_trainings
 
 pytestmark = pytest.mark.slow
 
@@ -130,3 +131,15 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(choices, told):
 def test_what_is_no_checkpointer_is_refused():
     with pytest.raises(ScenarioError, match=r"must be a faultkit\.Checkpointer"):
         check(print)
+
+
+@pytest.mark.parametrize("defect", ["moments_are_lost", "none"])
+def test_a_training_that_is_resumed_finds_what_a_load_loses_and_leaves_the_twin_alone(defect):
+    found = first_units(ResumeTrial(context(wrong_trainings.STOCK, wrong_trainings, defect=defect)), 1)
+    assert [(broken.promise, broken.check) for broken in found] == [("resume", "resume")] * (defect != "none")
+    for broken in found:
+        assert "optimizer.exp_avg[0.weight] differs" in broken.evidence
+        assert broken.replay == (
+            "faultkit resume tests.helpers.wrong_trainings:STOCK,defect=moments_are_lost --world 2 --load-on 2 "
+            "--steps 1,1 --timeout 20"
+        )

@@ -103,9 +103,9 @@ def test_every_check_belongs_to_a_promise():
 @pytest.mark.parametrize(
     ("checkpointer", "promises"),
     [
-        (MINE, {"snapshot", "settled"}),
-        (LATER, {"retention"}),
-        (PARTS, {"snapshot", "settled", "retention", "resharding"}),
+        (MINE, {"snapshot", "settled", "resume"}),
+        (LATER, {"retention", "resume"}),
+        (PARTS, {"snapshot", "settled", "retention", "resharding", "resume"}),
     ],
 )
 def test_what_a_checkpointer_cannot_do_it_does_not_promise(checkpointer, promises):

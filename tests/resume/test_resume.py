@@ -191,7 +191,7 @@ def test_a_checkpointer_saves_a_job_that_hands_its_state_over(worlds):
         found = resumed(worlds, forgetful, checkpointer=checkpointer)
         assert "job.optimizer.exp_avg[0.weight] is not there" in found.story()
         assert ("--checkpointer torch-save" in found.replay()) == (checkpointer is not None)
-    with pytest.raises(ScenarioError, match="does not save every state that it is given"):
+    with pytest.raises(ScenarioError, match="saves a state of its own, and no training"):
         resume("dcp-state-dict")
 
 

@@ -261,5 +261,4 @@ DCP_HF = Checkpointer(
         ("threads", 1),
     ),
     check=check,
-    saves_any=False,
 )

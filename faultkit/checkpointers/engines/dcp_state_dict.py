@@ -186,5 +186,4 @@ DCP_STATE_DICT = Checkpointer(
     ),
     replaces=stock_files.replaces,
     check=check,
-    saves_any=False,
 )

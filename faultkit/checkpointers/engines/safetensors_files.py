@@ -187,5 +187,4 @@ SAFETENSORS = Checkpointer(
     state=state_kinds.state,
     preload=("faultkit.checkpointers.state_kinds",),
     check=check,
-    saves_any=False,
 )
