@@ -49,7 +49,7 @@ RANKS_MAX = 64
     multiple=True,
     metavar="NAME,...",
     help="What happens to the job: save, overwrite, fail, kill, restart, fail_restart, prune, fail_prune, "
-    "save_and_prune.  [default: all]",
+    "save_and_prune, saves_in_flight.  [default: all]",
 )
 @click.option(
     "--may-refuse",

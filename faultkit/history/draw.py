@@ -19,7 +19,7 @@ __all__ = ["HISTORY_RULES", "Drawn", "next_steps"]
 
 HISTORY_RULES = (
     *("save", "overwrite", "fail", "kill", "restart", "fail_restart"),
-    *("prune", "fail_prune", "save_and_prune"),
+    *("prune", "fail_prune", "save_and_prune", "saves_in_flight"),
 )
 KEEP_MAX = 2
 _WEIGHTS = {
@@ -32,6 +32,7 @@ _WEIGHTS = {
     "prune": 1,
     "fail_prune": 1,
     "save_and_prune": 1,
+    "saves_in_flight": 1,
 }
 _RESTARTS_WHEN_DISTURBED = 8
 _NEEDS_A_STEP = frozenset({"overwrite", "fail_restart", "prune", "fail_prune"})
@@ -42,7 +43,7 @@ _Plans = Callable[[int], st.SearchStrategy[FaultPlan]]
 class Drawn(msgspec.Struct, frozen=True):
     """What is drawn: words of `HISTORY_RULES`, from how many to how many ranks, and plans for so many ranks.
 
-    With `keeps_size` a job restarts on as many ranks as it had.
+    With `keeps_size` a job restarts on as many ranks as it had.  At most `in_flight` saves are on their way at once.
     """
 
     rules: tuple[str, ...]
@@ -52,6 +53,7 @@ class Drawn(msgspec.Struct, frozen=True):
     failing_restart: _Plans
     failing_prune: _Plans
     keeps_size: bool = False
+    in_flight: int = 1
 
 
 def next_steps(drawn: Drawn) -> st.SearchStrategy[Step]:
@@ -78,6 +80,10 @@ def next_steps(drawn: Drawn) -> st.SearchStrategy[Step]:
                 plans = draw(st.sampled_from((None, drawn.failing, drawn.killing)))
                 plan = FaultPlan() if plans is None else draw(plans(life.world_size))
                 return Step(word, draw(st.integers(1, KEEP_MAX)), plan)
+            case "saves_in_flight":
+                plans = draw(st.sampled_from((None, drawn.failing, drawn.killing)))
+                plan = FaultPlan() if plans is None else draw(plans(life.world_size))
+                return Step(word, draw(st.integers(1, drawn.in_flight)), plan)
             case "fail" | "kill":
                 plans = drawn.failing if word == "fail" else drawn.killing
                 plan = draw(plans(life.world_size))

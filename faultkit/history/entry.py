@@ -59,6 +59,7 @@ SAVE_POINTS = (
 PRUNE_POINTS = ("fs.listdir:before", "fs.unlink:before", "fs.rmdir:before", "fs.rename:before")
 LOAD_POINTS = ("storage.set_up_storage_reader:before", "storage.read_data:before")
 RANKS_MAX = 64
+IN_FLIGHT = 2  # saves of a checkpointer that has no option of that name
 OPTIONAL = ("list", "prune")  # of the functions of a manager
 
 
@@ -126,6 +127,7 @@ def checkpoint_history(
         ("fail_prune", checkpointer.prune is None, "has no function prune"),
         ("save_and_prune", checkpointer.prune is None, "has no function prune"),
         ("save_and_prune", not checkpointer.is_async, "does not save asynchronously"),
+        ("saves_in_flight", not checkpointer.is_async, "does not save asynchronously"),
         ("overwrite", "overwrite" not in checkpointer.work, "does not replace a step"),
     ):
         if is_missing and rules is not None and word in chosen:
@@ -162,7 +164,12 @@ def checkpoint_history(
     places = {
         word: tuple((site.point, site.moment) for site in sites)
         for word, sites in (
-            *(("save", saving), ("overwrite", saving), ("save_and_prune", saving)),
+            *(
+                ("save", saving),
+                ("overwrite", saving),
+                ("save_and_prune", saving),
+                ("saves_in_flight", saving),
+            ),
             *(("restart", loading), ("prune", pruning)),
         )
     }
@@ -174,6 +181,7 @@ def checkpoint_history(
         plans["fail_restart"],
         plans["fail_prune"],
         keeps_size=not checkpointer.reshards,
+        in_flight=max(1, int(checkpointer.keywords.get("in_flight", IN_FLIGHT))),
     )
     history_rules = Rules(Refusal(refusal), may_not_fire, words)
     return machine_of(checkpointer, manager, made, history_rules, drawn, places, entries)

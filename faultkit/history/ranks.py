@@ -18,7 +18,18 @@ from faultkit.history.model import Version
 from faultkit.history.state import Part, empty_like, filled, read
 from faultkit.worlds.pool import GivenWorlds, WorldPool
 
-__all__ = ["PRELOADED", "LoadedState", "pool_of", "prune", "restart", "save", "save_and_prune"]
+__all__ = [
+    "PRELOADED",
+    "LoadedState",
+    "pool_of",
+    "prune",
+    "restart",
+    "save",
+    "save_and_prune",
+    "saves_in_flight",
+]
+
+WORDS_MAX = 300  # characters of an error
 
 
 PRELOADED = (
@@ -63,10 +74,16 @@ def save(checkpointer: Checkpointer, folder: str, version: Version) -> None:
 
 
 def _begun(checkpointer: Checkpointer, folder: str, version: Version) -> Any:
-    state = (
-        filled(version) if checkpointer.state is None else rank_work.state_of(checkpointer, version.number)
-    )
+    state = _state(checkpointer, version)
     return rank_work.call(checkpointer, checkpointer.save, state, Path(folder), version.step)
+
+
+def _state(checkpointer: Checkpointer, version: Version) -> Any:
+    return filled(version) if checkpointer.state is None else rank_work.state_of(checkpointer, version.number)
+
+
+def _blank(checkpointer: Checkpointer) -> Any:
+    return empty_like() if checkpointer.state is None else rank_work.state_of(checkpointer, 0)
 
 
 def save_and_prune(checkpointer: Checkpointer, folder: str, version: Version, keep: int) -> None:
@@ -76,6 +93,38 @@ def save_and_prune(checkpointer: Checkpointer, folder: str, version: Version, ke
         prune(checkpointer, folder, keep)
     finally:
         rank_work.finish(handle)
+
+
+def saves_in_flight(
+    checkpointer: Checkpointer, folder: str, versions: tuple[Version, ...]
+) -> tuple[str, ...]:
+    """Begin to save each of `versions`, change the state at once, and then wait for one after the other.
+
+    What each of them came to: "", or the error of its call or of its handle in words.
+    """
+    ends: dict[Version, str] = {}
+    handles: dict[Version, Any] = {}
+    for version in versions:
+        state = _state(checkpointer, version)
+        try:
+            handles[version] = rank_work.call(
+                checkpointer, checkpointer.save, state, Path(folder), version.step
+            )
+        except Exception as error:
+            ends[version] = _in_words(error)
+        rank_work.overwrite(state, _blank(checkpointer))
+    for version, handle in handles.items():
+        try:
+            rank_work.finish(handle)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # what the engine raises is one
+            ends[version] = _in_words(error)
+    return tuple(ends.get(version, "") for version in versions)
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:WORDS_MAX] or type(error).__name__
 
 
 def prune(checkpointer: Checkpointer, folder: str, keep: int) -> None:
@@ -93,7 +142,7 @@ def restart(checkpointer: Checkpointer, folder: str, numbers: tuple[int, ...] = 
 
     listed = _listed(checkpointer, Path(folder))
     dist.barrier()  # what load clears away must not be what another rank still lists
-    state = empty_like() if checkpointer.state is None else rank_work.state_of(checkpointer, 0)
+    state = _blank(checkpointer)
     step = rank_work.call(checkpointer, checkpointer.load, state, Path(folder))
     if step is None:
         return LoadedState(listed, None, {})

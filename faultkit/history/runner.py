@@ -20,7 +20,7 @@ from faultkit.checks import Verdict
 from faultkit.checks.wording import clip, name_ranks
 from faultkit.history.judge import Finding, Words, judge_restart, name_version, unprovoked
 from faultkit.history.model import Model, Refusal, Version, acknowledge, attempt, disturb, settle
-from faultkit.history.ranks import prune, restart, save, save_and_prune
+from faultkit.history.ranks import prune, restart, save, save_and_prune, saves_in_flight
 from faultkit.history.steps import KEEPING, Step
 from faultkit.runs.outcomes import Died, ErrorRecord, Outcome, Raised, Returned
 from faultkit.runs.run import Run
@@ -95,6 +95,7 @@ class HistoryRunner:
             "restart": self._restart,
             "prune": self._prune,
             "save_and_prune": self._save_and_prune,
+            "saves_in_flight": self._saves_in_flight,
         }
 
     def _require(self, step: Step) -> None:
@@ -111,7 +112,7 @@ class HistoryRunner:
             rule = "there is no step yet that could be saved again"
         elif step.word in KEEPING and self.checkpointer.prune is None:
             rule = f"manager {str(self.checkpointer)!r} has no function prune"
-        elif step.word == "save_and_prune" and not self.checkpointer.is_async:
+        elif step.word in ("save_and_prune", "saves_in_flight") and not self.checkpointer.is_async:
             rule = f"manager {str(self.checkpointer)!r} does not save asynchronously"
         if rule:
             raise ValueError(
@@ -147,6 +148,42 @@ class HistoryRunner:
         self._is_pruned = True
         told = self._saved(step, version, self._run(save_and_prune, version, step.number, step=step))
         return f"{told}; meanwhile all but the newest {step.number} are pruned"
+
+    def _saves_in_flight(self, step: Step) -> str:
+        versions = tuple(
+            Version(self.step + place, len(self.versions) + place) for place in range(1, step.number + 1)
+        )
+        self.step += step.number
+        self.versions += versions
+        run = self._run(saves_in_flight, versions, step=step)
+        ends = {rank: one.value for rank, one in run.outcomes.items() if isinstance(one, Returned)}
+        failed: dict[Version, tuple[int, str]] = {}  # on which rank first, and with what
+        for place, version in enumerate(versions):
+            wrong = [(rank, told[place]) for rank, told in sorted(ends.items()) if told[place]]
+            if wrong:
+                failed[version] = wrong[0]
+            is_well = _all_returned(run) and not wrong
+            self.model = (acknowledge if is_well else attempt)(self.model, version)
+        self.is_up = _all_alive(run)
+        if not run.fired:
+            self.finding = unprovoked("saves in flight", run.outcomes) or self._inert(step)
+            for version, (rank, error) in failed.items():
+                sentence = (
+                    f"rank {rank} raised in save {version.number}, in which no fault happened: {clip(error)}"
+                )
+                self.finding = self.finding or Finding(Verdict.UNUSABLE, sentence)
+        under = f" while {clip(step.plan, 400)}" if step.plan else ""
+        told = ", ".join(f"step {version.step} (save {version.number})" for version in versions)
+        what = f"begun one after the other, and then waited for, are saved{under}: {told}"
+        if not _all_returned(run):
+            return f"{what}; {_ends(run.outcomes)}: none is acknowledged{'' if self.is_up else '; the job has ended'}"
+        if not failed:
+            return f"{what}; each returned on every rank, so they are acknowledged"
+        errors = "; ".join(f"save {one.number} failed on rank {rank}, {clip(told, 100)}"
+                           for one, (rank, told) in failed.items())  # fmt: skip
+        return (
+            f"{what}; {errors}: {'none' if len(failed) == len(versions) else 'only the others'} acknowledged"
+        )
 
     def _saved(self, step: Step, version: Version, run: Run) -> str:
         is_acknowledged = _all_returned(run)

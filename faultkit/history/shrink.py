@@ -123,7 +123,7 @@ def _plainer_steps(best: History) -> Iterator[History]:
     for place, step in enumerate(best):
         if step.word == "overwrite":
             yield _put(best, place, msgspec.structs.replace(step, word="save"))
-        if step.word == "save_and_prune":
+        if step.word in ("save_and_prune", "saves_in_flight"):
             yield _put(best, place, msgspec.structs.replace(step, word="save", number=0))
 
 
@@ -166,7 +166,7 @@ def _simpler_faults(best: History, points: Points) -> Iterator[History]:
                 yield from _with_fault(best, place, number, fault, ranks=lower, point=point, moment=moment)
         yield from _with_fault(best, place, number, fault, action=_SIMPLEST)
     for place, step in enumerate(best):
-        if step.word in KEEPING:
+        if step.word in (*KEEPING, "saves_in_flight"):
             for number in range(1, step.number):
                 yield _put(best, place, msgspec.structs.replace(step, number=number))
 
@@ -275,7 +275,7 @@ def _size(steps: History, points: Points) -> tuple[object, ...]:
         len(steps),
         sum(len(step.plan.faults) for step in steps),
         sum(map(len, ranks)),
-        sum(step.word in ("overwrite", "save_and_prune") for step in steps),
+        sum(step.word in ("overwrite", "save_and_prune", "saves_in_flight") for step in steps),
         sum(worlds),
         worlds,
         ranks,

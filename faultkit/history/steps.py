@@ -8,6 +8,8 @@
     ("prune", 1)                all but the newest one is pruned; also with a plan
     ("save_and_prune", 1)       the next step is saved asynchronously, and all but the newest one is pruned before it is
                                 waited for; also with a plan
+    ("saves_in_flight", 2)      so many next steps are saved asynchronously, each begun before the one before is waited
+                                for, while the state changes; then each is waited for; also with a plan
 
 Not covered: whether a step can come where it stands, which depends on what the steps before it came to.
 """
@@ -24,14 +26,23 @@ from faultkit.plan import FaultPlan, PlanError
 
 __all__ = ["KEEPING", "WORDS", "Step", "read_history", "read_step"]
 
-WORDS = ("start", "save", "overwrite", "restart", "prune", "save_and_prune")
+WORDS = ("start", "save", "overwrite", "restart", "prune", "save_and_prune", "saves_in_flight")
 KEEPING = ("prune", "save_and_prune")
 RANKS_MAX = 256
 KEEP_MAX = 1_000_000
+IN_FLIGHT_MAX = 16
+
+
+_NUMBERED = {
+    **dict.fromkeys(("start", "restart"), ("ranks", RANKS_MAX)),
+    **dict.fromkeys(KEEPING, ("checkpoints to keep", KEEP_MAX)),
+    "saves_in_flight": ("saves", IN_FLIGHT_MAX),
+}
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step.  `number` is that of the ranks of start and restart, and how many a prune keeps; else 0."""
+    """One step.  `number` is that of the ranks of start and restart, how many a prune keeps, and how many
+    saves are in flight; else 0."""
 
     word: str
     number: int = 0
@@ -60,9 +71,9 @@ def read_step(value: object) -> Step:
             f"a step of a history is one of {', '.join(WORDS)} (got {seen(word)}){nearest(word, WORDS)}"
         )
     number: Any = 0
-    if word in ("start", "restart", *KEEPING):
+    if word in _NUMBERED:
         number = arguments.pop(0) if arguments else None
-        what, most = ("checkpoints to keep", KEEP_MAX) if word in KEEPING else ("ranks", RANKS_MAX)
+        what, most = _NUMBERED[word]
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
             raise ValueError(f"step {word!r} takes a number of {what} from 1 to {most} (got {seen(number)})")
     plan = FaultPlan()
