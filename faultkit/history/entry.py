@@ -215,11 +215,12 @@ def replay_history(
         AssertionError: a promise is broken, with the story.
         ValueError: the history cannot be run.
     """
-    checkpointer, words = _checkpointer_of(manager, 1)
+    steps = read_history(history)
+    most = max((step.number for step in steps if step.word in ("start", "restart")), default=1)
+    checkpointer, words = _checkpointer_of(manager, most)
     may_not_fire = not isinstance(manager, Manager) if may_not_fire is None else may_not_fire
     [refusal] = checked_choices("may_refuse", [may_refuse], [str(one) for one in Refusal])
     checked_flag("may_not_fire", may_not_fire)
-    steps = read_history(history)
     kept = None
     if folder is not None:
         kept = Path(folder)

@@ -10,7 +10,7 @@ from faultkit import World, checkpointers, crash, damage, scenarios
 from faultkit.checkpointers import state_kinds
 from faultkit.checkpointers.requirements import missing
 from faultkit.exceptions import ScenarioError
-from faultkit.history import checkpoint_history
+from faultkit.history import checkpoint_history, replay_history
 from faultkit.scenarios import Stage
 
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
@@ -44,6 +44,22 @@ def test_a_resume_holds_with_nothing_broken(pair, single, name):
         assert verdict(single, f"{name}.save") == "HELD"
     else:
         assert verdict(pair, f"{name}.resume") == "HELD"
+
+
+@pytest.mark.parametrize("name", checkpointers.BUILT_IN.homes)
+def test_its_options_can_be_meant_as_they_are_and_with_more_threads(name):
+    checkpointer = checkpointers.find(name)
+    if "threads" in dict(checkpointer.options):
+        checkpointer = checkpointer.with_options(threads=3)
+    for size in (1,) if name == "dcp-fsspec-memory" else (1, 2):
+        assert not checkpointer.check(world_size=size, **checkpointer.keywords)
+
+
+def test_a_history_is_asked_for_as_many_ranks_as_it_has():
+    steps = [("start", 2), ("save",), ("restart", 2)]
+    assert replay_history("dcp,group=first-half", steps).startswith("HELD")
+    with pytest.raises(InvalidArgument, match="group=first-half needs"):
+        replay_history("dcp,group=first-half", [("start", 1), ("save",)])
 
 
 @pytest.mark.slow

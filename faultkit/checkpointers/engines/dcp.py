@@ -162,6 +162,7 @@ def own_state(state: dict[str, Any]) -> dict[str, Any]:
 
 def check(
     world_size: int,
+    *,
     coordinator: int = 0,
     group: str = "default",
     no_dist: bool = False,

@@ -86,7 +86,7 @@ def check(world_size: int, threads: int = 1, attempts: int = 10, **_: object) ->
     """What is wrong with the options, on a world of so many ranks."""
     if attempts < 1:
         return f"attempts must be 1 or more (got {attempts})"
-    return stock.check(world_size, threads)
+    return stock.check(world_size, threads=threads)
 
 
 @contextlib.contextmanager
