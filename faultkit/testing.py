@@ -76,7 +76,7 @@ def conformance(
     made: Any = pytest.mark.parametrize("promise", cases)(test)
     for mark in marks:
         made = mark(made)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _wanted(request: Any, test: Callable[..., None]) -> tuple[str, ...]:

@@ -182,11 +182,11 @@ def _warmed_up_beside_torch() -> Iterator[None]:
             if name == "torch":
                 client.warm_up()
 
-    sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder)
     try:
         yield
     finally:
-        sys.meta_path.remove(Finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(Finder)
 
 
 def reason_of(error: ValueError) -> str:

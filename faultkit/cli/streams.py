@@ -87,7 +87,7 @@ def _patient(stream: Any, name: str) -> Any:
     stream.flush()
     # a terminal that knows no dot still gets its report
     return io.TextIOWrapper(
-        io.BufferedWriter(_Patient(raw, name)),  # type: ignore[type-var]
+        io.BufferedWriter(_Patient(raw, name)),
         encoding=stream.encoding,
         errors="replace" if name == "standard output" else "backslashreplace",
         line_buffering=stream.line_buffering or name == "standard error",

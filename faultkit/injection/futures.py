@@ -29,7 +29,7 @@ class _TorchFuture(torch.futures.Future):
         self.set_result(error)
 
 
-class _ThreadFuture(concurrent.futures.Future):
+class _ThreadFuture(concurrent.futures.Future[Any]):
     def fail(self, error: BaseException) -> None:
         self.set_exception(error)
 

@@ -169,7 +169,7 @@ class Interposer:
             self._meet_class(cls, names)
         meet = functools.partial(self._meet_class, names=names)
 
-        def met(cls: type, **kwargs: Any) -> None:
+        def met(cls: type, /, **kwargs: Any) -> None:
             super(interface, cls).__init_subclass__(**kwargs)  # type: ignore[arg-type]
             meet(cls)
 

@@ -151,8 +151,9 @@ def _swapped(value: Any, what: str) -> Any:
         found = _elements_exchanged(dict(enumerate(value)), what) if what != "items" else None
         return list(found.values()) if found is not None else _first_part(value, lambda p: _swapped(p, what))
     if isinstance(value, tuple):  # such as the plans of all ranks with their metadata
-        first = (lambda part: not _is_metadata(part)) if what == "items" else _is_metadata
-        found = _first_part(value, lambda part: _swapped(part, what) if first(part) else None)
+        found = _first_part(
+            value, lambda part: _swapped(part, what) if _is_metadata(part) != (what == "items") else None
+        )
         return found if found is not None else _first_part(value, lambda part: _swapped(part, what))
     items = vars(value).get("items") if hasattr(value, "__dict__") else None
     if items:

@@ -21,4 +21,4 @@ class Launch(NamedTuple):
 def named(entry: str) -> Callable[..., Any]:
     """What ``module:function`` names."""
     module, _, name = entry.partition(":")
-    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(module), name)

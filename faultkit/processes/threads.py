@@ -19,7 +19,7 @@ __all__ = ["install", "of_python"]
 
 def install(memory: RankMemory) -> None:
     """From now on, for the life of this process, its threads are counted in `memory`."""
-    worker = concurrent.futures.thread._worker  # type: ignore[attr-defined]
+    worker = concurrent.futures.thread._worker
 
     def active_of(thread: Any) -> int:
         return int(getattr(thread, "_target", None) is not worker)

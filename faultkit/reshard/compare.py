@@ -194,7 +194,7 @@ def _equal(one: Any, other: Any) -> bool:
             return True
     except Exception:
         return False
-    if type(one).__eq__ is object.__eq__:
+    if type(one).__eq__ is object.__eq__:  # type: ignore[comparison-overlap]
         return _equal(getattr(one, "__dict__", {}), getattr(other, "__dict__", {}))
     return False
 

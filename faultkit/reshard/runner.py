@@ -128,7 +128,7 @@ class Runner:
             outcomes = self._outcomes(case.save_on, save, str(folder), case.state)
             if not all(isinstance(outcome, Returned) for outcome in outcomes.values()):
                 return _unsaved(case, outcomes)
-            [*names] = outcomes[0].value  # type: ignore[union-attr]
+            [*names] = outcomes[0].value
             problems: list[Problem] = []
             for size in case.load_on:
                 loaded = self._outcomes(size, load, str(folder), case.state)

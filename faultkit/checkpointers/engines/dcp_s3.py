@@ -21,7 +21,7 @@ from typing import Any
 from faultkit.checkpointers import servers
 from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.engines import dcp as stock
-from faultkit.checkpointers.parts import step_directories
+from faultkit.checkpointers.parts.joint_steps import on_rank_0
 
 __all__ = ["DCP_S3"]
 
@@ -65,9 +65,7 @@ def load(state: dict[str, Any], directory: Path, attempts: int = 10, server: str
     from s3torchconnector.dcp import S3StorageReader
 
     with _client(server, attempts) as client:
-        step: int | None = step_directories.on_rank_0(
-            "look for the newest step", lambda: _latest(client, directory)
-        )
+        step: int | None = on_rank_0("look for the newest step", lambda: _latest(client, directory))
         if step is None:
             return None
         reader = S3StorageReader(REGION, f"{_place(directory)}/step-{step}")

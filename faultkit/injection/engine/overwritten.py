@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from faultkit.injection.engine import content
-from faultkit.injection.session import Session, current
+from faultkit.injection.session import Session
+from faultkit.injection.session_parts.armed import current
 
 __all__ = ["EVENT", "record", "says_so", "watching"]
 

@@ -40,7 +40,7 @@ class ThreadContext:
         """The engine's step this thread is in; a thread that is in none has the one that is open, if any."""
         stack = getattr(self._here, "steps", None)
         if stack:
-            return stack[-1]  # type: ignore[no-any-return]
+            return stack[-1]
         open_steps = self._open_steps
         return open_steps[0] if len(open_steps) == 1 else None
 

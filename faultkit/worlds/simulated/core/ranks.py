@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from faultkit.processes.memory import RECORD, plain
+from faultkit.processes.memory import plain
+from faultkit.runs.records import RECORD
 from faultkit.worlds.engine_state import Kept
 from faultkit.worlds.simulated.core.scheduler import OVER, Scheduler, Task, get_ident, tasks_by_ident
 

@@ -82,7 +82,7 @@ def _refuse_saves_by_process() -> None:
             f"(AsyncCheckpointerType.THREAD is); {NEAREST}"
         )
 
-    _ProcessBasedAsyncCheckpointExecutor.execute_save = execute_save  # type: ignore[method-assign]
+    _ProcessBasedAsyncCheckpointExecutor.execute_save = execute_save
 
 
 def form_default_group(

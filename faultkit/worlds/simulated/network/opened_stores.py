@@ -90,7 +90,7 @@ class _Extended(SimulatedStore):
     """What stores in memory and behind a port have besides."""
 
     def _queue(self, key: str) -> deque[bytes]:
-        return self._values.places.setdefault(("queue", self._prefix + key), deque())  # type: ignore[no-any-return]
+        return self._values.places.setdefault(("queue", self._prefix + key), deque())
 
     def has_extended_api(self) -> bool:
         return True

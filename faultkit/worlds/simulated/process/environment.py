@@ -19,7 +19,7 @@ def install() -> None:
     os.environ.__class__ = os.environb.__class__ = _Environment
 
 
-class _Environment(os._Environ):
+class _Environment(os._Environ):  # type: ignore[type-arg]  # of bytes to mypy, and its data of str here
     """`os.environ` of the rank that asks; the process's own for any other thread."""
 
     @property

@@ -32,7 +32,7 @@ def install() -> None:
 
     for name in dir(random):
         function = getattr(random, name)
-        if getattr(function, "__self__", None) is random._inst:  # type: ignore[attr-defined]
+        if getattr(function, "__self__", None) is random._inst:
             replace(random, name, functools.partial(_routed, generator="random", name=name))
     try:
         import numpy.random

@@ -33,7 +33,7 @@ def install() -> None:
     for name in OPENING:
         if hasattr(os, name):
             setattr(os, name, _noting(getattr(os, name), _descriptors, _numbers))
-    builtins.open = io.open = _noting(io.open, _descriptors, _number_of)  # type: ignore[assignment]
+    builtins.open = io.open = _noting(io.open, _descriptors, _number_of)
     socket.socket.__init__ = _noting_self(socket.socket.__init__)  # type: ignore[method-assign]
     for name in STARTING:
         replace(os, name, functools.partial(_noting, table=_children, numbers_of=_numbers))
