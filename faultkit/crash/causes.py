@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from faultkit.crash.cut_causes import Cut, Levels, cut_of, leaves_of, split
 from faultkit.crash.enumeration.crash_model import crash_model
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.enumeration.units import DATA
 from faultkit.crash.enumeration.witnesses import make_witness, masks_of
@@ -64,7 +64,7 @@ class _Sort:
 class Causes:
     """Collects violations of one exploration, then tells their causes."""
 
-    def __init__(self, space: Space, scenario: Scenario) -> None:
+    def __init__(self, space: ReplaySpace, scenario: Scenario) -> None:
         self.space = space
         self.scenario = scenario
         self._sorts: dict[tuple[str, str, tuple[str, ...]], _Sort] = {}
@@ -170,7 +170,7 @@ def _parts(whole: int, bits: list[int]) -> list[int]:
     return [whole, *bits] if len(bits) > 1 else [whole]
 
 
-def _keeps_order(space: Space, applied: int, lost: int) -> bool:
+def _keeps_order(space: ReplaySpace, applied: int, lost: int) -> bool:
     """Whether the journal is still a prefix: nothing applied comes after something lost in it."""
     gone = [unit for unit in space.units_in(lost) if unit.kind != DATA]
     for unit in space.units_in(applied):

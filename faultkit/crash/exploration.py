@@ -21,7 +21,7 @@ from faultkit.crash.enumeration.bounds import Bound
 from faultkit.crash.enumeration.crash_model import MODELS, crash_model
 from faultkit.crash.enumeration.materialise import Place
 from faultkit.crash.enumeration.models import Enumeration
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from faultkit.crash.enumeration.state import Judgement, State
 from faultkit.crash.loading.audit import Sample, audit
 from faultkit.crash.loading.judge import Judge
@@ -118,7 +118,7 @@ def explore(
     if scenario.load_ranks == 0:
         scenario = msgspec.structs.replace(scenario, load_ranks=recording.world_size)
     begun = time.monotonic()
-    space = Space(recording, bound, acknowledged)
+    space = ReplaySpace(recording, bound, acknowledged)
     causes = Causes(space, scenario)
     counts: list[ModelCounts] = []
     if judging is not None:
@@ -233,14 +233,14 @@ def _require_returned(scenario: Scenario, what: str, run: Any) -> None:
         )
 
 
-def _finished(space: Space) -> dict[str, Any]:
+def _finished(space: ReplaySpace) -> dict[str, Any]:
     everything = space.done(space.order.full)
     names, contents = space.forest.parts(everything, 0)
     return {path: content for (path, _), content in zip(names, contents, strict=True)}
 
 
 def _explore_model(
-    space: Space,
+    space: ReplaySpace,
     model: str,
     judge: Judge | WorldJudge,
     causes: Causes,
@@ -301,7 +301,7 @@ def _until(pairs: Iterator[tuple[State, Judgement]], deadline: float) -> Iterato
             return
 
 
-def _finding(space: Space, scenario: Scenario, cause: Cause) -> Finding:
+def _finding(space: ReplaySpace, scenario: Scenario, cause: Cause) -> Finding:
     observers, judgement = cause.state.witness, cause.judgement
     error = f"{judgement.type_name}: {judgement.message}" if judgement.type_name else judgement.detail
     return Finding(
@@ -319,7 +319,7 @@ def _finding(space: Space, scenario: Scenario, cause: Cause) -> Finding:
     )
 
 
-def _identity(space: Space, cause: Cause) -> Identity:
+def _identity(space: ReplaySpace, cause: Cause) -> Identity:
     """What was lost, or else done last, without what differs from one recording to the next."""
     witness = cause.state.witness
     has_lost = crash_model(witness.model).is_power_cut and bool(witness.lost)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from faultkit.crash.enumeration.crash_model import crash_model
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from faultkit.crash.enumeration.state import Witness
 from faultkit.crash.enumeration.units import DATA, TRUNCATE, Unit
 from faultkit.crash.enumeration.witnesses import masks_of
@@ -33,7 +33,7 @@ FRAMES_TOLD_MAX = 2
 CHANGES = frozenset({"open", "write", "truncate", "rename", "link", "symlink", "unlink", "mkdir", "rmdir"})
 
 
-def lost_groups(space: Space, lost: int) -> list[list[Unit]]:
+def lost_groups(space: ReplaySpace, lost: int) -> list[list[Unit]]:
     """The lost units by operation, the data of one un-synced stretch of a file together."""
     groups: dict[tuple[str, int], list[Unit]] = {}
     for unit in space.units_in(lost):
@@ -42,13 +42,13 @@ def lost_groups(space: Space, lost: int) -> list[list[Unit]]:
     return list(groups.values())
 
 
-def lost_words(space: Space, witness: Witness, directory: str) -> tuple[str, ...]:
+def lost_words(space: ReplaySpace, witness: Witness, directory: str) -> tuple[str, ...]:
     """Each lost operation in words: "rename(.metadata.tmp -> .metadata) on rank 0"."""
     _, lost, grown = masks_of(space, witness)
     return tuple(_words(space, group, grown, directory) for group in lost_groups(space, lost))
 
 
-def roles(space: Space, lost: int) -> tuple[str, ...]:
+def roles(space: ReplaySpace, lost: int) -> tuple[str, ...]:
     """What is lost, without numbers of ranks, files and bytes; each once."""
     found = []
     for group in lost_groups(space, lost):
@@ -58,7 +58,7 @@ def roles(space: Space, lost: int) -> tuple[str, ...]:
     return tuple(sorted(set(found)))
 
 
-def place_words(space: Space, witness: Witness) -> tuple[str, ...]:
+def place_words(space: ReplaySpace, witness: Witness) -> tuple[str, ...]:
     """What was lost, or where nothing was the last change done, without numbers and folders: "write(__*_*.distcp)"."""
     if crash_model(witness.model).is_power_cut and witness.lost:
         lost = lost_groups(space, masks_of(space, witness)[1])
@@ -71,12 +71,12 @@ def place_words(space: Space, witness: Witness) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{kind}({file_name(one.target or one.path)})" for kind, one in kinds))
 
 
-def _kind_lost(space: Space, group: list[Unit]) -> str:
+def _kind_lost(space: ReplaySpace, group: list[Unit]) -> str:
     operation = space.order.operations[group[0].operation]
     return {DATA: "write", TRUNCATE: "truncate"}.get(group[0].kind, operation.kind)
 
 
-def at_words(space: Space, witness: Witness, directory: str) -> str:
+def at_words(space: ReplaySpace, witness: Witness, directory: str) -> str:
     """When the crash struck: "power cut after unlink(.metadata) on rank 0, before rename(...) on rank 0"."""
     model = crash_model(witness.model)
     crash = model.crash
@@ -92,7 +92,7 @@ def at_words(space: Space, witness: Witness, directory: str) -> str:
     return text + (f", before {_describe(space, following, directory)}" if following is not None else "")
 
 
-def where_lines(space: Space, witness: Witness) -> tuple[str, ...]:
+def where_lines(space: ReplaySpace, witness: Witness) -> tuple[str, ...]:
     """Source lines of what was lost; where nothing was, of the last thing done and of the next."""
     indices = (
         list(dict.fromkeys(name[0] for name in witness.lost))
@@ -110,14 +110,14 @@ def where_lines(space: Space, witness: Witness) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _around(space: Space, witness: Witness) -> tuple[int | None, int | None]:
+def _around(space: ReplaySpace, witness: Witness) -> tuple[int | None, int | None]:
     """(the last operation done that changed something, the first one not done)."""
     done = set(witness.done)
     following = min((index for index in space.history.of_operation if index not in done), default=None)
     return last_change(space, witness), following
 
 
-def last_change(space: Space, witness: Witness) -> int | None:
+def last_change(space: ReplaySpace, witness: Witness) -> int | None:
     """The index of the last operation done that changed something."""
     done = set(witness.done)
     return max((index for index in space.history.of_operation if index in done), default=None)
@@ -137,7 +137,7 @@ def _own_frames(where: Iterable[str]) -> list[str]:
     return own or frames
 
 
-def _words(space: Space, group: list[Unit], grown: int, directory: str) -> str:
+def _words(space: ReplaySpace, group: list[Unit], grown: int, directory: str) -> str:
     operation = space.order.operations[group[0].operation]
     who = f" on rank {operation.rank}"
     name = _short(operation.path, directory)
@@ -153,7 +153,7 @@ def _words(space: Space, group: list[Unit], grown: int, directory: str) -> str:
     return _describe(space, operation.index, directory)
 
 
-def _describe(space: Space, index: int, directory: str) -> str:
+def _describe(space: ReplaySpace, index: int, directory: str) -> str:
     operation = space.order.operations[index]
     shorter = msgspec.structs.replace(
         operation, path=_short(operation.path, directory), target=_short(operation.target, directory)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from faultkit import World, crash
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from faultkit.interception import shim
 from faultkit.recording import record, record_command
 from tests.helpers import waiting_writers
@@ -55,7 +55,7 @@ def test_writers_that_wait_hold_when_they_are_recorded_as_a_command(tmp_path, ba
     script = Path(waiting_writers.__file__)
     ended = record_command([sys.executable, str(script), str(tmp_path)], root=tmp_path, backend=backend)
     assert ended.returncode == 0
-    order = Space(ended.recording).order
+    order = ReplaySpace(ended.recording).order
     for name in WRITERS:
         own = [one for one in ended.recording.operations if one.path.startswith(f"{name}/")]
         [synced] = [

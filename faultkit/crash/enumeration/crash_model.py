@@ -16,7 +16,7 @@ from faultkit.crash.enumeration.units import DATA, NAME, TRUNCATE, Unit
 from faultkit.messages import listed, nearest, seen
 
 if TYPE_CHECKING:
-    from faultkit.crash.enumeration.replay_space import Space
+    from faultkit.crash.enumeration.replay_space import ReplaySpace
 
 __all__ = ["MODELS", "CrashModel", "crash_model"]
 
@@ -30,7 +30,7 @@ class CrashModel(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    persisted_by: Callable[[Space, int], int] | None
+    persisted_by: Callable[[ReplaySpace, int], int] | None
     keeps_order: bool = False
 
     @property
@@ -43,7 +43,7 @@ class CrashModel(msgspec.Struct, frozen=True, kw_only=True):
         return "power cut" if self.is_power_cut else "killed"
 
 
-def _by_itself(space: Space, index: int) -> int:
+def _by_itself(space: ReplaySpace, index: int) -> int:
     touch = space.history.touches[index]
     total = 0
     for unit in space.history.units:
@@ -60,7 +60,7 @@ def _by_itself(space: Space, index: int) -> int:
     return total
 
 
-def _by_the_journal(space: Space, index: int) -> int:
+def _by_the_journal(space: ReplaySpace, index: int) -> int:
     touch = space.history.touches[index]
     before = [unit for unit in space.history.units if space.order.before(unit.operation, index)]
     if touch.sync == "all":
@@ -86,7 +86,7 @@ def _by_the_journal(space: Space, index: int) -> int:
     return total
 
 
-def _changes_size_or_blocks(space: Space, unit: Unit) -> bool:
+def _changes_size_or_blocks(space: ReplaySpace, unit: Unit) -> bool:
     """Whether fdatasync waits for the journal because of it.
 
     ext4 waits for the transaction in `i_datasync_tid` (ext4_sync_file in fs/ext4/fsync.c), which is set where the inode

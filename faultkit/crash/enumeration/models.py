@@ -49,7 +49,7 @@ from faultkit.crash.enumeration.losses import (
     weak_losses,
 )
 from faultkit.crash.enumeration.points import Point, begun, frontiers, journal_behind
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from faultkit.crash.enumeration.state import State, Witness
 from faultkit.crash.enumeration.units import NAME, TRUNCATE
 from faultkit.crash.enumeration.witnesses import make_witness, masks_of
@@ -77,7 +77,7 @@ class Enumeration:
     """
 
     def __init__(
-        self, space: Space, model: str, *, seed: int = 0, budget_seconds: float | None = None
+        self, space: ReplaySpace, model: str, *, seed: int = 0, budget_seconds: float | None = None
     ) -> None:
         crash_model(model)
         self.space = space
@@ -274,7 +274,7 @@ def states(
     """
     _require_recording("states", recording)
     require_type("states", "bound", bound, (Bound, type(None)), "a faultkit.crash.Bound or None")
-    return iter(Enumeration(Space(recording, bound), model, seed=seed, budget_seconds=budget_seconds))
+    return iter(Enumeration(ReplaySpace(recording, bound), model, seed=seed, budget_seconds=budget_seconds))
 
 
 def rebuild(recording: Recording, witness: Witness) -> State:
@@ -284,7 +284,7 @@ def rebuild(recording: Recording, witness: Witness) -> State:
     """
     _require_recording("rebuild", recording)
     require_type("rebuild", "witness", witness, Witness, "a faultkit.crash.Witness, as a State has it")
-    space = Space(recording, Bound(pieces=witness.pieces))
+    space = ReplaySpace(recording, Bound(pieces=witness.pieces))
     done, lost, grown = masks_of(space, witness)
     return space.forest.state(space.forest.parts(done & ~lost, grown), witness)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from faultkit.crash.enumeration.losses import places
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from faultkit.crash.enumeration.units import DATA, Unit
 
 __all__ = ["Point", "begun", "frontiers", "journal_behind"]
@@ -29,7 +29,7 @@ class Point(NamedTuple):
         return self.done & ~self.durable & ~self.gone
 
 
-def frontiers(space: Space, model: str) -> list[Point]:
+def frontiers(space: ReplaySpace, model: str) -> list[Point]:
     """Each cut, latest first; cuts that leave the same are one.
 
     Latest first: a tree that save may leave behind when it has returned then comes with what was lost since.
@@ -38,7 +38,7 @@ def frontiers(space: Space, model: str) -> list[Point]:
     return list(dict.fromkeys(points))
 
 
-def begun(space: Space) -> Iterator[Point]:
+def begun(space: ReplaySpace) -> Iterator[Point]:
     """At each cut each row of writes that may come next, as far as each place where it may be cut."""
     rests: dict[int, list[int]] = {}  # a step -> what is not there yet at each place
     for cut in space.cuts:
@@ -53,7 +53,7 @@ def begun(space: Space) -> Iterator[Point]:
                 yield Point(done | step, done, rest)
 
 
-def journal_behind(space: Space) -> tuple[list[Point], int]:
+def journal_behind(space: ReplaySpace) -> tuple[list[Point], int]:
     """(points, how many there are without the bound): two cuts, the journal having come to the earlier one only.
 
     Of what is between them data that is `placed` may be there all the same, and nothing else.
@@ -83,7 +83,7 @@ def journal_behind(space: Space) -> tuple[list[Point], int]:
     return points, len(points)
 
 
-def _under(space: Space) -> dict[int, int]:
+def _under(space: ReplaySpace) -> dict[int, int]:
     """Of each placed unit the writes by which its bytes came to be there, where they are not from before the recording:
     what goes ahead of the journal goes over these.
     """

@@ -19,10 +19,10 @@ from faultkit.crash.enumeration.units import History, Unit
 if TYPE_CHECKING:
     from faultkit.recording.operations import Recording
 
-__all__ = ["Space"]
+__all__ = ["ReplaySpace"]
 
 
-class Space:
+class ReplaySpace:
     """A recording made ready: its units, order, cuts and trees, shared by all models."""
 
     def __init__(

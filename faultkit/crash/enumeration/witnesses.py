@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from faultkit.crash.enumeration.state import Witness
 from faultkit.crash.enumeration.units import DATA, Unit
 
 __all__ = ["make_witness", "masks_of"]
 
 
-def make_witness(space: Space, model: str, done: int, lost: int, grown: int, phase: str) -> Witness:
+def make_witness(space: ReplaySpace, model: str, done: int, lost: int, grown: int, phase: str) -> Witness:
     """The witness of masks; operations that changed nothing are left out of `done`."""
     units = space.history.units
     gone = [unit for unit in units if unit.bit & lost]
@@ -28,7 +28,7 @@ def make_witness(space: Space, model: str, done: int, lost: int, grown: int, pha
     )
 
 
-def masks_of(space: Space, witness: Witness) -> tuple[int, int, int]:
+def masks_of(space: ReplaySpace, witness: Witness) -> tuple[int, int, int]:
     """(done, lost, grown) of a witness.  Raises ValueError where it does not fit the recording."""
     by_name = {_name(unit): unit.bit for unit in space.history.units}
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from faultkit.crash.scripts.run_command import Asked, Limit, run_ranks
+from faultkit.crash.scripts.run_command import FileQuestions, Limit, run_ranks
 from faultkit.exceptions import HarnessError, LostWork, ResumeFailed
 from faultkit.messages import seen
 
@@ -64,7 +64,9 @@ class Resumption(msgspec.Struct, frozen=True):
     def __call__(self, directory: Path) -> dict[str, Any]:
         return self.resumed(directory)
 
-    def resumed(self, directory: Path, asked: Asked | None = None, limit: Limit | None = None) -> Resumed:
+    def resumed(
+        self, directory: Path, asked: FileQuestions | None = None, limit: Limit | None = None
+    ) -> Resumed:
         """The values; `asked` tells afterwards what they follow from, whether they came or an exception did.
 
         Raises ResumeFailed and LostWork, and TimeoutError where `limit` is reached; HarnessError where the command
@@ -77,7 +79,7 @@ class Resumption(msgspec.Struct, frozen=True):
         except Exception as error:
             raise HarnessError(f"{type(error).__name__}: {error}") from error
 
-    def _resumed(self, directory: Path, asked: Asked | None, limit: Limit | None) -> Resumed:
+    def _resumed(self, directory: Path, asked: FileQuestions | None, limit: Limit | None) -> Resumed:
         newest = self.newest_complete(directory)
         _detach(directory)
         environment = {}
@@ -155,7 +157,7 @@ class Resumption(msgspec.Struct, frozen=True):
             raise ResumeFailed(f"the ranks resumed from different steps: {told}")
         return next(iter(steps.values()), None)
 
-    def _questions_after(self, directory: Path, asked: Asked) -> list[tuple[Any, ...]]:
+    def _questions_after(self, directory: Path, asked: FileQuestions) -> list[tuple[Any, ...]]:
         """What is asked of the tree besides: results that the command left as they were, and what it could use."""
         questions: list[tuple[Any, ...]] = [("derived",)] if self.complete else []
         for path in with_directory(self.results, directory):

@@ -28,7 +28,7 @@ import msgspec
 
 from faultkit.crash.loading.patience import LOOK_SECONDS_MAX, Patience
 
-__all__ = ["Asked", "environment_of_rank", "free_port", "imports_of", "python_work", "run_ranks"]
+__all__ = ["FileQuestions", "environment_of_rank", "free_port", "imports_of", "python_work", "run_ranks"]
 
 GRACE_SECONDS = 3.0
 PR_SET_PDEATHSIG = 1
@@ -37,7 +37,7 @@ STATUS_OF_AN_EXCEPTION = 1
 HERE = os.path.dirname(sys.executable)  # of two environments with one interpreter only this one will do
 
 
-class Asked(msgspec.Struct):
+class FileQuestions(msgspec.Struct):
     """What a command asks of the files under `root`, see `faultkit.crash.loading.trace`; `own` are names that it made.
 
     None where it was not followed to its end, or could not be.
@@ -60,7 +60,7 @@ def run_ranks(
     ranks: int,
     *,
     in_process: bool = True,
-    asked: Asked | None = None,
+    asked: FileQuestions | None = None,
     limit: Limit | None = None,
     told: list[str] | None = None,
     environment: Mapping[str, str] | None = None,

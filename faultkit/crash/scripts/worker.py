@@ -22,7 +22,7 @@ from typing import Any
 from faultkit.crash.enumeration.materialise import write_tree
 from faultkit.crash.loading.patience import Patience, Turns
 from faultkit.crash.loading.worker_pool import ANSWER_SECONDS_MAX, FAILED, Answer
-from faultkit.crash.scripts.run_command import Asked, Limit, imports_of
+from faultkit.crash.scripts.run_command import FileQuestions, Limit, imports_of
 from faultkit.exceptions import HarnessError
 from faultkit.processes.channel import Channel, ChannelClosed
 from faultkit.processes.directories import in_memory
@@ -94,7 +94,7 @@ def _is_gone(descriptor: int) -> bool:
 
 
 def _resumed(number: int, load: Any, directory: Path, timeout_seconds: float, client: int) -> Answer:
-    asked = Asked(str(directory.parent))
+    asked = FileQuestions(str(directory.parent))
     limit = Limit(Patience(timeout_seconds), client)
     try:
         values = load.resumed(directory, asked, limit)

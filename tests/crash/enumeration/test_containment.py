@@ -8,7 +8,7 @@ import pytest
 
 from faultkit import crash
 from faultkit.crash.enumeration.models import Enumeration
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from tests.helpers.file_programs import Program
 from tests.helpers.tapes import Tape
 
@@ -17,7 +17,7 @@ EXHAUSTIVE = crash.Bound(lost=None, pieces=2, cuts=1 << 20, states=1 << 30, subs
 
 def keys(recording, model, bound):
     """(trees, trees after the return), and whether every subset was enumerated."""
-    enumeration = Enumeration(Space(recording, bound), model)
+    enumeration = Enumeration(ReplaySpace(recording, bound), model)
     states = list(enumeration)
     assert enumeration.complete
     found = {state.key for state in states}, {s.key for s in states if s.witness.phase == "returned"}

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from faultkit import World, crash
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from faultkit.recording import record
 from tests.helpers.tapes import Tape
 
@@ -91,7 +91,7 @@ def in_turn(tape, late, of_rank_0, of_rank_1):
 
 
 def sets_of(tape):
-    space = Space(tape.recording())
+    space = ReplaySpace(tape.recording())
     return {frozenset(itertools.chain(*space.order.steps_in(cut))) for cut in space.cuts}
 
 

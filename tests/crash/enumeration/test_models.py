@@ -9,7 +9,7 @@ import pytest
 
 from faultkit import crash
 from faultkit.crash.enumeration.models import Enumeration
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from tests.helpers.tapes import CREATE, Tape, commit_badly, commit_well
 
 BEFORE = {"data": b"OLD!"}
@@ -270,7 +270,7 @@ def test_many_writes_in_a_row_are_cut_at_so_many_places():
 
 def test_where_there_are_too_many_subsets_for_all_of_them_it_is_told():
     tape = commit_badly(Tape(BEFORE))
-    enumeration = Enumeration(Space(tape.recording(), crash.Bound(lost=None, subsets=3)), "weak")
+    enumeration = Enumeration(ReplaySpace(tape.recording(), crash.Bound(lost=None, subsets=3)), "weak")
     assert list(enumeration) and enumeration.complete
     assert "not every one of 48 subsets, but" in enumeration.words
     assert "up to 2 lost" in enumeration.words
@@ -280,7 +280,7 @@ def test_contents_are_bounded_in_bytes():
     tape = Tape().open("a")
     for number in range(20):
         tape.write("a", b"x" * 1000, number * 1000)
-    enumeration = Enumeration(Space(tape.recording(), crash.Bound(content_bytes=5000)), "killed")
+    enumeration = Enumeration(ReplaySpace(tape.recording(), crash.Bound(content_bytes=5000)), "killed")
     list(enumeration)
     assert not enumeration.complete and "ended at" in enumeration.words
 
@@ -296,12 +296,12 @@ def test_a_witness_makes_its_state_again():
 
 def test_the_counts_and_the_bound_are_told_and_no_time_means_not_complete():
     recording = commit_badly(Tape(BEFORE)).recording()
-    enumeration = Enumeration(Space(recording), "weak")
+    enumeration = Enumeration(ReplaySpace(recording), "weak")
     found = list(enumeration)
     assert enumeration.complete
     assert len({state.key for state in found}) == enumeration.distinct <= enumeration.explored
     assert "up to 2 lost" in enumeration.words
-    hurried = Enumeration(Space(recording, crash.Bound(lost=None)), "weak", budget_seconds=-1.0)
+    hurried = Enumeration(ReplaySpace(recording, crash.Bound(lost=None)), "weak", budget_seconds=-1.0)
     list(hurried)
     assert hurried.complete == (hurried.explored < 64)
 

@@ -7,12 +7,12 @@ import itertools
 import pytest
 
 from faultkit.crash.enumeration.bounds import Bound
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from tests.helpers.tapes import Tape
 
 
 def done_sets(recording, **bound):
-    space = Space(recording, Bound(**bound))
+    space = ReplaySpace(recording, Bound(**bound))
     return {frozenset(itertools.chain(*space.order.steps_in(cut))) for cut in space.cuts}, space
 
 
@@ -91,5 +91,5 @@ def test_pairwise_cuts_are_some_of_all_cuts_and_hold_every_pair():
 def test_save_has_returned_when_it_has_on_every_rank():
     tape = Tape({"a": b"", "b": b""}, world_size=2)
     tape.at(0).do("returned").at(1).do("unlink", "a").do("returned").at(0).do("unlink", "b")
-    space = Space(tape.recording())
+    space = ReplaySpace(tape.recording())
     assert set(itertools.chain(*space.order.steps_in(space.returned))) == {0, 1, 2}

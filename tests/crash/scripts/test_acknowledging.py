@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faultkit import crash
 from faultkit.crash.enumeration.models import Enumeration
-from faultkit.crash.enumeration.replay_space import Space
+from faultkit.crash.enumeration.replay_space import ReplaySpace
 from faultkit.crash.scripts.acknowledging import acknowledged_by, moments_of
 from tests.helpers.tapes import Tape
 
@@ -58,7 +58,7 @@ def test_only_what_no_crash_took_is_owed():
         "mkdir", "out/c-3"
     ).returned()
     taken = acknowledged(tape)
-    space = Space(tape.recording(), None, taken)
+    space = ReplaySpace(tape.recording(), None, taken)
     bits = {(one.kind, one.operation): one.bit for one in space.history.units}
     everything = sum(bits.values())
     (wrote,) = [bit for (kind, _), bit in bits.items() if kind == "data" and bit != min(bits.values())][1:]
@@ -69,7 +69,7 @@ def test_only_what_no_crash_took_is_owed():
 
 def test_a_tree_comes_again_where_more_had_been_acknowledged():
     tape = Tape({"out": None}).put("out/c-1", b"1").do("unlink", "out/c-1").do("mkdir", "out/x").returned()
-    space = Space(tape.recording(), None, acknowledged(tape))
+    space = ReplaySpace(tape.recording(), None, acknowledged(tape))
     enumeration = Enumeration(space, "killed")
     empty = [state.witness.acknowledged for state in enumeration if set(state.tree) == {"out"}]
     assert empty == [0, 1] and enumeration.distinct < len(list(crash.states(tape.recording(), "killed"))) + 1
