@@ -240,14 +240,16 @@ class _Campaign:
                 f"trainer {str(self.trainer)!r}: the plan {str(ending)!r} fired, and ended no rank of the job; "
                 "name one that does, such as 'writer.write_data@0#2=kill(SIGKILL)'"
             )
-        told: dict[int, list[dict[str, object]]] = {rank: [] for rank in range(self.world)}
+        told: dict[str, dict[int, list[dict[str, object]]]] = {
+            kind: {rank: [] for rank in range(self.world)} for kind in ("trained", "kept")
+        }
         saves = {kind: dict.fromkeys(range(self.world), 0) for kind in ("save_began", "save_returned")}
         for event in run.events:
-            if event.kind == "trained":
-                told[event.rank].append(event.data["mark"])
+            if event.kind in ("trained", "kept"):
+                told[event.kind][event.rank].append(event.data["mark"])
             elif event.kind in saves:
                 saves[event.kind][event.rank] = event.data["step"]
-        why, self.ignored = unrepeatable(self.marks, told)
+        why, self.ignored = unrepeatable(self.marks, told["trained"], told["kept"])
         if why:
             raise ScenarioError(
                 f"trainer {str(self.trainer)!r} gives something else in two jobs that nobody stopped: {why}; "

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import msgspec
 
 from faultkit.checks.wording import name_ranks
-from faultkit.resume.marks import LOSS, RANDOM, Mark, Restarted, Value
+from faultkit.resume.marks import LOSS, RANDOM, Mark, Restarted, Value, held_in
 from faultkit.runs.resumption import Difference
 
 __all__ = ["Compared", "compared", "unrepeatable"]
@@ -31,6 +31,7 @@ __all__ = ["Compared", "compared", "unrepeatable"]
 NAMES_OF_STREAMS = {"python": "Python", "numpy": "numpy", "torch": "torch"}
 NAMED_MAX = 3
 LOST_GRADIENTS = "the gradients that the job had after step {} are not there after the load"
+Told = Mapping[int, Sequence[Mapping[str, object]]]  # by rank, as it outlived the rank
 Marks = Mapping[int, Sequence[Mark]]  # by rank; each begins with the mark of step 0
 
 
@@ -41,13 +42,14 @@ class Compared(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def unrepeatable(marks: Marks, told: dict[int, list[dict[str, object]]]) -> tuple[str, frozenset[str]]:
+def unrepeatable(marks: Marks, trained: Told, kept: Told) -> tuple[str, frozenset[str]]:
     """Whether the job that was killed was, until then, as the one that was never stopped.
 
-    Returns what of it was not, in words, and the names of those things that need not be: they are compared nowhere.
+    `trained` has of each step what it was trained on and gave, `kept` what the job had after each save.  Returns what
+    of it was not, in words, and the names of those things that need not be: they are compared nowhere.
     """
     loose: set[str] = set()
-    for rank, found in sorted(told.items()):
+    for rank, found in sorted(trained.items()):
         for one in found:
             step = one["step"]
             if not isinstance(step, int) or step >= len(marks[rank]):
@@ -62,6 +64,14 @@ def unrepeatable(marks: Marks, told: dict[int, list[dict[str, object]]]) -> tupl
                 if digest != value.digest:
                     said = f" ({value.told} and {text})" if value.told and text else ""
                     return f"{where} gives another {name}{said}", frozenset()
+    for rank, found in sorted(kept.items()):
+        for one in found:
+            step = one["step"]
+            if not isinstance(step, int) or step >= len(marks[rank]):
+                continue
+            mark = marks[rank][step]
+            if one["held"] != held_in(mark):
+                return f"model or optimizer are others after step {step} on rank {rank}", frozenset()
             digests: dict[str, str] = one["loose"]  # type: ignore[assignment]
             loose |= {
                 name
@@ -366,6 +376,8 @@ def _told(
         if steps and steps[-1] == 0:
             return f"{said} start again"
         return f"{said} are those after step {steps[-1]}" if steps else f"{said} are not those of the save"
+    if value.told and value.told == there.told:
+        return f"{said} is {there.told}, of another type or shape"
     instead = f"{there.told} instead of {value.told}" if value.told and there.told else ""
     if sum_of(made) == sum_of(there):
         return f"{said} is {instead + ', ' if instead else ''}as it was before the load"

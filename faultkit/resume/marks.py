@@ -7,9 +7,11 @@ follows from them (`faultkit.resume.judge`).  Imports no torch.
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
-__all__ = ["LOSS", "RANDOM", "Mark", "Restarted", "Value"]
+__all__ = ["LOSS", "RANDOM", "Mark", "Restarted", "Value", "held_in"]
 
 LOSS = "loss"  # what a step gave that is one number
 RANDOM = "random."  # begins the names of the random states of the process
@@ -61,3 +63,9 @@ class Restarted(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"the job, resumed after {'no step' if self.step is None else f'step {self.step}'}"
+
+
+def held_in(mark: Mark) -> str:
+    """One checksum of all that must be right as soon as a load has come back."""
+    held = " ".join(f"{name} {value.digest}" for name, value in sorted(mark.state.items()) if value.is_held)
+    return hashlib.blake2b(held.encode(), digest_size=8).hexdigest()

@@ -18,7 +18,7 @@ from typing import Any
 from faultkit.checkpointers import rank_work
 from faultkit.checkpointers.trainer import Trainer
 from faultkit.messages import seen
-from faultkit.resume.marks import LOSS, RANDOM, Mark, Restarted, Value
+from faultkit.resume.marks import LOSS, RANDOM, Mark, Restarted, Value, held_in
 
 __all__ = ["MOMENTS", "TrainerCall", "killed", "moment", "never_stopped", "started_again"]
 
@@ -67,12 +67,13 @@ def killed(trainer: Trainer, directory: str, before: int, seed: int) -> None:
         for step in range(1, before + 2):
             if step > before:
                 moment("before")
-            _record("trained", mark=_slim(life.step(step)))
+            _record("trained", mark=_trained(life.step(step)))
             if step > before:
                 moment("within")
             _record("save_began", step=step)
             rank_work.finish(trainer.saved(life.job, Path(directory), step))
             _record("save_returned", step=step)
+            _record("kept", mark=_kept(life.mark(step)))
         _together()
         moment("after")
 
@@ -213,24 +214,16 @@ def _outputs(given: Any, is_whole: bool) -> tuple[dict[str, Value], tuple[str, .
     return {name: value for name, value in values if value is not None}, named
 
 
-def _slim(mark: Mark) -> dict[str, Any]:
-    """What tells whether two jobs that nobody stopped are the same, as small as it can be: it outlives the rank."""
-    held = "".join(value.digest for value in mark.state.values() if value.is_held)
-    return {
-        "step": mark.step,
-        "outputs": {name: [value.digest, value.told] for name, value in mark.outputs.items()},
-        "samples": list(mark.samples),
-        "held": held and _digest(held),
-        "loose": {name: value.digest for name, value in mark.state.items() if not value.is_held},
-    }
+def _trained(mark: Mark) -> dict[str, Any]:
+    """What a step was trained on and gave, as small as it can be: it outlives the rank."""
+    outputs = {name: [value.digest, value.told] for name, value in mark.outputs.items()}
+    return {"step": mark.step, "outputs": outputs, "samples": list(mark.samples)}
 
 
-def _digest(text: str) -> str:
-    from faultkit.resume.valuing import value_of
-
-    made = value_of(text)
-    assert made is not None
-    return made.digest
+def _kept(mark: Mark) -> dict[str, Any]:
+    """What the job had after a save, likewise."""
+    loose = {name: value.digest for name, value in mark.state.items() if not value.is_held}
+    return {"step": mark.step, "held": held_in(mark), "loose": loose}
 
 
 def _record(kind: str, **data: Any) -> None:

@@ -4,8 +4,8 @@ A batch whose tensors, arrays and lists have the same length is told sample by s
 iterator draws from torch's random state for its workers alone, which nobody else sees, is no draw of the job.
 
 Guarantees: what loaders give, and what is drawn, is the same as without it; all is put back.  Not covered: data that
-come from elsewhere, which a step tells itself (`Trainer.step`), and what loaders hand to threads of the job before a
-step begins.  Imports torch.
+come from elsewhere, which a step tells itself (`Trainer.step`), and what loaders hand to other threads of the job,
+which nobody can say of which step it is.  Imports torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,6 +36,7 @@ class Watch:
         self.samples: list[str] = []
         self.expected: torch.Tensor | None = None
         self._depth = 0
+        self._thread = threading.get_ident()
 
     def begin(self) -> None:
         """A step begins."""
@@ -52,7 +54,7 @@ class Watch:
             batch = original(iterator)
         finally:
             self._depth -= 1
-        if not self._depth:
+        if not self._depth and threading.get_ident() == self._thread:
             self.samples += samples_of(batch)
         return batch
 

@@ -7,7 +7,7 @@ import msgspec
 from faultkit.checks import resume as check
 from faultkit.checks.verdict import Verdict
 from faultkit.resume.judge import compared, unrepeatable
-from faultkit.resume.marks import Mark, Restarted, Value
+from faultkit.resume.marks import Mark, Restarted, Value, held_in
 from faultkit.runs.resumption import Resumption
 
 LAST = 4
@@ -95,6 +95,8 @@ def test_what_is_held_must_be_right_as_soon_as_the_load_is_back():
     assert evidence(judged(got), got) == [
         "after the load of step 2 on rank 1, model.weight is 10.0 instead of 12.0, as it was before the load"
     ]
+    got = with_loaded(restarted(), 1, "model.weight", Value("other", "12.0", True))
+    assert judged(got).differences[0].told == "model.weight is 12.0, of another type or shape"
     got = with_loaded(restarted(), 1, "model.weight", None)
     assert judged(got).differences[0].told == "model.weight is not there"
 
@@ -188,26 +190,20 @@ def test_what_other_ranks_hold_after_a_step_is_compared_within_the_tolerance():
 
 
 def test_two_jobs_that_nobody_stopped_must_give_the_same():
-    def told(one, **changes):
-        slim = {
-            "step": one.step,
-            "outputs": {name: [value.digest, value.told] for name, value in one.outputs.items()},
-            "samples": list(one.samples),
-            "loose": {name: value.digest for name, value in one.state.items() if not value.is_held},
-        }
-        return {0: [{**slim, **changes}]}
-
     first = mark(1, 0, 2)
-    assert unrepeatable(right(), told(first)) == ("", frozenset())
-    assert unrepeatable(right(), told(first, samples=[])) == (
-        "step 1 on rank 0 is trained on other samples",
-        frozenset(),
-    )
-    assert unrepeatable(right(), told(first, outputs={"loss": ["x", "7"]}))[0] == (
-        "step 1 on rank 0 gives another loss (0.5 and 7)"
-    )
-    loose = {**told(first)[0][0]["loose"], "count": "another"}
-    assert unrepeatable(right(), told(first, loose=loose)) == ("", frozenset({"count"}))
+
+    def asked(**changes):
+        outputs = {name: [value.digest, value.told] for name, value in first.outputs.items()}
+        trained = {"step": 1, "outputs": outputs, "samples": list(first.samples)}
+        loose = {name: value.digest for name, value in first.state.items() if not value.is_held}
+        kept = {"step": 1, "held": held_in(first), "loose": {**loose, **changes.pop("loose", {})}}
+        return unrepeatable(right(), {0: [{**trained, **changes}]}, {0: [{**kept, **changes}]})
+
+    assert asked() == ("", frozenset())
+    assert asked(samples=[]) == ("step 1 on rank 0 is trained on other samples", frozenset())
+    assert asked(outputs={"loss": ["x", "7"]})[0] == "step 1 on rank 0 gives another loss (0.5 and 7)"
+    assert asked(held="x")[0] == "model or optimizer are others after step 1 on rank 0"
+    assert asked(loose={"count": "another"}) == ("", frozenset({"count"}))
 
 
 def test_steps_that_nobody_saved_and_ranks_that_disagree_are_told():

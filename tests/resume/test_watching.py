@@ -1,5 +1,7 @@
 """What loaders hand out is seen sample by sample, and nothing of it changes."""
 
+import threading
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -30,6 +32,16 @@ def test_batches_of_any_shape_are_taken_apart_where_they_can_be():
     assert samples_of([numbers, numbers]) == samples_of((numbers, numbers))
     assert len(samples_of({"x": numbers, "mask": torch.zeros(2)})) == 1
     assert len(samples_of("text")) == 1
+
+
+def test_what_is_handed_to_another_thread_is_of_no_step():
+    with watched() as watch:
+        watch.begin()
+        thread = threading.Thread(target=lambda: list(DataLoader(DATA)))
+        thread.start()
+        thread.join()
+        assert watch.samples == []
+        assert len(list(DataLoader(DATA))) == len(watch.samples)
 
 
 def test_what_a_loader_draws_for_its_workers_alone_is_no_draw_of_the_job():
