@@ -159,7 +159,7 @@ def history(
             **({"known": found.to_builtins()} if found is not None else {}),
         }
         write_found(json_path, json.dumps(told, indent=1) + "\n")
-    return BROKEN if lived.story and not (found is not None and found.held) else HELD
+    return BROKEN if lived.story else HELD  # of a life that is known there is none
 
 
 def _machine(checkpointer: str, **choices: Any) -> Any:

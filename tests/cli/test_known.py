@@ -137,7 +137,7 @@ def test_a_life_that_is_known_fails_nothing(faultkit, tmp_path):
         "history",
         "dcp",
         "--lives",
-        4,
+        10,
         "--world",
         1,
         "--rules",

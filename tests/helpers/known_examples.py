@@ -21,22 +21,23 @@ def shown_by(example, examples):
             dict.fromkeys(
                 one.plan
                 for one in examples
-                if (one.campaign, one.scenario, one.kind, one.world)
-                == ("sweep", example.scenario, example.kind, example.world)
+                if (one.campaign, one.scenario, one.kind, one.world, one.seed)
+                == ("sweep", example.scenario, example.kind, example.world, example.seed)
             )
         )
-        found = _swept(example.scenario, example.kind, example.world, plans)
+        found = _swept(example.scenario, example.kind, example.world, example.seed, plans)
         return tuple(one for one in found if one.example.plan == str(FaultPlan.parse(example.plan)))
     return _OTHERS[example.campaign](example)
 
 
 @functools.cache
-def _swept(scenario, kind, world, plans):
+def _swept(scenario, kind, world, seed, plans):
     journal = sweep(
         scenario,
         world=world,
         kind=kind,
         timeout=20.0,
+        seed=seed,
         plans=[FaultPlan.parse(plan) for plan in plans],
         probes=False,
     )
