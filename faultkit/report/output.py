@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultkit.messages import printable, seen
+from faultkit.report import known
 from faultkit.whole_files import is_stream, mode_of, write_whole
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def show(journal: Journal, *, stories: bool, to_stderr: bool) -> None:
         for result in journal.results:
             print(printable(_told(result, alone=journal.planned_count == 1)), file=stream)
         if journal.planned_count == 1:
+            if journal.sorted is not None and (folded := known.lines(journal.sorted)):
+                print("\n".join(["", *folded]), file=stream)
             return
     from rich.console import Console
 

@@ -121,7 +121,7 @@ def print_journal(journal: Journal, console: Console) -> None:
         console.print()
         _print_difference(result, journal, console)
     for group in groups_of(journal):
-        if all(all(journal.known_as(result)) for result in group.results):
+        if journal.names_of(group):
             continue
         console.print()
         _print_group(group, journal, console)

@@ -227,6 +227,11 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(names.get((identity, violation.evidence), "")
                      for violation, identity in zip(result.violations, result.identities, strict=True))  # fmt: skip
 
+    def names_of(self, group: Any) -> tuple[str, ...]:
+        """The names under which all violations of `group`, which has `results`, are known; () where one is not."""
+        names = [name for result in group.results for name in self.known_as(result)]
+        return tuple(dict.fromkeys(names)) if all(names) else ()
+
     @property
     def unreferenced(self) -> tuple[str, ...]:
         """The names of files that were left beside good checkpoints, to which none refers."""

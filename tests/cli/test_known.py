@@ -88,8 +88,9 @@ def test_a_replay_knows_and_adds_nothing_twice(faultkit, known):
         "simulated",
     )
     assert faultkit(*replay)[0] == 1
-    status, _, err = faultkit(*replay, "--known", known, "--write-known", known)
-    assert status == 0 and f"0 entries added to {known}" in err
+    status, out, err = faultkit(*replay, "--known", known, "--write-known", known)
+    assert status == 0 and "1 known, by name:\n  hung-writer.reset-raise" in out
+    assert f"0 entries added to {known}" in err
 
 
 @pytest.mark.slow
