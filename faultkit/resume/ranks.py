@@ -92,8 +92,8 @@ def started_again(
             return Restarted(made=made, step=found)
         loaded = life.mark(found)
         numbers = range(found + 1, min(found + steps, last) + 1)
-        marks = tuple(life.step_and_save(step, Path(directory), before) for step in numbers)
-        return Restarted(made=made, step=found, loaded=loaded, marks=marks)
+        marks = [life.step_and_save(step, Path(directory), before) for step in numbers]
+        return Restarted(made=made, step=found, loaded=loaded, marks=tuple(marks))
 
 
 def moment(name: str) -> None:

@@ -67,6 +67,25 @@ def load_a_text(job, directory):
     return str(read(job, directory))
 
 
+def load_at_the_end_of_the_data(job, directory):
+    found = read(job, directory)
+    job.batches = iter([])
+    return found
+
+
+def step_by_batches(job):
+    if hasattr(job, "batches"):
+        next(job.batches)
+    return count(job)
+
+
+def test_data_that_end_are_told_as_what_they_raise(worlds):
+    trainer = msgspec.structs.replace(COUNTER, step=step_by_batches, load=load_at_the_end_of_the_data)
+    found = resumed(worlds, trainer)
+    assert found.verdict is Verdict.UNUSABLE
+    assert "rank 0 raised StopIteration" in found.story()
+
+
 @pytest.mark.parametrize(
     ("load", "verdict", "told"),
     [
