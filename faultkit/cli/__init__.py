@@ -22,6 +22,7 @@ from faultkit.cli.crash import crash, damage
 from faultkit.cli.growth import growth
 from faultkit.cli.history import history
 from faultkit.cli.known import compare, known
+from faultkit.cli.reproduce import reproduce
 from faultkit.cli.reshard import reshard
 from faultkit.cli.resume import resume
 from faultkit.cli.run_sweep import HELD, USAGE, UsageError, fail, say
@@ -130,6 +131,7 @@ def command(ctx: click.Context) -> None:
       faultkit check dcp                    all of these, every promise, one report card
       faultkit known                        known defects of what is installed
       faultkit compare A.json B.json        what one run found that another did not
+      faultkit reproduce console.log dumps/ from what a job left to the plan that does the same
       faultkit checkpointers                what can be put under test: sweep, crash, damage NAME.save
 
     Exit status: 0 every check held, 1 a promise was broken, 2 bad usage or bad input, 3 the harness itself
@@ -165,6 +167,7 @@ def checkpointers(as_json: bool) -> None:
 
 
 command.add_command(check)
+command.add_command(reproduce)
 command.add_command(sweep)
 command.add_command(replay)
 command.add_command(crash)

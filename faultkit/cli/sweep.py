@@ -5,6 +5,7 @@ Not covered: running them for somebody who waits (`faultkit.cli.run_sweep`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -244,6 +245,12 @@ def sweep(
     help="Write the run as a plain script that needs torch alone.",
 )
 @click.option(
+    "--evidence",
+    "evidence_path",
+    metavar="DIR",
+    help="Write what a cluster would have left of the run, into a new folder.",
+)
+@click.option(
     "--schedule",
     metavar="N,N,...",
     help="The order of simulated ranks, as a report or a sweep's --json has it.",
@@ -254,6 +261,7 @@ def replay(
     scenario: str | None,
     trust: bool,
     script_path: str | None,
+    evidence_path: str | None,
     world_size: int | None,
     kind: str | None,
     launcher: str | None,
@@ -280,6 +288,7 @@ def replay(
     on dcp-save, on 4 ranks.
 
     --script writes the run as a script that any Python with torch runs, for a report to who maintains the engine.
+    --evidence writes what a cluster would have left of it, a log, a launcher's summary and stacks.
     """
     from faultkit.report.output import refusal_of
     from faultkit.scenario_text import is_named
@@ -301,6 +310,8 @@ def replay(
         name = scenario_for_plan(joined).name
     if script_path is not None and len(replayed.plans) > 1:
         raise UsageError(f"--script is of one plan (got {len(replayed.plans)})")
+    if evidence_path is not None:
+        _require_evidence(evidence_path, len(replayed.plans))
     orders = _orders(replayed, seed, schedule)
     chosen = _first(kind, replayed.kind, "warm")
     if script_path is not None and (
@@ -312,7 +323,8 @@ def replay(
             f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})"
         )
     seen: list[observers.ObservedRun] = []
-    with observers.observe_runs(seen.append if script_path is not None else lambda _: None):
+    is_kept = script_path is not None or evidence_path is not None
+    with observers.observe_runs(seen.append if is_kept else lambda _: None):
         status = attended_sweep(
             name,
             world_size=_first(world_size, replayed.world_size, 4),
@@ -332,6 +344,8 @@ def replay(
         )
     if script_path is not None:
         _write_script(script_path, [one for one in seen if one.run.plan == replayed.plans[0]], name)
+    if evidence_path is not None:
+        _write_evidence(evidence_path, [one for one in seen if one.run.plan == replayed.plans[0]])
     return status
 
 
@@ -347,6 +361,28 @@ def _look_up(known: Known) -> Callable[[Journal], Journal] | None:
         return journal
 
     return look_up if known.is_asked else None
+
+
+def _require_evidence(path: str, count: int) -> None:
+    if count > 1:
+        raise UsageError(f"--evidence is of one plan (got {count})")
+    if os.path.lexists(path) and (not os.path.isdir(path) or os.listdir(path)):
+        raise UsageError(f"--evidence must name a folder that is empty or not there (got {path!r})")
+
+
+def _write_evidence(path: str, seen: list[Any]) -> None:
+    """Write what the last of `seen` would have left."""
+    from pathlib import Path
+
+    from faultkit.evidence.writing import write
+
+    if not seen:
+        raise UsageError("no run was made that could leave evidence")
+    try:
+        write(seen[-1].run, Path(path))
+    except OSError as error:
+        raise UsageError(f"{error.filename or path} cannot be written: {error.strerror}") from None
+    click.echo(f"what it would have left is in {path}", err=True)
 
 
 def _follows_schedules(kind: str) -> bool:
