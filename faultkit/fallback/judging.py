@@ -42,6 +42,7 @@ OUTCOMES = {
     "refused": "every rank raised",
 }
 KEPT = 1
+NOTHING_BROKEN = ", in which no fault happened"
 WORDS = Words("load", "steps")
 
 
@@ -96,7 +97,7 @@ class Judge:
             Model(OLDER, (NEWEST,)), Refusal.ALWAYS, outcomes, VERSIONS, is_excused=False, words=WORDS
         )
         if judged.finding is not None:
-            return Restart("", judged.finding, _ends(outcomes))
+            return Restart("", _over_damage(judged.finding), _ends(outcomes))
         return Restart(_word(judged.version) if judged.is_settled else "refused", None, _ends(outcomes))
 
     @staticmethod
@@ -138,6 +139,12 @@ def _read(directory: Path) -> Tree:
         else:
             found[name] = None if path.is_dir() else path.read_bytes()
     return found
+
+
+def _over_damage(finding: Finding) -> Finding:
+    """What a history says of ranks on which nothing was broken is not so here: what they load was."""
+    sentence = finding.sentence.removesuffix(NOTHING_BROKEN)
+    return msgspec.structs.replace(finding, sentence=sentence)
 
 
 def _word(version: Version | None) -> str:

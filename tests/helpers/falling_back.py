@@ -18,6 +18,7 @@ DEFECTS_OF_A_LOAD = {
     "looks_alone": "SILENT_WRONG",  # each rank takes the newest that is whole for itself
     "raises_alone": "PARTIAL",  # whoever finds damage raises, the others load
     "takes_anything": "SILENT_WRONG",  # what cannot be read is left out
+    "waits_alone": "HUNG",  # who finds damage waits for the others, who do not
     "begins_anew": "LOST_WORK",  # a damaged checkpoint is none, and neither are those before it
 }
 DEFECTS_OF_A_PRUNE = ("counts_incomplete", "looks_at_rank_0", "keeps_one_less")
@@ -78,11 +79,13 @@ def load(state, directory, defect="none"):
         whole = is_whole(place, [rank])
         if defect == "raises_alone" and not whole:
             raise ValueError(f"{place.name} is damaged")
+        if defect == "waits_alone" and not whole:
+            dist.barrier()
         if defect == "takes_anything":
             with contextlib.suppress(OSError, ValueError):
                 state.update(stored(place))
             return step
-        if defect not in ("looks_alone", "raises_alone"):
+        if defect not in ("looks_alone", "raises_alone", "waits_alone"):
             whole = all(everyone(whole))
         if whole:
             state.update(stored(place))
