@@ -13,6 +13,7 @@ from faultkit.cli import main
 from faultkit.scenarios import ScenarioError, of_function
 from faultkit.sweep import ScheduleChoice, Schedules, sweep
 from faultkit.sweep.replay_input import read_replay_input
+from tests.helpers.clearing_checkpointers import CLEARING
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +50,20 @@ def test_of_drawn_schedules_the_worst_is_told_with_its_seed():
     assert result.covered.is_complete is None
     assert result.order.seed > 0 and f"--seed {result.order.seed}" in journal.replay_command(result)
     assert sweep_of(look_once, seed=result.order.seed).results[0].verdict is Verdict.UNUSABLE
+
+
+@pytest.mark.parametrize("schedules", [Schedules(drawn=30), Schedules(every=300)], ids=["drawn", "every"])
+def test_a_barrier_that_a_checkpointer_leaves_out_is_found_by_either(schedules):
+    def swept(checkpointer, schedules):
+        return sweep(checkpointer, world=2, kind="simulated", plans=[NOTHING], schedules=schedules)
+
+    assert swept(CLEARING.with_options(waits=False), Schedules()).held  # nobody sees it in the plainest order
+    journal = swept(CLEARING.with_options(waits=False), schedules)
+    [result] = journal.results
+    assert result.verdict in (Verdict.LOST_WORK, Verdict.SILENT_WRONG, Verdict.HUNG, Verdict.UNUSABLE)
+    assert result.covered.verdicts["HELD"] > 0
+    [sound] = swept(CLEARING, schedules).results
+    assert set(sound.covered.verdicts) == {"HELD"} and sound.covered.is_complete is not False
 
 
 def test_every_schedule_is_run_and_the_worst_comes_back_by_its_decisions():
