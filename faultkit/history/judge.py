@@ -20,7 +20,7 @@ from faultkit.history.state import BLANK, LEAVES, STEP, Leaf, Part, content, spa
 from faultkit.known.of_runs import function_of
 from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
 
-__all__ = ["Finding", "Judged", "Words", "judge_restart", "name_version", "unprovoked"]
+__all__ = ["Finding", "Judged", "Words", "judge_restart", "name_version", "random_of_another", "unprovoked"]
 
 TRACEBACK_LINES = 12
 
@@ -126,6 +126,29 @@ def judge_restart(
         gloss = f"{words.steps} and {words.load} do not tell of the same checkpoint"
         return Judged(Finding(Verdict.SILENT_WRONG, f"{sentence}: the newest must be the same", gloss=gloss))
     return Judged(None, version, True)
+
+
+def random_of_another(
+    outcomes: Mapping[int, Outcome], held: Mapping[int, Mapping[str, str]], version: Version
+) -> Finding | None:
+    """The finding that a load gave a rank a random state which only others had, `held` by rank, when they saved.
+
+    Says nothing of a load that leaves random states alone, nor of ranks that had the same.
+    """
+    wrong: dict[str, list[int]] = {}
+    for rank, outcome in outcomes.items():
+        if not isinstance(outcome, Returned) or rank not in held:
+            continue
+        before, after = outcome.value.random
+        for name, state in after.items():
+            others = {one.get(name) for other, one in held.items() if other != rank}
+            if state != before.get(name) and state in others and state != held[rank].get(name):
+                wrong.setdefault(name, []).append(rank)
+    if not wrong:
+        return None
+    what = " and ".join(f"of {name} on {name_ranks(ranks)}" for name, ranks in wrong.items())
+    sentence = f"the load of {name_version(version)} set the random state {what} to that of another rank"
+    return Finding(Verdict.SILENT_WRONG, sentence, gloss="ranks that drew apart go on drawing the same")
 
 
 def _judge_failed(

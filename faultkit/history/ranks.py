@@ -7,6 +7,7 @@ outcome of other ranks; the process that judges sees them all.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,15 @@ class LoadedState(msgspec.Struct, frozen=True):
 
     `listed` and `step` are texts where they are no steps; the text says what they are.  `listed` is None where the
     checkpointer has no `steps`.  Of a state of the checkpointer's own there are no `parts`, but `origins`: the numbers
-    of the saves whose values each leaf has.
+    of the saves whose values each leaf has.  `random` are the digests of this rank's random states before the load and
+    after it.
     """
 
     listed: tuple[int, ...] | str | None
     step: int | str | None
     parts: dict[str, Part]
     origins: dict[str, tuple[int, ...]] | None = None
+    random: tuple[dict[str, str], dict[str, str]] = ({}, {})
 
 
 def pool_of(checkpointer: Checkpointer, timeout: float, worlds: GivenWorlds = None) -> WorldPool:
@@ -68,9 +71,25 @@ def pool_of(checkpointer: Checkpointer, timeout: float, worlds: GivenWorlds = No
     )
 
 
-def save(checkpointer: Checkpointer, folder: str, version: Version) -> None:
-    """Save the state of `version`, and wait until that has come to its end."""
+def save(checkpointer: Checkpointer, folder: str, version: Version) -> dict[str, str]:
+    """Save the state of `version`, and wait until that has come to its end; the random states that this rank had."""
+    random = _random_states()
     rank_work.finish(_begun(checkpointer, folder, version))
+    return random
+
+
+def _random_states() -> dict[str, str]:
+    """A digest of each generator that a job saves along."""
+    import random
+    import sys
+
+    import torch
+
+    states = {"torch": torch.get_rng_state().numpy().tobytes(), "random": repr(random.getstate()).encode()}
+    if "numpy.random" in sys.modules:
+        _, keys, place, *_ = sys.modules["numpy.random"].get_state()
+        states["numpy"] = keys.tobytes() + str(place).encode()
+    return {name: hashlib.blake2b(state, digest_size=8).hexdigest() for name, state in states.items()}
 
 
 def _begun(checkpointer: Checkpointer, folder: str, version: Version) -> Any:
@@ -143,14 +162,16 @@ def restart(checkpointer: Checkpointer, folder: str, numbers: tuple[int, ...] = 
     listed = _listed(checkpointer, Path(folder))
     dist.barrier()  # what load clears away must not be what another rank still lists
     state = _blank(checkpointer)
+    before = _random_states()
     step = rank_work.call(checkpointer, checkpointer.load, state, Path(folder))
+    random = (before, _random_states())
     if step is None:
         return LoadedState(listed, None, {})
     if type(step) is not int:
         return LoadedState(listed, f"a {type(step).__name__}", {})
     if checkpointer.state is None:
-        return LoadedState(listed, step, read(state))
-    return LoadedState(listed, step, {}, _origins(checkpointer, state, numbers))
+        return LoadedState(listed, step, read(state), random=random)
+    return LoadedState(listed, step, {}, _origins(checkpointer, state, numbers), random)
 
 
 def _origins(checkpointer: Checkpointer, state: Any, numbers: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

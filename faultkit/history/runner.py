@@ -18,7 +18,14 @@ from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.rank_call import RankCall
 from faultkit.checks import Verdict
 from faultkit.checks.wording import clip, name_ranks
-from faultkit.history.judge import Finding, Words, judge_restart, name_version, unprovoked
+from faultkit.history.judge import (
+    Finding,
+    Words,
+    judge_restart,
+    name_version,
+    random_of_another,
+    unprovoked,
+)
 from faultkit.history.model import Model, Refusal, Version, acknowledge, attempt, disturb, settle
 from faultkit.history.ranks import prune, restart, save, save_and_prune, saves_in_flight
 from faultkit.history.steps import KEEPING, Step
@@ -63,6 +70,7 @@ class HistoryRunner:
         self.step = 0
         self.is_up = False
         self._is_pruned = False
+        self._random: dict[int, dict[int, dict[str, str]]] = {}  # by save and rank, the random states it had
 
     @property
     def is_disturbed(self) -> bool:
@@ -139,7 +147,11 @@ class HistoryRunner:
             self.step += 1
         version = Version(self.step, len(self.versions) + 1)
         self.versions.append(version)
-        return self._saved(step, version, self._run(save, version, step=step))
+        run = self._run(save, version, step=step)
+        self._random[version.number] = {
+            rank: one.value for rank, one in run.outcomes.items() if isinstance(one, Returned)
+        }
+        return self._saved(step, version, run)
 
     def _save_and_prune(self, step: Step) -> str:
         self.step += 1
@@ -224,6 +236,9 @@ class HistoryRunner:
             words=self.rules.words,
         )
         self.finding = judged.finding
+        if judged.is_settled and judged.version is not None:
+            held = self._random.get(judged.version.number, {})
+            self.finding = self.finding or random_of_another(run.outcomes, held, judged.version)
         under = f" while {clip(step.plan, 400)}" if step.plan else ""
         what = f"the job restarts on {_ranks(step.number)}{under}"
         if self.finding is not None:
