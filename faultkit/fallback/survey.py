@@ -31,6 +31,7 @@ from faultkit.damage import ACTIONS as DAMAGES
 from faultkit.exceptions import ArgumentError, ScenarioError
 from faultkit.fallback.judging import Judge, Restart
 from faultkit.fallback.trees import INCOMPLETE, Damaged, Saved, damaged_trees, saved_trees
+from faultkit.known import Identity, identity_of
 from faultkit.messages import listed, seen
 from faultkit.scenarios.derived import derive
 
@@ -52,6 +53,10 @@ class Case(msgspec.Struct, frozen=True):
     action: str
     kind: str
     restart: Restart
+
+    def identity_in(self, work: str) -> Identity:
+        """What is the same in every survey of the violation that a restart over it broke."""
+        return identity_of(work, self.outcome, points=[self.kind], actions=[self.action])
 
     @property
     def outcome(self) -> str:
@@ -123,6 +128,7 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
                     "check": self.work,
                     "verdict": str(case.restart.finding.verdict),
                     "evidence": case.restart.finding.sentence,
+                    "identity": case.identity_in(self.work).to_builtins(),
                 },
             }
             for case in self.cases

@@ -7,8 +7,8 @@ Not covered: what ranks do and count (`faultkit.growth.turns`), and what is a vi
 `Growth.to_json` writes one object:
 
     {"scenario", "world", "kind", "torch", "turn", "turns", "seconds", "verdict", "violations": [{"check", "verdict",
-     "evidence", "ranks"}], "slopes": [{"measure", "rank", "slope", "error", "low", "high", "first", "last", "floor",
-     "violation", "names"}]}
+     "evidence", "ranks", "identity"}], "slopes": [{"measure", "rank", "slope", "error", "low", "high", "first", "last",
+     "floor", "violation", "names"}]}
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from faultkit.checks.growth import MEASURES, Grown, slopes_in
 from faultkit.checks.slopes import SAMPLES_MIN
 from faultkit.exceptions import ArgumentError, HarnessError, ScenarioError
 from faultkit.growth.turns import WARM_UP_MIN, Calls, Life, Turns
+from faultkit.known import Identity, identities
 from faultkit.messages import seen
 from faultkit.processes.directories import OwnedDirectory, in_memory
 from faultkit.runs.selection import RECORDED
@@ -50,7 +52,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     """How all that was counted went on each rank, and the violations of the run, worst first.
 
     `turns` is how many there were of what `turn` names, a save or a call; `story` tells the run where a check besides
-    `growth` was broken.
+    `growth` was broken.  `identities` has that of each violation.
     """
 
     scenario: str
@@ -63,6 +65,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     violations: tuple[Violation, ...]
     seconds: float
     story: str = ""
+    identities: tuple[Identity, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -96,8 +99,9 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
                     "verdict": str(violation.verdict),
                     "evidence": violation.evidence,
                     "ranks": list(violation.ranks),
+                    **({"identity": identity.to_builtins()} if identity is not None else {}),
                 }
-                for violation in self.violations
+                for violation, identity in zip_longest(self.violations, self.identities)
             ],
             "slopes": [
                 {
@@ -198,6 +202,7 @@ def measure(
         turns=max(one.turns for one in slopes),
         slopes=slopes,
         violations=tuple(run.violations),
+        identities=identities(run),
         seconds=time.monotonic() - began,
         story=run.story(replay=None) if any(one.check != "growth" for one in run.violations) else "",
     )

@@ -1,6 +1,6 @@
 """Compares what two campaigns found, by identity: new, gone, better, worse.
 
-What is compared is the JSON that sweep, crash, damage, history and check write.  Guarantees: two findings are compared
+What is compared is the JSON that the campaigns write.  Guarantees: two findings are compared
 only where they are of the same campaign over the same scenario on as many ranks; a violation is gone where the later
 one did what had shown it, and else untried.  A file of a stranger runs no code.  Not covered: counts, times and texts,
 which differ from run to run.
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,7 +28,7 @@ TEXT_CHARACTERS_MAX = 4_000
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What a campaign found: each identity with what showed it, and what was tried.
 
-    `tried` are the plans of a sweep, the models of a crash or the actions on damage; None where all was.
+    `tried` are the plans of a sweep, the models of a crash, the damage and so on; None where all was.
     """
 
     campaign: str
@@ -158,20 +158,17 @@ class _Reading:
         made = self.made
         if not isinstance(made, dict):
             raise self.error("must hold the object that --json writes")
-        campaign = next((name for name, (key, *_) in _CAMPAIGNS.items() if key in made), "")
-        if not campaign:
-            keys = ", ".join(repr(key) for key, *_ in _CAMPAIGNS.values())
-            raise self.error(
-                f"must be the JSON of sweep, crash, damage, history or check, with one of {keys}"
-            )
-        _, subject, violations, tried = _CAMPAIGNS[campaign]
+        name = next((name for name, one in _CAMPAIGNS.items() if one.key in made), "")
+        if not name:
+            raise self.error(f"must be the JSON of one of {', '.join(_CAMPAIGNS)}")
+        campaign = _CAMPAIGNS[name]
         return Found(
-            campaign=campaign,
-            subject=self.text(made, subject),
-            world=self.number(made, "world"),
+            campaign=name,
+            subject=self.text(made, campaign.subject),
+            world=self.number(made, campaign.world),
             torch=self.text(made, "torch", default=""),
-            violations=violations(self, made),
-            tried=tried(self, made),
+            violations=campaign.violations(self, made),
+            tried=campaign.tried(self, made),
             source=self.path,
         )
 
@@ -240,6 +237,26 @@ class _Reading:
     def damages(self, made: Mapping[str, Any]) -> frozenset[str]:
         return frozenset(self.text(case, "damage") for case in self.tables(made, "cases"))
 
+    def of_fallback(self, made: Mapping[str, Any]) -> dict[Identity, tuple[str, ...]]:
+        found: dict[Identity, list[str]] = {}
+        for case in self.tables(made, "cases"):
+            violation = case.get("violation")
+            if isinstance(violation, dict):
+                found.setdefault(self.identity(violation), []).append(self.text(case, "damage"))
+        return _frozen(found)
+
+    def of_list(self, made: Mapping[str, Any]) -> dict[Identity, tuple[str, ...]]:
+        return {self.identity(violation): ("",) for violation in self.tables(made, "violations")}
+
+    def of_resume(self, made: Mapping[str, Any]) -> dict[Identity, tuple[str, ...]]:
+        restarts = self.tables(made, "restarts")
+        return {
+            self.identity(one): ("",) for restart in restarts for one in self.tables(restart, "violations")
+        }
+
+    def everything(self, _: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset(("",))
+
     def of_history(self, made: Mapping[str, Any]) -> dict[Identity, tuple[str, ...]]:
         return {self.identity(made): ("",)} if "identity" in made else {}
 
@@ -260,14 +277,26 @@ class _Reading:
         )
 
 
-_CAMPAIGNS: dict[
-    str, tuple[str, str, Any, Any]
-] = {  # its own key, what it is about, what it found, what it tried
-    "check": ("promises", "checkpointer", _Reading.of_check, _Reading.promises),
-    "sweep": ("plans", "scenario", _Reading.of_sweep, _Reading.plans),
-    "crash": ("findings", "scenario", _Reading.of_crash, _Reading.models),
-    "damage": ("cases", "scenario", _Reading.of_damage, _Reading.damages),
-    "history": ("story", "checkpointer", _Reading.of_history, _Reading.lives),
+class _Campaign(NamedTuple):
+    """The key that only its JSON has, what it is about, its number of ranks, what it found, and what it tried."""
+
+    key: str
+    subject: str
+    violations: Callable[[_Reading, Mapping[str, Any]], dict[Identity, tuple[str, ...]]]
+    tried: Callable[[_Reading, Mapping[str, Any]], frozenset[str]]
+    world: str = "world"
+
+
+_CAMPAIGNS = {  # the first whose key is there
+    "check": _Campaign("promises", "checkpointer", _Reading.of_check, _Reading.promises),
+    "sweep": _Campaign("plans", "scenario", _Reading.of_sweep, _Reading.plans),
+    "crash": _Campaign("findings", "scenario", _Reading.of_crash, _Reading.models),
+    "fallback": _Campaign("work", "checkpointer", _Reading.of_fallback, _Reading.damages),
+    "damage": _Campaign("cases", "scenario", _Reading.of_damage, _Reading.damages),
+    "resume": _Campaign("restarts", "trainer", _Reading.of_resume, _Reading.everything),
+    "growth": _Campaign("slopes", "scenario", _Reading.of_list, _Reading.everything),
+    "reshard": _Campaign("save_on", "checkpointer", _Reading.of_list, _Reading.everything, "save_on"),
+    "history": _Campaign("story", "checkpointer", _Reading.of_history, _Reading.lives),
 }
 
 

@@ -86,6 +86,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
                 "also": list(found.also),
                 "kind": found.problem.kind,
                 "evidence": found.problem.evidence,
+                "identity": found.problem.identity.to_builtins(),
                 "save_on": found.case.save_on,
                 "load_on": list(found.case.load_on),
                 "state": written(found.case.state),

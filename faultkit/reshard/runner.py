@@ -17,6 +17,7 @@ from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.rank_call import RankCall
 from faultkit.checks import Verdict
 from faultkit.checks.wording import clip, name_error, name_ranks, plural
+from faultkit.known import Identity, identity_of
 from faultkit.reshard.ranks import CHECKPOINT, ONE_PROCESS, READ, Told, load, read, save
 from faultkit.reshard.states import State
 from faultkit.runs.outcomes import Died, Hung, Outcome, Raised, Returned
@@ -67,6 +68,11 @@ class Problem(msgspec.Struct, frozen=True):
     def signature(self) -> tuple[str, str, str]:
         """Equal for what is taken for the same defect."""
         return "ranks" if isinstance(self.view, int) else self.view, self.kind, self.sort
+
+    @property
+    def identity(self) -> Identity:
+        """What is the same of it in every run."""
+        return identity_of("same", self.verdict, points=[" ".join(part for part in self.signature if part)])
 
     @property
     def sort(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from faultkit.checks import Verdict
+from faultkit.known import identities
 from faultkit.resume.marks import RANDOM
 from faultkit.runs.replay_command import KIND_OF_RESUME, TIMEOUT_OF_RESUME_SECONDS
 from faultkit.runs.run import Run
@@ -184,8 +185,9 @@ def _restart(one: Restart) -> dict[str, Any]:
                 "verdict": str(broken.verdict),
                 "evidence": broken.evidence,
                 "ranks": list(broken.ranks),
+                "identity": identity.to_builtins(),
             }
-            for broken in one.run.violations
+            for broken, identity in zip(one.run.violations, identities(one.run), strict=True)
         ],
         "differences": [] if found is None else msgspec.to_builtins(found.differences),
     }

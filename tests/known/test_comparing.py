@@ -125,6 +125,28 @@ def test_crashes_damage_histories_and_cards_are_read_alike(found):
     assert told(compare(found(held), found(life))) == {"fresh": 1}
     assert told(compare(found(life), found(held))) == {"gone": 1}
 
+    grown = {
+        "scenario": "s",
+        "world": 2,
+        "slopes": [],
+        "violations": [{"identity": identity("", "LEAKED", "growth")}],
+    }
+    assert told(compare(found(grown), found({**grown, "violations": []}))) == {"gone": 1}
+    same = {
+        "checkpointer": "dcp",
+        "save_on": 2,
+        "violations": [{"identity": identity("ranks values", "SILENT_WRONG")}],
+    }
+    assert told(compare(found({**same, "violations": []}), found(same))) == {"fresh": 1}
+    restart = {"violations": [{"identity": identity("", "LOST_WORK", "resume")}]}
+    resumed = {"trainer": "t", "world": 2, "restarts": [restart]}
+    assert told(compare(found(resumed), found({**resumed, "restarts": []}))) == {"gone": 1}
+    back = {"damage": "cut", "violation": {"identity": identity("cut", "LOST_WORK", "fallback")}}
+    fallback = {"checkpointer": "dcp", "world": 2, "work": "fallback", "cases": [back]}
+    assert told(compare(found(fallback), found({**fallback, "cases": [{**back, "violation": None}]}))) == {
+        "gone": 1
+    }
+
     promise = {"promise": "nobody hangs", "tried": 3, "violations": [{"identity": identity()}]}
     card = {"checkpointer": "dcp", "world": 2, "promises": [promise]}
     assert told(compare(found(card), found({**card, "promises": [{**promise, "violations": []}]}))) == {
@@ -141,7 +163,7 @@ def test_crashes_damage_histories_and_cards_are_read_alike(found):
         ("", "no JSON"),
         ("[" * 100_000, "no JSON: nested too deep"),
         ("[]", "must hold the object that --json writes"),
-        ("{}", "must be the JSON of sweep, crash, damage, history or check"),
+        ("{}", "must be the JSON of one of check, sweep, crash"),
         ('{"plans": [], "scenario": "s"}', "world must be a number (got None)"),
         ('{"plans": 3, "scenario": "s", "world": 2}', "plans must be a list of objects"),
         (
