@@ -16,6 +16,8 @@ import click
 import msgspec
 
 from faultkit import endings
+from faultkit.cli import known_options
+from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.cli.streams import write_found
@@ -78,6 +80,7 @@ class _Card(msgspec.Struct):
     metavar="N",
     help="Trials side by side.",
 )
+@KNOWN
 @JSON
 @click.option("--report", "report_path", metavar="PATH", help="Write a page (.html), or a badge (.svg).")
 def check(
@@ -89,6 +92,8 @@ def check(
     timeout: float,
     seed: int,
     jobs: int,
+    known_names: tuple[str, ...],
+    write_known: str | None,
     json_path: str | None,
     report_path: str | None,
 ) -> int:
@@ -105,6 +110,7 @@ def check(
 
     if why := refusal(json_path, report_path):
         raise UsageError(why)
+    known = known_options.read(known_names, write_known)
     require_torch()
     search_here(checkpointer)
     by_then: list[Any] = []
@@ -130,9 +136,15 @@ def check(
             if not by_then:
                 return status
             card = by_then[0]
+    if known.is_asked:
+        card = card.sorted_by(known.entries)
     _written(card, json_path, report_path)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    click.echo(printable(card.text(width)), err=json_path == "-")
+    click.echo(
+        printable("\n".join([card.text(width), *known_options.shown(card.sorted)])), err=json_path == "-"
+    )
+    if card.sorted is not None:
+        known_options.write(known, card.sorted)
     return status or (HELD if card.held else BROKEN)
 
 

@@ -38,6 +38,7 @@ from faultkit.conformance.card import (
 from faultkit.conformance.promises import PROMISES, why_not
 from faultkit.conformance.trials.trial import Context, Trial
 from faultkit.exceptions import ScenarioError
+from faultkit.known import Identity
 from faultkit.messages import listed, nearest, seen
 
 __all__ = ["Progress", "check", "chosen"]
@@ -225,6 +226,7 @@ def _trials(context: Context) -> list[Trial]:
     from faultkit.conformance.trials.growing import GrowthTrial
     from faultkit.conformance.trials.lives import LifeTrial
     from faultkit.conformance.trials.plans import PlanTrial
+    from faultkit.conformance.trials.resharding import ReshardTrial
     from faultkit.conformance.trials.restarts import OF_WORK, RestartTrial
     from faultkit.conformance.trials.resuming import ResumeTrial
     from faultkit.conformance.trials.schedules import ScheduleTrial
@@ -242,6 +244,7 @@ def _trials(context: Context) -> list[Trial]:
         trials += [DamageTrial(context)]
         trials += [RestartTrial(context, word) for word in OF_WORK if word in (*work, "fallback")]
         trials += [CrashTrial(context, word) for word in ("prune", "save", "async") if word in work]
+    trials += [ReshardTrial(context)]
     trials += [ScheduleTrial(context, "async" if "async" in work else "save"), GrowthTrial(context)]
     if not PROMISES["resume"].not_made(context.checkpointer):
         trials.append(ResumeTrial(context))
@@ -370,7 +373,7 @@ def _result(name: str, checkpointer: Any, trials: Sequence[Trial], broken: Seque
     efforts: dict[str, Effort] = {}
     for effort in (one for trial in trials for one in trial.efforts(name)):
         efforts[effort.what] = _together(efforts.get(effort.what), effort)
-    smallest: dict[str, Broken] = {}
+    smallest: dict[Identity, Broken] = {}
     for one in broken:
         if one.promise == name:
             known = smallest.get(one.identity)

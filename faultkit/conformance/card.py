@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from faultkit.checks import Verdict
+from faultkit.known.entries import Entry, Occurrence
+from faultkit.known.identity import Identity
+from faultkit.known.sorting import Sorted, sort
 
 __all__ = [
     "NOT_APPLICABLE",
@@ -31,22 +35,34 @@ NOT_TRIED, NOT_APPLICABLE = "NOT_TRIED", "NOT_APPLICABLE"
 
 
 class Broken(msgspec.Struct, frozen=True, kw_only=True):
-    """A violation: which promise, what found it, in one sentence, and the command that brings it back.
+    """A violation: which promise, what was seen, and the command that brings it back.
 
-    `identity` is the same wherever the same is seen; `size` is larger for what is harder to look at; `known` names the
-    known defect or the accepted violation that it is, "" where nobody has named it.
+    `size` is larger for what is harder to look at; `known` names the known defect or the accepted violation that it is,
+    "" where nobody has named it.
     """
 
     promise: str
-    check: str
+    occurrence: Occurrence
     verdict: str
-    evidence: str
     replay: str
-    identity: str
     size: int = 0
     known: str = ""
     story: str = ""
     hint: str = ""  # for the trial that found it: what to begin with the next time
+
+    @property
+    def identity(self) -> Identity:
+        """The same wherever the same is seen."""
+        return self.occurrence.identity
+
+    @property
+    def check(self) -> str:
+        return self.identity.check
+
+    @property
+    def evidence(self) -> str:
+        """One or two sentences."""
+        return self.occurrence.evidence
 
 
 class Effort(msgspec.Struct, frozen=True):
@@ -119,6 +135,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     is_interrupted: bool = False
     date: str = ""
+    sorted: Sorted | None = None
 
     @property
     def violations(self) -> tuple[Broken, ...]:
@@ -158,6 +175,21 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
         kept = f"HELD: {len(tried) - known} promises kept"
         return f"{kept}{f', {known} broken as known' if known else ''}; {how}"
 
+    def sorted_by(self, entries: Sequence[Entry]) -> ReportCard:
+        """The same with what `entries` know of it."""
+        found = sort([broken.occurrence for broken in self.violations], entries)
+        promises = tuple(
+            msgspec.structs.replace(
+                promise,
+                violations=tuple(
+                    msgspec.structs.replace(one, known=found.names.get((one.identity, one.evidence), ""))
+                    for one in promise.violations
+                ),
+            )
+            for promise in self.promises
+        )
+        return msgspec.structs.replace(self, promises=promises, sorted=found)
+
     def raise_for_violations(self) -> None:
         """Raises AssertionError with the whole card where a promise is broken and nobody has named that before."""
         __tracebackhide__ = True
@@ -195,7 +227,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
                             "verdict": broken.verdict,
                             "evidence": broken.evidence,
                             "replay": broken.replay,
-                            "identity": broken.identity,
+                            "identity": broken.identity.to_builtins(),
                             "known": broken.known or None,
                             **({"hint": broken.hint} if broken.hint else {}),
                         }
@@ -210,6 +242,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
             "grade": self.grade,
             "left_out": list(self.left_out),
             "interrupted": self.is_interrupted,
+            **({"known": self.sorted.to_builtins()} if self.sorted is not None else {}),
             "seconds": round(self.seconds, 3),
         }
 

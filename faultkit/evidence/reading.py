@@ -48,10 +48,10 @@ MARKS = (
 _ATTEMPT = re.compile(r"(?:^|/)attempt_(\d{1,5})/(\d{1,7})/[^/]*$")
 _JSON = re.compile(rb"\s*(?:\{\s*\"|\[\s*\{)")
 _OF_RANK = re.compile(r"rank[_-]?(\d{1,7})(?!\d)", re.IGNORECASE)
-_OPENERS: dict[bytes, Callable[[str], IO[bytes]]] = {
-    b"\x1f\x8b": gzip.open,  # type: ignore[dict-item]
-    b"BZh": bz2.open,  # type: ignore[dict-item]
-    b"\xfd7zXZ\x00": lzma.open,  # type: ignore[dict-item]
+_OPENERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
 }
 
 
@@ -160,7 +160,7 @@ def _read_one(path: Path, name: str, found: dict[int, _Found], on_progress: Any)
             told = _parsed(data)
             if told is not None and _take_json(told, data, name, found):
                 return None
-            stream = io.BytesIO(data)  # type: ignore[assignment]
+            stream = io.BytesIO(data)
             head = b""
         return _take_log(head, stream, name, found, on_progress)
 

@@ -9,20 +9,17 @@ import pytest
 from faultkit.checks import CATALOGUE
 from faultkit.conformance import PROMISES, Broken, Effort, PromiseResult, ReportCard
 from faultkit.conformance.promises import of_plan, why_not
+from faultkit.known import identity_of
+from faultkit.known.entries import Occurrence
 from faultkit.report.card_page import as_badge, as_html
 from tests.helpers.own_checkpointers import LATER, MINE, PARTS
 
 
 def broken(**values):
-    given = {
-        "promise": "leaks",
-        "check": "leaks",
-        "verdict": "LEAKED",
-        "evidence": "one <b>thread</b>",
-        "replay": "faultkit replay x",
-        "identity": "i",
-    }
-    return Broken(**{**given, **values})
+    given = {"promise": "leaks", "verdict": "LEAKED", "replay": "faultkit replay x"}
+    made = {**given, **values}
+    seen = Occurrence(identity=identity_of("leaks", made["verdict"]), evidence="one <b>thread</b>")
+    return Broken(occurrence=seen, **made)
 
 
 def result(promise="leaks", **values):
@@ -81,6 +78,7 @@ def test_the_json_has_what_is_relied_on():
     assert (promise["promise"], promise["verdict"], promise["tried"]) == ("leaks", "LEAKED", 3)
     [violation] = promise["violations"]
     assert {"check", "evidence", "replay", "known"} <= set(violation) and violation["known"] == "x"
+    assert violation["identity"]["id"] == identity_of("leaks", "LEAKED").digest
     assert made["totals"] == {"LEAKED": 1}
 
 

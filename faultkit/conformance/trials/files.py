@@ -13,6 +13,7 @@ from typing import Any
 from faultkit.conformance.card import Broken, Effort
 from faultkit.conformance.trials.trial import Context, command
 from faultkit.exceptions import ScenarioError
+from faultkit.known.entries import Occurrence
 
 __all__ = ["CrashTrial", "DamageTrial"]
 
@@ -105,12 +106,14 @@ class CrashTrial:
     def _broken(self, finding: Any, size: int) -> Broken:
         lost = f", with {', '.join(finding.lost)} lost" if finding.lost else ""
         told = f"; the load: {finding.detail}" if finding.detail else ""
-        where = finding.where[0] if finding.where else ""
         return Broken(
             promise=self.promise,
-            check="crash",
+            occurrence=Occurrence(
+                identity=finding.identity,
+                evidence=f"{finding.verdict} where {' or '.join(finding.allowed)} is allowed: {finding.at}{lost}{told}",
+                scenario=str(self.context.scenario(self.word)),
+            ),
             verdict=VERDICTS.get(finding.verdict, "SILENT_WRONG"),
-            evidence=f"{finding.verdict} where {' or '.join(finding.allowed)} is allowed: {finding.at}{lost}{told}",
             replay=command(
                 "crash",
                 self.context.scenario(self.word),
@@ -120,7 +123,6 @@ class CrashTrial:
                 size,
                 *(("--seed", self.context.seed) if self.context.seed else ()),
             ),
-            identity=f"{self.context.checkpointer.name}.{self.word}/crash/{finding.verdict}/{_function(where)}",
             size=len(finding.lost) * 100 + finding.state_count,
             story=finding.text(),
         )
@@ -179,9 +181,12 @@ class DamageTrial:
     def _broken(self, case: Any, word: str, samples: int) -> Broken:
         return Broken(
             promise="damage",
-            check="damage",
+            occurrence=Occurrence(
+                identity=case.identity,
+                evidence=f"{case.damage}: {case.detail or 'the load came back without an error, with wrong data'}",
+                scenario=str(self.context.scenario(word)),
+            ),
             verdict={"HUNG": "HUNG", "DIED": "DIED"}.get(case.outcome, "SILENT_WRONG"),
-            evidence=f"{case.damage}: {case.detail or 'the load came back without an error, with wrong data'}",
             replay=command(
                 "damage",
                 self.context.scenario(word),
@@ -193,7 +198,6 @@ class DamageTrial:
                 samples,
                 *(("--seed", self.context.seed) if self.context.seed else ()),
             ),
-            identity=f"{self.context.checkpointer.name}/damage/{case.outcome}/{case.damage.kind}/{case.damage.action}",
             size=len(str(case.damage)),
         )
 
@@ -202,8 +206,3 @@ def damage_broken() -> tuple[str, ...]:
     from faultkit.damage.outcomes import BROKEN
 
     return BROKEN
-
-
-def _function(line: str) -> str:
-    """The function in a line of where an operation came from, without file and number."""
-    return line.rpartition(" in ")[2] or line

@@ -12,6 +12,8 @@ from typing import Any
 from faultkit.conformance.card import Broken, Effort
 from faultkit.conformance.trials.trial import Context, command
 from faultkit.exceptions import ScenarioError
+from faultkit.known import identity_of
+from faultkit.known.entries import Occurrence
 
 __all__ = ["GrowthTrial"]
 
@@ -62,12 +64,16 @@ class GrowthTrial:
             yield [self._broken(one, found, saves) for one in found.violations if one.check == "growth"]
 
     def _broken(self, violation: Any, found: Any, saves: int) -> Broken:
-        what = "".join(letter for letter in violation.evidence if not letter.isdigit())
         return Broken(
             promise="growth",
-            check=violation.check,
+            occurrence=Occurrence(
+                identity=identity_of(
+                    violation.check, violation.verdict, where=[_measure(violation.evidence)]
+                ),
+                evidence=violation.evidence,
+                scenario=found.scenario,
+            ),
             verdict=str(violation.verdict),
-            evidence=violation.evidence,
             replay=command(
                 "growth",
                 self.context.text,
@@ -77,7 +83,11 @@ class GrowthTrial:
                 found.world,
                 *(("--seed", self.context.seed) if self.context.seed else ()),
             ),
-            identity=f"{self.context.checkpointer.name}/growth/{what[:80]}",
             size=saves,
             story=found.story,
         )
+
+
+def _measure(evidence: str) -> str:
+    """What it is that grows, as the evidence names it: the word before "per"."""
+    return evidence.partition(" per ")[0].rpartition(" ")[2]

@@ -68,15 +68,12 @@ class LifeTrial:
                 return
 
     def _broken(self, found: Any, seed: int) -> Broken:
-        head = found.story.split("\n\n", 1)[0]
-        sentence = " ".join(line.strip() for line in head.splitlines()[1:]) or head
         words = [step.word for step in found.steps]
         promise = _promise_of(found)
         return Broken(
             promise=promise,
-            check="history",
+            occurrence=found.occurrence,
             verdict=found.verdict,
-            evidence=f"{sentence} (after {', '.join(repr(step) for step in found.steps)})",
             replay=command(
                 "history",
                 self.context.text,
@@ -89,7 +86,6 @@ class LifeTrial:
                 "--seed",
                 seed,
             ),
-            identity=f"{self.context.checkpointer.name}/history/{found.verdict}/{','.join(words)}",
             size=len(words) * 10 + sum(bool(step.plan) for step in found.steps),
             story=found.story,
             hint=f"{self.name}: {seed}",

@@ -18,10 +18,11 @@ import msgspec
 
 from faultkit.checks import Verdict, Violation
 from faultkit.conformance.card import Broken
-from faultkit.conformance.identity import identity_of_plan
 from faultkit.conformance.promises import of_plan
 from faultkit.conformance.trials.trial import Context, Tally
 from faultkit.exceptions import NotSimulatedError, ScenarioError
+from faultkit.known import Identity, identities, identity_of
+from faultkit.known.entries import Example, Occurrence
 from faultkit.plan import FaultPlan
 from faultkit.plan.action_spec import ERROR, FREEZE
 from faultkit.plan.actions import OWN_EXCEPTIONS, Action
@@ -83,7 +84,7 @@ class PlanTrial:
         self.is_sound: bool | None = None  # None until it was tried with nothing broken
         self.notes: list[str] = []
         self._tally = Tally()
-        self._confirmed: set[str] = set()
+        self._confirmed: set[Identity] = set()
         self._stack = contextlib.ExitStack()
         self._worlds: list[Any] = []
 
@@ -135,12 +136,13 @@ class PlanTrial:
             yield [
                 self._broken(
                     violation,
+                    identity,
                     FaultPlan(),
                     found.run.kind,
                     f"with nothing broken, in {found.failed_count} of {found.run_count} runs: ",
                     found.run,
                 )
-                for violation in found.run.violations
+                for violation, identity in zip(found.run.violations, identities(found.run), strict=True)
             ]
             return
         plans = self._plans(found.reach, world)
@@ -241,28 +243,32 @@ class PlanTrial:
         from faultkit.sweep.schedules import ScheduleChoice, Schedules
 
         order = ScheduleChoice(self.context.seed)
-        broken: list[Violation] = []
+        broken: list[tuple[Violation, Identity]] = []
         on_processes = world
         if isinstance(world, EscalatingWorld):
             on_processes = None
             if world.simulated.supports(plan):
                 run = stage.run(world.simulated, plan, may_not_fire=True, seed=order.seed)
-                if any(self._identity(one, plan) not in self._confirmed for one in run.violations):
+                seen = identities(run)
+                if any(one not in self._confirmed for one in seen):
                     result = world.judge(stage, plan, order, Schedules(), may_not_fire=True, story=False)
                     if result.differs:
                         self.notes.append(
                             f"{stage.scenario} under {plan or 'no plan'} came to {result.simulated} on simulated "
                             f"ranks and to {result.verdict} on processes"
                         )
-                    broken, kind, story = list(result.violations), result.kind, result.story
+                    broken = list(zip(result.violations, result.identities, strict=True))
+                    kind, story = result.kind, result.story
+                    self._confirmed |= set(seen)
                 else:
-                    broken, kind, story = list(run.violations), run.kind, ""
+                    broken, kind, story = list(zip(run.violations, seen, strict=True)), run.kind, ""
                 did_fire = bool(run.fired)
             else:
                 on_processes = world.processes
         if on_processes is not None:
             run = stage.run(on_processes, plan, may_not_fire=True, seed=order.seed)
-            broken, kind, did_fire = list(run.violations), run.kind, bool(run.fired)
+            broken = list(zip(run.violations, identities(run), strict=True))
+            kind, did_fire = run.kind, bool(run.fired)
             story = result_of(run, str(stage.scenario)).story
         if plan and not did_fire and not broken:  # nothing to change, or nobody came by: it proves nothing
             for promise in self._tried_by(plan):
@@ -272,15 +278,14 @@ class PlanTrial:
             if not plan:
                 self._tally.plan(promise, FAULT_FREE, 1)
             self._tally.add(promise, PLANS if plan else FAULT_FREE)
-        self._confirmed |= {self._identity(violation, plan) for violation in broken}
-        return [self._broken(violation, plan, kind, "", None, story) for violation in broken]
-
-    def _identity(self, violation: Violation, plan: FaultPlan) -> str:
-        return identity_of_plan(self.context.checkpointer, self.word, violation, plan)
+        return [
+            self._broken(violation, identity, plan, kind, "", None, story) for violation, identity in broken
+        ]
 
     def _broken(
         self,
         violation: Violation,
+        identity: Identity,
         plan: FaultPlan,
         kind: str,
         before: str = "",
@@ -296,9 +301,20 @@ class PlanTrial:
             promise=of_plan(
                 self.word, violation.check, is_broken=bool(plan), is_hostile=bool(plan) and _is_hostile(plan)
             ),
-            check=violation.check,
+            occurrence=Occurrence(
+                identity=identity,
+                evidence=f"{before}{violation.evidence}",
+                scenario=scenario,
+                example=Example(
+                    campaign="sweep",
+                    scenario=scenario,
+                    world=self.context.world_size,
+                    kind=kind,
+                    plan=str(plan),
+                    seed=self.context.seed,
+                ),
+            ),
             verdict=str(violation.verdict),
-            evidence=f"{before}{violation.evidence}",
             replay=replay_line(
                 plan,
                 scenario=scenario,
@@ -307,7 +323,6 @@ class PlanTrial:
                 seed=self.context.seed,
                 attempts_after=1 if is_after else 0,
             ),
-            identity=self._identity(violation, plan),
             size=len(str(plan)),
             story=story or (story_of(run, scenario) if run is not None else ""),
             hint=f"{self.name}: {plan}" if plan else "",
@@ -317,13 +332,13 @@ class PlanTrial:
         scenario = str(self.context.scenario(self.word))
         return Broken(
             promise="retention" if self.word == "prune" else "round-trip",
-            check="recovery",
-            verdict=str(Verdict.UNUSABLE),
-            evidence=str(error),
-            replay=f"faultkit sweep {scenario} --world {self.context.world_size} --kind warm",
-            identity=identity_of_plan(
-                self.context.checkpointer, self.word, Violation("recovery", Verdict.UNUSABLE, ""), FaultPlan()
+            occurrence=Occurrence(
+                identity=identity_of("recovery", Verdict.UNUSABLE, roles="all"),
+                evidence=str(error),
+                scenario=scenario,
             ),
+            verdict=str(Verdict.UNUSABLE),
+            replay=f"faultkit sweep {scenario} --world {self.context.world_size} --kind warm",
             story=error.story or "",
         )
 

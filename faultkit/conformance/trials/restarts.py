@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from faultkit.conformance.card import Broken, Effort
 from faultkit.conformance.trials.trial import Context, command
 from faultkit.exceptions import ScenarioError
+from faultkit.known import identity_of
+from faultkit.known.entries import Occurrence
 
 if TYPE_CHECKING:
     from faultkit.fallback import Case, Fallback
@@ -95,9 +97,12 @@ class RestartTrial:
         name, comma, options = self.context.text.partition(",")
         return Broken(
             promise=self.promise,
-            check=self.work,
+            occurrence=Occurrence(
+                identity=identity_of(self.work, finding.verdict, points=[case.kind], actions=[case.action]),
+                evidence=f"{case.words}: {finding.sentence}",
+                scenario=f"{name}.{self.work}{comma}{options}",
+            ),
             verdict=str(finding.verdict),
-            evidence=f"{case.words}: {finding.sentence}",
             replay=command(
                 "damage",
                 f"{name}.{self.work}{comma}{options}",
@@ -108,6 +113,5 @@ class RestartTrial:
                 samples,
                 *(("--seed", self.context.seed) if self.context.seed else ()),
             ),
-            identity=f"{self.context.checkpointer.name}.{self.work}/{finding.verdict}/{case.action}/{finding.gloss}",
             size=len(case.words),
         )

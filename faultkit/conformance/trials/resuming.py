@@ -12,6 +12,8 @@ from faultkit.conformance.card import Broken, Effort
 from faultkit.conformance.promises import of_plan
 from faultkit.conformance.trials.trial import Context
 from faultkit.exceptions import ScenarioError
+from faultkit.known import identity_of
+from faultkit.known.entries import Occurrence
 from faultkit.resume.campaign import resume
 from faultkit.resume.results import Restart, Resumed
 
@@ -71,11 +73,13 @@ class ResumeTrial:
         return [
             Broken(
                 promise=of_plan("load", one.check, is_broken=False),
-                check=one.check,
+                occurrence=Occurrence(
+                    identity=identity_of(one.check, one.verdict, points=[_kind(smallest)]),
+                    evidence=one.evidence,
+                    scenario=self.context.text,
+                ),
                 verdict=str(one.verdict),
-                evidence=one.evidence,
                 replay=replay,
-                identity=f"{self.context.checkpointer.name}/resume/{one.check}/{_kind(smallest)}",
                 size=sum((smallest.after, smallest.steps_needed, smallest.ranks)),
                 story=found.story(),
             )

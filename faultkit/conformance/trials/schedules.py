@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from faultkit.conformance.card import Broken
-from faultkit.conformance.identity import identity_of_plan
 from faultkit.conformance.promises import of_plan
 from faultkit.conformance.trials.trial import Context, Tally
 from faultkit.exceptions import PlanError, ScenarioError
+from faultkit.known import Identity, identities
+from faultkit.known.entries import Occurrence
 from faultkit.plan import FaultPlan
 
 __all__ = ["ScheduleTrial"]
@@ -72,18 +73,24 @@ class ScheduleTrial:
             run = stage.run(self._world, seed=seed)
             for promise in self.promises:
                 self._tally.add(promise, "schedules")
-            yield [self._broken(violation, seed, run) for violation in run.violations]
+            yield [
+                self._broken(violation, identity, seed, run)
+                for violation, identity in zip(run.violations, identities(run), strict=True)
+            ]
 
-    def _broken(self, violation: Any, seed: int, run: Any) -> Broken:
+    def _broken(self, violation: Any, identity: Identity, seed: int, run: Any) -> Broken:
         from faultkit.runs.replay_command import replay_line
         from faultkit.sweep.results import story_of
 
         scenario = str(self.context.scenario(self.word))
         return Broken(
             promise=of_plan(self.word, violation.check, is_broken=False),
-            check=violation.check,
+            occurrence=Occurrence(
+                identity=identity,
+                evidence=f"in another order of the ranks, with nothing broken: {violation.evidence}",
+                scenario=scenario,
+            ),
             verdict=str(violation.verdict),
-            evidence=f"in another order of the ranks, with nothing broken: {violation.evidence}",
             replay=replay_line(
                 FaultPlan(),
                 scenario=scenario,
@@ -91,7 +98,6 @@ class ScheduleTrial:
                 kind="simulated",
                 seed=seed,
             ),
-            identity=identity_of_plan(self.context.checkpointer, self.word, violation, FaultPlan()),
             size=seed,
             story=story_of(run, scenario),
         )
