@@ -11,7 +11,6 @@ Guarantees: the same seed tries the same states, as far as the budget goes.  Not
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -118,7 +117,7 @@ def explore(
     require(under_test)
     require_sizes(under_test, save_on, load_on)
     findings = Findings(str(checkpointer), save_on, load_on, seed, kind)
-    with _served(under_test) as served, Runner(served, kind, timeout) as runner:
+    with Runner(under_test, kind, timeout) as runner:
         search = Search(runner, findings, budget_seconds, progress)
         if state is not None:
             search.only(state)
@@ -129,16 +128,6 @@ def explore(
             search.own(min(states, OWN_STEPS))
     findings.seconds = search.seconds
     return findings
-
-
-@contextlib.contextmanager
-def _served(checkpointer: Checkpointer) -> Iterator[Checkpointer]:
-    """The same with the options that its server gives, for as long as that runs."""
-    if checkpointer.server is None or checkpointer.keywords.get("server"):
-        yield checkpointer
-        return
-    with checkpointer.server() as options:
-        yield checkpointer.with_options(**options)
 
 
 class Search:
