@@ -110,7 +110,11 @@ def reshard(
             write_found(json_path, json.dumps(as_json(findings), indent=1) + "\n")
     if is_interrupted:
         return endings.tell()
-    return BROKEN if findings is not None and findings.found else HELD
+    if findings is None or not findings.compared_count:
+        is_refused = findings is not None and findings.refused
+        why = "the save refused every state" if is_refused else "the budget ran out before a state was saved"
+        raise UsageError(f"nothing was compared: {why}")
+    return BROKEN if findings.found else HELD
 
 
 def _sizes(text: str) -> tuple[int, ...]:

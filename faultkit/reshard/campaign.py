@@ -37,7 +37,7 @@ FOUND_MAX = 12
 OWN_STEPS = 3
 ENTRIES_MAX = 5
 SHRINKING_SHARE = 0.5  # of the budget, at most, for what was found first
-SIZE_MAX = 64
+REFUSED = "refused"  # in place of a verdict
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -63,6 +63,11 @@ class Findings(msgspec.Struct):
     not_drawn: tuple[str, ...] = ()
     seconds: float = 0.0
     is_complete: bool = False
+
+    @property
+    def compared_count(self) -> int:
+        """How many states came to a verdict."""
+        return sum(count for word, count in self.totals.items() if word != REFUSED)
 
     @property
     def verdict(self) -> Verdict:
@@ -188,7 +193,8 @@ class Search:
     def _run(self, state: State, sort: str = "") -> CaseResult:
         findings = self.findings
         result = self.runner.run(Case(state, findings.save_on, findings.load_on, self.readers))
-        word = "refused" if result.refused else str(result.verdict)
+        word = REFUSED if result.refused else str(result.verdict)
+        findings.seconds = self.seconds
         findings.totals[word] = findings.totals.get(word, 0) + 1
         findings.views = tuple(dict.fromkeys((*findings.views, *result.views)))
         if result.refused:

@@ -309,6 +309,7 @@ REFERENCE = Checkpointer(
     steps=steps,
     prune=prune,
     read=read,
+    any_state=True,
     points=("fs.*",),
     load_points=("fs.*",),
     options=(("fallback", False), ("state", "default")),
