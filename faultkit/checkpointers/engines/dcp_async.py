@@ -9,8 +9,8 @@ and prunes as `dcp` does.  torch is imported on the ranks.
     stager       and what follows it: `faultkit.checkpointers.parts.stagers`
 
 Known weak points (torch 2.13): two saves at once on one group mix up their collectives (``in_flight=2``; ``group=each``
-does not); of a state that is staged by a thread an error may never reach its future; an error of a save is told by the
-future alone.
+does not); of a state that is staged by a thread an error may never reach the future of the staging, which says well
+where the staging has failed at once; an error of a save is told by the future alone.
 """
 
 from __future__ import annotations
