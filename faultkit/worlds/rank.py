@@ -9,6 +9,7 @@ function's own threads; they are reported, and the parent replaces the rank.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` makes an enum of each answer, half of an empty run
 import contextlib
 import gc
 import multiprocessing.process
@@ -41,6 +42,7 @@ Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 __all__ = ["Call", "attempt", "main"]
 
 FAREWELL_SECONDS_MAX = 10.0
+_SIGNALS = tuple(map(int, signal.valid_signals()))
 SEEDS_APART = 1_000_003  # of two ranks that differ
 
 
@@ -267,7 +269,7 @@ def _state_of_a_run(call: Call, spec: RankSpec) -> Iterator[None]:
     import torch
 
     path, dtype, streams = list(sys.path), torch.get_default_dtype(), (sys.stdout, sys.stderr)
-    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    handlers = {number: _signal.getsignal(number) for number in _SIGNALS}
     sys.path[:] = call.path
     set_environment(call.environment, spec)
     with contextlib.suppress(OSError):
@@ -297,9 +299,9 @@ def _restore_signals(handlers: Mapping[Any, Any]) -> None:
     if signal.getitimer(signal.ITIMER_REAL)[0]:
         signal.setitimer(signal.ITIMER_REAL, 0)
     for number, handler in handlers.items():
-        if handler is not None and signal.getsignal(number) is not handler:
+        if handler is not None and _signal.getsignal(number) is not handler:
             with contextlib.suppress(OSError, ValueError):
-                signal.signal(number, handler)
+                _signal.signal(number, handler)
 
 
 def _yield_less() -> None:
