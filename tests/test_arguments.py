@@ -102,6 +102,8 @@ TAKEN = {
     "no_check": f"None {NOTHING}",
     "known": f"{NOTHING}",
     "allow_residue": f"None abc null long lines {NOTHING}",
+    "allow_unread": f"None abc null long lines {NOTHING}",
+    "allow_cast": f"None abc null long lines {NOTHING}",
     "max_size": "None",
     "save_load_pairs.max_size": "",
     "ranks.min_size": "0",

@@ -89,6 +89,8 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
         no_check: others that do not.
         allow_residue: globs over what the check ``leaks`` tells and may stay.
         unpromised: names of promises (`faultkit.conformance.PROMISES`) that it does not make, such as ``"damage"``.
+        allow_unread: globs over the names of what a checkpoint holds and a load need not take back.
+        allow_cast: globs over the names of what may come back as another dtype.
 
     Raises:
         ScenarioError: a field is not what it should be.
@@ -124,6 +126,8 @@ class Checkpointer(msgspec.Struct, frozen=True, kw_only=True):
     no_check: tuple[str, ...] = ()
     allow_residue: tuple[str, ...] = ()
     unpromised: tuple[str, ...] = ()
+    allow_unread: tuple[str, ...] = ()
+    allow_cast: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or set(self.name) - set(NAME):

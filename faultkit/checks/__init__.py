@@ -16,6 +16,7 @@ import msgspec
 
 from faultkit.checks import (
     agreement,
+    application,
     atomicity,
     attribution,
     cause,
@@ -28,10 +29,12 @@ from faultkit.checks import (
     liveness,
     parity,
     recovery,
+    replicas,
     resume,
     same,
     settled,
     snapshot,
+    unread,
 )
 from faultkit.checks.analysis import account_of, analyse
 from faultkit.checks.model import RunAnalysis
@@ -129,6 +132,12 @@ CATALOGUE: dict[str, Check] = {
             snapshot.find,
         ),
         Check(
+            "replicas",
+            "what a save stores once for all ranks is the same on every rank that gives it",
+            (Verdict.SILENT_WRONG,),
+            replicas.find,
+        ),
+        Check(
             "coverage",
             "a load fills every element that it was asked for, or raises",
             (Verdict.SILENT_WRONG,),
@@ -139,6 +148,18 @@ CATALOGUE: dict[str, Check] = {
             "a load that failed leaves what it loads into as it was, or its error says that it does not",
             (Verdict.SILENT_WRONG,),
             atomicity.find,
+        ),
+        Check(
+            "application",
+            "after a load the application holds what the checkpoint holds",
+            (Verdict.SILENT_WRONG,),
+            application.find,
+        ),
+        Check(
+            "unread",
+            "what a checkpoint holds is asked for by a rank that loads it",
+            (Verdict.LOST_WORK,),
+            unread.find,
         ),
         Check(
             "recovery",

@@ -21,6 +21,9 @@ How a run becomes such an analysis is told in `faultkit.checks.analysis`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 
 from faultkit.plan.action_spec import DEATH, ERROR
@@ -28,7 +31,7 @@ from faultkit.runs.launcher import was_ended
 from faultkit.runs.outcomes import ErrorRecord, Fired, Outcome
 from faultkit.runs.run import Run
 
-__all__ = ["Attempt", "FiredFault", "Observation", "RunAnalysis", "is_assertion", "is_own_assertion"]
+__all__ = ["Attempt", "FiredFault", "Observation", "RunAnalysis", "is_assertion", "is_own_assertion", "told"]
 
 
 def is_assertion(error: ErrorRecord) -> bool:
@@ -41,6 +44,13 @@ def is_assertion(error: ErrorRecord) -> bool:
 def is_own_assertion(error: ErrorRecord) -> bool:
     """The same, where it was not within the engine."""
     return is_assertion(error) and not any("/torch/distributed/" in file for file, _, _ in error.frames)
+
+
+def told(run: Run, kind: str, *fields: str) -> Iterator[tuple[int, list[Any]]]:
+    """The rank and the values of these fields of each event of that kind that has them all."""
+    for event in run.events:
+        if event.kind == kind and isinstance(event.data, dict) and all(name in event.data for name in fields):
+            yield event.rank, [event.data[name] for name in fields]
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -83,6 +83,18 @@ _world_options = together(
         help="What the check leaks may find, such as 'thread fsspecIO'. Repeatable.",
     ),
     KNOWN,
+    click.option(
+        "--allow-unread",
+        multiple=True,
+        metavar="GLOB",
+        help="Names in a checkpoint that need not be taken back, such as 'optimizer.*'. Repeatable.",
+    ),
+    click.option(
+        "--allow-cast",
+        multiple=True,
+        metavar="GLOB",
+        help="Names in a checkpoint that may come back as another dtype. Repeatable.",
+    ),
     JSON,
     click.option("--report", "report_path", metavar="PATH", help="Write a page (.html) or a picture (.svg)."),
 )
@@ -160,6 +172,8 @@ def sweep(
     allow_residue: tuple[str, ...],
     known_names: tuple[str, ...],
     write_known: str | None,
+    allow_unread: tuple[str, ...],
+    allow_cast: tuple[str, ...],
     json_path: str | None,
     report_path: str | None,
     points_globs: tuple[str, ...],
@@ -224,7 +238,7 @@ def sweep(
         seed=seed or 0,
         schedules=Schedules(drawn, every or 0),
         look_up=_look_up(known),
-        **_chosen(checks, no_check, allow_residue),
+        **_chosen(checks, no_check, allow_residue, allow_unread, allow_cast),
     )
 
 
@@ -276,6 +290,8 @@ def replay(
     allow_residue: tuple[str, ...],
     known_names: tuple[str, ...],
     write_known: str | None,
+    allow_unread: tuple[str, ...],
+    allow_cast: tuple[str, ...],
     json_path: str | None,
     report_path: str | None,
 ) -> int:
@@ -339,7 +355,7 @@ def replay(
             stories=True,
             look_up=_look_up(known),
             attempts_after=_first(attempts_after, replayed.attempts_after),
-            **(_chosen(checks, no_check, allow_residue) or replayed.chosen.options),
+            **(_chosen(checks, no_check, allow_residue, allow_unread, allow_cast) or replayed.chosen.options),
             probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
         )
     if script_path is not None:
@@ -396,14 +412,12 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def _chosen(
-    checks: tuple[str, ...], no_check: tuple[str, ...], allow_residue: tuple[str, ...]
-) -> dict[str, Any]:
+def _chosen(checks: tuple[str, ...], no_check: tuple[str, ...], *allowed: tuple[str, ...]) -> dict[str, Any]:
     """The options, where any of them is given, as arguments of a sweep."""
     from faultkit.runs.selection import ALL, Chosen
 
     try:
-        chosen = Chosen(_names(checks), _names(no_check), allow_residue)
+        chosen = Chosen(_names(checks), _names(no_check), *allowed)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return {} if chosen == ALL else chosen.options

@@ -15,10 +15,11 @@ inside its own call); subscribing on two threads at a time.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -41,7 +42,20 @@ from faultkit.hooks.distributed_calls import (
 )
 from faultkit.interception.patches import Patches
 
-__all__ = ["install", "label_of_thread", "subscribe", "unsubscribe", "watch_class"]
+__all__ = [
+    "CollectiveRefusedError",
+    "install",
+    "label_of_thread",
+    "refused",
+    "subscribe",
+    "unsubscribe",
+    "watch_class",
+]
+
+
+class CollectiveRefusedError(BaseException):
+    """What was asked of a rank alone would communicate; no ``except Exception`` on the way is meant."""
+
 
 _listeners: tuple[Listener, ...] = ()
 _listening: dict[str, Listener | None] = dict.fromkeys(KINDS)  # whoever listens, several as one
@@ -86,6 +100,16 @@ def unsubscribe(listener: Listener) -> None:
     if not _listeners and not _is_kept:
         _patches.undo()
         _is_installed = False
+
+
+@contextlib.contextmanager
+def refused() -> Iterator[None]:
+    """Meanwhile no call of this thread reaches a process group: it raises `CollectiveRefusedError`."""
+    _thread.refuses = True
+    try:
+        yield
+    finally:
+        _thread.refuses = False
 
 
 def watch_class(kind: type) -> None:
@@ -170,6 +194,8 @@ def _of_group(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(_thread, "refuses", False):
+            raise CollectiveRefusedError(name)
         listener = _listening[kind]
         if listener is None:
             return original(self, *args, **kwargs)

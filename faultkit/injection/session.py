@@ -87,6 +87,10 @@ class Session:
         # for the hooks on the engine: how many of each it has had, and saves on their way to a thread of the engine
         self.attempt_count = self.step_count = 0
         self.handed_over: list[Any] = []
+        # for `faultkit.injection.engine.application`: what the last loads gave back, who gave a state, who waits for it
+        self.loaded: Any = None
+        self.sources: list[Any] = []
+        self.pending: list[Any] = []
         self.proxies: dict[str, Any] = {}  # by the server: `faultkit.injection.requests`
         self._record = record
         self._lock = threading.Lock()
@@ -184,7 +188,7 @@ class Session:
         Where files are concerned, `paths` are those of the call, `reads` tells whether it gets one to read, and
         `elsewhere` that it is none which a fault without a path means.
         """
-        if self.closed:
+        if self.closed or self.threads.is_unseen:
             return ()
         calls = []
         with self._lock:

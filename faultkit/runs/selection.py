@@ -3,6 +3,8 @@
     checks=("durable", "intact")          only these
     no_check=("leaks",)                   all but these
     allow_residue=("fsspecIO", "child process *")     what `leaks` does not tell: globs over its words
+    allow_unread=("optimizer.*",)         what `unread` and `application` need not find again: globs over names
+    allow_cast=("model.*",)               what may be of another dtype for `application`: globs over names
 
 What is left out is told in every story and report: a run that held says what was not asked.  Not covered: what each
 promise is (`faultkit.checks`).
@@ -18,9 +20,17 @@ import msgspec
 
 from faultkit.messages import shown
 
-__all__ = ["ALL", "RECORDED", "Chosen"]
+__all__ = ["ALL", "ALLOWANCES", "RECORDED", "Chosen"]
 
-RECORDED = ("parity", "settled", "snapshot")  # checks for which ranks record what nobody else needs
+# checks for which ranks record what nobody else needs
+RECORDED = ("application", "parity", "replicas", "settled", "snapshot", "unread")
+
+# the fields of what is allowed, with what their globs are over
+ALLOWANCES = {
+    "allow_residue": "what the check leaks tells, such as 'thread fsspecIO'",
+    "allow_unread": "names in a checkpoint, such as 'optimizer.*'",
+    "allow_cast": "names in a checkpoint, such as 'model.*'",
+}
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -32,18 +42,18 @@ class Chosen(msgspec.Struct, frozen=True):
     checks: tuple[Any, ...] = ()
     no_check: tuple[str, ...] = ()
     allow_residue: tuple[str, ...] = ()
+    allow_unread: tuple[str, ...] = ()
+    allow_cast: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (self.checks or self.no_check or self.allow_residue):
+        if not any(getattr(self, field) for field in self.__struct_fields__):
             return
         from faultkit.checks import CATALOGUE, Check, named
 
-        for glob in self.allow_residue:
-            if not isinstance(glob, str) or not glob:
-                raise ValueError(
-                    "allow_residue must be globs over what the check leaks tells, such as 'thread fsspecIO' "
-                    f"(got {shown(glob)})"
-                )
+        for field, over in ALLOWANCES.items():
+            for glob in getattr(self, field):
+                if not isinstance(glob, str) or not glob:
+                    raise ValueError(f"{field} must be globs over {over} (got {shown(glob)})")
         for check in (*self.checks, *self.no_check):
             if not isinstance(check, Check):
                 named(check)
@@ -56,10 +66,12 @@ class Chosen(msgspec.Struct, frozen=True):
         checks: Iterable[Any] | str | None = None,
         no_check: Iterable[str] | str | None = None,
         allow_residue: Iterable[str] | str | None = None,
+        allow_unread: Iterable[str] | str | None = None,
+        allow_cast: Iterable[str] | str | None = None,
     ) -> Chosen:
         """From what people write: a text for one of them, None for nothing.  Raises ValueError."""
-        given = {"checks": checks, "no_check": no_check, "allow_residue": allow_residue}
-        return cls(*(_several(name, one) for name, one in given.items()))
+        given = (checks, no_check, allow_residue, allow_unread, allow_cast)
+        return cls(*(_several(name, one) for name, one in zip(cls.__struct_fields__, given, strict=True)))
 
     def names(self, default: tuple[Any, ...]) -> tuple[Any, ...]:
         """The checks to examine by, of `default` where none were named."""
@@ -75,7 +87,7 @@ class Chosen(msgspec.Struct, frozen=True):
         return Chosen(
             other.checks or self.checks,
             tuple(dict.fromkeys((*self.no_check, *other.no_check))),
-            tuple(dict.fromkeys((*self.allow_residue, *other.allow_residue))),
+            *(tuple(dict.fromkeys((*getattr(self, one), *getattr(other, one)))) for one in ALLOWANCES),
         )
 
     def allows(self, kind: str, name: str) -> bool:
@@ -85,6 +97,14 @@ class Chosen(msgspec.Struct, frozen=True):
             for glob in self.allow_residue
             for text in (name, f"{kind} {name}")
         )
+
+    def may_be_unread(self, name: str) -> bool:
+        """Whether the job need not take this value back from a checkpoint."""
+        return any(fnmatch.fnmatchcase(name, glob) for glob in self.allow_unread)
+
+    def may_be_cast(self, name: str) -> bool:
+        """Whether this value may come back from a checkpoint as another dtype."""
+        return any(fnmatch.fnmatchcase(name, glob) for glob in self.allow_cast)
 
     @property
     def told(self) -> str:
@@ -96,6 +116,10 @@ class Chosen(msgspec.Struct, frozen=True):
             parts.append(f"not checked is {', '.join(self.no_check)}")
         if self.allow_residue:
             parts.append(f"{', '.join(self.allow_residue)} may stay")
+        if self.allow_unread:
+            parts.append(f"{', '.join(self.allow_unread)} may stay unread")
+        if self.allow_cast:
+            parts.append(f"{', '.join(self.allow_cast)} may be cast")
         return "; ".join(parts)
 
     @property
@@ -108,7 +132,7 @@ class Chosen(msgspec.Struct, frozen=True):
         return {
             "checks": [_name(check) for check in self.checks],
             "no_check": list(self.no_check),
-            "allow_residue": list(self.allow_residue),
+            **{field: list(getattr(self, field)) for field in ALLOWANCES},
         }
 
     @property
@@ -117,7 +141,7 @@ class Chosen(msgspec.Struct, frozen=True):
         pairs = (
             ("--checks", [check for check in self.checks if isinstance(check, str)]),
             ("--no-check", self.no_check),
-            ("--allow-residue", self.allow_residue),
+            *((f"--{field.replace('_', '-')}", getattr(self, field)) for field in ALLOWANCES),
         )
         return [word for option, values in pairs for value in values for word in (option, value)]
 

@@ -90,6 +90,8 @@ def derive(checkpointer: Checkpointer, word: str, *, name: str = "") -> Scenario
         checks=checkpointer.checks,
         no_check=checkpointer.no_check,
         allow_residue=checkpointer.allow_residue,
+        allow_unread=checkpointer.allow_unread,
+        allow_cast=checkpointer.allow_cast,
     )
 
 

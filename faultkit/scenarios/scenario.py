@@ -79,6 +79,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         checks: the promises that count; all, where it is empty.
         no_check: others that do not.
         allow_residue: globs over what the check ``leaks`` tells and may stay.
+        allow_unread: globs over the names of what a checkpoint holds and the work need not take back.
+        allow_cast: globs over the names of what may come back as another dtype.
     """
 
     name: str
@@ -111,6 +113,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Any, ...] = ()
     no_check: tuple[str, ...] = ()
     allow_residue: tuple[str, ...] = ()
+    allow_unread: tuple[str, ...] = ()
+    allow_cast: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return text_of(self.name, dict(self.chosen))
@@ -119,7 +123,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def chosen_checks(self) -> Chosen:
         """Which checks count.  Raises ScenarioError for an unknown one."""
         try:
-            return Chosen.of(self.checks, self.no_check, self.allow_residue)
+            return Chosen.of(
+                self.checks, self.no_check, self.allow_residue, self.allow_unread, self.allow_cast
+            )
         except ValueError as error:
             raise ScenarioError(f"scenario {self.name!r}: {error}") from None
 

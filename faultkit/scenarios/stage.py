@@ -151,6 +151,8 @@ class Stage:
             checks=scenario.checks,
             no_check=scenario.no_check,
             allow_residue=scenario.allow_residue,
+            allow_unread=scenario.allow_unread,
+            allow_cast=scenario.allow_cast,
             **how,
             **self._keywords(directory, scenario.function),
         )

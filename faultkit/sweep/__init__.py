@@ -124,6 +124,8 @@ def sweep(
     checks: Iterable[Any] = (),
     no_check: Iterable[str] = (),
     allow_residue: Iterable[str] = (),
+    allow_unread: Iterable[str] = (),
+    allow_cast: Iterable[str] = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Journal:
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
@@ -158,6 +160,8 @@ def sweep(
         checks: the promises that count, beside what the scenario says, see `World.run`.
         no_check: names of others that do not.
         allow_residue: globs over what may stay.
+        allow_unread: globs over the names of what a checkpoint holds and need not be taken back.
+        allow_cast: globs over the names of what may come back as another dtype.
         on_progress: called once before the first plan and after each; what it was called with can still give the
             journal after an exception, Ctrl-C included.
 
@@ -171,7 +175,8 @@ def sweep(
         HarnessError: ranks cannot be started, or faultkit itself failed on one.
     """
     scenario = scenario_of(scenario)
-    chosen = scenario.chosen_checks.beside(Chosen.of(checks, no_check, allow_residue))
+    asked = Chosen.of(checks, no_check, allow_residue, allow_unread, allow_cast)
+    chosen = scenario.chosen_checks.beside(asked)
     scenario = msgspec.structs.replace(scenario, **chosen.options)
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise ValueError(f"sweep: jobs must be a number of worlds from 1 (got {jobs!r})")

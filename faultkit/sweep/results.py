@@ -20,7 +20,7 @@ Of a scenario that breaks a promise by itself "plans" holds one run, of the empt
 "failed", "told"}: how often it ran with nothing broken, how often that failed, and a sentence.
 A plan after which files lie beside a checkpoint that loads, which refers to none of them, has "unreferenced", their
 names.
-Where checks were chosen, "chosen" has "checks", "no_check" and "allow_residue", as given; "kept" names what each
+Where checks were chosen, "chosen" has "checks", "no_check" and what is allowed, as given; "kept" names what each
 process keeps for itself, which is no leak.
 Each violation has "identity", what is the same of it in every run: {"id", "name", "check", "verdict", "point",
 "action", "thread", "where", "roles"}, without what is empty; with known ones "known", the name of the entry or null.

@@ -139,7 +139,7 @@ class Reader:
         arguments: tuple[Any, ...] = (str(path), read, new, old, later or {})
         arguments = (*arguments, of_rank, others) if ranks == 1 else arguments
         function = load_and_compare if ranks == 1 else load_and_compare_own
-        run = self._worlds[ranks].run(function, *arguments)
+        run = self._worlds[ranks].run(function, *arguments, checks="coverage")
         result = Readback(path=str(path), kind="loaded", seconds=run.seconds)
         holes = {str(leaf[0]) for e in run.events if e.kind == "unfilled" for leaf in e.data["leaves"]}
         change = msgspec.structs.replace

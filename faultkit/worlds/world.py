@@ -161,6 +161,8 @@ class World:
         checks: Iterable[Any] | str | None = None,
         no_check: Iterable[str] | str | None = None,
         allow_residue: Iterable[str] | str | None = None,
+        allow_unread: Iterable[str] | str | None = None,
+        allow_cast: Iterable[str] | str | None = None,
         **kwargs: Any,
     ) -> Run:
         """Run ``fn(*args, **kwargs)`` on every rank under `plan`, and wait for every rank's outcome.
@@ -192,6 +194,9 @@ class World:
             checks: the promises that count: names, or checks of one's own; None for all.
             no_check: names of others that do not.
             allow_residue: globs over what the check ``leaks`` tells and may stay, such as ``"thread fsspecIO"``.
+            allow_unread: globs over the names of what a checkpoint holds and the function need not take back, such as
+                ``"optimizer.*"``.
+            allow_cast: globs over the names of what may come back as another dtype.
             **kwargs: further arguments of `fn`.
 
         Returns:
@@ -217,7 +222,7 @@ class World:
         read, others = require_readers(read_with)
         place = require_place(checkpoint_at, read)
         read_ranks = require_read_ranks(read_ranks)
-        chosen = Chosen.of(checks, no_check, allow_residue)
+        chosen = Chosen.of(checks, no_check, allow_residue, allow_unread, allow_cast)
         self._ranks.require(plan, schedule)
         body = dump_call(fn, args, kwargs)
         modules = module_finder.table_of_this_process()

@@ -19,7 +19,7 @@ import pytest
 from faultkit.messages import listed, nearest, shown
 from faultkit.plan import FaultPlan
 from faultkit.runs.launcher import NONE
-from faultkit.runs.selection import ALL, Chosen
+from faultkit.runs.selection import ALL, ALLOWANCES, Chosen
 from faultkit.worlds import World
 from pytest_faultkit import options
 from pytest_faultkit.names import DEFAULT_SIZE, is_marked
@@ -29,7 +29,7 @@ __all__ = ["Settings", "WorldSettings", "parametrize", "settings_of"]
 SIZE_PARAMETER = "_faultkit_size"
 PLAN_PARAMETER = "_faultkit_plan"
 WORLD_OPTIONS = ("kind", "timeout", "seed", "backend", "group_timeout", "launcher")
-CHECK_OPTIONS = ("checks", "no_check", "allow_residue")  # of both: a test without a plan chooses in world
+CHECK_OPTIONS = ("checks", "no_check", *ALLOWANCES)  # of both: a test without a plan chooses in world
 FAULTS_OPTIONS = ("raises", "may_not_fire", "allow")
 _ParameterSet: type = type(pytest.param())
 

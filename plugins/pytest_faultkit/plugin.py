@@ -53,13 +53,13 @@ from pytest_faultkit.names import KIND_NAMES, is_marked, is_used_by
 MARKERS = (
     (
         "world(size, *sizes, kind='warm', timeout=30.0, seed=0, backend='gloo', group_timeout=None, "
-        "launcher='none', checks=None, no_check=None, allow_residue=None): how many ranks the test has, and which "
-        "checks count; one test for each size (faultkit)"
+        "launcher='none', checks=None, no_check=None, allow_residue=None, allow_unread=None, allow_cast=None): "
+        "how many ranks the test has, and which checks count; one test for each size (faultkit)"
     ),
     (
         "faults(plan, *plans, raises=(), may_not_fire=False, allow=(), checks=None, no_check=None, "
-        "allow_residue=None): what breaks, the exception that is meant to end the body then, and which checks count; "
-        "one test for each plan (faultkit)"
+        "allow_residue=None, allow_unread=None, allow_cast=None): what breaks, the exception that is meant to end "
+        "the body then, and which checks count; one test for each plan (faultkit)"
     ),
     "spmd: the body of the test runs on every rank of its world (faultkit)",
     (

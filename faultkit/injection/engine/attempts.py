@@ -7,10 +7,11 @@ and once where it ends; a thread knows which one it carries out.  Not covered: w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -28,10 +29,11 @@ EVENT_MESSAGE_LENGTH_MAX = 2_000
 class Attempt:
     """The `number`-th attempt of a run, which is a save or a load, as `op` says."""
 
-    __slots__ = ("given", "is_given", "number", "op", "over", "planner", "source")
+    __slots__ = ("given", "group", "is_given", "number", "op", "over", "planner", "source")
 
     def __init__(self, op: str, number: int) -> None:
         self.op, self.number, self.over = op, number, False
+        self.group: list[int] | None = None  # its ranks, where it is not of the whole world
         self.planner: Any = None
         self.is_given = False
         self.given: Any = None  # what an asynchronous save was given, when it was called
@@ -65,6 +67,20 @@ class Attempts:
     def beginning(self, attempt: Attempt | None) -> None:
         self._thread.beginning = attempt
 
+    @property
+    def is_taking(self) -> bool:
+        """Whether an object takes a state on the calling thread."""
+        return getattr(self._thread, "taking", False)
+
+    @contextlib.contextmanager
+    def taking(self) -> Iterator[None]:
+        """Meanwhile an object takes a state on the calling thread, or is asked for it."""
+        outer, self._thread.taking = self.is_taking, True
+        try:
+            yield
+        finally:
+            self._thread.taking = outer
+
     def carry_out(self, attempt: Attempt, call: Callable[[], Any]) -> Any:
         """Make the call as part of `attempt`, which is over when it is."""
         self._thread.attempt = attempt
@@ -84,7 +100,7 @@ class Attempts:
             attempt = Attempt(op, number)
         try:
             coordinator = self.see_coordinator(arguments, args, kwargs)
-            ranks = self.part_of_the_world(arguments, args, kwargs)
+            ranks = attempt.group = self.part_of_the_world(arguments, args, kwargs)
         except Exception as error:
             self.session.suspect(error)
             raise

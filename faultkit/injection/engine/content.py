@@ -30,6 +30,13 @@ from faultkit.state_values import bytes_of
 __all__ = ["checksum", "fingerprint", "pieces_of", "place_of", "random_like", "unfilled", "watching_targets"]
 
 BYTES_MAX = 256 << 20
+NAMING_METHODS = (
+    "set_up_planner",
+    "create_local_plan",
+    "resolve_data",
+    "lookup_object",
+    "transform_object",
+)
 RUN_BITS_MIN = 64
 TENSOR_BITS_MIN = 32
 OBJECTS_DEEP_MAX = 40
@@ -43,13 +50,10 @@ _Target = tuple[
 def fingerprint(state: Any, planner: Any = None) -> dict[str, list[list[Any]]] | None:
     """``{name: [[offsets, sizes, checksum], ...]}`` of what this rank holds; None where it cannot be told.
 
-    A value that is no tensor has one entry, ``[None, None, checksum]``.  None for a planner that is not the
-    engine's own, since only the planner knows the names, and for a state above `BYTES_MAX`.
+    A value that is no tensor has one entry, ``[None, None, checksum]``.  None for a planner that names or changes
+    values by itself, since only the planner knows how, and for a state above `BYTES_MAX`.
     """
-    if not isinstance(state, Mapping) or type(planner) not in (
-        type(None),
-        default_planner.DefaultSavePlanner,
-    ):
+    if not isinstance(state, Mapping) or not _names_as_the_engine(planner):
         return None
     with contextlib.suppress(Exception):
         if getattr(planner, "flatten_state_dict", True):
@@ -68,6 +72,17 @@ def fingerprint(state: Any, planner: Any = None) -> dict[str, list[list[Any]]] |
                 found[name].append([list(offsets), list(sizes), checksum(tensor)])
         return found
     return None
+
+
+def _names_as_the_engine(planner: Any) -> bool:
+    """Whether what is stored under which name follows from the state as the engine's own planner has it."""
+    if planner is None:
+        return True
+    own = default_planner.DefaultSavePlanner
+    bases = type(planner).__mro__
+    return own in bases and not any(
+        name in vars(base) for base in bases[: bases.index(own)] for name in NAMING_METHODS
+    )
 
 
 def place_of(writer: Any) -> str | None:
@@ -99,8 +114,8 @@ def pieces_of(value: Any) -> list[Piece]:
 
 
 def checksum(value: Any) -> str:
-    """Equal for equal values.  An object counts by its type, and by what pickle keeps of it where that comes back from
-    pickle as it was."""
+    """Equal for equal values.  An object that is no array counts by its type, and by what pickle keeps of it where that
+    comes back from pickle as it was."""
     if isinstance(value, torch.Tensor):
         if isinstance(value, (ShardedTensor, DTensor)) or value.is_sparse or value.is_quantized:
             return f"{type(value).__name__}"
@@ -111,6 +126,11 @@ def checksum(value: Any) -> str:
 def _canonical(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return checksum(value)
+    if (
+        type(value).__module__ == "numpy"
+        and getattr(getattr(value, "dtype", None), "kind", "O") in "biufcSUmM"
+    ):
+        return f"{value.dtype}{value.shape}:{zlib.crc32(value.tobytes()):08x}"
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         return repr(value)
     if isinstance(value, Mapping):

@@ -16,8 +16,13 @@ from torch.distributed.checkpoint.stateful import Stateful
 
 from faultkit.injection.carried import carried
 from faultkit.injection.engine import content, overwritten
+from faultkit.injection.engine.application import Application
 from faultkit.injection.engine.attempts import Attempt, Attempts
+from faultkit.injection.engine.leaves import named
+from faultkit.injection.engine.loads import Load, LoadWatch
 from faultkit.injection.engine.objects import Arguments
+
+OF_LOADS = ("application", "unread")  # the checks that look at loads
 
 __all__ = ["tell_later_state", "watched_load", "watched_request", "watched_save", "watched_states"]
 
@@ -29,7 +34,7 @@ def watched_states(attempts: Attempts, original: Callable[..., Any]) -> Callable
     def entered(*args: Any, **kwargs: Any) -> Any:
         state = original(*args, **kwargs)
         attempt = attempts.beginning
-        if attempt is not None and attempts.session.is_content_wanted and not attempts.session.closed:
+        if attempt is not None and _is_wanted(attempts):
             attempt.is_given, attempt.given = True, content.fingerprint(state, attempt.planner)
             if "snapshot" in attempts.session.watches and args:
                 attempt.source = (args[0], state)
@@ -65,7 +70,7 @@ def watched_save(attempts: Attempts, original: Callable[..., Any]) -> Callable[.
     @functools.wraps(original)
     def entered(*args: Any, **kwargs: Any) -> Any:
         attempt = attempts.current
-        if attempt is not None and attempts.session.is_content_wanted and not attempts.session.closed:
+        if attempt is not None and _is_wanted(attempts):
             writer = arguments.get("storage_writer", args, kwargs)
             own = carried(writer)
             path = content.place_of(own.inner if own is not None else writer)
@@ -73,6 +78,7 @@ def watched_save(attempts: Attempts, original: Callable[..., Any]) -> Callable[.
                 "content",
                 attempt=attempt.number,
                 path=path,
+                group=attempt.group,
                 of_rank=_rank_of_its_own(arguments, args, kwargs),
                 leaves=attempt.given
                 if attempt.is_given
@@ -92,8 +98,8 @@ def watched_request(attempts: Attempts, original: Callable[..., Any]) -> Callabl
 
     @functools.wraps(original)
     def entered(*args: Any, **kwargs: Any) -> Any:
-        attempt, session = attempts.current, attempts.session
-        if attempt is not None and attempt.is_given and session.is_content_wanted and not session.closed:
+        attempt = attempts.current
+        if attempt is not None and attempt.is_given and _is_wanted(attempts):
             storage = arguments.get("storage_writer", args, kwargs)
             own = carried(storage)
             storage = own.inner if own is not None else storage
@@ -102,13 +108,24 @@ def watched_request(attempts: Attempts, original: Callable[..., Any]) -> Callabl
             if storage is None and isinstance(checkpoint_id, str | os.PathLike):
                 path = os.path.abspath(os.fsdecode(checkpoint_id))
             of_rank = _rank_of_its_own(arguments, args, kwargs)
-            session.record(
-                "content", attempt=attempt.number, path=path, of_rank=of_rank, leaves=attempt.given
+            attempts.session.record(
+                "content",
+                attempt=attempt.number,
+                path=path,
+                group=attempt.group,
+                of_rank=of_rank,
+                leaves=attempt.given,
             )
             tell_later_state(attempts, attempt)
         return original(*args, **kwargs)
 
     return entered
+
+
+def _is_wanted(attempts: Attempts) -> bool:
+    """Whether somebody will ask what a save was given: to compare it with what is stored, or rank with rank."""
+    session = attempts.session
+    return (session.is_content_wanted or "replicas" in session.watches) and not session.closed
 
 
 def _rank_of_its_own(arguments: Arguments, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
@@ -120,8 +137,10 @@ def _rank_of_its_own(arguments: Arguments, args: tuple[Any, ...], kwargs: dict[s
     return dist.get_rank(arguments.get("process_group", args, kwargs))
 
 
-def watched_load(attempts: Attempts, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Record which elements a load left as they were although it came back well."""
+def watched_load(
+    attempts: Attempts, watch: LoadWatch, application: Application, original: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Record what a load that came back well left as it was, what it did not ask for, and what it gave back."""
     arguments = Arguments(original)
 
     @functools.wraps(original)
@@ -136,14 +155,38 @@ def watched_load(attempts: Attempts, original: Callable[..., Any]) -> Callable[.
             return original(*args, **kwargs)
         report = functools.partial(_record_unfilled, attempts, attempt.number)
         failed = functools.partial(_record_overwritten, attempts)
-        with content.watching_targets(state, planner, report, failed):
-            return original(*args, **kwargs)
+        wanted = not attempts.session.watches.isdisjoint(OF_LOADS)
+        load = watch.begin(reader, planner) if wanted else None
+        before = named(state) if application.is_wanted else {}
+        try:
+            with content.watching_targets(state, planner, report, failed):
+                result = original(*args, **kwargs)
+        finally:
+            if load is not None:
+                watch.end(load)
+        if load is not None and load.held is not None:
+            if "unread" in attempts.session.watches:
+                _record_read(attempts, attempt.number, load)
+            if application.is_wanted:
+                application.note(attempt.number, load, state, before)
+        return result
 
     return entered
 
 
 def _record_overwritten(attempts: Attempts, leaves: list[str], count: int, error: BaseException) -> None:
     overwritten.record(attempts.session, leaves, count, error, by="engine")
+
+
+def _record_read(attempts: Attempts, attempt: int, load: Load) -> None:
+    attempts.session.record(
+        "read",
+        attempt=attempt,
+        path=load.path,
+        own=load.is_own,
+        partial=load.is_partial,
+        unread=load.unread,
+    )
 
 
 def _record_unfilled(attempts: Attempts, attempt: int, holes: list[list[Any]]) -> None:

@@ -29,6 +29,7 @@ from torch.distributed.checkpoint import (
     utils,
 )
 
+from faultkit.injection.engine.application import Application
 from faultkit.injection.engine.attempts import Attempt, Attempts
 from faultkit.injection.engine.content_hooks import (
     tell_later_state,
@@ -37,6 +38,7 @@ from faultkit.injection.engine.content_hooks import (
     watched_save,
     watched_states,
 )
+from faultkit.injection.engine.loads import LoadWatch
 from faultkit.injection.engine.objects import Arguments, Objects
 from faultkit.injection.engine.promises import watch_promises, watch_staged
 from faultkit.injection.interpose import call_with_faults
@@ -59,6 +61,8 @@ def install(session: Session, patches: Patches) -> None:
         engine = _Engine(session, objects)
         _install_hooks(engine, patches)
     objects.watch_storage(engine.is_in_attempt)
+    engine.loads.serve(patches)
+    engine.application.serve(patches)
     for name in session.planned.names("comm"):
         hooked = engine.collective(name, vars(utils._DistWrapper)[name])
         patches.set_attribute(utils._DistWrapper, name, hooked)
@@ -89,7 +93,12 @@ def _install_hooks(engine: _Engine, patches: Patches) -> None:
         reroute(state_dict_loader, name, functools.partial(engine.entry, "load"))
     # beneath the others, where the engine has asked every element for its state
     reroute(state_dict_saver, "_save_state_dict", lambda f: engine.entry("save", watched_save(attempts, f)))
-    reroute(state_dict_loader, "_load_state_dict", lambda f: engine.entry("load", watched_load(attempts, f)))
+    reroute(
+        state_dict_loader,
+        "_load_state_dict",
+        lambda f: engine.entry("load", watched_load(attempts, engine.loads, engine.application, f)),
+    )
+    engine.application.install(patches)
     reroute(state_dict_saver, "async_save", engine.async_entry)
     if hasattr(state_dict_saver, "_stateful_to_state_dict"):
         reroute(state_dict_saver, "_stateful_to_state_dict", functools.partial(watched_states, attempts))
@@ -126,6 +135,7 @@ _kept: _Engine | None = None
 class _Engine:
     def __init__(self, session: Session, objects: Objects) -> None:
         self.attempts = Attempts(session)
+        self.loads, self.application = LoadWatch(), Application(self.attempts)
         self.objects = objects
 
     @property
@@ -168,7 +178,11 @@ class _Engine:
                 shown_args, shown_kwargs = self.objects.show(op, arguments, args, kwargs)
                 return original(*shown_args, **shown_kwargs)
 
-            return self.attempts.carry_out(attempt, call)
+            self.application.sources.settle()
+            if op != "load" or not self.application.is_wanted:
+                return self.attempts.carry_out(attempt, call)
+            with self.application.around_load(arguments.get("state_dict", args, kwargs)):
+                return self.attempts.carry_out(attempt, call)
 
         return entered
 

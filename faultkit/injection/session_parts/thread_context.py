@@ -72,6 +72,20 @@ class ThreadContext:
         finally:
             self._here.inside = outer
 
+    @property
+    def is_unseen(self) -> bool:
+        """Whether what this thread does counts as no call of any point."""
+        return getattr(self._here, "is_unseen", False)
+
+    @contextlib.contextmanager
+    def unseen(self) -> Iterator[None]:
+        """What this thread does meanwhile is no part of the work: it is faultkit that asks."""
+        self._here.is_unseen = True
+        try:
+            yield
+        finally:
+            self._here.is_unseen = False
+
     def raw_opened(self) -> None:
         """A real file was opened on this thread, whose operations are seen below."""
         self._here.raw_opened = self.raw_open_count + 1
