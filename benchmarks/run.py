@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import workload
+from benchmarks.after_loads import after_loads_of_a_job, after_loads_of_tensors
 from benchmarks.crash_states import crash_exploration, crash_states
 from benchmarks.recording import recording_large, recording_small
 from benchmarks.simulated import (
@@ -360,6 +361,8 @@ BENCHMARKS = {
         next_after_death,
         watching,
         examples,
+        after_loads_of_tensors,
+        after_loads_of_a_job,
         recording_small,
         recording_large,
         crash_states,

@@ -109,7 +109,8 @@ class Application:
                 self._see(type(element))
         with self.sources.around_load(state):
             yield
-        self._see_callers()
+        with contextlib.suppress(Exception):
+            self._see_callers()
 
     def _see_callers(self) -> None:
         """Watch the classes that the modules of those who called have a name for."""
@@ -169,11 +170,11 @@ class Application:
     # -- what an object took -------------------------------------------------------------------------------
 
     def _see_global(self, value: Any) -> None:
-        if isinstance(value, type):
+        if issubclass(type(value), type):  # not isinstance, which asks the object itself
             self._see(value)
-        elif isinstance(value, ModuleType) and not _is_of_a_library(value.__name__):
+        elif issubclass(type(value), ModuleType) and not _is_of_a_library(vars(value).get("__name__")):
             for inner in [*vars(value).values()]:
-                if isinstance(inner, type):
+                if issubclass(type(inner), type):
                     self._see(inner)
 
     def _see(self, cls: type) -> None:
@@ -193,14 +194,13 @@ class Application:
             self.sources.taken(holder)
             if not self._is_outermost() or not isinstance(given, Mapping):
                 return original(holder, *args, **kwargs)
-            then = Given(given)
-            ties = ties_of(holder)
+            then, ties = _given(given), ties_of(holder)
             with self._attempts.taking():
                 result = original(holder, *args, **kwargs)
                 self._judge(
                     f"{type(holder).__name__}.{TAKES}",
                     then,
-                    functools.partial(getattr(holder, GIVES)),
+                    lambda: getattr(holder, GIVES)(),
                     told=untied(holder, ties),
                     dropped=_dropped(holder, result),
                 )
@@ -215,7 +215,7 @@ class Application:
             self.sources.taken(model)
             if not self._is_outermost() or info.fsdp_modules or not isinstance(state, Mapping):
                 return original(model, state, info, *args, **kwargs)
-            then, ties = Given(state), ties_of(model)
+            then, ties = _given(state), ties_of(model)
             with self._attempts.taking():
                 result = original(model, state, info, *args, **kwargs)
                 ask = functools.partial(engine._get_model_state_dict, model, local(info))
@@ -233,7 +233,7 @@ class Application:
             self.sources.taken(*optimizers)
             if not self._is_outermost() or info.fsdp_modules or not isinstance(state, Mapping):
                 return original(model, optimizers, state, info, *args, **kwargs)
-            then = Given(state)
+            then = _given(state)
             with self._attempts.taking():
                 result = original(model, optimizers, state, info, *args, **kwargs)
                 ask = functools.partial(engine._get_optim_state_dict, model, optimizers, local(info))
@@ -262,7 +262,7 @@ class Application:
     def _judge(
         self,
         where: str,
-        then: Given,
+        then: Given | None,
         ask: Callable[[], Any],
         told: Told,
         dropped: tuple[str, ...] | None,
@@ -274,7 +274,7 @@ class Application:
             state = None
             with self._alone():
                 state = ask()
-            if not isinstance(state, Mapping):
+            if then is None or not isinstance(state, Mapping):
                 return
             now = Given(state)
             if is_broadcast:
@@ -322,6 +322,13 @@ class Application:
             session = self._attempts.session
             number = session.loaded.number if session.loaded is not None else 0
             session.record("differs", attempt=number, where=where, leaves=sorted(told))
+
+
+def _given(state: Any) -> Given | None:
+    """What is given now; None where that cannot be told."""
+    with contextlib.suppress(Exception):
+        return Given(state)
+    return None
 
 
 def _tell(told: Told, name: str, then: Leaf, now: Leaf | None, kind: str) -> None:

@@ -56,15 +56,16 @@ class Source:
 class Pending:
     """A source under whose names something was loaded: what it held before, and what it must hold."""
 
-    def __init__(self, source: Source, holders: tuple[Any, ...], before: Given) -> None:
+    def __init__(
+        self, source: Source, holders: tuple[Any, ...], before: Given, loaded: Loaded, prefix: str
+    ) -> None:
         self.source, self.holders, self.before = source, holders, before
-        self.loaded: Loaded | None = None
-        self.prefix = ""
+        self.loaded, self.prefix = loaded, prefix
 
     def stayed(self) -> list[list[str]]:
         """What is as it was, and was loaded as something else."""
         state = self.source.state(self.holders)
-        if not isinstance(state, Mapping) or self.loaded is None:
+        if not isinstance(state, Mapping):
             return []
         now, told = Given(state), []
         for name, of_load in by_parameter(self.loaded.under(self.prefix)).items():
@@ -150,32 +151,25 @@ class Sources:
     def around_load(self, state: Any) -> Iterator[None]:
         """A load is made into `state`: whoever lives then must have what it gives back, once the job goes on."""
         session = self._attempts.session
-        before: list[tuple[Source, Given]] = []
-        in_place = {0, *(address_of(value) for value in named(state).values())} - {None}
-        loaded = session.loaded
-        for source in session.sources:
+        before, loaded = self._before(state), session.loaded
+        yield
+        if before and session.loaded is not None and session.loaded is not loaded:
             with contextlib.suppress(Exception):
+                session.pending = _matched(before, session.loaded)
+            if session.pending:
+                session.at_end.append(self._settle_at_the_end)
+
+    def _before(self, state: Any) -> list[tuple[Source, Given]]:
+        """What each source holds beside the tensors that are loaded in place."""
+        found: list[tuple[Source, Given]] = []
+        with contextlib.suppress(Exception):
+            in_place = {0, *map(address_of, named(state).values())} - {None}
+            for source in self._attempts.session.sources:
                 holders = source.holders
                 if holders is not None and _is_filled(holders):
-                    with self._alone():
-                        before.append((source, Given(source.state(holders), in_place)))
-        yield
-        if session.loaded is None or session.loaded is loaded:
-            return
-        pending: list[Pending] = []
-        for source, given in before:
-            holders = source.holders
-            if holders is not None:
-                one = Pending(source, holders, given)
-                one.loaded = session.loaded
-                prefix, _ = prefix_of(session.loaded, given, given)
-                if prefix is not None:
-                    one.prefix = prefix
-                    pending.append(one)
-        prefixes = [one.prefix for one in pending]
-        session.pending = [one for one in pending if prefixes.count(one.prefix) == 1]
-        if session.pending:
-            session.at_end.append(self._settle_at_the_end)
+                    with contextlib.suppress(Exception), self._alone():
+                        found.append((source, Given(source.state(holders), in_place)))
+        return found
 
     def _settle_at_the_end(self) -> None:
         if sys.exc_info()[0] is None:  # else the function did not come to all that it meant to do
@@ -197,10 +191,21 @@ class Sources:
         for one in pending:
             with contextlib.suppress(Exception), self._alone():
                 told = one.stayed()
-                if told and one.loaded is not None:
+                if told:
                     session.record(
                         "stayed", attempt=one.loaded.number, holder=one.source.label, leaves=sorted(told)
                     )
+
+
+def _matched(before: list[tuple[Source, Given]], loaded: Loaded) -> list[Pending]:
+    """Those that still live, and under whose names and nobody else's something was loaded."""
+    found = []
+    for source, given in before:
+        holders, (prefix, _) = source.holders, prefix_of(loaded, given, given)
+        if holders is not None and prefix is not None:
+            found.append(Pending(source, holders, given, loaded, prefix))
+    prefixes = [one.prefix for one in found]
+    return [one for one in found if prefixes.count(one.prefix) == 1]
 
 
 def local(info: Any) -> Any:

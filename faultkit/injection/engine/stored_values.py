@@ -1,8 +1,8 @@
 """Reads plain values out of the bytes in which the stock engine stores what is no tensor, without running anything.
 
-These are those of ``torch.save``: an archive whose first entry, not compressed, is a pickle.  Numbers, texts, bytes,
-None and containers of these need no more than the pickle itself; everything else, and what came by another way, is not
-read here.
+These are those of ``torch.save``: an archive whose first entry, not compressed, is a pickle.  Numbers, texts, None
+and containers of these need no more than the pickle itself; everything else, and what came by another way, is not read
+here.
 """
 
 from __future__ import annotations
