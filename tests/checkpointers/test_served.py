@@ -16,6 +16,8 @@ from faultkit.exceptions import ScenarioError
 from faultkit.history import replay_history
 from tests.helpers.own_checkpointers import MINE
 
+pytestmark = pytest.mark.slow
+
 STARTED = []  # of this process: where a server was, the last one last
 
 

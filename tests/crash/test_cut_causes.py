@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from faultkit import crash
 from faultkit.crash.cut_causes import Cut, Levels, split
 from faultkit.crash.enumeration.state import Witness
 from tests.helpers.tapes import CREATE, Tape
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("weight0", "weight1", "scheduler")
 

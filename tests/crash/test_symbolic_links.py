@@ -9,6 +9,8 @@ import pytest
 from faultkit import World, crash
 from faultkit.repro import crash_file
 
+pytestmark = pytest.mark.slow
+
 
 def sync(path):
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,9 +1,13 @@
 """The page about damage says what the code does, and what it shows runs."""
 
+import pytest
+
 from faultkit import damage
 from faultkit.damage.regions import KINDS
 from faultkit.damage.survey import OUTCOMES
 from faultkit.fallback.judging import OUTCOMES as OUTCOMES_OF_A_RESTART
+
+pytestmark = pytest.mark.slow
 
 
 def rows(page, heading):

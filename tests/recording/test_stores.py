@@ -12,6 +12,8 @@ from faultkit import crash
 from faultkit.recording import Recording, describe, record
 from tests.recording.test_waiting import follows
 
+pytestmark = pytest.mark.slow
+
 
 def store_of(name):
     """One of all ranks, under prefixes of its own."""

@@ -22,6 +22,8 @@ from faultkit.known import identity_of
 from faultkit.recording import kept_limits
 from faultkit.repro import crash_file
 
+pytestmark = pytest.mark.slow
+
 WITNESS = "witness"  # what the command of a file would make
 TREE = {"out": None, "out/state": ["file", b"x"], "out/last": ["link", b"state"]}
 

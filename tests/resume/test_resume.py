@@ -12,6 +12,8 @@ from faultkit.exceptions import ScenarioError
 from faultkit.resume import resume
 from tests.helpers.small_trainers import SMALL, start, step
 
+pytestmark = pytest.mark.slow
+
 
 def counter(rank, world_size):
     return SimpleNamespace(count=0, started=time.monotonic(), drawn=0.0)

@@ -10,6 +10,8 @@ import pytest
 from faultkit import cli
 from tests.helpers.places import page
 
+pytestmark = pytest.mark.slow
+
 PAGE = page("scale.md")
 COMMANDS = re.findall(r"^\$ (faultkit scale.*)$", PAGE, re.MULTILINE)
 [CODE] = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

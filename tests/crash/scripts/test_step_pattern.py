@@ -7,6 +7,8 @@ import pytest
 from faultkit import scripts
 from faultkit.cli import main
 
+pytestmark = pytest.mark.slow
+
 TRAINING = """
 import os, sys
 out = sys.argv[1]
