@@ -62,7 +62,8 @@ def start(
         return stagers.make(stager, async_staging, shared_memory, pinned_memory)
 
     path = step_directories.place(directory, step)
-    chosen = kept("stager", make) if reuse_stager else make()
+    told = f"stager {stager} {async_staging} {shared_memory} {pinned_memory}"  # others are of other runs of this rank
+    chosen = kept(told, make) if reuse_stager else make()
     made = groups.of(group)
 
     def close() -> None:
