@@ -209,8 +209,7 @@ class _Reading:
     def plans(self, made: Mapping[str, Any]) -> frozenset[str]:
         plans = {self.text(plan, "plan") for plan in self.tables(made, "plans")
                  if plan.get("verdict") != "INERT"}  # fmt: skip
-        # an enumeration has run with nothing broken first, and broke nothing where that broke a promise
-        return frozenset(plans if made.get("baseline") else {*plans, ""})
+        return frozenset({*plans, ""} if made.get("tried_unbroken") is True else plans)
 
     def of_crash(self, made: Mapping[str, Any]) -> dict[Identity, tuple[str, ...]]:
         found: dict[Identity, list[str]] = {}

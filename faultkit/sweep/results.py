@@ -25,6 +25,7 @@ process keeps for itself, which is no leak.
 Each violation has "identity", what is the same of it in every run: {"id", "name", "check", "verdict", "point",
 "action", "thread", "where", "roles"}, without what is empty; with known ones "known", the name of the entry or null.
 The whole then has "known": {"names": {name: count}, "new", "worse", "milder", "expired", "gone"}.
+With "tried_unbroken" the scenario held with nothing broken.
 A plan that ran with a seed other than 0, by a given schedule or under several has "seed", "schedule", a list of
 numbers, or "schedules": {"verdicts": {verdict: count}, "complete": true, false, or null where they were drawn}.
 """
@@ -275,6 +276,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         if self.baseline is not None:
             runs, failed, told = msgspec.structs.astuple(self.baseline)
             tail["baseline"] = {"runs": runs, "failed": failed, "told": told}
+        if self.was_tried_unbroken:
+            tail["tried_unbroken"] = True
         if self.sorted is not None:
             tail["known"] = self.sorted.to_builtins()
         return f"{json.dumps(head)[:-1]},\n {body},\n {json.dumps(tail)[1:]}\n"

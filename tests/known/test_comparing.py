@@ -77,7 +77,8 @@ def test_another_verdict_at_the_same_place_is_worse_or_better(found):
 
 def test_what_breaks_by_itself_is_gone_where_a_sweep_holds_with_nothing_broken(found):
     broken = sweep(("", "HUNG", [identity("")]), baseline={"runs": 5, "failed": 5, "told": ""})
-    assert told(compare(found(broken), found(sweep(HOLDS)))) == {"gone": 1}
+    assert told(compare(found(broken), found(sweep(HOLDS, tried_unbroken=True)))) == {"gone": 1}
+    assert told(compare(found(broken), found(sweep(HOLDS)))) == {"untried": 1}
     assert told(compare(found(sweep(HANGS)), found(broken))) == {"fresh": 1, "untried": 1}
 
 

@@ -120,6 +120,11 @@ def test_a_hostile_file_is_refused_in_one_line(content):
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
 
 
+def test_a_large_file_is_not_parsed():
+    with pytest.raises(KnownError, match="has at most 4 MiB"):
+        read_entries(b"\n" * (FILE_BYTES_MAX + 1), "f")
+
+
 def test_a_file_that_cannot_be_read_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("no-such-file", str(tmp_path), str(tmp_path / "pipe"), "a\0b", "x" * 5000):
