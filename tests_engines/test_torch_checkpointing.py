@@ -11,7 +11,7 @@ import os
 import msgspec
 import pytest
 
-from faultkit import checkpointers
+from faultkit import checkpointers, crash
 from faultkit.scenarios.derived import derive
 from faultkit.scenarios.stage import Stage
 from faultkit.sweep import sweep
@@ -124,6 +124,11 @@ def needs_aligned_memory(directory):
         os.close(descriptor)
         os.unlink(directory / "probe")
     return False
+
+
+def test_its_barrier_in_the_store_orders_the_ranks_for_crash_states(worlds):
+    found = crash.explore("torch-checkpointing", ("killed",), world=worlds(2))
+    assert found.explored > 100 and not found.findings, found.text()
 
 
 def test_an_asynchronous_save_holds_the_state_of_the_moment(worlds):
