@@ -7,6 +7,7 @@
       ScenarioError       a scenario is not known, or does not go through         ValueError
       ScheduleError       a schedule is one of another run                        ValueError
       ImportMistake       ``module:attribute`` names nothing that can be had      ValueError
+      JournalError        a journal of a sweep is none, or of another sweep       ValueError
       KnownError          a file of known violations, or of findings, is none     ValueError
       TransportError      a function or an argument cannot travel to ranks        TypeError
       RecordingError      nothing was recorded, or nothing that can be trusted    RuntimeError
@@ -33,6 +34,7 @@ __all__ = [
     "FaultkitError",
     "HarnessError",
     "ImportMistake",
+    "JournalError",
     "KnownError",
     "LostWork",
     "NotSimulatedError",
@@ -66,6 +68,10 @@ class PlanError(FaultkitError, ValueError):
 
 class NotSimulatedError(PlanError):
     """The function under test does what simulated ranks cannot; the message says what, and which kind can."""
+
+
+class JournalError(FaultkitError, ValueError):
+    """Raised for a journal of a sweep that is none, or of another sweep: one line with the difference."""
 
 
 class ArgumentError(FaultkitError, ValueError):

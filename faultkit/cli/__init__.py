@@ -22,6 +22,7 @@ from faultkit.cli.crash import crash, damage
 from faultkit.cli.growth import growth
 from faultkit.cli.history import history
 from faultkit.cli.known import compare, known
+from faultkit.cli.merge import merge
 from faultkit.cli.reproduce import reproduce
 from faultkit.cli.reshard import reshard
 from faultkit.cli.resume import resume
@@ -167,6 +168,7 @@ def checkpointers(as_json: bool) -> None:
 
 
 command.add_command(check)
+command.add_command(merge)
 command.add_command(reproduce)
 command.add_command(sweep)
 command.add_command(replay)

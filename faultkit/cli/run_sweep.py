@@ -198,7 +198,7 @@ def reason_of(error: ValueError) -> str:
 
 def fail(error: Exception) -> int:
     """Tell an error that is the user's, the harness's, or ours."""
-    from faultkit.exceptions import PlanError, TorchVersionError
+    from faultkit.exceptions import JournalError, PlanError, TorchVersionError
     from faultkit.scenarios import ScenarioError
     from faultkit.worlds import HarnessError, TransportError
 
@@ -211,7 +211,7 @@ def fail(error: Exception) -> int:
         if error.story:
             click.echo(f"\n{printable(error.story)}", err=True)
         return status
-    if isinstance(error, PlanError | TransportError | TorchVersionError):
+    if isinstance(error, JournalError | PlanError | TransportError | TorchVersionError):
         return say(str(error), USAGE)
     if isinstance(error, HarnessError):
         return say(f"the harness failed: {error}\n{HARNESS_HINT}", HARNESS)

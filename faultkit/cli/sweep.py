@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["replay", "sweep"]
 
 DIGITS_MAX = 18  # of a thread's number
+SHARES_MAX = 100_000
 
 _world_options = together(
     click.option("--world", "world_size", type=int, metavar="N", help="Ranks of the world.  [default: 4]"),
@@ -157,6 +158,18 @@ _world_options = together(
     metavar="N",
     help="Run each plan under every schedule of simulated ranks, in N runs at most.",
 )
+@click.option(
+    "--resume",
+    "journal_path",
+    metavar="JOURNAL",
+    help="Append each result to JOURNAL as it comes; where it is there, go on from it.",
+)
+@click.option("--shard", metavar="I/N", help="Only the I-th of N shares of the plans, on a machine of many.")
+@click.option(
+    "--balance-by",
+    metavar="JOURNAL",
+    help="Deal shares so that they take as long, by the seconds of JOURNAL.",
+)
 def sweep(
     scenario: str,
     world_size: int | None,
@@ -186,6 +199,9 @@ def sweep(
     every_rank: bool,
     drawn: int,
     every: int | None,
+    journal_path: str | None,
+    shard: str | None,
+    balance_by: str | None,
 ) -> int:
     """Break SCENARIO at each point it comes by, on each rank, one fault at a time.
 
@@ -212,6 +228,10 @@ def sweep(
         raise UsageError(
             "--plan is run instead of an enumeration: leave out --points, --moments, --actions, --calls and --pairs"
         )
+    share = _share(shard)
+    seconds = _seconds(balance_by, share)
+    if journal_path is not None and (why := _refusal_of_journal(journal_path)):
+        raise UsageError(why)
     require_types(allow)
     plans = [FaultPlan.parse(text, allow) for text in plan_texts] or None
     chosen = choose_actions(actions, allow) if actions else ()
@@ -237,6 +257,9 @@ def sweep(
         every_rank=every_rank,
         seed=seed or 0,
         schedules=Schedules(drawn, every or 0),
+        journal_path=journal_path,
+        share=share,
+        seconds=seconds,
         look_up=_look_up(known),
         **_chosen(checks, no_check, allow_residue, allow_unread, allow_cast),
     )
@@ -399,6 +422,47 @@ def _write_evidence(path: str, seen: list[Any]) -> None:
     except OSError as error:
         raise UsageError(f"{error.filename or path} cannot be written: {error.strerror}") from None
     click.echo(f"what it would have left is in {path}", err=True)
+
+
+def _share(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    is_written = slash and number.isdecimal() and count.isdecimal() and len(text) <= DIGITS_MAX
+    if not is_written or not 1 <= int(number) <= int(count) <= SHARES_MAX:
+        raise UsageError(f"--shard must be I/N, with I from 1 to N, such as 2/8 (got {shown(text)})")
+    return int(number), int(count)
+
+
+def _seconds(path: str | None, share: tuple[int, int] | None) -> dict[str, float] | None:
+    if path is None:
+        return None
+    if share is None:
+        raise UsageError("--balance-by is about shares: say which with --shard")
+    from faultkit.exceptions import JournalError
+    from faultkit.sweep.journal_file import seconds_in
+
+    try:
+        return seconds_in(path)
+    except JournalError as error:
+        raise UsageError(str(error)) from None
+
+
+def _refusal_of_journal(path: str) -> str:
+    from faultkit.exceptions import JournalError
+    from faultkit.report.output import refusal_of
+    from faultkit.sweep.journal_file import read_journal
+
+    if why := refusal_of({"--resume": path}):
+        return why
+    if os.path.exists(path) and not os.path.isfile(path):
+        return f"--resume must name a file (got {shown(path)})"
+    if os.path.isfile(path) and os.path.getsize(path):
+        try:
+            read_journal(path)
+        except JournalError as error:
+            return str(error)
+    return ""
 
 
 def _follows_schedules(kind: str) -> bool:

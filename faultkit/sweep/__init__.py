@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +31,7 @@ from faultkit.scenarios import Scenario, ScenarioError, Stage, scenario_of
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
 from faultkit.sweep.auto_kind import EscalatingWorld
 from faultkit.sweep.baseline import Broken, Sound, establish
+from faultkit.sweep.journal_file import JournalFile, header_of, share_of
 from faultkit.sweep.reachability import (
     WIDE_SIZE_MIN,
     Reachability,
@@ -126,6 +127,9 @@ def sweep(
     allow_residue: Iterable[str] = (),
     allow_unread: Iterable[str] = (),
     allow_cast: Iterable[str] = (),
+    journal_path: str | None = None,
+    share: tuple[int, int] | None = None,
+    seconds: Mapping[str, float] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Journal:
     """Break `scenario` in every chosen way on a world of `world` ranks, one plan after the other.
@@ -162,6 +166,10 @@ def sweep(
         allow_residue: globs over what may stay.
         allow_unread: globs over the names of what a checkpoint holds and need not be taken back.
         allow_cast: globs over the names of what may come back as another dtype.
+        journal_path: a file to which each result is appended as it comes; where it is there, what it holds is not run
+            again.
+        share: (I, N), the I-th of N shares of the plans, which are disjoint and together all.
+        seconds: how long plans took, by their text, by which shares are balanced.
         on_progress: called once before the first plan and after each; what it was called with can still give the
             journal after an exception, Ctrl-C included.
 
@@ -171,6 +179,7 @@ def sweep(
     Raises:
         ScenarioError: the scenario is not known, or its work fails without a fault.
         PlanError: a glob or a plan does not fit.
+        JournalError: the journal is none, or of another sweep.
         ValueError: a number is out of range.
         HarnessError: ranks cannot be started, or faultkit itself failed on one.
     """
@@ -256,6 +265,7 @@ def sweep(
         stage.attempts_after = attempts_after  # of what is broken alone
         results: dict[int, PlanResult] = {}
         idle: set[int] = set()
+        mine = frozenset(range(len(plans))) if share is None else share_of(plans, share, seconds or {})
         began = time.monotonic()
 
         def journal() -> Journal:
@@ -267,7 +277,7 @@ def sweep(
                 ranks_differ=ranks_differ,
                 torch=torch_version(),
                 results=tuple(results[index] for index in sorted(results)),
-                planned_count=len(plans),
+                planned_count=len(mine),
                 seconds=time.monotonic() - began,
                 unreached=unreached,
                 refused=refused,
@@ -275,7 +285,9 @@ def sweep(
                 idle_count=len(idle),
                 schedules=str(schedules) if schedules.several else "",
                 pending=tuple(
-                    plan for index, plan in enumerate(plans) if index not in results and index not in idle
+                    plan
+                    for index, plan in enumerate(plans)
+                    if index in mine and index not in results and index not in idle
                 ),
                 unbroken_file_count=file_count,
                 starts_again=stage.starts_again,
@@ -285,7 +297,19 @@ def sweep(
                 was_tried_unbroken=found is not None,
             )
 
-        progress = Progress(len(plans), journal)
+        kept: JournalFile | None = None
+        if journal_path is not None:
+            text = "" if share is None else f"{share[0]}/{share[1]}"
+            header = header_of(journal(), plans=plans, seed=seed, share=text)
+            kept = stack.enter_context(JournalFile(journal_path, header))
+            for index, known in kept.done.items():
+                if known is None:
+                    idle.add(index)
+                elif index in mine:
+                    results[index] = known
+        todo = [index for index in sorted(mine) if index not in results and index not in idle]
+        progress = Progress(len(mine), journal)
+        progress.done_count = len(results) + len(idle & mine)
         tell = on_progress or (lambda _: None)
 
         def keep(index: int, result: PlanResult) -> None:
@@ -294,19 +318,22 @@ def sweep(
                 idle.add(index)
             else:
                 results[index] = result
-            progress.done_count = len(results) + len(idle)
+            if kept is not None:
+                kept.add(index, results.get(index))
+            progress.done_count = len(results) + len(idle & mine)
             tell(progress)
 
         tell(progress)
         others: list[World | EscalatingWorld] = [
-            stack.enter_context(make()) for _ in range(min(jobs, len(plans)) - 1)
+            stack.enter_context(make()) for _ in range(min(jobs, len(todo)) - 1)
         ]
+        given = orders or [ScheduleChoice(seed)] * len(plans)
         run_plans(
             stage,
             [first, *others],
-            plans,
-            keep,
-            orders=orders or [ScheduleChoice(seed)] * len(plans),
+            [plans[index] for index in todo],
+            lambda place, result: keep(todo[place], result),
+            orders=[given[index] for index in todo],
             schedules=schedules,
             may_not_fire=may_not_fire,
             story=stories,
