@@ -3,7 +3,7 @@
     plan   :=  fault (";" fault)*
     fault  :=  point ["(" files ")"] [":" moment] ["@" ranks] ["#" calls] "=" action
     point  :=  layer "." name | "call." module ":" function      see faultkit.plan.points
-    files  :=  path ["," thread] | thread                        layer fs (http: a path); "child" anywhere
+    files  :=  path ["," thread] | thread                        layer fs; http: a path; "child" with all but http
     path   :=  string                                            a glob: "*.distcp"; see faultkit.plan.file_filters
     thread :=  "main" | "helper" | "child"
     moment :=  "before" | "after" | "future"                     default before
