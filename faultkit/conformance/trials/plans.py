@@ -226,6 +226,7 @@ class PlanTrial:
         from faultkit.worlds.kinds import KINDS
 
         size, kind = self.context.world_size, self.context.kind
+        options["ranks_differ"] = True
         if above := KINDS[kind].confirmed_by:
             made = (
                 World(size, kind="warm", **options)
@@ -321,6 +322,7 @@ class PlanTrial:
                 world_size=self.context.world_size,
                 kind=kind,
                 seed=self.context.seed,
+                ranks_differ=True,
                 attempts_after=1 if is_after else 0,
             ),
             size=len(str(plan)),
@@ -338,7 +340,7 @@ class PlanTrial:
                 scenario=scenario,
             ),
             verdict=str(Verdict.UNUSABLE),
-            replay=f"faultkit sweep {scenario} --world {self.context.world_size} --kind warm",
+            replay=f"faultkit sweep {scenario} --world {self.context.world_size} --kind warm --ranks-differ",
             story=error.story or "",
         )
 

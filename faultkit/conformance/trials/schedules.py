@@ -57,6 +57,7 @@ class ScheduleTrial:
                 kind="simulated",
                 preload=scenario.preload,
                 timeout=self.context.timeout_seconds,
+                ranks_differ=True,
             )
         )
         stage = self._stack.enter_context(Stage(scenario))
@@ -97,6 +98,7 @@ class ScheduleTrial:
                 world_size=self.context.world_size,
                 kind="simulated",
                 seed=seed,
+                ranks_differ=True,
             ),
             size=seed,
             story=story_of(run, scenario),
