@@ -21,7 +21,7 @@ from tests.helpers.stuck import SECONDS_MAX
 
 pytestmark = pytest.mark.slow
 
-MODULES_OF_A_RANK_MAX = 80
+MODULES_OF_A_RANK_MAX = 92
 NOT_IN_EVERY_RANK = {*parts.PARTS, "faultkit.injection.storage", "faultkit.interception.chain", "sysconfig"}
 
 RUNNING = """

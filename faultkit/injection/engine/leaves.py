@@ -17,6 +17,7 @@ from torch.distributed._shard.sharded_tensor import ShardedTensor
 from torch.distributed.tensor import DTensor
 
 from faultkit.injection.engine import content
+from faultkit.state_values import bytes_of
 
 __all__ = [
     "CAST",
@@ -126,7 +127,7 @@ def _checksum(tensor: torch.Tensor) -> int | None:
             tensor.numel() * tensor.element_size()
         )  # read in place: a view for every tensor takes thrice the time
         return zlib.crc32((ctypes.c_char * count).from_address(tensor.data_ptr())) if count else 0
-    return zlib.crc32(content.bytes_of(tensor).numpy())
+    return zlib.crc32(bytes_of(tensor).numpy())
 
 
 def _difference_of_parts(then: Leaf, now: Leaf, value_then: Any, value_now: Any) -> str:
