@@ -88,7 +88,7 @@ def reproduce(
                 by_plan[one.plan] = candidate
         tried.sort(key=lambda one: -one.likeness)  # stable: the likelier candidate first
         for place, one in enumerate(tried):
-            if one.kind == "simulated" and one.likeness >= ENOUGH:
+            if one.kind == simulated.kind and one.likeness >= ENOUGH:
                 tried[place] = processes.run(by_plan[one.plan], mapping, small) or one
                 break
     tried.sort(key=lambda one: -one.likeness)

@@ -12,6 +12,7 @@ from faultkit.reshard.states import written
 
 __all__ = ["as_json", "as_text", "replay_of"]
 
+KIND = "warm"  # of the command, where it is not told
 REFUSED_SHOWN = 5
 ERROR_CHARACTERS = 40  # by which errors are told apart
 IN_DOUBLE_QUOTES = set('"$`\\!')  # what a shell would look at
@@ -22,7 +23,7 @@ def replay_of(findings: Findings, found: Found) -> str:
     case = found.case
     words = ["faultkit", "reshard", findings.checkpointer, "--save-on", str(case.save_on)]
     words += ["--load-on", ",".join(map(str, case.load_on or (case.save_on,)))]
-    if findings.kind != "warm":
+    if findings.kind != KIND:
         words += ["--kind", findings.kind]
     return f"{shlex.join(words)} --state {_quoted(written(case.state))}"
 

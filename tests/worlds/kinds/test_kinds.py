@@ -72,7 +72,7 @@ def test_the_option_of_the_plugin_has_the_kinds():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_is_told_wherever_one_is_chosen(kind):
     options = {option.name: option.help for option in sweep.params if isinstance(option, click.Option)}
-    (row,) = re.findall(r"^\| `--kind KIND` \|.*$", page("command-line.md"), re.MULTILINE)
+    row, *_ = re.findall(r"^\| `--kind KIND` \|.*$", page("command-line.md"), re.MULTILINE)  # of a sweep
     assert f'``"{kind}"``' in World.__doc__
     assert re.search(rf"\b{kind}\b", options["kind"])
     assert f"`{kind}`:" in row
