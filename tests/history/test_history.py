@@ -212,6 +212,9 @@ What was loaded
   optimizer.exp_avg: element 0 is of save 1 (of step 1), element 1 is of save 2 (of step 1)
   step: 1
 
+Which violation it is, in every run
+  8d4c4ccaf5 silent_wrong-overwrite-storage.write_data-raise
+
 To see it again
   from faultkit.strategies import dcp_manager, replay_history
 

@@ -139,7 +139,16 @@ def test_what_can_happen_to_files_is_tried_where_it_can_and_left_out_where_it_ch
 
 def test_the_json_is_the_promised_object(journal):
     found = json.loads(journal.to_json())
-    assert list(found) == ["scenario", "world", "kind", "launcher", "torch", "plans", "totals"]
+    assert list(found) == [
+        "scenario",
+        "world",
+        "kind",
+        "launcher",
+        "torch",
+        "plans",
+        "totals",
+        "tried_unbroken",
+    ]
     assert found["launcher"] == "torchrun"
     assert (found["scenario"], found["world"], found["kind"]) == ("dcp-save", 2, "warm")
     assert found["torch"]
@@ -147,7 +156,7 @@ def test_the_json_is_the_promised_object(journal):
     hung, held = found["plans"][1], found["plans"][3]
     assert hung["plan"] == "writer.reset@1=raise(ValueError)"
     assert hung["verdict"] == "HUNG"
-    assert {"check", "evidence"} == set(hung["violations"][0])
+    assert {"check", "evidence", "identity"} == set(hung["violations"][0])
     assert hung["outcomes"]["0"]["kind"] == "hung"
     assert hung["outcomes"]["1"] == {
         "kind": "raised",
