@@ -234,6 +234,17 @@ def loads_into_a_copy(directory, is_broken):
         model.load_state_dict(state["model"])
 
 
+def saves_and_goes_on_as_another(directory):
+    """The job that saved lives on beside the one that loads, with other values and the same names."""
+    saved, other = Job(1), Job(2)
+    dcp.save(saved.state(), checkpoint_id=directory)
+    torch.nn.init.zeros_(saved.model[0].weight)
+    state = other.state()
+    dcp.load(state, checkpoint_id=directory)
+    other.take(state)
+    return saved
+
+
 def save_model(directory):
     dcp.save({"model": Job().model.state_dict()}, checkpoint_id=directory)
 

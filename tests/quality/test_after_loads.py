@@ -44,6 +44,11 @@ def test_a_planted_defect_is_found_by_name_and_its_twin_holds(worlds, prepared, 
         run.raise_for_violations()
 
 
+def test_a_job_that_only_saved_need_not_have_what_another_loads(worlds, tmp_path):
+    run = worlds(2).run(lambda: bool(after_loads.saves_and_goes_on_as_another(tmp_path)))
+    run.raise_for_violations()
+
+
 def test_a_defect_is_found_in_the_next_attempt_where_a_fault_struck_the_first(worlds, prepared):
     [one] = [one for one in PLANTED if one.work is after_loads.forgets_its_step]
     how = {"plan": "reader.read_data@1=raise(ValueError)", "attempts_after": 1}

@@ -178,7 +178,10 @@ class _Engine:
                 shown_args, shown_kwargs = self.objects.show(op, arguments, args, kwargs)
                 return original(*shown_args, **shown_kwargs)
 
-            self.application.sources.settle()
+            if op == "save":
+                self.application.sources.begin_save()
+            else:
+                self.application.sources.settle()
             if op != "load" or not self.application.is_wanted:
                 return self.attempts.carry_out(attempt, call)
             with self.application.around_load(arguments.get("state_dict", args, kwargs)):
@@ -193,6 +196,7 @@ class _Engine:
         def entered(*args: Any, **kwargs: Any) -> Any:
             if self.session.closed:
                 return original(*args, **kwargs)
+            self.application.sources.begin_save()
             attempt = self.attempts.beginning = self.attempts.begin("save", arguments, args, kwargs)
             attempt.planner = arguments.get("planner", args, kwargs)
             try:

@@ -152,6 +152,7 @@ class Sources:
         """A load is made into `state`: whoever lives then must have what it gives back, once the job goes on."""
         session = self._attempts.session
         before, loaded = self._before(state), session.loaded
+        session.sources = []
         yield
         if before and session.loaded is not None and session.loaded is not loaded:
             with contextlib.suppress(Exception):
@@ -174,6 +175,11 @@ class Sources:
     def _settle_at_the_end(self) -> None:
         if sys.exc_info()[0] is None:  # else the function did not come to all that it meant to do
             self.settle()
+
+    def begin_save(self) -> None:
+        """A save begins: what was asked of objects until now was for it, and for no load that may follow."""
+        self.settle()
+        self._attempts.session.sources = []
 
     def taken(self, *holders: Any) -> None:
         """These were given a state."""
@@ -205,7 +211,7 @@ def _matched(before: list[tuple[Source, Given]], loaded: Loaded) -> list[Pending
         if holders is not None and prefix is not None:
             found.append(Pending(source, holders, given, loaded, prefix))
     prefixes = [one.prefix for one in found]
-    return [one for one in found if prefixes.count(one.prefix) == 1]
+    return [one for one in found if prefixes.count(one.prefix) == 1 and one.before.leaves]
 
 
 def local(info: Any) -> Any:

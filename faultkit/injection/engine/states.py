@@ -57,15 +57,14 @@ class Loaded:
 
 
 class Given:
-    """A state at a moment, without the tensors that lie at one of the addresses `but`."""
+    """A state at a moment; of the tensors that lie at one of the addresses `but` only the names."""
 
     def __init__(self, state: Any, but: Container[int | None] = ()) -> None:
         self.state = state
-        values = {
-            name: value for name, value in named(state).items() if not (but and address_of(value) in but)
-        }
-        leaves = {name: leaf_of(value) for name, value in values.items()}
+        values = named(state)
         self.names = tuple(values)
+        values = {name: value for name, value in values.items() if not (but and address_of(value) in but)}
+        leaves = {name: leaf_of(value) for name, value in values.items()}
         own = by_parameter(values)
         self.values = {name: values[its] for name, its in own.items()}
         self.leaves = {name: leaves[its] for name, its in own.items()}
