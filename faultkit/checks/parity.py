@@ -64,8 +64,9 @@ class _Call(msgspec.Struct, frozen=True):
         name = f"{operation}{f' of step {step!r}' if step else ''} ({self.name}" if operation else self.name
         what = "".join(f", {key} {value}" for key, value in self.what)
         name += (what if operation else f" ({what[2:]}" if what else "") + (")" if operation or what else "")
-        places = [place for place in (self.line, self.engine and f"by {self.engine}") if place]
-        return clip(f"{name} at {', '.join(places)}" if places else name, 400)
+        places = [f"at {self.line}"] if self.line else []
+        places += [f"by {self.engine}"] if self.engine else []
+        return clip(f"{name} {', '.join(places)}" if places else name, 400)
 
 
 class _Divergence(msgspec.Struct, frozen=True):

@@ -243,6 +243,14 @@ def test_the_handles_of_the_stock_engine_tell_what_became_of_their_saves(two, po
         assert not of_check(stage.run(two, f"{point}@1=raise(OSError, EIO)", may_not_fire=True))
 
 
+def test_of_two_saves_in_flight_each_future_stands_for_its_own(two):
+    """Whichever of their two threads comes first."""
+    with Stage(derive(DCP_ASYNC.with_options(in_flight=2, group="each"), "async")) as stage:
+        for seed in range(1, 9):
+            run = stage.run(two, seed=seed)
+            assert not of_check(run), run.story()
+
+
 def test_nothing_is_recorded_where_nobody_asks(both, tmp_path):
     kinds = [
         {event.kind for event in both.run(train, tmp_path / str(index), "asks", **how).events}

@@ -226,7 +226,9 @@ class _Engine:
                     staged = arguments.get("staging_future_or_state_dict", args, kwargs)
                     watch_staged(self.attempts, attempt, staged)
                     with self.attempts.lock:
-                        self.session.handed_over.append(attempt)
+                        self.session.handed_over.append(
+                            (attempt, id(staged))
+                        )  # the engine holds what it stages
                 return original(*args, **kwargs)
 
             return call_with_faults(self.session, ("executor.execute_save",), hand_over, args, kwargs)
@@ -234,11 +236,15 @@ class _Engine:
         return entered
 
     def async_continuation(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        arguments = Arguments(original)
+
         @functools.wraps(original)
         def entered(*args: Any, **kwargs: Any) -> Any:
+            staged = id(arguments.get("staging_future_or_state_dict", args, kwargs))
             with self.attempts.lock:
                 handed_over = self.session.handed_over
-                attempt = handed_over.pop(0) if handed_over else None
+                own = [place for place, (_, its) in enumerate(handed_over) if its == staged]
+                attempt = handed_over.pop(own[0] if own else 0)[0] if handed_over else None
             if attempt is None or self.session.closed:
                 return original(*args, **kwargs)
             run = functools.partial(call_with_faults, self.session, ("executor.run",), original, args, kwargs)
