@@ -27,6 +27,19 @@ def of_check(run):
     return [one for one in run.violations if one.check == "settled"]
 
 
+def save_and_ask_what_nobody_else_holds(directory):
+    futures = [dcp.async_save({"w": torch.ones(2)}, checkpoint_id=directory)]
+    while not futures[0].done():
+        pass
+    futures.pop().result()
+
+
+def test_a_future_that_nobody_else_holds_can_be_asked(both, tmp_path):
+    run = both.run(save_and_ask_what_nobody_else_holds, tmp_path)
+    assert not run.violations, run.story()
+    assert any(event.kind == "asked" for event in run.events)
+
+
 # -- managers that call dcp.async_save ------------------------------------------------------------------------
 
 

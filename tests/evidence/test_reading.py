@@ -157,9 +157,9 @@ def test_what_is_no_evidence_is_told_in_a_line(folder, name, data):
         read(folder)
 
 
-def test_what_is_not_there_is_told():
+def test_what_is_not_there_is_told(folder):
     with pytest.raises(EvidenceError, match="must be a file or a folder that is there"):
-        read("nowhere")
+        read(folder / "missing")
 
 
 def test_lines_that_say_nothing_are_counted_and_cost_little_memory(folder):

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint import (
     _storage_utils,
     filesystem,
     planner,
+    state_dict,
     state_dict_loader,
     state_dict_saver,
     storage,
@@ -62,6 +63,11 @@ HOOKED = [
     *((utils._DistWrapper, name, "step") for name in hooks.STEP_METHODS),
     *((utils._DistWrapper, name, "") for name in ("gather_object", "all_gather_object", "scatter_object")),
     *((utils._DistWrapper, name, "") for name in ("broadcast_object", "barrier")),
+    (state_dict, "_get_model_state_dict", "model info"),
+    (state_dict, "_get_optim_state_dict", "model optimizers info"),
+    (state_dict, "_load_model_state_dict", "model state_dict info"),
+    (state_dict, "_load_optim_state_dict", "model optimizers state_dict info"),
+    *((torch.nn.Module, name, "") for name in ("state_dict", "load_state_dict")),
 ]
 
 

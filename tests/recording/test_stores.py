@@ -97,9 +97,10 @@ def saved(pair, tmp_path):
 
     def of(wait, before=()):
         (tmp_path / "root").mkdir()
+        name = f"{wait.__name__} of {tmp_path.name}"  # the store of the ranks keeps what earlier tests said
         for one in before:  # not recorded
-            pair.run(wait_alone, one, wait.__name__).raise_for_violations()
-        found = record(pair, save, tmp_path / "root", wait, wait.__name__, tmp_path, root=tmp_path / "root")
+            pair.run(wait_alone, one, name).raise_for_violations()
+        found = record(pair, save, tmp_path / "root", wait, name, tmp_path, root=tmp_path / "root")
         found.run.raise_for_violations()
         return found.recording
 
@@ -132,7 +133,13 @@ def test_a_recording_with_stores_can_be_kept(saved):
     recording = saved(by_barrier)
     assert Recording.from_bytes(recording.to_bytes()) == recording
     told = [describe(one) for one in recording.operations if one.kind == "store"]
-    assert sum("store add(file:" in one and "more/by_barrier/first/num_members)" in one for one in told) == 2
+    assert (
+        sum(
+            "store add(file:" in one and "/first/num_members)" in one and "more/by_barrier of" in one
+            for one in told
+        )
+        == 2
+    )
 
 
 def load(directory):
@@ -147,7 +154,7 @@ def load(directory):
 def test_a_kill_finds_the_barrier_that_is_missing_and_nothing_where_there_is_one(
     pair, tmp_path, wait, verdicts
 ):
-    name = f"{wait.__name__} killed"
+    name = f"{wait.__name__} killed {tmp_path.name}"
     scenario = crash.Scenario(name="waits", save=lambda at: _saved(at, wait, name, tmp_path), load=load)
     found = crash.explore(scenario, ("killed",), world=pair)
     assert {finding.verdict for finding in found.findings} == verdicts, found.text()

@@ -24,7 +24,7 @@ from faultkit.exceptions import NotSimulatedError, ScenarioError
 from faultkit.known import Identity, identities, identity_of
 from faultkit.known.entries import Example, Occurrence
 from faultkit.plan import FaultPlan
-from faultkit.plan.action_spec import ERROR, FREEZE
+from faultkit.plan.action_spec import ERROR, FREEZE, TIME
 from faultkit.plan.actions import OWN_EXCEPTIONS, Action
 
 __all__ = ["PlanTrial"]
@@ -187,10 +187,8 @@ class PlanTrial:
         size = self.context.world_size
         first = set(range(min(size, 2)))
         rest = set(range(size)) - first
-        texts = [text for text in (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS) if "delay" not in text]
-        everything = tuple(
-            action for action in choose_actions((*texts, *ERRORS, *HOSTILE)) if action.effect != FREEZE
-        )
+        texts = (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS, *ERRORS, *HOSTILE)
+        everything = tuple(action for action in choose_actions(texts) if action.effect not in (FREEZE, TIME))
         groups = [
             of((), first),
             together(),

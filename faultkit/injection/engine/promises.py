@@ -14,7 +14,6 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -85,24 +84,33 @@ def _watch(attempts: Attempts, attempt: Attempt, name: str, future: Any, *, is_c
     session.at_end.append(unsettled)
     if not is_callers:
         return
-    reference, kind = weakref.ref(future), type(future)
 
     def asked() -> None:
         if attempts.current is None and not session.closed:
             session.record("asked", **told)
 
-    for method in (*ASKS, *CALLBACKS):
-        original = getattr(kind, method, None)
-        if original is not None:
-            vars(future)[method] = _asking(original, reference, asked, at_once=method in CALLBACKS)
+    _tell_when_asked(future, asked)
 
 
-def _asking(
-    original: Callable[..., Any], reference: Callable[[], Any], asked: Callable[[], None], *, at_once: bool
-) -> Callable[..., Any]:
+def _tell_when_asked(future: Any, asked: Callable[[], None]) -> None:
+    """Call `asked` whenever somebody asks `future`, which becomes one of a class of its own for that.
+
+    A function in its own dictionary would be called without what keeps the future alive: who writes
+    ``futures.pop().result()`` has let go of it by then.
+    """
+    kind: Any = type(future)
+    methods = {
+        name: _asking(original, asked, at_once=name in CALLBACKS)
+        for name in (*ASKS, *CALLBACKS)
+        if (original := getattr(kind, name, None)) is not None
+    }
+    own = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    future.__class__ = type(kind)(kind.__name__, (kind,), {**methods, **own})
+
+
+def _asking(original: Callable[..., Any], asked: Callable[[], None], *, at_once: bool) -> Callable[..., Any]:
     @functools.wraps(original)
-    def ask(*args: Any, **kwargs: Any) -> Any:
-        future = reference()
+    def ask(future: Any, *args: Any, **kwargs: Any) -> Any:
         if at_once:
             asked()
             return original(future, *args, **kwargs)
@@ -118,8 +126,8 @@ def _asking(
 def _error_of(done: Any) -> BaseException | None:
     try:
         if isinstance(done, concurrent.futures.Future):
-            return type(done).exception(done)
-        type(done).value(done)
+            return concurrent.futures.Future.exception(done)  # past whoever asks
+        torch.futures.Future.value(done)
     except BaseException as error:
         return error
     return None
