@@ -51,7 +51,7 @@ TIMEOUT_SECONDS = 10.0
 JOBS = 2
 GRACE_SECONDS = 15.0  # beyond the budget for what is being tried just then
 SHARE_OF_A_UNIT = 0.08
-LATER = 0.01  # of all the time
+LATER = 0.5  # of all the time, until the last trial begins
 ALL_SECONDS = 600.0  # where there is no end to it
 JOIN_SECONDS = 0.05
 
@@ -266,7 +266,8 @@ def _run(
     """Turn from trial to trial, unit by unit; `left` are at the end those that had more to do."""
     units: dict[Trial, Iterator[list[Broken]]] = {trial: trial.units() for trial in trials}
     # a trial begins once those before it had some time; what its start costs does not count against it
-    later = LATER * (deadline - began if deadline is not None else ALL_SECONDS)
+    seconds = (deadline - began if deadline is not None else ALL_SECONDS) * jobs
+    later = LATER * seconds / (len(trials) * sum(trial.share for trial in trials)) if trials else 0.0
     spent = {trial: place * later * trial.share for place, trial in enumerate(trials)}
     started: set[Trial] = set()
     waiting = list(trials)
@@ -404,12 +405,8 @@ def _why_untried(name: str, trials: Sequence[Trial]) -> str:
 
 def _left_out(trials: Sequence[Trial], left: Sequence[Trial]) -> Iterator[str]:
     for trial in trials:
-        if trial in left:
-            told = {
-                effort.text
-                for promise in trial.promises
-                for effort in trial.efforts(promise)
-                if not effort.is_complete
-            }
-            yield f"{trial.name}: {', '.join(sorted(told)) or 'nothing was tried'}"
+        efforts = [effort for promise in trial.promises for effort in trial.efforts(promise)]
+        open_ones = sorted({effort.text for effort in efforts if not effort.is_complete})
+        if trial in left and (open_ones or not efforts):
+            yield f"{trial.name}: {', '.join(open_ones) or 'nothing was tried'}"
         yield from getattr(trial, "notes", ())
