@@ -1,6 +1,7 @@
 """Trials of restarts over damage: the newest of several checkpoints is damaged or incomplete, and pruned over.
 
-Guarantees: one sample of each damage first, then three.  Not covered: what may follow from a damage
+Guarantees: one sample of each damage first, then three; restarts that come to the same are one violation, told by the
+smallest damage, whatever had been damaged.  Not covered: what may follow from a damage
 (`faultkit.fallback`), and checkpointers that store by a server.
 """
 
@@ -98,7 +99,7 @@ class RestartTrial:
         return Broken(
             promise=self.promise,
             occurrence=Occurrence(
-                identity=identity_of(self.work, finding.verdict, points=[case.kind], actions=[case.action]),
+                identity=identity_of(self.work, finding.verdict, where=[finding.gloss]),
                 evidence=f"{case.words}: {finding.sentence}",
                 scenario=f"{name}.{self.work}{comma}{options}",
             ),
