@@ -23,12 +23,13 @@ from faultkit.cli.growth import growth
 from faultkit.cli.history import history
 from faultkit.cli.known import compare, known
 from faultkit.cli.merge import merge
+from faultkit.cli.replay import replay
 from faultkit.cli.reproduce import reproduce
 from faultkit.cli.reshard import reshard
 from faultkit.cli.resume import resume
 from faultkit.cli.run_sweep import HELD, USAGE, UsageError, fail, say
 from faultkit.cli.scale import scale
-from faultkit.cli.sweep import replay, sweep
+from faultkit.cli.sweep import sweep
 
 __all__ = ["command", "main"]
 
