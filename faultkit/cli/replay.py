@@ -169,7 +169,7 @@ def _write_evidence(path: str, seen: list[Any]) -> None:
     from faultkit.evidence.writing import write
 
     if not seen:
-        raise UsageError("no run was made that could leave evidence")
+        return  # it was interrupted
     try:
         write(seen[-1].run, Path(path))
     except OSError as error:
