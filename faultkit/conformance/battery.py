@@ -108,8 +108,6 @@ def check(
     found, text = _named(checkpointer)
     _require(budget_seconds, world, kind, seed, jobs, timeout_seconds)
     wanted = chosen(promises)
-    for word in found.work:  # before anything starts
-        _scenario_of(found, word, text).validate_for(world)
     context = Context(
         checkpointer=found,
         text=text,
@@ -120,6 +118,8 @@ def check(
         limit_seconds=max(1.0, budget_seconds * SHARE_OF_A_UNIT) if budget_seconds else None,
         hints=tuple(hints),
     )
+    for word in found.work:  # before anything starts
+        context.scenario(word).validate_for(world)
     made = {name: not why_not(PROMISES[name], found) for name in wanted}
     trials = [
         trial for trial in _trials(context) if any(made.get(promise, False) for promise in trial.promises)
@@ -179,12 +179,6 @@ def _named(checkpointer: Any) -> tuple[Any, str]:
             if isinstance(value, checkpointers.Checkpointer) and value == plain and module != "__main__":
                 return checkpointer, text_of(f"{module}:{name}", dict(checkpointer.chosen))
     return checkpointer, str(checkpointer)
-
-
-def _scenario_of(checkpointer: Any, word: str, text: str) -> Any:
-    from faultkit.scenarios.derived import derive
-
-    return derive(checkpointer, word, name=f"{text.partition(',')[0]}.{word}")
 
 
 def chosen(globs: Iterable[str]) -> tuple[str, ...]:

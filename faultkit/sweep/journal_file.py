@@ -142,7 +142,7 @@ class JournalFile:
             except OSError:
                 raise JournalError(f"journal {path!r} is being written by another sweep") from None
             if os.fstat(self._descriptor).st_size:
-                there, self.done = _read(path)
+                there, self.done = read_journal(path)
                 if wrong := header.differences(there):
                     raise JournalError(f"journal {path!r} is of another sweep: it has {'; '.join(wrong)}")
                 self._drop_torn_line()
@@ -210,10 +210,6 @@ def _printable(result: PlanResult | None) -> Any:
 
 def read_journal(path: str) -> tuple[Header, dict[int, PlanResult | None]]:
     """What a journal says it is, and its results by the place of the plan.  Raises JournalError."""
-    return _read(path)
-
-
-def _read(path: str) -> tuple[Header, dict[int, PlanResult | None]]:
     header: Header | None = None
     done: dict[int, PlanResult | None] = {}
     decoder = msgspec.json.Decoder(_Line)
@@ -248,7 +244,7 @@ def merged(paths: Sequence[str]) -> Journal:
     header: Header | None = None
     done: dict[int, PlanResult | None] = {}
     for path in paths:
-        there, found = _read(path)
+        there, found = read_journal(path)
         if header is not None and (wrong := header.differences(there)):
             raise JournalError(
                 f"journal {path!r} is of another sweep than {paths[0]!r}: it has {'; '.join(wrong)}"
@@ -287,7 +283,7 @@ def merged(paths: Sequence[str]) -> Journal:
 
 def seconds_in(path: str) -> dict[str, float]:
     """How long each plan of a journal took, by its text.  Raises JournalError."""
-    _, done = _read(path)
+    _, done = read_journal(path)
     return {str(result.plan): result.seconds for result in done.values() if result is not None}
 
 

@@ -121,7 +121,7 @@ class CrashTrial:
                 finding.models[0],
                 "--world",
                 size,
-                *(("--seed", self.context.seed) if self.context.seed else ()),
+                *self.context.seed_words,
             ),
             size=len(finding.lost) * 100 + finding.state_count,
             story=finding.text(),
@@ -196,7 +196,7 @@ class DamageTrial:
                 min(self.context.world_size, CRASH_RANKS),
                 "--samples",
                 samples,
-                *(("--seed", self.context.seed) if self.context.seed else ()),
+                *self.context.seed_words,
             ),
             size=len(str(case.damage)),
         )

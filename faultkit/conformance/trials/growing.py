@@ -81,7 +81,7 @@ class GrowthTrial:
                 saves,
                 "--world",
                 found.world,
-                *(("--seed", self.context.seed) if self.context.seed else ()),
+                *self.context.seed_words,
             ),
             size=saves,
             story=found.story,

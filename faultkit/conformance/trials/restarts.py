@@ -112,7 +112,7 @@ class RestartTrial:
                 found.world,
                 "--samples",
                 samples,
-                *(("--seed", self.context.seed) if self.context.seed else ()),
+                *self.context.seed_words,
             ),
             size=len(case.words),
         )

@@ -38,6 +38,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         """What `trial` found something by the last time, and begins with."""
         return [hint.partition(": ")[2] for hint in self.hints if hint.partition(": ")[0] == trial]
 
+    @property
+    def seed_words(self) -> tuple[object, ...]:
+        """The seed as words of a command; () for its default."""
+        return ("--seed", self.seed) if self.seed else ()
+
     def scenario(self, word: str) -> Any:
         """``NAME.word``, by the name under which it can be found again."""
         from faultkit.scenarios.derived import derive
