@@ -35,6 +35,7 @@ from faultkit.crash.loading.patience import LOOK_SECONDS_MAX, Patience, Turns
 from faultkit.crash.loading.worker_pool import ANSWER_SECONDS_MAX, FAILED, Answer
 from faultkit.exceptions import HarnessError
 from faultkit.processes.channel import Channel, ChannelClosed, ChannelTimeout, address
+from faultkit.processes.large_pages import use_large_pages
 from faultkit.processes.subreaper import adopt_orphans, end_all
 
 __all__ = ["FAILED", "Answer", "Job", "LoadCall", "answer_job", "serve"]
@@ -42,8 +43,6 @@ __all__ = ["FAILED", "Answer", "Job", "LoadCall", "answer_job", "serve"]
 PR_SET_PDEATHSIG = 1
 FILL = 77.0
 MESSAGE_LENGTH_MAX = 2000
-MADV_COLLAPSE = 25
-LARGE_PAGE_BYTES = 2 << 20
 # What a load finds: it is alone, whichever of the processes that load it is in.
 WORLD_OF_ONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
 
@@ -125,27 +124,8 @@ def _prepare(own: str) -> None:
     gc.collect()
     read_tracer.prepare()
     gc.freeze()
-    _use_large_pages()
-
-
-def _use_large_pages() -> None:
-    """Put this process's memory on large pages, where the kernel can (Linux 6.1 and later).
-
-    A fork copies a table entry for every page; with large ones a load costs two thirds.  It takes half a second,
-    what it saves in some fifty loads.
-    """
-    _library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    with open("/proc/self/maps") as table:
-        lines = table.readlines()
-    for line in lines:
-        span, permissions, _, _, inode, *name = line.split()
-        if permissions != "rw-p" or inode != "0" or (name and name[0] != "[heap]"):
-            continue
-        start, stop = (int(address, 16) for address in span.split("-"))
-        start = -(-start // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
-        stop = stop // LARGE_PAGE_BYTES * LARGE_PAGE_BYTES
-        if stop > start:
-            _library.madvise(start, stop - start, MADV_COLLAPSE)
+    for _ in use_large_pages():  # half a second, which some fifty loads save
+        pass
 
 
 def _attend(job: Job, call: LoadCall, expected: tuple[Any, ...], place: str, own: str) -> Answer:
