@@ -279,23 +279,33 @@ def _saves(run: Run, directory: Path, any_storage: bool) -> dict[str, _Save]:
 
 
 def _given(run: Run, root: str) -> dict[str, _Save]:
-    """The last save of a checkpointer, which is told when it is called: on a rank that returned it succeeded."""
+    """The last save of a checkpointer, which is told when it is called: where that attempt returned it succeeded."""
     saves: dict[int, list[Any]] = {}
     later: dict[int, list[Any]] = {}  # what became of the last of them
+    attempts: dict[int, int] = {}  # in which it was, 0 for that under the plan
+    number: dict[int, int] = {}
     for event in run.events:
+        if event.kind == "again":
+            number[event.rank] = event.data["number"]
+            continue
         if event.kind not in ("given", "later") or os.path.abspath(event.data.get("path", "")) != root:
             continue
         if event.kind == "given":
             saves.setdefault(event.rank, []).append(event.data["leaves"])
             later[event.rank] = []
+            attempts[event.rank] = number.get(event.rank, 0)
         elif event.data["leaves"] is not None:
             later.setdefault(event.rank, []).append(event.data["leaves"])
     if not saves:
         return {}
     last = _last(saves)
     leaves = _together(last) if len(last) == run.world_size else None
-    good = tuple(rank for rank, outcome in sorted(run.outcomes.items()) if isinstance(outcome, Returned))
-    bad = tuple(rank for rank in sorted(run.outcomes) if rank not in good)
+    ends = {
+        rank: (outcome, *run.attempts_after.get(rank, ()))[: attempts.get(rank, 0) + 1][-1]
+        for rank, outcome in sorted(run.outcomes.items())
+    }
+    good = tuple(rank for rank, outcome in ends.items() if isinstance(outcome, Returned))
+    bad = tuple(rank for rank in ends if rank not in good)
     return {root: _Save(max(map(len, saves.values())), leaves, good, bad, later=_each(later))}
 
 

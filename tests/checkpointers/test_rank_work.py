@@ -51,3 +51,13 @@ def test_a_job_whose_failed_save_is_there_goes_on_from_it_and_from_no_other_stat
         f"{own_checkpointers.__name__}:MINE.resume,defect=names_another_step", world=2, plans=[FaultPlan()]
     ).results
     assert str(wrong.verdict) == "SILENT_WRONG"
+
+
+@pytest.mark.parametrize("attempts_after", [0, 1])
+def test_a_save_that_failed_and_then_succeeded_is_judged_as_the_one_that_succeeded(pair, attempts_after):
+    with Stage(derive(checkpointers.get("dcp"), "resume")) as stage:
+        stage.attempts_after = attempts_after
+        run = stage.run(pair, "writer.finish@0=raise(ValueError)")
+    [found] = run.readbacks
+    assert (found.succeeded, found.is_new) == (((0, 1), True) if attempts_after else ((), False))
+    assert str(run.verdict) == "HELD", run.story()

@@ -78,6 +78,8 @@ class PlanTrial:
         if word == "async":
             alone |= {"settled"}
             by_plan |= {"settled"}
+        # a save that then succeeds would hide what the one that failed has done to the older checkpoint
+        self._again = word not in KEEPS_AN_OLDER
         self._alone, self._by_plan = frozenset(alone), frozenset(by_plan)
         self.promises = self._alone | self._by_plan
         self.flaky = False
@@ -152,7 +154,7 @@ class PlanTrial:
         yield []
         repeats = [FaultPlan()] * (RUNS_ALONE - 1)
         for place, plan in enumerate([*repeats, *plans]):
-            stage.attempts_after = 1 if plan and self._is_of_first(place - len(repeats)) else 0
+            stage.attempts_after = int(self._again and bool(plan) and self._is_of_first(place - len(repeats)))
             yield self._tried(stage, world, plan)
 
     # -- which plans -----------------------------------------------------------------------------------------
@@ -278,7 +280,8 @@ class PlanTrial:
                 self._tally.plan(promise, FAULT_FREE, 1)
             self._tally.add(promise, PLANS if plan else FAULT_FREE)
         return [
-            self._broken(violation, identity, plan, kind, "", None, story) for violation, identity in broken
+            self._broken(violation, identity, plan, kind, story=story, attempts_after=stage.attempts_after)
+            for violation, identity in broken
         ]
 
     def _broken(
@@ -290,12 +293,12 @@ class PlanTrial:
         before: str = "",
         run: Any = None,
         story: str = "",
+        attempts_after: int = 0,
     ) -> Broken:
         from faultkit.runs.replay_command import replay_line
         from faultkit.sweep.results import story_of
 
         scenario = str(self.context.scenario(self.word))
-        is_after = bool(plan) and violation.check == "recovery"
         return Broken(
             promise=of_plan(
                 self.word, violation.check, is_broken=bool(plan), is_hostile=bool(plan) and _is_hostile(plan)
@@ -321,7 +324,7 @@ class PlanTrial:
                 kind=kind,
                 seed=self.context.seed,
                 ranks_differ=True,
-                attempts_after=1 if is_after else 0,
+                attempts_after=attempts_after,
             ),
             size=len(str(plan)),
             story=story or (story_of(run, scenario) if run is not None else ""),
