@@ -23,7 +23,7 @@ from faultkit.checks.violation import Violation
 from faultkit.checks.wording import clip, name_ranks
 from faultkit.runs.run import Run
 
-__all__ = ["EVENT", "MEASURES", "Grown", "Measure", "find", "slopes_in"]
+__all__ = ["EVENT", "MEASURES", "Grown", "Measure", "find", "measure_in", "slopes_in"]
 
 EVENT = "growth"
 GLOSS = "a rank has more of it with each turn"
@@ -107,6 +107,14 @@ def find(analysis: RunAnalysis) -> Iterator[Violation]:
         ]
         evidence = f"{', '.join(parts)} ({grown[0].turns} {turn}s){_named(grown)}"
         yield Violation("growth", Verdict.LEAKED, evidence, tuple(one.rank for one in grown), GLOSS)
+
+
+def measure_in(violation: Violation) -> str:
+    """What grows, in the words of `MEASURES`; empty for a violation of another check."""
+    if violation.check != "growth":
+        return ""
+    words = violation.evidence.partition(" per ")[0].split(" ", 3)[3]
+    return words.removeprefix("KiB of ")
 
 
 def slopes_in(run: Run) -> tuple[Grown, ...]:

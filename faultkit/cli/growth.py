@@ -10,6 +10,8 @@ from __future__ import annotations
 import click
 
 from faultkit import endings
+from faultkit.cli import known_options
+from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, fail, reason_of, search_here
 from faultkit.cli.streams import write_found
@@ -43,9 +45,18 @@ __all__ = ["growth"]
     help="Of all saves together.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of random states.")
+@KNOWN
 @JSON
 def growth(
-    scenario: str, saves: int, world_size: int, kind: str, timeout: float, seed: int, json_path: str | None
+    scenario: str,
+    saves: int,
+    world_size: int,
+    kind: str,
+    timeout: float,
+    seed: int,
+    known_names: tuple[str, ...],
+    write_known: str | None,
+    json_path: str | None,
 ) -> int:
     """Save many times in one life of the ranks, and tell what there is more of with each save.
 
@@ -64,6 +75,7 @@ def growth(
 
     if why := refusal(json_path, None):
         raise UsageError(why)
+    known = known_options.read(known_names, write_known)
     with endings.in_order():
         try:
             World(world_size, kind=kind, timeout=timeout, seed=seed)  # starts nothing, and says what is wrong
@@ -77,6 +89,10 @@ def growth(
             return fail(error)
         except ValueError as error:
             raise UsageError(reason_of(error)) from None
-    click.echo(printable(found.text()), err=json_path == "-")
+    if known.is_asked:
+        found = found.sorted_by(known.entries)
+    click.echo(printable("\n".join([found.text(), *known_options.shown(found.sorted)])), err=json_path == "-")
     write_found(json_path, found.to_json())
-    return HELD if found.held else BROKEN
+    if found.sorted is not None:
+        known_options.write(known, found.sorted)
+    return HELD if found.is_accepted else BROKEN

@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from faultkit import endings
+from faultkit.cli import known_options
+from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.cli.streams import write_found
@@ -56,6 +58,7 @@ RANKS_MAX = 64
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of what is drawn.")
 @click.option("--state", "state_text", metavar="TEXT", help="This state alone, as a report writes it.")
+@KNOWN
 @JSON
 def reshard(
     checkpointer: str,
@@ -67,6 +70,8 @@ def reshard(
     timeout: float,
     seed: int,
     state_text: str | None,
+    known_names: tuple[str, ...],
+    write_known: str | None,
     json_path: str | None,
 ) -> int:
     """Save states of every sort with CHECKPOINTER on N ranks; whoever loads them must get the same, bit for bit.
@@ -84,6 +89,7 @@ def reshard(
 
     if why := refusal(json_path, None):
         raise UsageError(why)
+    known = known_options.read(known_names, write_known)
     sizes = _sizes(load_on)
     try:
         require_seed(seed)
@@ -105,7 +111,10 @@ def reshard(
     if findings is not None:
         from faultkit.reshard.rendering import as_json, as_text
 
-        click.echo(printable(as_text(findings)), err=json_path == "-")
+        if known.is_asked:
+            findings.sort_by(known.entries)
+        told = [as_text(findings), *known_options.shown(findings.sorted)]
+        click.echo(printable("\n".join(told)), err=json_path == "-")
         if json_path is not None:
             write_found(json_path, json.dumps(as_json(findings), indent=1) + "\n")
     if is_interrupted:
@@ -114,7 +123,9 @@ def reshard(
         is_refused = findings is not None and findings.refused
         why = "the save refused every state" if is_refused else "the budget ran out before a state was saved"
         raise UsageError(f"nothing was compared: {why}")
-    return BROKEN if findings.found else HELD
+    if findings.sorted is not None:
+        known_options.write(known, findings.sorted)
+    return HELD if findings.is_accepted else BROKEN
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -12,6 +12,8 @@ import sys
 import click
 
 from faultkit import endings
+from faultkit.cli import known_options
+from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.cli.streams import write_found
@@ -58,6 +60,7 @@ __all__ = ["resume"]
     "--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS", help="Of each run."
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of all that is drawn.")
+@KNOWN
 @JSON
 def resume(
     trainer: str,
@@ -70,6 +73,8 @@ def resume(
     kind: str,
     timeout: float,
     seed: int,
+    known_names: tuple[str, ...],
+    write_known: str | None,
     json_path: str | None,
 ) -> int:
     """Train, kill and resume TRAINER, and compare it with a job that was never stopped.
@@ -89,6 +94,7 @@ def resume(
 
     if why := refusal(json_path, None):
         raise UsageError(why)
+    known = known_options.read(known_names, write_known)
     require_torch()
     search_here(trainer)
     if checkpointer is not None:
@@ -121,10 +127,16 @@ def resume(
             raise UsageError(str(error)) from None
         except ValueError as error:
             raise UsageError(reason_of(error)) from None
-    click.echo(printable(found.story()), err=json_path == "-")
+    if known.is_asked:
+        found = found.sorted_by(known.entries)
+    click.echo(
+        printable("\n".join([found.story(), *known_options.shown(found.sorted)])), err=json_path == "-"
+    )
     if json_path is not None:
         write_found(json_path, json.dumps(found.to_builtins(), indent=1) + "\n")
-    return BROKEN if found.smallest is not None else HELD
+    if found.sorted is not None:
+        known_options.write(known, found.sorted)
+    return HELD if found.is_accepted else BROKEN
 
 
 def _numbers(option: str, text: str, example: str) -> tuple[int, ...]:

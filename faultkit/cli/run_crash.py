@@ -67,7 +67,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     require_files(options)
     require_numbers(options)
     if (work := _work_after_damage(text)) is not None:
-        return _attended_fallback(text, work, options)
+        return _attended_fallback(text, work, options, known)
     actions = _actions_of(options, damage.ACTIONS)
     scenario = scenario_of(text, DAMAGE)
     timeout = {"timeout_seconds": options["timeout"]} if options["timeout"] is not None else {}
@@ -118,7 +118,7 @@ def _actions_of(options: dict[str, Any], known: tuple[str, ...]) -> list[str]:
     return actions
 
 
-def _attended_fallback(text: str, work: str, options: dict[str, Any]) -> int:
+def _attended_fallback(text: str, work: str, options: dict[str, Any], known: Known) -> int:
     """Restart a job over each damage to the newest of three checkpoints; the exit status."""
     from faultkit import fallback
     from faultkit.exceptions import ScenarioError
@@ -131,23 +131,26 @@ def _attended_fallback(text: str, work: str, options: dict[str, Any]) -> int:
     world = world_of(options["world_size"], 2)
     search_here(checkpointer)
     try:
-        found = fallback.require_work(checkpointer, work)
+        fallback.require_work(checkpointer, work)
     except ScenarioError as error:
         raise UsageError(str(error)) from None
     timeout = {"timeout_seconds": options["timeout"]} if options["timeout"] is not None else {}
 
     def survey(**more: Any) -> fallback.Fallback:
         return fallback.survey(
-            found, work=work, world=world, actions=actions, samples=options["samples"],
+            checkpointer, work=work, world=world, actions=actions, samples=options["samples"],
             seed=options["seed"], **timeout, **more,
         )  # fmt: skip
 
     result, status = _carried_out_so_far(survey)
     if result is None:
         return status
-    print(printable(result.text()), file=sys.stderr if options["json_path"] == "-" else sys.stdout)
+    stream = sys.stderr if options["json_path"] == "-" else sys.stdout
+    result = _looked_up(known, result)
+    print(printable(result.text()), file=stream)
+    _print_known(result, stream)
     write_found(options["json_path"], result.to_json())
-    return status or (HELD if result.held else BROKEN)
+    return status or (HELD if result.is_accepted else BROKEN)
 
 
 def replay_crash(path: str, number: int, into: str, *, trusted: bool) -> int:

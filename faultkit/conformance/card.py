@@ -228,6 +228,7 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
                             "evidence": broken.evidence,
                             "replay": broken.replay,
                             "identity": broken.identity.to_builtins(),
+                            "scenario": broken.occurrence.scenario,
                             "known": broken.known or None,
                             **({"hint": broken.hint} if broken.hint else {}),
                         }

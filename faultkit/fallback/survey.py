@@ -32,6 +32,8 @@ from faultkit.exceptions import ArgumentError, ScenarioError
 from faultkit.fallback.judging import Judge, Restart
 from faultkit.fallback.trees import INCOMPLETE, Damaged, Saved, damaged_trees, saved_trees
 from faultkit.known import Identity, identity_of
+from faultkit.known.entries import Entry, Example, Occurrence
+from faultkit.known.sorting import Sorted, sort
 from faultkit.messages import listed, seen
 from faultkit.scenarios.derived import derive
 
@@ -55,8 +57,10 @@ class Case(msgspec.Struct, frozen=True):
     restart: Restart
 
     def identity_in(self, work: str) -> Identity:
-        """What is the same in every survey of the violation that a restart over it broke."""
-        return identity_of(work, self.outcome, points=[self.kind], actions=[self.action])
+        """What is the same in every survey of the violation that a restart over it broke: what it came to, whatever had
+        been damaged."""
+        gloss = self.restart.finding.gloss if self.restart.finding is not None else ""
+        return identity_of(work, self.outcome, points=[gloss])
 
     @property
     def outcome(self) -> str:
@@ -66,7 +70,8 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Fallback(msgspec.Struct, frozen=True, kw_only=True):
-    """What every restart came to.  `left_out` cases were not tried, since the survey was interrupted."""
+    """What every restart came to.  `left_out` cases were not tried, since the survey was interrupted.  There were at
+    most `samples` for each of `actions` and kind of part.  `sorted` is what is known of it, None where nobody asked."""
 
     checkpointer: str
     work: str
@@ -76,6 +81,44 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[Case, ...]
     seconds: float
     left_out: int = 0
+    samples: int = 0
+    actions: tuple[str, ...] = ()
+    sorted: Sorted | None = None
+
+    @property
+    def scenario(self) -> str:
+        """``NAME.work``, by which it is looked up among known ones."""
+        name, comma, options = self.checkpointer.partition(",")
+        return f"{name}.{self.work}{comma}{options}"
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether every restart came to what may be, but for what is known."""
+        return self.held or (self.sorted is not None and self.sorted.held)
+
+    @property
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        """Every restart that came to what may not be, as it is looked up among known ones."""
+        return tuple(_occurrence_of(case, self) for case in self.cases if case.restart.finding is not None)
+
+    def sorted_by(self, entries: Sequence[Entry]) -> Fallback:
+        """The same, with what `entries` know of it."""
+
+        def covers(_: Entry, example: Example) -> bool:
+            return (
+                (example.campaign, example.scenario, example.world, example.seed)
+                == ("damage", self.scenario, self.world, self.seed)
+                and not self.left_out
+                and 0 < example.samples <= self.samples
+                and set(self.actions) >= set(ACTIONS)
+            )
+
+        return msgspec.structs.replace(self, sorted=sort(self.occurrences, entries, covers=covers))
+
+    def known_as(self, case: Case) -> str:
+        """The name under which what the restart of `case` came to is known; empty where it is not."""
+        seen = _occurrence_of(case, self)
+        return "" if self.sorted is None else self.sorted.names.get((seen.identity, seen.evidence), "")
 
     @property
     def violations(self) -> tuple[Violation, ...]:
@@ -129,6 +172,7 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
                     "verdict": str(case.restart.finding.verdict),
                     "evidence": case.restart.finding.sentence,
                     "identity": case.identity_in(self.work).to_builtins(),
+                    **({"known": self.known_as(case) or None} if self.sorted is not None else {}),
                 },
             }
             for case in self.cases
@@ -142,6 +186,7 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
             "cases": cases,
             "totals": self.totals,
             "left_out": self.left_out,
+            **({"known": self.sorted.to_builtins()} if self.sorted is not None else {}),
             "seconds": round(self.seconds, 3),
         }
         return json.dumps(found, indent=1) + "\n"
@@ -217,7 +262,7 @@ def survey(
         except KeyboardInterrupt:
             interrupted, left_out = True, len(trees) - len(cases)
     result = Fallback(
-        checkpointer=str(found),
+        checkpointer=checkpointer if isinstance(checkpointer, str) else str(found),
         work=work,
         world=size,
         torch=torch_version(),
@@ -225,12 +270,30 @@ def survey(
         cases=tuple(cases),
         seconds=time.monotonic() - began,
         left_out=max(0, left_out),
+        samples=samples,
+        actions=tuple(actions),
     )
     if interrupted:
         if on_interrupt is not None:
             on_interrupt(result)
         raise KeyboardInterrupt
     return result
+
+
+def _occurrence_of(case: Case, found: Fallback) -> Occurrence:
+    finding = case.restart.finding
+    return Occurrence(
+        identity=case.identity_in(found.work),
+        evidence=case.words if finding is None else f"{case.words}: {finding.sentence}",
+        scenario=found.scenario,
+        example=Example(
+            campaign="damage",
+            scenario=found.scenario,
+            world=found.world,
+            seed=found.seed,
+            samples=found.samples,
+        ),
+    )
 
 
 def _first_of(cases: list[Case]) -> str:

@@ -17,7 +17,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,14 @@ from typing import Any
 import msgspec
 
 from faultkit.checks import Violation, verdict_of
-from faultkit.checks.growth import MEASURES, Grown, slopes_in
+from faultkit.checks.growth import MEASURES, Grown, measure_in, slopes_in
 from faultkit.checks.slopes import SAMPLES_MIN
 from faultkit.exceptions import ArgumentError, HarnessError, ScenarioError
 from faultkit.growth.turns import WARM_UP_MIN, Calls, Life, Turns
-from faultkit.known import Identity, identities
+from faultkit.known import Identity, identities, identity_of
+from faultkit.known.entries import Entry, Example, Occurrence
+from faultkit.known.looking_up import sorted_by_example
+from faultkit.known.sorting import Sorted
 from faultkit.messages import seen
 from faultkit.processes.directories import OwnedDirectory, in_memory
 from faultkit.runs.selection import RECORDED
@@ -52,7 +55,8 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     """How all that was counted went on each rank, and the violations of the run, worst first.
 
     `turns` is how many there were of what `turn` names, a save or a call; `story` tells the run where a check besides
-    `growth` was broken.  `identities` has that of each violation.
+    `growth` was broken.  `identities` has that of each violation.  `saves` is how many turns there should have been.
+    `sorted` is what is known of what was found, None where nobody asked.
     """
 
     scenario: str
@@ -66,6 +70,9 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     story: str = ""
     identities: tuple[Identity, ...] = ()
+    seed: int = 0
+    saves: int = 0
+    sorted: Sorted | None = None
 
     @property
     def verdict(self) -> str:
@@ -76,6 +83,38 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     def held(self) -> bool:
         """Whether no promise was broken."""
         return not self.violations
+
+    @property
+    def is_accepted(self) -> bool:
+        """The same, but for what is known."""
+        return self.held or (self.sorted is not None and self.sorted.held)
+
+    @property
+    def done(self) -> Example:
+        """What shows it again."""
+        return Example(
+            campaign="growth",
+            scenario=self.scenario,
+            world=self.world,
+            kind=self.kind,
+            seed=self.seed,
+            samples=self.saves,
+        )
+
+    @property
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        """Every violation, as it is looked up among known ones."""
+        return tuple(
+            Occurrence(
+                identity=identity, evidence=violation.evidence, scenario=self.scenario, example=self.done
+            )
+            for violation, identity in zip(self.violations, self.identities, strict=True)
+        )
+
+    def sorted_by(self, entries: Sequence[Entry]) -> Growth:
+        """The same, with what `entries` know of it."""
+        done = self.done if self.turns >= self.saves else None
+        return msgspec.structs.replace(self, sorted=sorted_by_example(self.occurrences, entries, done))
 
     def text(self) -> str:
         """A table of the slopes and the violations, for a terminal."""
@@ -103,6 +142,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
                 }
                 for violation, identity in zip_longest(self.violations, self.identities)
             ],
+            **({"known": self.sorted.to_builtins()} if self.sorted is not None else {}),
             "slopes": [
                 {
                     "measure": one.measure,
@@ -202,7 +242,14 @@ def measure(
         turns=max(one.turns for one in slopes),
         slopes=slopes,
         violations=tuple(run.violations),
-        identities=identities(run),
+        identities=tuple(
+            identity_of("growth", one.verdict, points=[measure_in(one)], roles=identity.roles)
+            if one.check == "growth"
+            else identity
+            for one, identity in zip(run.violations, identities(run), strict=True)
+        ),
+        seed=seed,
+        saves=saves,
         seconds=time.monotonic() - began,
         story=run.story(replay=None) if any(one.check != "growth" for one in run.violations) else "",
     )

@@ -43,7 +43,8 @@ class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
 class Example(msgspec.Struct, frozen=True, kw_only=True):
     """What shows it: a campaign over a scenario, or the test `scenario` of a suite.
 
-    `plan` is that of a run; () of `models`, 0 of `lives` and `samples` where the campaign has none.
+    `plan` is that of a run, or the state of a reshard; `samples` how many damages, saves or states; `load_on` the
+    numbers of ranks that load.  () and 0 stand for what the campaign has none of.
     """
 
     campaign: str
@@ -57,6 +58,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     samples: int = 0
     rules: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
+    load_on: tuple[str, ...] = ()
 
 
 class Pattern(msgspec.Struct, frozen=True, kw_only=True):

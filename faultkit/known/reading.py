@@ -41,9 +41,9 @@ _WORDS = ("name", "title", "reason", "engine", "versions", "issue", "severity", 
 _KEYS = (*_WORDS, "expires", *PATTERN_FIELDS, "options", "match", "example")
 _PATTERN_KEYS = (*PATTERN_FIELDS, "options")
 _NUMBERS = ("world", "seed", "lives", "samples")
-_LISTS = ("models", "rules", "steps")
+_LISTS = ("models", "rules", "steps", "load_on")
 _EXAMPLE_KEYS = ("campaign", "scenario", "kind", "plan", *_NUMBERS, *_LISTS)
-CAMPAIGNS = ("sweep", "crash", "damage", "history", "pytest")
+CAMPAIGNS = ("sweep", "crash", "damage", "history", "growth", "resume", "reshard", "pytest")
 _REQUIRED_OF_USERS = ("name", "reason", "expires")
 _REQUIRED_OF_CATALOGUE = ("name", "title", "engine", "versions", "severity", "advice")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,9 @@ from faultkit.checkpointers.checkpointer import Checkpointer
 from faultkit.checkpointers.requirements import require
 from faultkit.checks import Verdict
 from faultkit.exceptions import ScenarioError
+from faultkit.known.entries import Entry, Example, Occurrence
+from faultkit.known.looking_up import sorted_by_example
+from faultkit.known.sorting import Sorted
 from faultkit.messages import seen
 from faultkit.plan.signatures import parameters_of
 from faultkit.reshard.ranks import reader_names
@@ -49,7 +52,11 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct):
-    """What a campaign has found so far.  `refused` has by what was refused, a sort of leaf or a state, the error."""
+    """What a campaign has found so far.  `refused` has by what was refused, a sort of leaf or a state, the error.
+
+    `states` is how many were to be drawn, `only` the one that was tried alone; `sorted` what is known of it, None where
+    nobody asked.
+    """
 
     checkpointer: str
     save_on: int
@@ -63,6 +70,46 @@ class Findings(msgspec.Struct):
     not_drawn: tuple[str, ...] = ()
     seconds: float = 0.0
     is_complete: bool = False
+    states: int = 0
+    only: str = ""
+    sorted: Sorted | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it was the same everywhere, but for what is known."""
+        return not self.found or (self.sorted is not None and self.sorted.held)
+
+    @property
+    def done(self) -> Example:
+        """What shows it again."""
+        return Example(
+            campaign="reshard",
+            scenario=self.checkpointer,
+            world=self.save_on,
+            kind=self.kind,
+            plan=self.only,
+            seed=self.seed,
+            samples=self.states,
+            load_on=tuple(map(str, self.load_on)),
+        )
+
+    @property
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        """Every problem, as it is looked up among known ones."""
+        return tuple(
+            Occurrence(
+                identity=one.problem.identity,
+                evidence=one.problem.evidence,
+                scenario=self.checkpointer,
+                example=self.done,
+            )
+            for one in self.found
+        )
+
+    def sort_by(self, entries: Sequence[Entry]) -> None:
+        """Look up in `entries` what was found."""
+        done = self.done if self.is_complete else None
+        self.sorted = sorted_by_example(self.occurrences, entries, done)
 
     @property
     def compared_count(self) -> int:
@@ -122,6 +169,7 @@ def explore(
     require(under_test)
     require_sizes(under_test, save_on, load_on)
     findings = Findings(str(checkpointer), save_on, load_on, seed, kind)
+    findings.states, findings.only = (states, "") if state is None else (0, written(state))
     with Runner(under_test, kind, timeout) as runner:
         search = Search(runner, findings, budget_seconds, progress)
         if state is not None:

@@ -95,6 +95,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
             }
             for found in findings.found
         ],
+        **({"known": findings.sorted.to_builtins()} if findings.sorted is not None else {}),
         "seconds": round(findings.seconds, 3),
     }
 

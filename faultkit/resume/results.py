@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from faultkit.checks import Verdict
-from faultkit.known import identities
+from faultkit.known import Identity, identities, identity_of
+from faultkit.known.entries import Entry, Example, Occurrence
+from faultkit.known.looking_up import sorted_by_example
+from faultkit.known.sorting import Sorted
 from faultkit.resume.marks import RANDOM
 from faultkit.runs.replay_command import KIND_OF_RESUME, TIMEOUT_OF_RESUME_SECONDS
 from faultkit.runs.run import Run
@@ -34,6 +38,19 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     drawn: tuple[int, ...] = ()
 
     @property
+    def identities(self) -> tuple[Identity, ...]:
+        """That of each violation of its run: of what is resumed by what differs first."""
+        found = self.run.resumption
+        first = found.differences[0] if found is not None and found.differences else None
+        what = "" if first is None else f"{first.moment}/{first.kind}/{first.name}"
+        return tuple(
+            identity_of("resume", one.verdict, points=[what], roles=identity.roles)
+            if one.check == "resume"
+            else identity
+            for one, identity in zip(self.run.violations, identities(self.run), strict=True)
+        )
+
+    @property
     def steps_needed(self) -> int:
         """How many steps after the load show what is wrong."""
         found = self.run.resumption
@@ -49,7 +66,7 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     """What became of every restart of `trainer`, which `world` ranks had trained.
 
     `steps` are how many were trained before the last save, and how many are compared after each; `compared` counts what
-    of each part of the job was.
+    of each part of the job was.  `sorted` is what is known of what was found, None where nobody asked.
     """
 
     trainer: str
@@ -66,6 +83,39 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     compared: dict[str, int] = {}
     seconds: float = 0.0
+    sorted: Sorted | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether every restart held, but for what is known."""
+        return self.smallest is None or (self.sorted is not None and self.sorted.held)
+
+    @property
+    def done(self) -> Example:
+        """What shows it again."""
+        return Example(
+            campaign="resume",
+            scenario=self.trainer,
+            world=self.world,
+            kind=self.kind,
+            plan=self.plan,
+            seed=self.seed,
+            steps=(f"{self.steps[0]},{self.steps[1]}", *([self.checkpointer] if self.checkpointer else [])),
+            load_on=tuple(sorted({str(one.ranks) for one in self.restarts})),
+        )
+
+    @property
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        """Every violation of every restart, as it is looked up among known ones."""
+        return tuple(
+            Occurrence(identity=identity, evidence=broken.evidence, scenario=self.trainer, example=self.done)
+            for one in self.restarts
+            for broken, identity in zip(one.run.violations, one.identities, strict=True)
+        )
+
+    def sorted_by(self, entries: Sequence[Entry]) -> Resumed:
+        """The same, with what `entries` know of it."""
+        return msgspec.structs.replace(self, sorted=sorted_by_example(self.occurrences, entries, self.done))
 
     @property
     def smallest(self) -> Restart | None:
@@ -160,6 +210,7 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
             "notes": list(self.notes_of_all),
             "totals": dict(Counter(str(one.run.verdict) for one in self.restarts)),
             "verdict": str(self.verdict),
+            **({"known": self.sorted.to_builtins()} if self.sorted is not None else {}),
             "smallest": None if smallest is None else {**_restart(smallest), "replay": self.replay(smallest)},
             "seconds": round(self.seconds, 3),
         }
@@ -187,7 +238,7 @@ def _restart(one: Restart) -> dict[str, Any]:
                 "ranks": list(broken.ranks),
                 "identity": identity.to_builtins(),
             }
-            for broken, identity in zip(one.run.violations, identities(one.run), strict=True)
+            for broken, identity in zip(one.run.violations, one.identities, strict=True)
         ],
         "differences": [] if found is None else msgspec.to_builtins(found.differences),
     }

@@ -20,13 +20,16 @@ def status_of(*arguments):
     return ended.value.code
 
 
-def test_a_leak_is_status_1_and_stands_in_the_json(capsys):
+def test_a_leak_is_status_1_and_stands_in_the_json(capsys, tmp_path):
     arguments = ("--saves", "40", "--kind", "simulated", "--json", "-")
+    known = str(tmp_path / "known.toml")
     try:
-        assert status_of(f"{NAME},grows=all", *arguments) == 1
+        assert status_of(f"{NAME},grows=all", *arguments, "--write-known", known) == 1
+        printed = capsys.readouterr()
+        assert status_of(f"{NAME},grows=all", *arguments, "--known", known) == 0
+        assert set(json.loads(capsys.readouterr().out)["known"]["names"].values()) == {1}
     finally:
         growing_checkpointers.clear_temporary_files()
-    printed = capsys.readouterr()
     found = json.loads(printed.out)
     assert (found["verdict"], found["turn"], found["turns"], found["world"]) == ("LEAKED", "save", 40, 2)
     assert {violation["check"] for violation in found["violations"]} == {"growth"}

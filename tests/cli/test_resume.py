@@ -31,9 +31,13 @@ def test_a_training_that_resumes_rightly_exits_with_0(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_that_does_not_exits_with_1_and_tells_the_smallest_case(capsys):
-    assert run(f"{SMALL},moments_dropped=true", "--world", "1", "--steps", "2,1", "--json", "-") == 1
+def test_one_that_does_not_exits_with_1_and_tells_the_smallest_case(capsys, tmp_path):
+    words = (f"{SMALL},moments_dropped=true", "--world", "1", "--steps", "2,1", "--json", "-")
+    known = str(tmp_path / "known.toml")
+    assert run(*words, "--write-known", known) == 1
     captured = capsys.readouterr()
+    assert run(*words, "--known", known) == 0
+    assert json.loads(capsys.readouterr().out)["known"]["new"] == []
     told = json.loads(captured.out)
     [violation] = told["smallest"]["violations"]
     assert violation["check"] == "resume" and violation["verdict"] == "SILENT_WRONG"

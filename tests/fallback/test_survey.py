@@ -75,15 +75,22 @@ def test_damage_that_the_load_itself_takes_for_good_is_not_held_against_a_prune(
     assert found.held
 
 
-def test_the_command_exits_with_1_and_writes_every_case(capsys):
+def test_the_command_exits_with_1_and_writes_every_case_and_with_0_where_it_is_known(capsys, tmp_path):
     arguments = ("--actions", "delete", "--samples", "1", "--json", "-")
+    known = str(tmp_path / "known.toml")
     with pytest.raises(SystemExit) as ended:
-        main(["damage", f"{HERE}.fallback,defect=raises_alone", *arguments])
+        main(["damage", f"{HERE}.fallback,defect=raises_alone", *arguments, "--write-known", known])
     printed = capsys.readouterr()
     found = json.loads(printed.out)
     assert ended.value.code == 1 and set(found["totals"]) == {"PARTIAL"}
     assert found["cases"][0]["ranks"] == {"0": "raised ValueError", "1": "step 3"}
     assert "PARTIAL (fallback): delete step-3/rank-0.json" in printed.err
+    with pytest.raises(SystemExit) as ended:
+        main(["damage", f"{HERE}.fallback,defect=raises_alone", *arguments, "--known", known])
+    assert ended.value.code == 0
+    assert {case["violation"]["known"] for case in json.loads(capsys.readouterr().out)["cases"]} == {
+        "partial-some-ranks-go-on-while-others-refuse"
+    }
 
 
 @pytest.mark.parametrize(

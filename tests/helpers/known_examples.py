@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import functools
 
-from faultkit import FaultPlan, checkpointers, crash
+from faultkit import FaultPlan, checkpointers, crash, fallback
 from faultkit.checkpointers.requirements import missing
 from faultkit.damage import survey
+from faultkit.reshard.campaign import explore
+from faultkit.reshard.states import read
 from faultkit.scenario_text import parts_of
 from faultkit.strategies import replay_history
 from faultkit.sweep import sweep
@@ -53,9 +55,12 @@ def _crashed(example):
 
 @functools.cache
 def _damaged(example):
-    return survey(
-        example.scenario, world=example.world, samples=example.samples, seed=example.seed
-    ).occurrences
+    name, _, rest = example.scenario.partition(",")
+    checkpointer, _, work = name.rpartition(".")
+    given = {"world": example.world, "samples": example.samples, "seed": example.seed}
+    if work in fallback.WORK:
+        return fallback.survey(",".join(filter(None, (checkpointer, rest))), work=work, **given).occurrences
+    return survey(example.scenario, **given).occurrences
 
 
 @functools.cache
@@ -67,7 +72,14 @@ def _lived(example):
     return ()
 
 
-_OTHERS = {"crash": _crashed, "damage": _damaged, "history": _lived}
+@functools.cache
+def _resharded(example):
+    sizes = tuple(map(int, example.load_on))
+    state = read(example.plan) if example.plan else None
+    return explore(example.scenario, example.world, sizes, states=example.samples, state=state).occurrences
+
+
+_OTHERS = {"crash": _crashed, "damage": _damaged, "history": _lived, "reshard": _resharded}
 
 
 def lacking(example):

@@ -51,6 +51,7 @@ DEFECTS = {
     "leaves_a_number": (False, {"round-trip", "application"}),
     "returns_none_on_errors": (False, {"damage", "old-survives", "ranks-learn", "filled", "acknowledged"}),
     "chooses_by_rank": (False, {"fallback", "ranks-learn", "old-survives", "retention", "damage"}),
+    "looks_on_rank_0": (False, {"acknowledged", "old-survives", "round-trip"}),
     "loads_the_oldest": (False, {"round-trip", "retention", "old-survives"}),
     "takes_what_is_not_whole": (False, {"crash", "old-survives", "acknowledged", "damage"}),
     "loads_by_its_own_number": (False, {"resharding", "round-trip", "old-survives"}),
@@ -59,6 +60,7 @@ DEFECTS = {
     "prunes_the_newest": (False, {"retention"}),
     "prunes_one_too_many": (False, {"retention"}),
     "counts_what_is_not_whole": (False, {"retention"}),
+    "prunes_by_the_index": (False, {"retention"}),
     "prunes_on_every_rank": (False, {"retention", "ranks-learn", "liveness"}),
     # by thread
     "copies_late": (True, {"snapshot"}),
@@ -289,21 +291,22 @@ def steps(directory):
 
 def load(state, directory, defect="none"):
     rank = dist.get_rank()
-    told = [None]
+    seen = []
 
-    def choose():
-        if rank == 0 or defect == "chooses_by_rank":
-            found = _saves(directory, defect)
-            if defect == "chooses_by_rank":
-                found = [name for name in found if _can_read(directory / name, rank)]
-            told[0] = (found[0] if defect == "loads_the_oldest" else found[-1]) if found else None
+    def look():
+        if rank == 0 or defect != "looks_on_rank_0":
+            seen.extend(_saves(directory, defect))
+        if defect == "chooses_by_rank":
+            seen[:] = [name for name in seen if _can_read(directory / name, rank)]
 
-    _together(choose)
-    if defect != "chooses_by_rank":
-        dist.broadcast_object_list(told)
-    name = told[0]
-    if name is None:
+    _together(look)
+    if defect != "chooses_by_rank":  # a listing that lags on some of them leaves nothing out
+        each = [None] * dist.get_world_size()
+        dist.all_gather_object(each, seen)
+        seen = sorted({name for names in each for name in names}, key=_number)
+    if not seen:
         return None
+    name = seen[0 if defect == "loads_the_oldest" else -1]
     loaded = {}
 
     def read():
@@ -343,6 +346,19 @@ def _read(place, rank, defect="none"):
     return torch.load(io.BytesIO(data), weights_only=True)
 
 
+def _is_sound(place):
+    """Whether each part is as its sum says; raises what the disk does."""
+    try:
+        index = json.loads((place / "index.json").read_text())
+        for number, wanted in enumerate(index["sums"]):
+            told, _, data = (place / f"{number}.pt").read_bytes().partition(b"\n")
+            if hashlib.sha256(data).hexdigest() != wanted or told != wanted.encode():
+                return False
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return False
+    return True
+
+
 def _can_read(place, rank):
     try:
         _read(place, rank)
@@ -375,8 +391,11 @@ def prune(directory, keep, defect="none"):
             gone = found[keep:]
         elif defect == "prunes_one_too_many":
             gone = found[: max(len(found) - keep + 1, 0)] if len(found) > keep else []
-        else:
+        elif defect in ("counts_what_is_not_whole", "prunes_by_the_index"):
             gone = found[:-keep]
+        else:
+            sound = [name for name in found if _is_sound(directory / name)][-keep:]
+            gone = found[: found.index(sound[0])] if sound else []
         for name in gone:
             if defect == "prunes_on_every_rank":
                 shutil.rmtree(directory / name)

@@ -96,10 +96,19 @@ def _together(work, *, is_told=True):
         dist.barrier()
         return
     errors = [None] * dist.get_world_size()
-    dist.all_gather_object(errors, None if failed is None else f"{type(failed).__name__}: {failed}")
+    dist.all_gather_object(
+        errors, None if failed is None else f"{type(failed).__name__}: {_words_of(failed)}"
+    )
     if any(errors):
         told = ", ".join(f"rank {rank}: {error}" for rank, error in enumerate(errors) if error)
         raise RuntimeError(f"the work failed on {told}") from failed
+
+
+def _words_of(error):
+    try:
+        return str(error)
+    except BaseException:
+        return "(cannot be printed)"
 
 
 def _write(path, state):

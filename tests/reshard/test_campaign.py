@@ -181,13 +181,16 @@ def command(*words):
 def test_the_command_tells_the_case_and_its_replay_brings_it_back(capsys, tmp_path):
     text = f"{PLANTED}.resharding:MINE,defect=promotes"
     state = "{'half': Tensor((2, 2), 'bfloat16'), 'step': 7}"
-    path = tmp_path / "found.json"
-    assert command(text, "--save-on", "1", "--load-on", "1", "--state", state, "--json", str(path)) == 1
+    path, known = tmp_path / "found.json", str(tmp_path / "known.toml")
+    words = (text, "--save-on", "1", "--load-on", "1", "--state", state)
+    assert command(*words, "--json", str(path), "--write-known", known) == 1
     told = json.loads(path.read_text())
     [violation] = told["violations"]
     assert (told["verdict"], violation["check"], violation["view"]) == ("SILENT_WRONG", "same", "whole")
     assert "read by whole: 'half' has dtype float32 in place of bfloat16" in capsys.readouterr().out
     assert command(*shlex.split(violation["replay"])[2:]) == 1
+    assert command(*words, "--known", known, "--json", str(path)) == 0
+    assert json.loads(path.read_text())["known"]["names"] and "1 known, by name" in capsys.readouterr().out
     assert command(f"{PLANTED}.resharding:MINE", *shlex.split(violation["replay"])[3:]) == 0
 
 

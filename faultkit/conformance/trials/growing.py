@@ -12,7 +12,7 @@ from typing import Any
 from faultkit.conformance.card import Broken, Effort
 from faultkit.conformance.trials.trial import Context, command
 from faultkit.exceptions import ScenarioError
-from faultkit.known import identity_of
+from faultkit.known import Identity
 from faultkit.known.entries import Occurrence
 
 __all__ = ["GrowthTrial"]
@@ -61,15 +61,17 @@ class GrowthTrial:
                 self.notes.append(str(error))
                 return
             self._effort = Effort("saves", found.turns, MANY, found.turns >= MANY)
-            yield [self._broken(one, found, saves) for one in found.violations if one.check == "growth"]
+            yield [
+                self._broken(one, identity, found, saves)
+                for one, identity in zip(found.violations, found.identities, strict=True)
+                if one.check == "growth"
+            ]
 
-    def _broken(self, violation: Any, found: Any, saves: int) -> Broken:
+    def _broken(self, violation: Any, identity: Identity, found: Any, saves: int) -> Broken:
         return Broken(
             promise="growth",
             occurrence=Occurrence(
-                identity=identity_of(
-                    violation.check, violation.verdict, where=[_measure(violation.evidence)]
-                ),
+                identity=identity,
                 evidence=violation.evidence,
                 scenario=found.scenario,
             ),
@@ -86,8 +88,3 @@ class GrowthTrial:
             size=saves,
             story=found.story,
         )
-
-
-def _measure(evidence: str) -> str:
-    """What it is that grows, as the evidence names it: the word before "per"."""
-    return evidence.partition(" per ")[0].rpartition(" ")[2]

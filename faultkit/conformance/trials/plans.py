@@ -1,10 +1,12 @@
 """Trials by faults: the scenario of one word with nothing broken, and then with each of its points broken.
 
 Guarantees: plans come in an order that finds most first: the error of each point on a coordinator and on one other
-rank, then deaths, stops and hostile exceptions there, then all else, and the ranks that only repeat a role last.
+rank, with each kind of death and of hostile exception at one of them in between; then these at all points, then all
+else, and the ranks that only repeat a role last.
 What is broken on simulated ranks is told only as processes broke it; the same violation is confirmed once.  Not
-covered: ranks that hang or stop for ever, which a launcher or the process group's timeout has to end; faults at two
-places; more than one order of ranks (`faultkit.conformance.trials.schedules`).
+covered: ranks that hang or stop for ever, which a launcher or the process group's timeout has to end; parts of an
+engine that give back what is not so; faults at two places; more than one order of ranks
+(`faultkit.conformance.trials.schedules`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from faultkit.conformance.trials.trial import Context, Tally
 from faultkit.exceptions import NotSimulatedError, ScenarioError
 from faultkit.known import Identity, identities, identity_of
 from faultkit.known.entries import Example, Occurrence
-from faultkit.plan import FaultPlan
+from faultkit.plan import Fault, FaultPlan
 from faultkit.plan.action_spec import ERROR, FREEZE, TIME
 from faultkit.plan.actions import OWN_EXCEPTIONS, Action
 
@@ -51,9 +53,12 @@ ERRORS = (
 TWO_ERRORS = ("raise(ValueError)", "raise(KeyError)")
 TWO_OF_FILES = ("raise(OSError, EIO)", "raise(OSError, EACCES)")
 OF_FILES = ("OSError", "MemoryError", "KeyboardInterrupt", "SystemExit")  # what a call on a file can raise
+LIE = "lie"  # of a disk that says it has done what it has not: nobody can know
+ANSWERS = ("fs.stat", "fs.exists")  # by some errors of which a program takes a name for not there
 SECOND = ("kill(SIGKILL)", "raise(KeyboardInterrupt)", "raise(OSError, ENOSPC)")
 FAULT_FREE, PLANS = "fault-free runs", "plans"
 RUNS_ALONE = 3
+SAMPLE_EVERY = 2
 
 
 class PlanTrial:
@@ -78,8 +83,6 @@ class PlanTrial:
         if word == "async":
             alone |= {"settled"}
             by_plan |= {"settled"}
-        # a save that then succeeds would hide what the one that failed has done to the older checkpoint
-        self._again = word not in KEEPS_AN_OLDER
         self._alone, self._by_plan = frozenset(alone), frozenset(by_plan)
         self.promises = self._alone | self._by_plan
         self.flaky = False
@@ -87,6 +90,7 @@ class PlanTrial:
         self.notes: list[str] = []
         self._tally = Tally()
         self._confirmed: set[Identity] = set()
+        self._again: frozenset[FaultPlan] = frozenset()  # after which the same is tried without a fault
         self._stack = contextlib.ExitStack()
         self._worlds: list[Any] = []
 
@@ -153,21 +157,21 @@ class PlanTrial:
                 self._tally.plan(promise, PLANS, 1)
         yield []
         repeats = [FaultPlan()] * (RUNS_ALONE - 1)
-        for place, plan in enumerate([*repeats, *plans]):
-            stage.attempts_after = int(self._again and bool(plan) and self._is_of_first(place - len(repeats)))
+        for plan in [*repeats, *plans]:
+            stage.attempts_after = int(plan in self._again)
             yield self._tried(stage, world, plan)
 
     # -- which plans -----------------------------------------------------------------------------------------
 
     def _plans(self, reach: Any, world: Any) -> list[FaultPlan]:
         from faultkit.sweep.reachability import plans_for
-        from faultkit.sweep.selection import FILE_ACTIONS, STANDARD_ACTIONS, VALUE_ACTIONS, choose_actions
+        from faultkit.sweep.selection import FILE_ACTIONS, STANDARD_ACTIONS, choose_actions
 
         def of(actions: tuple[Action, ...], ranks: Any) -> list[FaultPlan]:
             cells = tuple(cell for cell in reach.cells if cell.rank in ranks)
             made = list(plans_for(msgspec.structs.replace(reach, cells=cells), actions))
             random.Random(self.context.seed).shuffle(made)
-            return [plan for plan in made if world.supports(plan) and _can_be(plan)]
+            return [plan for plan in made if world.supports(plan) and _can_be(plan, has_engine)]
 
         def together() -> list[FaultPlan]:
             """The same place on all ranks, on all but the coordinator, and in two ways on two ranks."""
@@ -186,27 +190,26 @@ class PlanTrial:
             plans = [FaultPlan.parse(text) for text in dict.fromkeys(made)]
             return [plan for plan in plans if world.supports(plan)]
 
+        has_engine = any(not cell.site.startswith("fs.") for cell in reach.cells)
         size = self.context.world_size
         first = set(range(min(size, 2)))
         rest = set(range(size)) - first
-        texts = (*STANDARD_ACTIONS, *FILE_ACTIONS, *VALUE_ACTIONS, *ERRORS, *HOSTILE)
+        texts = (*STANDARD_ACTIONS, *(action for action in FILE_ACTIONS if action != LIE), *ERRORS, *HOSTILE)
         everything = tuple(action for action in choose_actions(texts) if action.effect not in (FREEZE, TIME))
+        errors = of((), first)
         groups = [
-            of((), first),
+            _with_samples(errors, of(choose_actions((*SECOND, *HOSTILE)), first)),
             together(),
             of(choose_actions(SECOND), first),
             of(everything, first),
             of((), rest),
             of(everything, rest),
         ]
-        self._first_count = len(groups[0])
         known = {str(plan): plan for group in groups for plan in group}
         before = [known[text] for text in self.context.first(self.name) if text in known]
-        self._first_count += len(before)
+        # a save that then succeeds would hide what the one that failed has done to the older checkpoint
+        self._again = frozenset((*before, *errors)) if self.word not in KEEPS_AN_OLDER else frozenset()
         return list(dict.fromkeys(plan for group in (before, *groups) for plan in group))
-
-    def _is_of_first(self, place: int) -> bool:
-        return place < self._first_count
 
     def _tried_by(self, plan: FaultPlan) -> set[str]:
         """The promises that a run of `plan` puts to the test."""
@@ -346,14 +349,32 @@ class PlanTrial:
         )
 
 
-def _can_be(plan: FaultPlan) -> bool:
-    """Whether it can happen outside of a test: calls on files raise no ValueError."""
-    return not any(
-        fault.layer == "fs"
-        and (name := str(fault.action.get("exception", "OSError"))) not in OF_FILES
-        and not name.startswith(OWN_EXCEPTIONS)
-        for fault in plan
-    )
+def _with_samples(plans: list[FaultPlan], others: list[FaultPlan]) -> list[FaultPlan]:
+    """`plans`, with one of each action of `others` on each of its ranks spread over the first of them."""
+    samples: dict[tuple[str, str], FaultPlan] = {}
+    for plan in others:
+        [fault] = plan
+        samples.setdefault((str(fault.action), fault.ranks), plan)
+    found = list(plans)
+    for place, sample in enumerate(samples.values(), 1):
+        found.insert(place * SAMPLE_EVERY, sample)
+    return found
+
+
+def _can_be(plan: FaultPlan, has_engine: bool) -> bool:
+    """Whether it can happen outside of a test: calls on files raise no ValueError.
+
+    Errors of hostile kinds come from what is called between the engine and the files; where no point is there, a call
+    on a file that hands its error on stands for it.
+    """
+
+    def can_be(fault: Fault) -> bool:
+        name = str(fault.action.get("exception", "OSError"))
+        if fault.layer != "fs" or name in OF_FILES:
+            return True
+        return name.startswith(OWN_EXCEPTIONS) and not has_engine and fault.point not in ANSWERS
+
+    return all(map(can_be, plan))
 
 
 def _is_hostile(plan: FaultPlan) -> bool:

@@ -12,7 +12,6 @@ from typing import Any
 from faultkit.conformance.card import Broken, Effort
 from faultkit.conformance.trials.trial import Context
 from faultkit.exceptions import ScenarioError
-from faultkit.known import identity_of
 from faultkit.known.entries import Occurrence
 
 __all__ = ["ReshardTrial"]
@@ -70,14 +69,11 @@ class ReshardTrial:
         from faultkit.reshard.rendering import replay_of
 
         problem = one.problem
-        view = "ranks" if isinstance(problem.view, int) else str(problem.view)
         replay = replay_of(found, one).replace(found.checkpointer, self.context.text, 1)
         return Broken(
             promise="resharding",
             occurrence=Occurrence(
-                identity=identity_of(
-                    "reshard", problem.verdict, points=[problem.kind], where=[view], roles=problem.sort
-                ),
+                identity=problem.identity,
                 evidence=problem.evidence,
                 scenario=self.context.text,
             ),

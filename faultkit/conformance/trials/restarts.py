@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from faultkit.conformance.card import Broken, Effort
 from faultkit.conformance.trials.trial import Context, command
 from faultkit.exceptions import ScenarioError
-from faultkit.known import identity_of
 from faultkit.known.entries import Occurrence
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class RestartTrial:
         return Broken(
             promise=self.promise,
             occurrence=Occurrence(
-                identity=identity_of(self.work, finding.verdict, where=[finding.gloss]),
+                identity=case.identity_in(self.work),
                 evidence=f"{case.words}: {finding.sentence}",
                 scenario=f"{name}.{self.work}{comma}{options}",
             ),

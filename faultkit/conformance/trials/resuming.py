@@ -12,7 +12,6 @@ from faultkit.conformance.card import Broken, Effort
 from faultkit.conformance.promises import of_plan
 from faultkit.conformance.trials.trial import Context
 from faultkit.exceptions import ScenarioError
-from faultkit.known import identity_of
 from faultkit.known.entries import Occurrence
 from faultkit.resume.campaign import resume
 from faultkit.resume.results import Restart, Resumed
@@ -74,7 +73,7 @@ class ResumeTrial:
             Broken(
                 promise=of_plan("load", one.check, is_broken=False),
                 occurrence=Occurrence(
-                    identity=identity_of(one.check, one.verdict, points=[_kind(smallest)]),
+                    identity=identity,
                     evidence=one.evidence,
                     scenario=self.context.text,
                 ),
@@ -83,11 +82,5 @@ class ResumeTrial:
                 size=sum((smallest.after, smallest.steps_needed, smallest.ranks)),
                 story=found.story(),
             )
-            for one in smallest.run.violations
+            for one, identity in zip(smallest.run.violations, smallest.identities, strict=True)
         ]
-
-
-def _kind(restart: Restart) -> str:
-    found = restart.run.resumption
-    first = found.differences[0] if found is not None and found.differences else None
-    return "" if first is None else f"{first.moment}/{first.kind}/{first.name}"
