@@ -75,11 +75,11 @@ locks/torch-%.txt:
 
 test: setup
 	@echo 'Running the suite: about eight minutes on two quiet cores.'
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-fast: setup
 	@echo 'Running the tests that take little: about a minute on two quiet cores. The others: make test.'
-	@$(BIN)/python -m pytest -n 2 -m 'not slow and not soak' $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not soak' $(ARGS)
 
 test-newest:
 	@rm -f .venv-newest/.faultkit-installed

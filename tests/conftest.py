@@ -19,3 +19,14 @@ def _written_modules_end(tmp_path_factory):
     for name in set(sys.modules) - known:
         if str(getattr(sys.modules[name], "__file__", None) or "").startswith(written):
             del sys.modules[name]
+
+
+SESSIONS = {"all_kinds", "replayed", "with_workers"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Under ``--dist loadgroup`` one worker has all tests of the sessions that are shared, and none waits for them."""
+    for item in items:
+        if SESSIONS & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group("sessions"))
