@@ -46,6 +46,7 @@ from faultkit.plan import FaultPlan
 from faultkit.runs.launcher import TORCHRUN, has_failed
 from faultkit.runs.replay_command import replay_line
 from faultkit.runs.selection import ALL, Chosen
+from faultkit.runs.timeline import Timeline, timeline_of
 from faultkit.sweep.schedules import ScheduleChoice, ScheduleCoverage
 from faultkit.worlds import Died, Fired, Hung, Outcome, Raised, Run
 from faultkit.worlds.kinds import KINDS
@@ -69,7 +70,7 @@ class PlanResult(msgspec.Struct, frozen=True):
     `kind` is the kind of world that came to it, empty where it is that of the whole journal.  `simulated` is the
     verdict on simulated ranks, where processes were then asked to confirm it, and `simulated_order` how they ran.
     `unreferenced` names the files beside checkpoints that load, to which none of them refers.
-    `identities` has that of each violation, in their order.
+    `identities` has that of each violation, in their order; `timeline` the lanes of a run whose story is told.
     `order` is what the run was given besides its plan; `covered` counts the schedules that the plan ran under.
     """
 
@@ -88,6 +89,7 @@ class PlanResult(msgspec.Struct, frozen=True):
     covered: ScheduleCoverage | None = None
     unreferenced: tuple[str, ...] = ()
     identities: tuple[Identity, ...] = ()
+    timeline: Timeline | None = None
 
     @property
     def differs(self) -> bool:
@@ -328,6 +330,7 @@ def result_of(
         order=order or ScheduleChoice(run.seed, run.schedule),
         covered=covered,
         unreferenced=tuple(name for readback in run.readbacks for name in readback.unreferenced),
+        timeline=timeline_of(run) if told else None,
         identities=identities(run),
     )
 

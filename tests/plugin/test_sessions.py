@@ -7,6 +7,7 @@ import json
 import pytest
 
 from faultkit import FaultPlan
+from tests.helpers.explorer_data import data_of
 from tests.helpers.pytest_runs import once, run_pytest
 
 pytestmark = pytest.mark.slow
@@ -99,9 +100,10 @@ def test_modules_of_one_name_are_told_apart_and_their_asserts_taken_apart(with_w
 
 
 def test_the_report_as_a_page_has_the_runs_of_all_workers(with_workers):
-    page = (with_workers.folder / "page.html").read_text()
-    assert "<h1>10 plans</h1>" in page and page.count(f"<code>{FULL_DISK}</code>") == 6
-    assert "one/test_same.py::test_fails_in_one" in page and "UNUSABLE" in page
+    data = data_of((with_workers.folder / "page.html").read_text())
+    assert data["title"] == "10 plans" and [item["name"] for item in data["items"]].count(FULL_DISK) == 6
+    failed = [item["word"] for item in data["items"] if item["test"] == "one/test_same.py::test_fails_in_one"]
+    assert failed == ["UNUSABLE"]
 
 
 def test_workers_leave_no_process(with_workers):

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from faultkit.report.page import as_html
 from faultkit.report.terminal import print_journal
+from tests.helpers.explorer_data import data_of
 from tests.helpers.sweep_journals import HELD, HUNG, journal, result
 
 
@@ -51,15 +52,20 @@ def test_the_figures_count_what_was_confirmed():
 
 
 def test_the_page_shows_both_verdicts():
-    page = as_html(JOURNAL)
-    assert "HELD&ne;HUNG" in page
-    assert "Where the worlds differ" in page
-    assert page.count("on simulated ranks:") == 2
+    data = data_of(as_html(JOURNAL))
+    told = [(item["word"], item.get("also", "")) for item in data["items"]]
+    assert told == [("HELD", "HUNG on simulated ranks"), ("HUNG", ""), ("HUNG", "HELD on simulated ranks")]
+    assert "came to different verdicts in 2 plans" in " ".join(data["notes"])
+    assert [label for label, _ in data["items"][0]["ways"]] == [
+        "in a shell",
+        "on simulated ranks",
+        "in a test",
+    ]
 
 
 def test_a_sweep_of_one_world_says_nothing_of_it():
     alone = journal(result("writer.reset@0=raise(ValueError)", HUNG))
-    assert "Where the worlds differ" not in as_html(alone)
+    assert "different verdicts" not in as_html(alone)
     console = Console(width=100, file=io.StringIO())
     print_journal(alone, console)
     assert "DIFFERENCE" not in console.file.getvalue() and "confirmed" not in console.file.getvalue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -9,13 +11,16 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
+import faultkit
 from faultkit import FaultPlan, Verdict
 from faultkit.checks import Violation
 from faultkit.report import scale_page
+from faultkit.report.made import SCHEMA, Made, made_here
 from faultkit.report.page import as_html, write_report
 from faultkit.report.terminal import as_svg
 from faultkit.scale import Cost, Point, Scaling
 from faultkit.sweep.results import Baseline
+from tests.helpers.explorer_data import data_of
 from tests.helpers.sweep_journals import HUNG, journal, result, small_journal
 
 
@@ -41,30 +46,62 @@ class Page(HTMLParser):
 
 
 def test_every_cell_leads_to_what_happened_there():
-    page = Page(as_html(small_journal()))
-    assert page.links == ["#plan-1", "#plan-2", "#plan-3"]
-    assert {link.removeprefix("#") for link in page.links} <= page.ids
+    data = data_of(as_html(small_journal()))
+    rows = data["matrix"]["rows"]
+    led = [cell["items"] for row in rows for cell in row["cells"].values()]
+    assert sorted(number for cell in led for number in cell) == [0, 1, 2]
+    assert [data["items"][number]["place"] for number in rows[0]["cells"]["rank 0"]["items"]] == [
+        rows[0]["place"]
+    ]
 
 
 def test_evidence_story_and_command_are_on_the_page():
-    text = Page(as_html(small_journal())).text
-    assert "writer.reset on ranks 0, 1" in text
-    assert "liveness: rank 0 waits" in text
-    assert "the story of <writer.reset@1=raise(ValueError)>" in text
-    assert "faultkit replay 'writer.reset@0=raise(ValueError)' --scenario dcp-save --world 2" in text
-    assert "Not reached by this scenario: writer.storage_meta" in text
+    data = data_of(as_html(small_journal()))
+    [title] = [title for title, _ in data["groups"]]
+    item = data["items"][0]
+    assert title.startswith("writer.reset on ranks 0, 1")
+    assert item["evidence"][0] == ["liveness", "rank 0 waits"]
+    assert "the story of <writer.reset@1=raise(ValueError)>" in data["items"][1]["story"]
+    command = "faultkit replay 'writer.reset@0=raise(ValueError)' --scenario dcp-save --world 2"
+    assert item["ways"][0] == ["in a shell", command]
+    assert "Not reached by this scenario: writer.storage_meta." in data["notes"]
 
 
-def test_nothing_comes_from_outside():
+def test_nothing_comes_from_outside_and_no_other_script_or_style_applies():
     text = as_html(small_journal())
     assert Page(text).sources == []
-    assert not re.search(r"https?:|@import|url\(", text)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(|innerHTML|eval\(", text)
+    [policy] = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    for tag in ("script", "style"):
+        [inside] = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_when_on_what_and_by_which_command_it_was_made_is_on_the_page():
+    made = Made(
+        at="2026-01-02T03:04:05+00:00",
+        faultkit="1",
+        torch="2",
+        python="3",
+        host="here",
+        commit="abc",
+        command="x y",
+    )
+    text = as_html(small_journal(), made)
+    assert data_of(text)["made"] == msgspec.to_builtins(made) and data_of(text)["schema"] == SCHEMA
+    assert (
+        "Made 2026-01-02T03:04:05+00:00 by faultkit 1, torch 2, Python 3, on here, commit abc"
+        in Page(text).text
+    )
+    assert made_here().faultkit == faultkit.__version__
 
 
 def test_what_an_engine_says_stays_text():
     evil = '"><script>alert(1)</script>'
     page = Page(as_html(journal(result("writer.reset@0=hang", HUNG, evil), scenario=f"m:{evil}")))
-    assert page.tags.count("script") == 1
+    assert page.tags.count("script") == 2  # the data, and what shows it
     assert "alert(1)" in page.text
 
 
@@ -110,30 +147,36 @@ def test_several_actions_and_plans_that_fit_no_row():
     shown = journal(
         result("writer.reset@0=hang", HUNG), result("writer.reset@0=stop"), result("writer.reset=stop")
     )
-    text = Page(as_html(shown)).text
-    assert "injected at action rank 0 rank 1 writer.reset hang HUNG" in text
-    assert "HELD writer.reset=stop" in text
+    data = data_of(as_html(shown))
+    assert [(row["place"], row["action"]) for row in data["matrix"]["rows"]] == [
+        ("writer.reset", "hang"),
+        ("writer.reset", "stop"),
+    ]
+    assert [data["items"][2]["word"], data["items"][2]["name"]] == ["HELD", "writer.reset=stop"]
 
 
 def test_what_was_not_run_and_what_breaks_by_itself_are_on_the_page():
     plan = FaultPlan.parse("writer.storage_meta@1=raise(ValueError)")
-    text = Page(as_html(small_journal(pending=(plan,), planned_count=4, unbroken_file_count=2))).text
-    assert "writer.storage_meta · ?" in text and "? the sweep was cut off before that plan" in text
-    assert "The function wrote 2 files" in text
+    data = data_of(as_html(small_journal(pending=(plan,), planned_count=4, unbroken_file_count=2)))
+    assert data["matrix"]["rows"][-1]["cells"] == {"rank 1": {"is_pending": True}}
+    notes = " ".join(data["notes"])
+    assert "the sweep was cut off before that plan" in notes and "The function wrote 2 files" in notes
     told = "does not hold with nothing broken"
-    assert told in Page(as_html(journal(result("", HUNG), baseline=Baseline(5, 5, told)))).text
+    assert told in data_of(as_html(journal(result("", HUNG), baseline=Baseline(5, 5, told))))["notes"]
 
 
 def test_what_a_verdict_means_follows_the_violation_where_there_is_one_meaning():
     made = result("writer.finish@0=raise(ValueError)", Verdict.LOST_WORK, check="durable")
     lost = Violation("durable", Verdict.LOST_WORK, "lost", (0,), "cannot be loaded")
     told = msgspec.structs.replace(made, violations=(lost,))
-    assert "LOST_WORK 1 cannot be loaded" in Page(as_html(journal(told))).text
-    assert "LOST_WORK 2 work that was saved is lost" in Page(as_html(journal(told, made))).text
+    assert data_of(as_html(journal(told)))["meanings"]["LOST_WORK"] == "cannot be loaded"
+    assert data_of(as_html(journal(told, made)))["meanings"]["LOST_WORK"].startswith(
+        "work that was saved is lost"
+    )
 
 
 def test_an_empty_sweep_has_a_page():
-    assert "0 plans" in Page(as_html(journal())).text
+    assert data_of(as_html(journal()))["items"] == [] and "0 plans" in as_html(journal())
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.html", "<!doctype html>"), ("a.SVG", "<svg")])
