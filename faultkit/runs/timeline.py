@@ -43,7 +43,7 @@ class Timeline(msgspec.Struct, frozen=True, omit_defaults=True):
 def timeline_of(run: Run) -> Timeline:
     """The lanes of `run`."""
     events = run.events
-    by_rank: dict[int, list[Any]] = {rank: [] for rank in run._outcomes}
+    by_rank: dict[int, list[Any]] = {rank: [] for rank in run.outcomes}
     for event in events:
         by_rank.setdefault(event.rank, []).append(event)
     end = max((event.seconds for event in events), default=0.0)
@@ -52,7 +52,7 @@ def timeline_of(run: Run) -> Timeline:
     lanes = []
     for rank, own in sorted(by_rank.items()):
         spans, marks = _spans(own), _marks(own)
-        outcome = run._outcomes.get(rank)
+        outcome = run.outcomes.get(rank)
         knew = known.get(rank)
         lanes.append(
             Lane(
