@@ -48,8 +48,10 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
     write_found(options["json_path"], found.to_json() + "\n")
     if options["report_path"]:
         from faultkit.report.crash_page import as_html
+        from faultkit.repro.crash_file import replay_command
 
-        write_found(options["report_path"], as_html(found))
+        replay = replay_command(options["keep"], **source) if options["keep"] else ""
+        write_found(options["report_path"], as_html(found, replay=replay))
     if options["keep"] and found.findings:
         from faultkit.repro import crash_file
 

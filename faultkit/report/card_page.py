@@ -1,7 +1,7 @@
 """A report card as a page and as a badge, each one file with nothing from outside.
 
-Guarantees: what a checkpointer, a rank or a file said is escaped (`faultkit.report.frame`).  Not covered: the text for
-a terminal (`faultkit.report.card`).
+Guarantees: what a checkpointer, a rank or a file said stays text (`faultkit.report.explorer`).  Not covered: the
+text for a terminal (`faultkit.report.card`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from faultkit.report.frame import render
+from faultkit.checks import Verdict
+from faultkit.report import explorer
+from faultkit.report.explorer import Explorer, Item
+from faultkit.report.made import made_here
 
 if TYPE_CHECKING:
     from faultkit.conformance.card import ReportCard
@@ -23,7 +26,48 @@ CHARACTER_WIDTH = 6.6  # of a badge, in its font
 
 def as_html(card: ReportCard) -> str:
     """The page as text."""
-    return render("card.html", card=card, colour=_colour)
+    promises = tuple(
+        (
+            one.promise,
+            one.verdict,
+            one.sentence,
+            ", ".join(effort.text for effort in one.efforts if effort.count)
+            + one.why_not
+            + (", flaky" if one.is_flaky else ""),
+        )
+        for one in card.promises
+    )
+    notes = (f"What was left out: {'; '.join(card.left_out)}.",) if card.left_out else ()
+    return explorer.as_html(
+        Explorer(
+            title=f"{card.checkpointer}: {card.grade}",
+            what="violations",
+            items=tuple(
+                Item(
+                    word=broken.verdict,
+                    name=f"{broken.promise}: {broken.occurrence.scenario or card.checkpointer}",
+                    place=broken.promise,
+                    known=broken.known,
+                    evidence=((broken.check, broken.evidence),),
+                    facts=(("promise", broken.promise), ("identity", str(broken.identity))),
+                    story=broken.story,
+                    ways=(("in a shell", broken.replay),),
+                )
+                for broken in card.violations
+            ),
+            meanings={str(verdict): verdict.meaning for verdict in Verdict},
+            facts=(f"{_made_of(card)}, {card.seconds:.1f} s",),
+            notes=notes,
+            tables=(
+                ("What is promised", ("promise", "verdict", "what is promised", "what was tried"), promises),
+            ),
+            made=made_here(card.torch),
+        )
+    )
+
+
+def _made_of(card: ReportCard) -> str:
+    return f"{card.world_size} ranks, torch {card.torch}, faultkit {card.faultkit}, seed {card.seed}"
 
 
 def as_badge(card: ReportCard) -> str:

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from faultkit.cli import command, main
+from tests.helpers.explorer_data import data_of
 from tests.helpers.places import page
 
 pytestmark = pytest.mark.slow
@@ -58,7 +59,11 @@ def test_the_crashes_of_a_scenario_are_told_written_and_made_again(faultkit, tmp
     found = json.loads(out)
     assert status == 1 and "MIX (allowed: OLD or NEW) killed after" in err
     assert found["complete"] and found["scenario"].startswith("dcp-overwrite")
-    assert "MIX" in page.read_text() and "src=" not in page.read_text()
+    data = data_of(page.read_text())
+    mixed = next(item for item in data["items"] if item["word"] == "MIX")
+    assert mixed["ways"][0][1].startswith(f"faultkit crash --replay {kept}")
+    fates = {fate for lane in mixed["drawing"]["lanes"].values() for _, fate, _ in lane}
+    assert fates >= {"kept", "later"} and set(mixed["drawing"]["lanes"]) == {"0", "1"}
     summary = next(line for line in err.splitlines() if "states of 1 model judged: " in line)
     assert re.match(r"\d+ violations; \d+ states", summary) and summary in page.read_text()
     assert found["totals"] == found["models"][0]["verdicts"]

@@ -6,6 +6,7 @@ import pytest
 
 from faultkit import damage
 from faultkit.report.damage_page import as_html
+from tests.helpers.explorer_data import data_of
 
 
 def outcomes(found, kind, action):
@@ -55,8 +56,12 @@ def test_the_json_has_every_case_and_the_page_too(found):
     told = json.loads(found.to_json())
     assert told["totals"] == found.totals and len(told["cases"]) == len(found.cases)
     assert {case["outcome"] for case in told["cases"]} == set(found.totals)
-    page = as_html(found)
-    assert page.count("<code>") == len(found.cases) and "src=" not in page and "href=" not in page
+    data = data_of(as_html(found))
+    assert [item["name"] for item in data["items"]] == [str(case.damage) for case in found.cases]
+    led = [
+        number for row in data["matrix"]["rows"] for cell in row["cells"].values() for number in cell["items"]
+    ]
+    assert sorted(led) == list(range(len(found.cases)))
 
 
 def test_what_was_found_until_an_interrupt_is_told():

@@ -12,6 +12,7 @@ from faultkit.conformance.promises import of_plan, why_not
 from faultkit.known import identity_of
 from faultkit.known.entries import Occurrence
 from faultkit.report.card_page import as_badge, as_html
+from tests.helpers.explorer_data import data_of
 from tests.helpers.own_checkpointers import LATER, MINE, PARTS
 
 
@@ -87,8 +88,10 @@ def test_text_page_and_badge_say_the_same_and_take_nothing_for_markup():
     assert "3 of 4 plans" in made.text() and "faultkit replay x" in made.text()
     page, badge = as_html(made), as_badge(made)
     for text in (page, badge):
-        assert "<script>" not in text and "&lt;script&gt;" in text and "leaks broken" in text
-    assert "<b>thread</b>" not in page
+        assert "&lt;script&gt;" in text and "leaks broken" in text
+    assert "<b>thread</b>" not in page and "<script>" not in badge
+    assert data_of(page)["items"][0]["evidence"] == [["leaks", "one <b>thread</b>"]]
+    assert data_of(page)["tables"][0][2][0][:2] == ["leaks", "LEAKED"]
 
 
 def test_every_check_belongs_to_a_promise():

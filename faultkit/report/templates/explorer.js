@@ -102,7 +102,7 @@
     on: { input() { state.text = search.value.toLowerCase().trim(); refresh(); } } });
   const count = make("output", { "aria-live": "polite" });
   const bar = make("div", { class: "bar", role: "search" }, search,
-    choice("point", "place", distinct(items.map((item) => item.place))),
+    choice(data.matrix && data.matrix.heading.startsWith("region") ? "region" : "point", "place", distinct(items.map((item) => item.place))),
     choice("action", "action", distinct(items.map((item) => item.action))),
     choice("rank", "at", columns),
     items.some((item) => item.known) ? choice("known", "known", ["known", "new"]) : null, count);
