@@ -131,7 +131,7 @@ def as_html(found: Explorer) -> str:
         "order": ORDER,
     }
     script, style = _part("explorer.js"), _part("explorer.css")
-    return render(
+    page = render(
         "explorer.html",
         found=found,
         made=made,
@@ -142,6 +142,7 @@ def as_html(found: Explorer) -> str:
         script_hash=_hash(script),
         style_hash=_hash(style),
     )
+    return page.encode("utf-8", "backslashreplace").decode()  # names of files may be no Unicode text
 
 
 def _words(found: Explorer) -> Iterable[str]:

@@ -4,7 +4,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const items = data.items;
   const main = document.getElementById("main");
-  const CHUNK = 120;
+  const CHUNK = 40;
 
   // -- making elements --------------------------------------------------------------------------
 
@@ -224,10 +224,10 @@
     if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, byHand); else byHand();
   }
   function linkOf(index) {
-    const same = items.findIndex((item) => item.name === items[index].name && item.test === items[index].test);
-    const more = same === index ? "" : "&n=" + index;
-    return "#plan=" + encodeURIComponent(items[index].name) + more;
+    const same = items.findIndex((item) => item.name === items[index].name);
+    return "#plan=" + encodeURIComponent(whole(items[index].name)) + (same === index ? "" : "&n=" + index);
   }
+  const whole = (name) => name.replace(/\p{Surrogate}/gu, "\ufffd"); // what no address can hold
   function open(index, { quiet = false } = {}) {
     const item = items[index];
     for (const old of [rowsOf.get(current), cells.get(current)]) if (old) old.setAttribute("aria-current", "false");
@@ -270,7 +270,7 @@
     if (!asked.has("plan")) return;
     const plan = asked.get("plan");
     let index = asked.has("n") ? Number(asked.get("n")) : -1;
-    if (!items[index] || items[index].name !== plan) index = items.findIndex((item) => item.name === plan);
+    if (!items[index] || whole(items[index].name) !== plan) index = items.findIndex((item) => whole(item.name) === plan);
     if (index >= 0) open(index, { quiet: true });
   }
 
