@@ -69,7 +69,7 @@ class _Card(msgspec.Struct):
     help="Promises that are wanted, such as 'crash' or 'l*'. Repeatable.  [default: all]",
 )
 @click.option(
-    "--timeout", type=float, default=10.0, show_default=True, metavar="SECONDS", help="Bound of each run."
+    "--timeout", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Bound of each run."
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of all that is drawn.")
 @click.option(

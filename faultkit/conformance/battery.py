@@ -41,13 +41,13 @@ from faultkit.exceptions import ScenarioError
 from faultkit.known import Identity
 from faultkit.messages import listed, nearest, seen
 
-__all__ = ["Progress", "check", "chosen"]
+__all__ = ["Progress", "check", "chosen", "result_of"]
 
 BUDGET_SECONDS = 60.0
 BUDGET_SECONDS_MAX = 1_000_000.0
 WORLD = 3  # a coordinator, another, and one that only repeats its role
 KIND = "auto"
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 JOBS = 2
 GRACE_SECONDS = 15.0  # beyond the budget for what is being tried just then
 SHARE_OF_A_UNIT = 0.08
@@ -141,7 +141,7 @@ def check(
         kind=kind,
         seed=seed,
         budget_seconds=budget_seconds,
-        promises=tuple(_result(name, found, trials, broken) for name in PROMISES if name in wanted),
+        promises=tuple(result_of(name, found, trials, broken) for name in PROMISES if name in wanted),
         left_out=tuple(_left_out(trials, left)),
         seconds=time.monotonic() - began,
         is_interrupted=interrupted is not None,
@@ -239,7 +239,9 @@ def _trials(context: Context) -> list[Trial]:
         trials += [RestartTrial(context, word) for word in OF_WORK if word in (*work, "fallback")]
         trials += [CrashTrial(context, word) for word in ("prune", "save", "async") if word in work]
     trials += [ReshardTrial(context)]
-    trials += [ScheduleTrial(context, "async" if "async" in work else "save"), GrowthTrial(context)]
+    ordered = ("async" if "async" in work else "save", "prune")
+    trials += [ScheduleTrial(context, word) for word in ordered if word in work]
+    trials.append(GrowthTrial(context))
     if not PROMISES["resume"].not_made(context.checkpointer):
         trials.append(ResumeTrial(context))
     return trials
@@ -361,7 +363,10 @@ def _kill(pids: Iterable[int]) -> None:
 # -- the card ----------------------------------------------------------------------------------------------
 
 
-def _result(name: str, checkpointer: Any, trials: Sequence[Trial], broken: Sequence[Broken]) -> PromiseResult:
+def result_of(
+    name: str, checkpointer: Any, trials: Sequence[Trial], broken: Sequence[Broken]
+) -> PromiseResult:
+    """What `trials` tried of the promise of that name, and the smallest of each violation in `broken`."""
     promise = PROMISES[name]
     if why := why_not(promise, checkpointer):
         return PromiseResult(promise=name, sentence=promise.sentence, why_not=why, is_applicable=False)

@@ -1,8 +1,8 @@
 """The report card: for every promise what was tried, how completely, what broke, and one grade; as frozen values.
 
 Guarantees: a promise that was not tried, or that a checkpointer does not make, is told as that, and is never counted
-as kept.  Of violations that are the same (`Violation.identity`) the smallest is kept.  Not covered: trying
-(`faultkit.conformance.battery`) and rendering (`faultkit.report.card`).
+as kept.  Of violations that are the same (`Broken.identity`) the smallest is kept, and those of one cause are told
+together.  Not covered: trying (`faultkit.conformance.battery`) and rendering (`faultkit.report.card`).
 """
 
 from __future__ import annotations
@@ -54,6 +54,13 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
     def identity(self) -> Identity:
         """The same wherever the same is seen."""
         return self.occurrence.identity
+
+    @property
+    def cause(self) -> tuple[str, ...]:
+        """Equal for violations that are taken for one and shown at several points: the same promise broken in the same
+        way, for the same ranks, in the same function."""
+        one = self.identity
+        return (self.promise, one.check, self.verdict, one.thread, one.where, one.roles, self.known)
 
     @property
     def check(self) -> str:
@@ -142,6 +149,14 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
         """All of them, worst first."""
         found = [broken for promise in self.promises for broken in promise.violations]
         return tuple(sorted(found, key=lambda broken: severity_of(broken.verdict)))
+
+    @property
+    def causes(self) -> tuple[tuple[Broken, ...], ...]:
+        """The violations by what is taken for one cause, worst first; the smallest of each comes first."""
+        found: dict[tuple[str, ...], list[Broken]] = {}
+        for broken in self.violations:
+            found.setdefault(broken.cause, []).append(broken)
+        return tuple(tuple(sorted(several, key=lambda broken: broken.size)) for several in found.values())
 
     @property
     def held(self) -> bool:

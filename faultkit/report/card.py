@@ -1,7 +1,7 @@
 """A report card for a terminal: a line for each promise, and the smallest of each violation, worst first.
 
-Guarantees: what nobody has named before comes first; what is known is folded into one line.  Not covered: the page and
-the badge (`faultkit.report.card_page`).
+Guarantees: what nobody has named before comes first, each cause once; what is known is folded into one line.  Not
+covered: the page and the badge (`faultkit.report.card_page`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from faultkit.conformance.card import PromiseResult, ReportCard
+    from faultkit.conformance.card import Broken, PromiseResult, ReportCard
 
 __all__ = ["as_text"]
 
 WIDTH = 110
 EVIDENCE_CHARACTERS = 400
 TOLD_MAX = 12
+PLACES_MAX = 6
 
 
 def as_text(card: ReportCard, width: int | None = None) -> str:
@@ -26,16 +27,18 @@ def as_text(card: ReportCard, width: int | None = None) -> str:
     name_width = max(len(one.promise) for one in card.promises)
     for one in card.promises:
         lines += _line(one, name_width, width)
-    new = [broken for broken in card.violations if not broken.known]
-    for broken in new[:TOLD_MAX]:
+    new = [several for several in card.causes if not several[0].known]
+    for broken, *others in new[:TOLD_MAX]:
         evidence = " ".join(broken.evidence.split())
         if len(evidence) > EVIDENCE_CHARACTERS:
             evidence = evidence[: EVIDENCE_CHARACTERS - 3] + "..."
         lines += ["", f"{broken.verdict}: {broken.promise} broken ({broken.check})"]
         lines += textwrap.wrap(evidence, width, initial_indent="  ", subsequent_indent="  ")
         lines.append(f"  {broken.replay}")
+        if others:
+            lines += textwrap.wrap(_also(others), width, initial_indent="  ", subsequent_indent="  ")
     if len(new) > TOLD_MAX:
-        lines += ["", f"and {len(new) - TOLD_MAX} more: --json has all of them"]
+        lines += ["", f"and {len(new) - TOLD_MAX} more causes: --json has all of them"]
     known = {broken.known for broken in card.violations if broken.known}
     if known:
         lines += ["", *textwrap.wrap(f"known: {', '.join(sorted(known))}", width, subsequent_indent="  ")]
@@ -44,6 +47,13 @@ def as_text(card: ReportCard, width: int | None = None) -> str:
         for text in card.left_out:
             lines += textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="    ")
     return "\n".join([*lines, "", f"{card.grade}; {card.seconds:.1f} s"])
+
+
+def _also(others: list[Broken]) -> str:
+    places = list(dict.fromkeys(one.identity.point or one.identity.slug for one in others))
+    more = len(places) - PLACES_MAX
+    named = ", ".join(places[:PLACES_MAX]) + (f" and {more} more" if more > 0 else "")
+    return f"the same at {named}"
 
 
 def _line(one: PromiseResult, name_width: int, width: int) -> list[str]:

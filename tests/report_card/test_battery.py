@@ -10,7 +10,8 @@ import itertools
 
 import pytest
 
-from faultkit.conformance import check
+from faultkit.conformance import PROMISES, ReportCard, check
+from faultkit.conformance.battery import result_of
 from faultkit.conformance.trials.files import CrashTrial, DamageTrial
 from faultkit.conformance.trials.lives import LifeTrial
 from faultkit.conformance.trials.plans import PlanTrial
@@ -48,6 +49,30 @@ def test_faults_find_an_error_that_a_rank_keeps_for_itself():
     found = first_units(PlanTrial(context(three_bugs.THREE, three_bugs, bugs="swallow"), "save"), 30)
     assert "ranks-learn" in {broken.promise for broken in found}
     assert all("tests.helpers.three_bugs:THREE.save,bugs=swallow" in broken.replay for broken in found)
+
+
+def test_a_card_tells_three_bugs_of_one_manager_apart():
+    given = context(three_bugs.THREE, three_bugs, bugs="pointer-swallow-prune")
+    trials = [PlanTrial(given, "save"), CrashTrial(given, "save"), CrashTrial(given, "overwrite")]
+    found = [
+        broken
+        for trial, count in zip(trials, (30, 2, 2), strict=True)
+        for broken in first_units(trial, count)
+    ]
+    card = ReportCard(
+        checkpointer=given.text,
+        torch="2.13.0",
+        faultkit="0",
+        world_size=2,
+        kind="auto",
+        seed=0,
+        budget_seconds=0,
+        promises=tuple(result_of(name, three_bugs.THREE, trials, found) for name in PROMISES),
+    )
+    told = [(several[0].promise, several[0].identity.where.rpartition(".")[2]) for several in card.causes]
+    assert ("ranks-learn", "") in told  # an error was reported to nobody
+    assert {("crash", "_point_to"), ("crash", "_remove_all_but")} <= {*told}
+    assert not card.held and card.grade.startswith("LOST_WORK")
 
 
 def test_faults_leave_the_twin_alone():

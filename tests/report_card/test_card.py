@@ -94,6 +94,30 @@ def test_text_page_and_badge_say_the_same_and_take_nothing_for_markup():
     assert data_of(page)["tables"][0][2][0][:2] == ["leaks", "LEAKED"]
 
 
+def shown_at(point, where="mine.save", **values):
+    seen = Occurrence(
+        identity=identity_of("leaks", "LEAKED", points=[point], where=[where]), evidence=f"at {point}"
+    )
+    return Broken(occurrence=seen, **{"promise": "leaks", "verdict": "LEAKED", "replay": "x", **values})
+
+
+def test_violations_of_one_cause_are_told_once_with_all_their_places():
+    found = (
+        shown_at("fs.open", size=5),
+        shown_at("fs.write", size=3),
+        shown_at("fs.read", where="mine.load"),
+    )
+    made = card(result(efforts=ALL, violations=found))
+    assert [[one.identity.point for one in several] for several in made.causes] == [
+        ["fs.write", "fs.open"],
+        ["fs.read"],
+    ]
+    text = made.text()
+    assert text.count("leaks broken (leaks)") == 2 and "the same at fs.open" in text
+    known = card(result(efforts=ALL, violations=(shown_at("fs.open", known="old"), shown_at("fs.write"))))
+    assert len(known.causes) == 2
+
+
 def test_every_check_belongs_to_a_promise():
     for check in CATALOGUE:
         for word in ("save", "load", "overwrite", "resume", "prune", "async"):

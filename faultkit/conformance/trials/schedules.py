@@ -21,6 +21,7 @@ from faultkit.plan import FaultPlan
 __all__ = ["ScheduleTrial"]
 
 SCHEDULES = 60
+OF_WORD = {"async": {"round-trip", "snapshot", "settled"}, "prune": {"retention"}}
 
 
 class ScheduleTrial:
@@ -29,8 +30,8 @@ class ScheduleTrial:
     def __init__(self, context: Context, word: str) -> None:
         self.context, self.word = context, word
         self.name = f"schedules of {context.checkpointer.name}.{word}"
-        self.share = 2.0
-        found = {"round-trip", "parity", "liveness"} | ({"snapshot", "settled"} if word == "async" else set())
+        self.share = 1.0 if word == "prune" else 2.0
+        found = {"parity", "liveness"} | OF_WORD.get(word, {"round-trip"})
         self.promises = frozenset(found)
         self.notes: list[str] = []
         self._tally = Tally()
