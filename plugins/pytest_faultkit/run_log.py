@@ -12,6 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     import pytest
 
@@ -78,8 +80,11 @@ class RunLog:
         if self._keep_rows:
             from faultkit.sweep.results import result_of
 
-            row = result_of(run, "").to_builtins()
-            self.rows.append({"test": self.nodeid, "world": run.world_size, "kind": run.kind, **row})
+            result = result_of(run, "")
+            row = {"test": self.nodeid, "world": run.world_size, "kind": run.kind, **result.to_builtins()}
+            if result.timeline is not None:
+                row |= {"story": result.story, "timeline": msgspec.to_builtins(result.timeline)}
+            self.rows.append(row)
 
     def properties(self) -> list[tuple[str, Any]]:
         """``faultkit_plan``, ``_verdict`` and ``_fired`` of each run; of many the rest as counts; and what is known."""
