@@ -22,6 +22,7 @@ from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
+from faultkit.report.made import stamped
 
 __all__ = ["check"]
 
@@ -174,7 +175,7 @@ def _hints(json_path: str | None) -> tuple[str, ...]:
 
 
 def _written(card: Any, json_path: str | None, report_path: str | None) -> None:
-    write_found(json_path, card.to_json())
+    write_found(json_path, stamped(card.to_json(), card.torch))
     if report_path is not None:
         from faultkit.report import card_page
 

@@ -17,6 +17,7 @@ from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
+from faultkit.report.made import stamped
 
 __all__ = ["compat"]
 
@@ -125,7 +126,7 @@ def compat(
             return endings.tell()
     click.echo(printable("\n".join(lines)), err=json_path == "-")
     if json_path is not None:
-        write_found(json_path, json.dumps(found, indent=1) + "\n")
+        write_found(json_path, stamped(json.dumps(found, indent=1)) + "\n")
     return HELD if is_same else BROKEN
 
 

@@ -16,6 +16,7 @@ from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, fail, reason_of, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
+from faultkit.report.made import stamped
 
 __all__ = ["growth"]
 
@@ -92,7 +93,7 @@ def growth(
     if known.is_asked:
         found = found.sorted_by(known.entries)
     click.echo(printable("\n".join([found.text(), *known_options.shown(found.sorted)])), err=json_path == "-")
-    write_found(json_path, found.to_json())
+    write_found(json_path, stamped(found.to_json()))
     if found.sorted is not None:
         known_options.write(known, found.sorted)
     return HELD if found.is_accepted else BROKEN

@@ -18,6 +18,7 @@ from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
+from faultkit.report.made import stamped
 
 __all__ = ["history"]
 
@@ -158,7 +159,7 @@ def history(
             **({"identity": lived.occurrence.identity.to_builtins()} if lived.occurrence is not None else {}),
             **({"known": found.to_builtins()} if found is not None else {}),
         }
-        write_found(json_path, json.dumps(told, indent=1) + "\n")
+        write_found(json_path, stamped(json.dumps(told, indent=1)) + "\n")
     return BROKEN if lived.story else HELD  # of a life that is known there is none
 
 

@@ -15,6 +15,7 @@ from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
+from faultkit.report.made import stamped
 
 __all__ = ["reproduce"]
 
@@ -66,7 +67,7 @@ def reproduce(
         except KeyboardInterrupt:
             return endings.tell()
     click.echo(printable(as_text(found)), err=json_path == "-")
-    write_found(json_path, as_json(found))
+    write_found(json_path, stamped(as_json(found)))
     return HELD if found.best is not None else BROKEN
 
 

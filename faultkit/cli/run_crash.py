@@ -28,6 +28,7 @@ from faultkit.cli.known_options import Known, read, shown, write
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, say, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
+from faultkit.report.made import stamped
 
 __all__ = ["attended_crash", "attended_damage", "replay_crash"]
 
@@ -45,7 +46,7 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
     _print_known(found, stream)
     if "job" in source and not (source["job"].results or source["job"].values):
         print("(no --result and no --value: only the exit status of the resumption was judged)", file=stream)
-    write_found(options["json_path"], found.to_json() + "\n")
+    write_found(options["json_path"], stamped(found.to_json()) + "\n")
     if options["report_path"]:
         from faultkit.report.crash_page import as_html
         from faultkit.repro.crash_file import replay_command
@@ -89,7 +90,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     found = _looked_up(known, found)
     print(printable(found.text()), file=stream)
     _print_known(found, stream)
-    write_found(options["json_path"], found.to_json())
+    write_found(options["json_path"], stamped(found.to_json()))
     if options["report_path"]:
         from faultkit.report.damage_page import as_html
 
@@ -151,7 +152,7 @@ def _attended_fallback(text: str, work: str, options: dict[str, Any], known: Kno
     result = _looked_up(known, result)
     print(printable(result.text()), file=stream)
     _print_known(result, stream)
-    write_found(options["json_path"], result.to_json())
+    write_found(options["json_path"], stamped(result.to_json()))
     return status or (HELD if result.is_accepted else BROKEN)
 
 

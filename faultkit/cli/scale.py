@@ -15,6 +15,7 @@ from faultkit.cli.crash_options import BUDGET_SECONDS_MAX, require_seconds
 from faultkit.cli.run_sweep import HELD, UsageError, reason_of, search_here
 from faultkit.messages import printable
 from faultkit.messages import seen as shown
+from faultkit.report.made import stamped
 
 __all__ = ["scale"]
 
@@ -114,9 +115,9 @@ def scale(
         )
     try:
         if json_path == "-":
-            sys.stdout.write(scaling.to_json())
+            sys.stdout.write(stamped(scaling.to_json(), scaling.torch))
         elif json_path is not None:
-            write_whole(json_path, scaling.to_json())
+            write_whole(json_path, stamped(scaling.to_json(), scaling.torch))
         if report_path is not None:
             from faultkit.report.scale_page import write_page
 

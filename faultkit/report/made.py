@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import platform
 import shlex
 import subprocess
@@ -17,9 +18,9 @@ import msgspec
 
 from faultkit.messages import printable
 
-__all__ = ["SCHEMA", "Made", "made_here"]
+__all__ = ["SCHEMA", "Made", "made_here", "stamped"]
 
-SCHEMA = 1  # of the data in a page; a number that grows where a reader must be told apart
+SCHEMA = 1  # of pages and files of results; it grows where a reader must be told
 GIT_SECONDS_MAX = 2.0
 
 
@@ -33,6 +34,12 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     commit: str
     command: str
+    schema: int = SCHEMA
+
+
+def stamped(text: str, torch: str = "") -> str:
+    """`text`, a JSON object with at least one member, with of what it was made as its first member, "made"."""
+    return text.replace("{", '{"made": ' + json.dumps(msgspec.to_builtins(made_here(torch))) + ",\n ", 1)
 
 
 def made_here(torch: str = "") -> Made:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from faultkit.messages import printable, seen
 from faultkit.report import known
+from faultkit.report.made import stamped
 from faultkit.whole_files import is_stream, mode_of, write_whole
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ def show(journal: Journal, *, stories: bool, to_stderr: bool) -> None:
 def write(journal: Journal, json_path: str | None, report_path: str | None) -> None:
     """Write the files.  Raises OSError."""
     if json_path == "-":
-        sys.stdout.write(journal.to_json())
+        sys.stdout.write(stamped(journal.to_json(), journal.torch))
     elif json_path is not None:
-        write_whole(json_path, journal.to_json())
+        write_whole(json_path, stamped(journal.to_json(), journal.torch))
     if report_path is not None:
         from faultkit.report.page import write_report
 

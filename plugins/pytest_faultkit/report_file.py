@@ -67,14 +67,14 @@ def write(
     tests: dict[str, dict[str, str]],
 ) -> None:
     """Write `runs`, `tallies` and `tests` to `path`, making its folder where that is missing.  Raises OSError."""
-    from faultkit.report.made import SCHEMA, made_here
+    from faultkit.report.made import made_here
 
     totals = dict(Counter(str(run["verdict"]) for run in runs).most_common())
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
         outcomes = {test: told["outcome"] for test, told in tests.items()}
-        made = {"schema": SCHEMA, "made": msgspec.to_builtins(made_here())}
-        found = {**made, "plans": runs, "totals": totals, **tallies, "tests": outcomes}
+        made = msgspec.to_builtins(made_here())
+        found = {"made": made, "plans": runs, "totals": totals, **tallies, "tests": outcomes}
         write_whole(path, json.dumps(found, indent=1) + "\n")
         return
     from faultkit.report.runs_page import as_html

@@ -208,7 +208,7 @@ def test_never():
     assert "2 of 2 ranks had not finished" in run.output and "test_interrupted" in run.output
     assert not run.left and "INTERNALERROR" not in run.output
     found = json.loads((tmp_path / "runs.json").read_text())
-    assert found["made"]["torch"] and found["schema"] == 1
+    assert found["made"]["torch"] and found["made"]["schema"] == 1
     assert [found[key] for key in ("plans", "totals", "histories", "crash_states")] == [[], {}, {}, {}]
 
 
