@@ -35,7 +35,7 @@ def test_a_command_can_be_given(line):
 def test_every_option_is_on_the_page():
     options = {option for parameter in cli.command.commands["growth"].params for option in parameter.opts}
     assert {option for option in options if option.startswith("--")} == set(
-        re.findall(r"`(--[a-z]+)", PAGE.partition("In Python:")[0])
+        re.findall(r"`(--[a-z-]+)", PAGE.partition("In Python:")[0])
     )
 
 
