@@ -8,6 +8,7 @@ short printable line.  Nothing here knows the grammar.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -29,11 +30,15 @@ def shortened(text: str, length_max: int = SEEN_LENGTH_MAX) -> str:
 def printable(text: str) -> str:
     """`text` without what a terminal would obey: each control character but tab and line end as its escape.
 
-    So also what turns the direction of writing, and lone surrogates.
+    So also what turns the direction of writing, and lone surrogates.  In a job of GitHub Actions, whose runner obeys
+    lines that begin with two colons, and ``##[`` anywhere, a backslash stands in these.
     """
-    return re.sub(
+    text = re.sub(
         _OBEYED, lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text
     )
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        text = re.sub(r"(?m)^(\s*)::", r"\1\\::", text).replace("##[", "##\\[")
+    return text
 
 
 def seen(value: object) -> str:

@@ -17,6 +17,7 @@ import msgspec
 
 from faultkit import endings
 from faultkit.cli import known_options
+from faultkit.cli.ci import tell_ci
 from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
@@ -146,6 +147,13 @@ def check(
     )
     if card.sorted is not None:
         known_options.write(known, card.sorted)
+    tell_ci(
+        f"{card.checkpointer}: {card.grade}",
+        card.totals,
+        lambda: [
+            (one.verdict, f"{one.promise}: {one.evidence}", one.replay, one.known) for one in card.violations
+        ],
+    )
     return status or (HELD if card.held else BROKEN)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from faultkit import endings
+from faultkit.cli.ci import tell_ci
 from faultkit.cli.known_options import KNOWN, read, shown, write
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
@@ -142,6 +143,8 @@ def history(
         )
     for line in shown(found):
         click.echo(line, err=json_path == "-")
+    rows = [(str(lived.verdict), lived.story, "", "")] if lived.story else []
+    tell_ci(f"histories of {checkpointer}", lived.counts, lambda: rows)
     if json_path is not None:
         from faultkit.torch_versions import torch_version
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import click
 
 from faultkit import endings
+from faultkit.cli.ci import tell_ci
 from faultkit.cli.crash_options import (
     crash_work,
     require_files,
@@ -58,12 +60,17 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
 
         write_found(options["keep"], crash_file.keep(found, **source))
         print(f"replay: {crash_file.replay_command(options['keep'], **source)}", file=stream)
+    rows = [(one.verdict, one.evidence, "", found.known_as(one)) for one in found.findings]
+    tell_ci(
+        f"crashes of {found.scenario}", dict(Counter(one.verdict for one in found.findings)), lambda: rows
+    )
     return status or (HELD if found.is_accepted else BROKEN)
 
 
 def attended_damage(text: str, options: dict[str, Any]) -> int:
     """Survey the damage to a checkpoint, show the table and write it; the exit status."""
     from faultkit import damage
+    from faultkit.damage.outcomes import BROKEN as BROKEN_LOADS
     from faultkit.scenario_text import DAMAGE
 
     known = read(options["known_names"], options["write_known"])
@@ -95,6 +102,12 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
         from faultkit.report.damage_page import as_html
 
         write_found(options["report_path"], as_html(found))
+    rows = [
+        (one.outcome, one.evidence, "", found.known_as(one))
+        for one in found.cases
+        if one.outcome in BROKEN_LOADS
+    ]
+    tell_ci(f"damage to {found.scenario}", found.totals, lambda: rows)
     return status or (HELD if found.is_accepted else BROKEN)
 
 

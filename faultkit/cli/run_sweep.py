@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faultkit import endings
+from faultkit.cli.ci import tell_ci
 from faultkit.endings import INTERRUPTED
 from faultkit.messages import printable, seen
 from faultkit.scenario_text import is_named
@@ -129,9 +130,20 @@ def attended_sweep(
         output.show(journal, stories=stories, to_stderr=json_path == "-")
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from None
     output.show(journal, stories=stories, to_stderr=json_path == "-")
+    tell_ci(f"{journal.scenario} on {journal.world_size} ranks", journal.totals, lambda: _rows(journal))
     if status is not None:
         return status
     return HELD if journal.is_accepted else BROKEN
+
+
+def _rows(journal: Journal) -> Iterator[tuple[str, str, str, str]]:
+    from faultkit.report.matrix import groups_of
+
+    for group in groups_of(journal):
+        said = "; ".join(f"{violation.check}: {violation.evidence}" for violation in group.violations)
+        what = " ".join(part for part in (group.title, group.action) if part)
+        known = ", ".join(journal.names_of(group))
+        yield str(group.verdict), f"{what}: {said}", journal.replay_command(group.results[0]), known
 
 
 def require_types(allow: tuple[str, ...]) -> None:

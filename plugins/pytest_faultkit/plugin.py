@@ -34,6 +34,7 @@ Loading this module imports nothing but pytest: the rest comes with the first te
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -132,6 +133,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_faultkit import report_file
 
         config.pluginmanager.register(report_file.ReportFile(config), "faultkit-report")
+    if os.environ.get("GITHUB_ACTIONS") == "true" and not hasattr(config, "workerinput"):
+        from pytest_faultkit import github
+
+        config.pluginmanager.register(github.Annotations(config), "faultkit-github")
 
 
 @pytest.hookimpl(optionalhook=True)
