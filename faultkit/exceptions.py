@@ -92,12 +92,13 @@ class ArgumentError(FaultkitError, ValueError):
 class ScenarioError(FaultkitError, ValueError):
     """Raised where a scenario is not known, not usable, or does not go through with nothing broken.
 
-    `story` tells the run that went wrong, where there was one.
+    `story` tells the run that went wrong, where there was one; `is_flaky` is for what went through in other runs.
     """
 
-    def __init__(self, message: str, story: str = "") -> None:
+    def __init__(self, message: str, story: str = "", *, is_flaky: bool = False) -> None:
         super().__init__(message)
         self.story = story
+        self.is_flaky = is_flaky
 
 
 class ScheduleError(FaultkitError, ValueError):

@@ -6,7 +6,8 @@
 
 Guarantees: the battery (`faultkit.conformance.check`) runs once for all promises that a session tests, when the first
 of them runs; each test then says what became of its promise.  A promise that the checkpointer does not make, or that
-nothing tried, is skipped with the reason, never passed.  Not covered: the order of tests, and workers of pytest-xdist,
+nothing tried, is skipped with the reason, never passed.  What breaks a promise is looked up by ``--faultkit-known``, as
+that of any test.  Not covered: the order of tests, and workers of pytest-xdist,
 each of which runs the battery once for the tests that it gets; ``--dist loadgroup`` gives one of them all.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["conformance"]
 
@@ -62,7 +63,9 @@ def conformance(
         if result.verdict in ("NOT_APPLICABLE", "NOT_TRIED"):
             pytest.skip(f"{promise}: {result.why_not or 'not tried in the time there was'}")
         if result.new:
-            pytest.fail(_told(result), pytrace=False)
+            error = pytest.fail.Exception(_told(result), pytrace=False)
+            error.__dict__["faultkit_found"] = _Found(tuple(broken.occurrence for broken in result.new))
+            raise error
 
     marks = [pytest.mark.xdist_group(f"faultkit {checkpointer}")] if importlib.util.find_spec("xdist") else []
     cases = [
@@ -77,6 +80,12 @@ def conformance(
     for mark in marks:
         made = mark(made)
     return made
+
+
+class _Found(NamedTuple):
+    """What ``--faultkit-known`` looks up."""
+
+    occurrences: tuple[Any, ...]
 
 
 def _wanted(request: Any, test: Callable[..., None]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ TIMEOUT_SECONDS = 30.0
 JOBS = 2
 GRACE_SECONDS = 15.0  # beyond the budget for what is being tried just then
 SHARE_OF_A_UNIT = 0.08
-LATER = 0.5  # of all the time, until the last trial begins
+LATER = 0.4  # of all the time, until the last trial begins
 ALL_SECONDS = 600.0  # where there is no end to it
 JOIN_SECONDS = 0.05
 

@@ -12,6 +12,7 @@ import ast
 import functools
 import importlib.util
 import re
+import threading
 import warnings
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Method(msgspec.Struct, frozen=True):
     gives: bool = True
 
 
+_parsing = threading.Lock()  # Python 3.11 counts the depth of a tree for all threads at once, and then fails
 _NOTHING = ("None", "Future[None]")  # return annotations of what gives nothing
 
 # Where torch is not installed: the methods of the same classes in torch 2.13, "~" where a future is returned, "-" where
@@ -109,7 +111,7 @@ def _class_definition(source: str, class_name: str) -> ast.ClassDef | None:
         return None
     for text in (cut.group(), source):
         try:
-            with warnings.catch_warnings():
+            with _parsing, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what the compiler thinks of torch's strings is not ours
                 tree = ast.parse(text)
         except (SyntaxError, ValueError):

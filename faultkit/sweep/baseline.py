@@ -117,7 +117,7 @@ def establish(stage: Stage, world: World, places: tuple[Place, ...]) -> Sound | 
 def _refuse(stage: Stage, broken: Broken) -> None:
     name = str(stage.scenario)
     if broken.is_flaky:
-        raise ScenarioError(f"scenario {name!r} is {broken.sentence}")
+        raise ScenarioError(f"scenario {name!r} is {broken.sentence}", is_flaky=True)
     raise ScenarioError(
         f"scenario {name!r} does not hold without any fault ({broken.run.verdict}), "
         "so that no fault can be judged by it",

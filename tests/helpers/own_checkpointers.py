@@ -15,6 +15,7 @@ from faultkit import Checkpointer
 
 DEFECTS = (
     "forgets_a_leaf",
+    "forgets_a_leaf_at_times",
     "in_place",
     "loads_the_oldest",
     "names_another_step",
@@ -30,13 +31,12 @@ def make_state(step, rank, world_size):
 
 def save(state, directory, step, defect="none"):
     errors = [None]
+    forgets = defect == "forgets_a_leaf" or (
+        defect == "forgets_a_leaf_at_times" and directory.name == "run-3"
+    )
     if dist.get_rank() == 0:
         try:
-            kept = {
-                name: value
-                for name, value in state.items()
-                if not (defect == "forgets_a_leaf" and name == "bias")
-            }
+            kept = {name: value for name, value in state.items() if not (forgets and name == "bias")}
             place = directory / f"{step}.pt"
             with open(place if defect == "in_place" else directory / "saving", "wb") as stream:
                 torch.save(kept, stream)

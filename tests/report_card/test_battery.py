@@ -90,6 +90,13 @@ def test_what_breaks_with_nothing_broken_is_told_as_that(word, defect, promise):
     assert not trial.efforts("liveness")  # no fault was tried
 
 
+def test_what_breaks_in_some_runs_and_not_in_others_is_told_as_flaky():
+    trial = PlanTrial(context(own_checkpointers.MINE, defect="forgets_a_leaf_at_times"), "save")
+    found = first_units(trial, 2)
+    assert found and {broken.promise for broken in found} == {"round-trip"} and trial.flaky
+    assert result_of("round-trip", own_checkpointers.MINE, [trial], found).is_flaky
+
+
 @pytest.mark.parametrize(
     ("work", "defect", "promise"),
     [("fallback", "raises_alone", "fallback"), ("prune", "counts_incomplete", "retention")],

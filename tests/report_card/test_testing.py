@@ -44,6 +44,47 @@ def test_each_promise_is_a_test_of_its_own(tmp_path):
     assert not run.left
 
 
+ONE_BROKEN = """
+from faultkit import testing
+from faultkit.conformance import PROMISES, Broken, Effort, PromiseResult, ReportCard
+from faultkit.known import identity_of
+from faultkit.known.entries import Occurrence
+
+seen = Occurrence(identity=identity_of("crash", "ERROR", points=["during: open(latest)"]), scenario="mine.save")
+broken = Broken(promise="crash", occurrence=seen, verdict="LOST_WORK", replay="faultkit crash mine.save")
+card = ReportCard(
+    checkpointer="mine", torch="", faultkit="", world_size=2, kind="auto", seed=0, budget_seconds=1.0,
+    promises=(
+        PromiseResult(promise="crash", sentence="", efforts=(Effort("crash states", 1),), violations=(broken,)),
+        PromiseResult(promise="leaks", sentence="", efforts=(Effort("plans", 1),)),
+    ),
+)
+testing._checked = lambda *_: card
+test_mine = testing.conformance("mine", promises=["crash", "leaks"])
+"""
+KNOWN = """
+[[known]]
+name = "torn"
+reason = "a ticket"
+expires = 2999-01-01
+check = "crash"
+point = "during: open(latest)"
+scenarios = "mine.*"
+"""
+
+
+def test_a_file_of_known_violations_is_asked_as_for_any_test(tmp_path):
+    (tmp_path / "test_mine.py").write_text(ONE_BROKEN)
+    (tmp_path / "known.toml").write_text(KNOWN)
+    cases = run_pytest(tmp_path).cases
+    assert (cases["test_mine[crash]"].outcome, cases["test_mine[leaks]"].outcome) == ("failed", "passed")
+    run = run_pytest(tmp_path, "--faultkit-known", "known.toml", "-rx")
+    assert run.cases["test_mine[crash]"].outcome == "skipped" and "known: torn" in run.output
+    (tmp_path / "known.toml").write_text(KNOWN.replace("latest", "newest"))
+    run = run_pytest(tmp_path, "--faultkit-known", "known.toml")
+    assert run.cases["test_mine[crash]"].outcome == "failed"
+
+
 @pytest.mark.parametrize(
     ("choices", "told"),
     [

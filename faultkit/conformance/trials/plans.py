@@ -137,7 +137,7 @@ class PlanTrial:
                 stage.prepare(world)
                 found = establish(stage, world, places)
         except ScenarioError as error:
-            self.is_sound = False
+            self.is_sound, self.flaky = False, error.is_flaky
             yield [self._unusable(error)]
             return
         for promise in self._alone:
@@ -265,7 +265,7 @@ class PlanTrial:
         on_processes = world
         if isinstance(world, EscalatingWorld):
             on_processes = None
-            if world.simulated.supports(plan):
+            if plan and world.simulated.supports(plan):  # simulated ranks do the same each time
                 run = stage.run(world.simulated, plan, may_not_fire=True, seed=order.seed)
                 seen = identities(run)
                 if any(one not in self._confirmed for one in seen):
@@ -292,12 +292,17 @@ class PlanTrial:
             for promise in self._tried_by(plan):
                 self._tally.plan(promise, PLANS, -1)
             return []
+        before = ""
+        if broken and not plan:  # it held before
+            self.flaky, before = True, "with nothing broken, in some runs and not in others: "
         for promise in self._tried_by(plan) if plan else self._alone:
             if not plan:
                 self._tally.plan(promise, FAULT_FREE, 1)
             self._tally.add(promise, PLANS if plan else FAULT_FREE)
         return [
-            self._broken(violation, identity, plan, kind, story=story, attempts_after=stage.attempts_after)
+            self._broken(
+                violation, identity, plan, kind, before, story=story, attempts_after=stage.attempts_after
+            )
             for violation, identity in broken
         ]
 
