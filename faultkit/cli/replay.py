@@ -52,6 +52,13 @@ __all__ = ["replay"]
     help="Write what a cluster would have left of the run, into a new folder.",
 )
 @click.option(
+    "--issue",
+    "issue_path",
+    metavar="FILE",
+    help="Write the draft of a report to who maintains the engine, without paths and names of this machine.",
+)
+@click.option("--issue-names", is_flag=True, help="Leave paths and names of this machine in the draft.")
+@click.option(
     "--schedule",
     metavar="N,N,...",
     help="The order of simulated ranks, as a report or a sweep's --json has it.",
@@ -63,6 +70,8 @@ def replay(
     trust: bool,
     script_path: str | None,
     evidence_path: str | None,
+    issue_path: str | None,
+    issue_names: bool,
     world_size: int | None,
     kind: str | None,
     launcher: str | None,
@@ -113,20 +122,21 @@ def replay(
         name = scenario_for_plan(joined).name
     if script_path is not None and len(replayed.plans) > 1:
         raise UsageError(f"--script is of one plan (got {len(replayed.plans)})")
+    if issue_path is not None and len(replayed.plans) > 1:
+        raise UsageError(f"--issue is of one plan (got {len(replayed.plans)})")
     if evidence_path is not None:
         _require_evidence(evidence_path, len(replayed.plans))
     orders = _orders(replayed, seed, schedule)
     chosen = first(kind, replayed.kind, "warm")
-    if script_path is not None and (
-        why := refusal_of({"--script": script_path, "--json": json_path, "--report": report_path})
-    ):
+    written = {"--script": script_path, "--issue": issue_path, "--json": json_path, "--report": report_path}
+    if (script_path is not None or issue_path is not None) and (why := refusal_of(written)):
         raise UsageError(why)
     if any(order.schedule is not None for order in orders) and not follows_schedules(chosen):
         raise UsageError(
             f"a schedule is of simulated ranks: it needs --kind simulated or auto (got {chosen})"
         )
     seen: list[observers.ObservedRun] = []
-    is_kept = script_path is not None or evidence_path is not None
+    is_kept = any(path is not None for path in (script_path, evidence_path, issue_path))
     with observers.observe_runs(seen.append if is_kept else lambda _: None):
         status = attended_sweep(
             name,
@@ -148,10 +158,13 @@ def replay(
             ),
             probes=False,  # what a run came to, its replay comes to, also that of work which fails by itself
         )
+    of_the_plan = [one for one in seen if one.run.plan == replayed.plans[0]]
     if script_path is not None:
-        _write_script(script_path, [one for one in seen if one.run.plan == replayed.plans[0]], name)
+        _write_script(script_path, of_the_plan, name)
     if evidence_path is not None:
-        _write_evidence(evidence_path, [one for one in seen if one.run.plan == replayed.plans[0]])
+        _write_evidence(evidence_path, of_the_plan)
+    if issue_path is not None:
+        _write_issue(issue_path, of_the_plan, name, with_names=issue_names)
     return status
 
 
@@ -197,20 +210,50 @@ def _orders(replayed: ReplayInput, seed: int | None, schedule: str | None) -> li
     ]
 
 
+def _script_of(one: Any, scenario: str) -> str:
+    """The plain script of a run of `scenario`.  Raises ScriptError."""
+    from faultkit.repro.script import plain_script
+    from faultkit.scenarios import get
+
+    return plain_script(one.run, one.function, one.args, one.kwargs, prepare=get(scenario).prepare)
+
+
 def _write_script(path: str, seen: list[Any], scenario: str) -> None:
     """Write the plain script of the last of `seen`, a run of `scenario`."""
-    from faultkit.repro.script import ScriptError, plain_script
-    from faultkit.scenarios import get
-    from faultkit.whole_files import write_whole
+    from faultkit.repro.script import ScriptError
 
     if not seen:
         return  # it was interrupted
-    *_, one = seen
     try:
-        text = plain_script(one.run, one.function, one.args, one.kwargs, prepare=get(scenario).prepare)
-        write_whole(path, text)
+        text = _script_of(seen[-1], scenario)
     except ScriptError as error:
         raise UsageError(f"this run has no plain script: {error}") from None
+    _write(path, text)
+    click.echo(f"the plain script is in {path}", err=True)
+
+
+def _write_issue(path: str, seen: list[Any], scenario: str, *, with_names: bool) -> None:
+    """Write the draft of a report of the last of `seen`."""
+    from faultkit.repro.issue import issue_draft
+    from faultkit.repro.script import ScriptError
+
+    if not seen:
+        return  # it was interrupted
+    script, why = "", ""
+    try:
+        script = _script_of(seen[-1], scenario)
+    except ScriptError as error:
+        why = str(error)
+    run = seen[-1].run
+    text = issue_draft(run, scenario=scenario, script=script, why_no_script=why, with_names=with_names)
+    _write(path, text)
+    click.echo(f"the draft of a report is in {path}", err=True)
+
+
+def _write(path: str, text: str) -> None:
+    from faultkit.whole_files import write_whole
+
+    try:
+        write_whole(path, text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    click.echo(f"the plain script is in {path}", err=True)
