@@ -7,9 +7,11 @@ is tried (`faultkit.conformance`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -191,7 +193,17 @@ def _written(card: Any, json_path: str | None, report_path: str | None) -> None:
         write_found(report_path, card_page.as_badge(card) if is_badge else card_page.as_html(card))
 
 
-def _told() -> Any:
-    from faultkit.report.check_progress import told
+@contextlib.contextmanager
+def _told() -> Iterator[Any]:
+    """Gives what is called with each `faultkit.conformance.Progress`."""
+    from faultkit.report.progress import following, time_words
 
-    return told()
+    with following("starting ranks") as tell:
+
+        def hear(progress: Any) -> None:
+            found = f"{progress.violations} violation{'' if progress.violations == 1 else 's'}"
+            left = "" if progress.left_seconds is None else f", {time_words(progress.left_seconds)} left"
+            running = ", ".join(progress.running) or "ending"
+            tell(f"{progress.units} units, {found}{left}: {running}")
+
+        yield hear

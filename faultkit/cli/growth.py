@@ -17,6 +17,7 @@ from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, fail, reason_of, se
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
 from faultkit.report.made import stamped
+from faultkit.report.progress import following
 
 __all__ = ["growth"]
 
@@ -81,9 +82,10 @@ def growth(
         try:
             World(world_size, kind=kind, timeout=timeout, seed=seed)  # starts nothing, and says what is wrong
             search_here(scenario)
-            found = measure(
-                scenario, saves=saves, world=world_size, kind=kind, seed=seed, timeout_seconds=timeout
-            )
+            with following(f"{saves} turns of {scenario}"):
+                found = measure(
+                    scenario, saves=saves, world=world_size, kind=kind, seed=seed, timeout_seconds=timeout
+                )
         except KeyboardInterrupt:
             return endings.tell()
         except ScenarioError as error:

@@ -20,6 +20,7 @@ from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_h
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
 from faultkit.report.made import stamped
+from faultkit.report.progress import following
 
 __all__ = ["history"]
 
@@ -115,7 +116,8 @@ def history(
     began = time.monotonic()
     with endings.in_order():
         try:
-            lived = live(machine, lives, seed)
+            with following(f"{lives} lives of {checkpointer}") as tell:
+                lived = live(machine, lives, seed, on_life=lambda count: tell("", count, lives, "lives"))
         except KeyboardInterrupt:
             return endings.tell()
         finally:

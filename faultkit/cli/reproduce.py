@@ -16,6 +16,7 @@ from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
 from faultkit.report.made import stamped
+from faultkit.report.progress import following
 
 __all__ = ["reproduce"]
 
@@ -59,9 +60,15 @@ def reproduce(
         raise UsageError(why)
     with endings.in_order():
         try:
-            told = tell(read(evidence))
-            require_torch()
-            found = _found(told, scenario, world_size)
+            with following("reading the evidence") as say_where:
+
+                def reading(name: str, count: int) -> None:
+                    say_where(f"reading {name}", count >> 20, unit="MiB")
+
+                told = tell(read(evidence, on_progress=reading))
+                require_torch()
+                say_where("trying the plans that could have done it")
+                found = _found(told, scenario, world_size)
         except EvidenceError as error:
             raise UsageError(str(error)) from None
         except KeyboardInterrupt:

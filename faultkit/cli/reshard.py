@@ -19,6 +19,7 @@ from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_h
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable, seen
 from faultkit.report.made import stamped
+from faultkit.report.progress import following
 
 __all__ = ["reshard"]
 
@@ -161,11 +162,14 @@ def _explored(text: str, state_text: str | None, **choices: Any) -> tuple[Any, b
 
     def hear(findings: Any) -> None:
         shown[:] = [findings]
+        totals = ", ".join(f"{word} {count}" for word, count in findings.totals.items())
+        tell(totals, sum(findings.totals.values()), unit="cases")
 
     with endings.in_order():
         try:
             state = None if state_text is None else read(state_text)
-            return explore(text, state=state, progress=hear, **choices), False
+            with following("drawing states") as tell:
+                return explore(text, state=state, progress=hear, **choices), False
         except ScenarioError as error:
             raise UsageError(str(error)) from None
         except ValueError as error:

@@ -7,7 +7,6 @@ interrupted.  Not covered: how it is done and judged (`faultkit.resume`).
 from __future__ import annotations
 
 import json
-import sys
 
 import click
 
@@ -19,6 +18,7 @@ from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_h
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable, seen
 from faultkit.report.made import stamped
+from faultkit.report.progress import following
 
 __all__ = ["resume"]
 
@@ -107,19 +107,20 @@ def resume(
 
     with endings.in_order():
         try:
-            found = run_resume(
-                trainer,
-                world=world_size,
-                load_on=sizes,
-                steps=chosen_steps,  # type: ignore[arg-type]
-                checkpointer=checkpointer,
-                plan=plan,
-                kind=kind,
-                timeout=timeout,
-                seed=seed,
-                tolerance=tolerance,
-                on_progress=_tell if sys.stderr.isatty() else lambda told: None,
-            )
+            with following("a job that is never stopped") as tell:
+                found = run_resume(
+                    trainer,
+                    world=world_size,
+                    load_on=sizes,
+                    steps=chosen_steps,  # type: ignore[arg-type]
+                    checkpointer=checkpointer,
+                    plan=plan,
+                    kind=kind,
+                    timeout=timeout,
+                    seed=seed,
+                    tolerance=tolerance,
+                    on_progress=tell,
+                )
         except KeyboardInterrupt:
             return endings.tell()
         except ScenarioError as error:
@@ -147,7 +148,3 @@ def _numbers(option: str, text: str, example: str) -> tuple[int, ...]:
         raise UsageError(
             f"{option} must be whole numbers with commas, such as {example} (got {seen(text)})"
         ) from None
-
-
-def _tell(told: str) -> None:
-    click.echo(f"{told} ...", err=True)

@@ -8,6 +8,7 @@ SIGHUP: what was found by then is told and written.  Not covered: the arguments 
 from __future__ import annotations
 
 import fnmatch
+import functools
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, say, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
 from faultkit.report.made import stamped
+from faultkit.report.progress import following
 
 __all__ = ["attended_crash", "attended_damage", "replay_crash"]
 
@@ -39,7 +41,12 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
     """Explore the scenario or the command `work`, show what was found and write it; the exit status."""
     known = read(options["known_names"], options["write_known"])
     explore, source = crash_work(work, options)
-    found, status = _carried_out_so_far(explore)
+    with following("recording the work") as tell:
+
+        def reached(model: str, explored: int, judged: int) -> None:
+            tell(f"model {model}, {judged} trees loaded", explored, unit="states")
+
+        found, status = _carried_out_so_far(functools.partial(explore, on_progress=reached))
     if found is None:
         return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
@@ -90,7 +97,12 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
             seed=options["seed"], workers=options["jobs"], **timeout, **more,
         )  # fmt: skip
 
-    found, status = _carried_out_so_far(survey)
+    with following("saving the checkpoint") as tell:
+
+        def reached(done: int, of: int) -> None:
+            tell("loading what was damaged", done, of, "damages")
+
+        found, status = _carried_out_so_far(functools.partial(survey, on_progress=reached))
     if found is None:
         return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout
@@ -158,7 +170,8 @@ def _attended_fallback(text: str, work: str, options: dict[str, Any], known: Kno
             seed=options["seed"], **timeout, **more,
         )  # fmt: skip
 
-    result, status = _carried_out_so_far(survey)
+    with following(f"restarts of {checkpointer} over damage"):
+        result, status = _carried_out_so_far(survey)
     if result is None:
         return status
     stream = sys.stderr if options["json_path"] == "-" else sys.stdout

@@ -16,6 +16,7 @@ from faultkit.cli.run_sweep import HELD, UsageError, reason_of, search_here
 from faultkit.messages import printable
 from faultkit.messages import seen as shown
 from faultkit.report.made import stamped
+from faultkit.report.progress import following
 
 __all__ = ["scale"]
 
@@ -94,12 +95,11 @@ def scale(
 
     def note(point: Point) -> None:
         points.append(point)
-        if sys.stderr.isatty():
-            click.echo(f"{point.ranks} ranks in {point.seconds:.1f} s", err=True)
+        tell(f"{point.ranks} ranks in {point.seconds:.1f} s", len(points), len(sizes), "sizes")
 
     status = HELD
     try:
-        with endings.in_order():
+        with endings.in_order(), following(f"{sizes[0]} ranks") as tell:
             scaling = measure(chosen, plan=plan, sizes=sizes, at=at, budget_seconds=budget, on_point=note)
     except KeyboardInterrupt:
         status = endings.tell()

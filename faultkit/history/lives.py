@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -38,8 +39,10 @@ class Lives(msgspec.Struct, frozen=True):
         return self.story.partition(":")[0] if self.story else "HELD"
 
 
-def live(machine: Any, lives: int, seed: int) -> Lives:
+def live(machine: Any, lives: int, seed: int, on_life: Callable[[int], object] | None = None) -> Lives:
     """Live so many lives of `machine`, which `checkpoint_history` made.
+
+    `on_life` is called after each with how many there were.
 
     Raises what `World.run` raises, and KeyboardInterrupt.
     """
@@ -54,6 +57,8 @@ def live(machine: Any, lives: int, seed: int) -> Lives:
     def hear(what: str, verdict: str, number: int) -> None:
         if what == observers.HISTORIES:
             counts[str(verdict)] += number
+            if on_life is not None:
+                on_life(sum(counts.values()))
 
     chosen = hypothesis.settings(
         max_examples=lives,

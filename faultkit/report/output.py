@@ -1,4 +1,4 @@
-"""Where reports go: a progress bar while a sweep runs, then the console, and files (`faultkit.whole_files`)."""
+"""Where reports go: progress while a sweep runs, then the console, and files (`faultkit.whole_files`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faultkit.checks import Verdict
 from faultkit.messages import printable, seen
 from faultkit.report import known
 from faultkit.report.made import stamped
+from faultkit.report.progress import following
 from faultkit.whole_files import is_stream, mode_of, write_whole
 
 if TYPE_CHECKING:
@@ -94,40 +96,15 @@ def write(journal: Journal, json_path: str | None, report_path: str | None) -> N
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar on standard error where that is a terminal, else nothing; gives what is to be called."""
-    if not sys.stderr.isatty():
-        yield lambda progress: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
-    from faultkit.report.terminal import counts_text
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting ranks", total=None)
-        counts: dict[Any, int] = {}
+    """Tells of a sweep while it runs; gives what is to be called with each `faultkit.sweep.Progress`."""
+    counts: dict[Any, int] = {}
+    with following("starting ranks") as tell:
 
         def advance(progress: Any) -> None:
             if progress.latest is not None:
                 counts[progress.latest.verdict] = counts.get(progress.latest.verdict, 0) + 1
-            described = counts_text(counts).markup if counts else "running plans"
-            bar.update(
-                task, description=described, total=progress.planned_count, completed=progress.done_count
-            )
+            words = "  ".join(f"{verdict} {counts[verdict]}" for verdict in Verdict if verdict in counts)
+            tell(words or "running plans", progress.done_count, progress.planned_count, "plans")
 
         yield advance
 
