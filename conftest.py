@@ -39,7 +39,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
             del os.environ[_name]
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
-os.environ["FAULTKIT_PROGRESS"] = "0"  # else a command that a slow machine makes slower says more than a test expects
+os.environ["FAULTKIT_PROGRESS"] = (
+    "0"  # else a command that a slow machine makes slower says more than a test expects
+)
 
 # Deadlines would judge the machine. On a server the examples are the same each time, so that a red run
 # is about the change; a failure prints what reproduces it.

@@ -1,7 +1,7 @@
 """A sweep in a terminal, in a pipe, or as a picture: matrix, totals, legend, and every broken promise.
 
-Works at any width: cells show verdicts in full where all ranks fit beside each other, shortened where not,
-and a world too wide for that is shown in blocks of ranks.  Commands to copy are never broken into lines.
+Works at any width: where not all ranks fit beside each other, those that fared alike share a column; then verdicts are
+shortened, and a world too wide for that is shown in blocks.  Commands to copy are never broken into lines.
 Colours only where the console has them.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from faultkit.checks import Verdict
+from faultkit.checks.wording import name_ranks
 from faultkit.messages import printable, shortened
 from faultkit.report import known
 from faultkit.report.matrix import Group, Matrix, groups_of, matrix_of, meaning_in
@@ -59,6 +60,7 @@ NOT_RUN = "?"
 DIFFERS = "≠"
 INDENT = "  "
 GAP = 2
+LABEL_LENGTH_MAX = 16  # of ranks that share a column; with more numbers than that each has its own
 FILES_HINT = (
     "the function wrote {}, which only writer.* and reader.* broke: --points 'fs.*' would break these, too"
 )
@@ -179,26 +181,47 @@ def _headline(journal: Journal, matrix: Matrix) -> Text:
     return text
 
 
+_Column = tuple[str, tuple[int, ...]]  # what stands over it, and the ranks that it is of
+
+
 def _tables(matrix: Matrix, width: int) -> Iterator[Table]:
-    """The matrix, in as many blocks of ranks as the width asks for."""
+    """The matrix: ranks that fared alike in one column where all do not fit, then in as many blocks as it takes."""
     if not matrix.rows:
         return
     several = len(matrix.actions) > 1
     labels = [row.place for row in matrix.rows] + [INDENT + row.action for row in matrix.rows if several]
     room = max(1, width - max(map(len, labels)) - GAP)
     names = {verdict: str(verdict) for verdict in Verdict}
-    cell = _cell_width(names, matrix)
-    if cell * len(matrix.ranks) > room:
+    columns: list[_Column] = [(f"rank {rank}", (rank,)) for rank in matrix.ranks]
+    if _width_of(columns, names, matrix) > room:
+        folded = _alike(matrix)
+        if max(len(label) for label, _ in folded) <= LABEL_LENGTH_MAX:
+            columns = folded
+    if _width_of(columns, names, matrix) > room:
         names |= SHORT
-        cell = _cell_width(names, matrix)
+    cell = _cell_width(columns, names, matrix)
     count = max(1, room // cell)
-    for start in range(0, len(matrix.ranks), count):
-        yield _table(matrix, matrix.ranks[start : start + count], names, several)
+    for start in range(0, len(columns), count):
+        yield _table(matrix, columns[start : start + count], names, several)
 
 
-def _cell_width(names: dict[Verdict, str], matrix: Matrix) -> int:
+def _alike(matrix: Matrix) -> list[_Column]:
+    """A column for the ranks that came to the same at every place, in the order of the first of each."""
+    same: dict[object, list[int]] = {}
+    for rank in matrix.ranks:
+        cells = [(row.cells.get(rank), rank in row.pending) for row in matrix.rows]
+        fared = tuple((cell and (cell.verdict, cell.simulated), pending) for cell, pending in cells)
+        same.setdefault(fared, []).append(rank)
+    return [(name_ranks(ranks), tuple(ranks)) for ranks in same.values()]
+
+
+def _width_of(columns: Sequence[_Column], names: dict[Verdict, str], matrix: Matrix) -> int:
+    return len(columns) * _cell_width(columns, names, matrix)
+
+
+def _cell_width(columns: Sequence[_Column], names: dict[Verdict, str], matrix: Matrix) -> int:
     marks = [_mark(result, names) for row in matrix.rows for result in row.cells.values()]
-    return max(map(len, [*marks, f"rank {matrix.ranks[-1]}"])) + GAP
+    return max(map(len, [*marks, *(label for label, _ in columns)])) + GAP
 
 
 def _mark(result: PlanResult, names: dict[Verdict, str]) -> str:
@@ -221,11 +244,12 @@ def _empty_table() -> Table:
     )
 
 
-def _table(matrix: Matrix, ranks: tuple[int, ...], names: dict[Verdict, str], several: bool) -> Table:
+def _table(matrix: Matrix, columns: Sequence[_Column], names: dict[Verdict, str], several: bool) -> Table:
     table = _empty_table()
     table.add_column("injected at", no_wrap=True)
-    for rank in ranks:
-        table.add_column(f"rank {rank}", no_wrap=True)
+    ranks = [of[0] for _, of in columns]
+    for heading, _ in columns:
+        table.add_column(heading, no_wrap=True)
     place = None
     for row in matrix.rows:
         if several and row.place != place:
