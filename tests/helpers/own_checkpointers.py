@@ -14,6 +14,7 @@ import torch.distributed as dist
 from faultkit import Checkpointer
 
 DEFECTS = (
+    "cannot_be_simulated",
     "forgets_a_leaf",
     "forgets_a_leaf_at_times",
     "in_place",
@@ -25,12 +26,20 @@ DEFECTS = (
 )
 
 
+_saving = set()  # ranks, of which a process has one
+
+
 def make_state(step, rank, world_size):
     return {"weight": torch.arange(6.0) + 100 * step, "bias": torch.arange(3.0) - 100 * step, "step": step}
 
 
 def save(state, directory, step, defect="none"):
     errors = [None]
+    if defect == "cannot_be_simulated":
+        _saving.add(dist.get_rank())
+        dist.barrier()
+        if len(_saving) > 1:
+            raise RuntimeError("ranks share what processes do not")
     forgets = defect == "forgets_a_leaf" or (
         defect == "forgets_a_leaf_at_times" and directory.name == "run-3"
     )

@@ -480,6 +480,7 @@ PLANTED = Checkpointer(
     points=("fs.*",),
     load_points=("fs.*",),
     options=(("defect", "none"),),
+    atomic_load=True,
 )
 BY_THREAD = Checkpointer(
     name="by-thread",
@@ -490,5 +491,6 @@ BY_THREAD = Checkpointer(
     points=("fs.*",),
     load_points=("fs.*",),
     options=(("defect", "none"),),
+    atomic_load=True,
     is_async=True,
 )

@@ -97,6 +97,14 @@ def test_what_breaks_in_some_runs_and_not_in_others_is_told_as_flaky():
     assert result_of("round-trip", own_checkpointers.MINE, [trial], found).is_flaky
 
 
+def test_what_simulated_ranks_alone_cannot_do_is_tried_on_processes_and_not_held_against_it():
+    given = context(own_checkpointers.MINE, defect="cannot_be_simulated")
+    trial, orders = PlanTrial(given, "save"), ScheduleTrial(given, "save")
+    assert not first_units(trial, 3) and trial.is_sound and trial.efforts("liveness")[0].total > 10
+    assert not first_units(orders, 3) and "in no order of simulated ranks" in orders.notes[0]
+    assert not orders.efforts("parity")
+
+
 @pytest.mark.parametrize(
     ("work", "defect", "promise"),
     [("fallback", "raises_alone", "fallback"), ("prune", "counts_incomplete", "retention")],

@@ -56,6 +56,7 @@ OF_FILES = ("OSError", "MemoryError", "KeyboardInterrupt", "SystemExit")  # what
 LIE = "lie"  # of a disk that says it has done what it has not: nobody can know
 ANSWERS = ("fs.stat", "fs.exists")  # by some errors of which a program takes a name for not there
 SECOND = ("kill(SIGKILL)", "raise(KeyboardInterrupt)", "raise(OSError, ENOSPC)")
+MISSING = "missing"
 FAULT_FREE, PLANS = "fault-free runs", "plans"
 BESIDE = {"leaks", "replicas"}  # checks of what no fault needs
 RUNS_ALONE = 3
@@ -111,7 +112,6 @@ class PlanTrial:
         from faultkit.sweep.baseline import Broken as BrokenAlone
         from faultkit.sweep.baseline import establish
         from faultkit.sweep.selection import DEFAULT_MOMENTS, choose_places
-        from faultkit.worlds.kinds import KINDS
 
         context = self.context
         scenario = context.scenario(self.word)
@@ -125,17 +125,22 @@ class PlanTrial:
         for promise in self._alone:
             self._tally.plan(promise, FAULT_FREE, 1)
         places = choose_places(scenario.points, DEFAULT_MOMENTS)
+        found: Any = None
         try:
-            try:
-                stage.prepare(getattr(world, "simulated", world))
-                found = establish(stage, getattr(world, "simulated", world), places)
-            except NotSimulatedError as error:
-                if not KINDS[context.kind].confirmed_by:
-                    self.notes.append(str(error))
-                    return
-                world = self._world(on_processes=True, **options)
+            if hasattr(world, "simulated"):
+                with contextlib.suppress(NotSimulatedError, ScenarioError):
+                    stage.prepare(world.simulated)
+                    found = establish(stage, world.simulated, places)
+            if found is None or isinstance(found, BrokenAlone):
+                if hasattr(world, "simulated"):  # what simulated ranks cannot do, processes may
+                    if found is not None:
+                        self.notes.append(f"{stage.scenario} came to {found.run.verdict} on simulated ranks")
+                    world = self._world(on_processes=True, **options)
                 stage.prepare(world)
                 found = establish(stage, world, places)
+        except NotSimulatedError as error:
+            self.notes.append(str(error))
+            return
         except ScenarioError as error:
             self.is_sound, self.flaky = False, error.is_flaky
             yield [self._unusable(error)]
@@ -211,10 +216,11 @@ class PlanTrial:
         texts = (*STANDARD_ACTIONS, *(action for action in FILE_ACTIONS if action != LIE), *ERRORS, *HOSTILE)
         everything = tuple(action for action in choose_actions(texts) if action.effect not in (FREEZE, TIME))
         errors, joint = of((), first), together()
+        second = (*SECOND, MISSING) if self.word in LOADS else SECOND
         groups = [
-            _with_samples(errors, [*of(choose_actions((*SECOND, *HOSTILE)), first), *joint[:JOINT_SAMPLES]]),
+            _with_samples(errors, [*of(choose_actions((*second, *HOSTILE)), first), *joint[:JOINT_SAMPLES]]),
             joint,
-            of(choose_actions(SECOND), first),
+            of(choose_actions(second), first),
             of(everything, first),
             of((), rest),
             of(everything, rest),

@@ -21,6 +21,7 @@ from faultkit.plan import FaultPlan
 __all__ = ["ScheduleTrial"]
 
 SCHEDULES = 60
+ORDERS_COMPARED = 3
 OF_WORD = {"async": {"round-trip", "snapshot", "settled"}, "prune": {"retention"}}
 
 
@@ -64,7 +65,9 @@ class ScheduleTrial:
         stage = self._stack.enter_context(Stage(scenario))
         try:
             stage.prepare(self._world)
-            stage.run(self._world)
+            if why := self._why_not(stage):
+                self.notes.append(why)
+                return
         except (PlanError, ScenarioError) as error:
             self.notes.append(str(error))
             return
@@ -79,6 +82,19 @@ class ScheduleTrial:
                 self._broken(violation, identity, seed, run)
                 for violation, identity in zip(run.violations, identities(run), strict=True)
             ]
+
+    def _why_not(self, stage: Any) -> str:
+        """Why nothing follows: what breaks in every order, and not on processes, is the simulation's."""
+        from faultkit.worlds import World
+
+        seeds = [None, *range(self.context.seed + 1, self.context.seed + ORDERS_COMPARED + 1)]
+        if not all(stage.run(self._world, seed=seed).violations for seed in seeds):
+            return ""
+        size, timeout = self.context.world_size, self.context.timeout_seconds
+        with World(size, preload=stage.scenario.preload, timeout=timeout, ranks_differ=True) as processes:
+            if stage.run(processes).violations:
+                return ""
+        return f"{stage.scenario} holds on processes, and in no order of simulated ranks, which cannot do it"
 
     def _broken(self, violation: Any, identity: Identity, seed: int, run: Any) -> Broken:
         from faultkit.runs.replay_command import replay_line
