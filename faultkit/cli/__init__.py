@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from faultkit import endings
+from faultkit.cli import completion
 from faultkit.cli.check import check
 from faultkit.cli.compat import compat
 from faultkit.cli.crash import crash, damage
@@ -183,6 +184,7 @@ command.add_command(compat)
 command.add_command(scale)
 command.add_command(known)
 command.add_command(compare)
+completion.teach(command.commands.values())
 
 
 def _width() -> int | None:
