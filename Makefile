@@ -18,7 +18,7 @@ ALONE :=# a file of what is installed without the versions that it asks for
 
 # What tests_engines/ needs, beside one torch.
 ENGINES_LOCK := locks/engines-torch-$(TORCH_DEFAULT).txt
-ENGINES_EXTRAS := test,hf,s3,torch-checkpointing
+ENGINES_EXTRAS := test,hf,s3,torch-checkpointing,ray,dask,slurm
 ENGINES_REQUIREMENTS := tests_engines/requirements.txt
 ENGINES_ALONE := tests_engines/requirements-no-deps.txt
 
@@ -32,7 +32,7 @@ help:
 	@echo 'make setup        make $(VENV) and install faultkit with all that its tests need'
 	@echo 'make test         run the whole test suite; ARGS="-k plan" passes options to pytest'
 	@echo 'make test-fast    run the tests that take little, about a minute; ARGS as for test'
-	@echo 'make test-engines run tests_engines/: the checkpointers that need other software, in .venv-engines'
+	@echo 'make test-engines run tests_engines/: checkpointers and executors that need other software, in .venv-engines'
 	@echo 'make demo         break saves and loads of the stock engine on four ranks, and crash an overwrite'
 	@echo 'make bench        measure faultkit beside other runners'
 	@echo 'make findings     check every built-in checkpointer, and render docs/findings.md'
@@ -92,7 +92,7 @@ setup-engines:
 	  REQUIREMENTS='$(ENGINES_REQUIREMENTS)' ALONE='$(ENGINES_ALONE)'
 
 test-engines: setup-engines
-	@echo 'Running the tests of checkpointers that need other software.'
+	@echo 'Running the tests of what needs other software.'
 	@.venv-engines/bin/python -m pytest tests_engines -n 2 $(ARGS)
 
 # One file for each torch, of every Python that faultkit runs on; all are renewed, and that of TORCH is added.

@@ -133,7 +133,11 @@ def attended_sweep(
     tell_ci(f"{journal.scenario} on {journal.world_size} ranks", journal.totals, lambda: _rows(journal))
     if status is not None:
         return status
-    return HELD if journal.is_accepted else BROKEN
+    if not journal.is_accepted:
+        return BROKEN
+    if journal.abandoned:
+        return say(f"{len(journal.abandoned)} plans killed their workers, and have no verdict", HARNESS)
+    return HELD
 
 
 def _rows(journal: Journal) -> Iterator[tuple[str, str, str, str]]:

@@ -10,7 +10,7 @@ import os
 import click
 
 from faultkit.cli.known_options import read
-from faultkit.cli.run_sweep import UsageError, attended_sweep, require_types
+from faultkit.cli.run_sweep import UsageError, attended_sweep, reason_of, require_types
 from faultkit.cli.sweep_options import (
     DIGITS_MAX,
     WORLD_OPTIONS,
@@ -24,6 +24,7 @@ from faultkit.messages import seen as shown
 __all__ = ["sweep"]
 
 SHARES_MAX = 100_000
+JOBS_MAX = 64
 
 
 @click.command()
@@ -56,11 +57,14 @@ SHARES_MAX = 100_000
 )
 @click.option(
     "--jobs",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
+    type=click.IntRange(1, 10_000),
     metavar="N",
-    help="Worlds side by side.",
+    help="Worlds side by side; with --executor, chunks.  [default: 1; as many as there are workers]",
+)
+@click.option(
+    "--executor",
+    metavar="NAME[:WHERE]",
+    help="Who runs the plans, in chunks: processes, ray[:ADDRESS], dask:ADDRESS or submitit[:NAME=VALUE,...].",
 )
 @click.option(
     "--every-rank",
@@ -120,7 +124,8 @@ def sweep(
     calls: str | None,
     pairs: bool,
     plan_texts: tuple[str, ...],
-    jobs: int,
+    jobs: int | None,
+    executor: str | None,
     every_rank: bool,
     drawn: int,
     every: int | None,
@@ -153,6 +158,15 @@ def sweep(
         raise UsageError(
             "--plan is run instead of an enumeration: leave out --points, --moments, --actions, --calls and --pairs"
         )
+    if executor is None and (jobs or 1) > JOBS_MAX:
+        raise UsageError(f"--jobs must be at most {JOBS_MAX} worlds on one machine (got {jobs})")
+    if executor is not None:
+        from faultkit.sweep.executors import require_executor
+
+        try:
+            require_executor(executor)
+        except ValueError as error:
+            raise UsageError(f"--{reason_of(error)}") from None
     share = _share(shard)
     seconds = _seconds(balance_by, share)
     if journal_path is not None and (why := _refusal_of_journal(journal_path)):
@@ -179,6 +193,7 @@ def sweep(
         attempts_after=attempts_after or 0,
         plans=plans,
         jobs=jobs,
+        executor=executor,
         every_rank=every_rank,
         seed=seed or 0,
         schedules=Schedules(drawn, every or 0),

@@ -97,6 +97,14 @@ def print_journal(journal: Journal, console: Console) -> None:
         console.print(
             f"in {_plans(journal.idle_count)} more the action had nothing to change: left out", style="dim"
         )
+    if journal.abandoned:
+        plans = shortened(", ".join(map(str, journal.abandoned)), UNREFERENCED_CHARACTERS_MAX)
+        console.print(
+            Text(
+                f"{_plans(len(journal.abandoned))} killed every worker that had them, and were left: {plans}",
+                "bold",
+            )
+        )
     if journal.kept_residue:
         kept = ", ".join(journal.kept_residue)
         console.print(

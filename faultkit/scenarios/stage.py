@@ -53,7 +53,7 @@ class Stage:
         self._is_open = False
         self._directory: OwnedDirectory | None = None
         self._prepared: Path | None = None
-        self._kept: Counter[str] | None = None
+        self.kept: Counter[str] | None = None  # what each process keeps; None where nobody asked
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._second_start = threading.Lock()
@@ -109,7 +109,7 @@ class Stage:
     @property
     def kept_residue(self) -> tuple[str, ...]:
         """What each process that runs the scenario keeps, and of which no more comes with a second call; as told."""
-        return tuple(sorted(self._kept or ()))
+        return tuple(sorted(self.kept or ()))
 
     def close(self) -> None:
         """Remove every directory.  Closing twice is fine."""
@@ -130,7 +130,7 @@ class Stage:
     def _kept_residue(self, world: World) -> Counter[str]:
         """How many of each form a process keeps, whether it calls the function once or twice."""
         with self._lock:
-            if self._kept is None:
+            if self.kept is None:
                 with contextlib.ExitStack() as stack:
                     places = [stack.enter_context(self._directory_of_a_run()) for _ in range(3)]
                     calls = [self._keywords(place, self._served.function) for place in places]
@@ -138,8 +138,8 @@ class Stage:
                     once = other.run(_call, self._served.function, calls[:1])
                     other.renew()
                     twice = other.run(_call, self._served.function, calls[1:])
-                self._kept = _kept_in(once, twice)
-            return self._kept
+                self.kept = _kept_in(once, twice)
+            return self.kept
 
     def _start(self, world: World, directory: Path, **how: Any) -> Run:
         scenario = self._served

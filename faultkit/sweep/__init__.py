@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,10 +28,13 @@ from faultkit.plan.actions import Action
 from faultkit.plan.grammar import read_calls
 from faultkit.runs.launcher import TORCHRUN
 from faultkit.runs.selection import Chosen
-from faultkit.scenarios import Scenario, ScenarioError, Stage, scenario_of
+from faultkit.scenarios import ScenarioError, Stage, scenario_of
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
-from faultkit.sweep.auto_kind import EscalatingWorld
+from faultkit.sweep.auto_kind import EscalatingWorld, world_of
 from faultkit.sweep.baseline import Broken, Sound, establish
+from faultkit.sweep.chunks import Chunk, ChunkDone, bodies
+from faultkit.sweep.dispatch import run_chunks
+from faultkit.sweep.executors import Workers, require_executor, workers_of
 from faultkit.sweep.journal_file import JournalFile, header_of, share_of
 from faultkit.sweep.reachability import (
     WIDE_SIZE_MIN,
@@ -55,7 +59,7 @@ from faultkit.sweep.selection import (
 )
 from faultkit.torch_versions import torch_version
 from faultkit.worlds import World
-from faultkit.worlds.arguments import require_attempts, require_kind
+from faultkit.worlds.arguments import require_attempts
 from faultkit.worlds.kinds import KINDS
 
 __all__ = [
@@ -112,7 +116,8 @@ def sweep(
     pairs: bool = False,
     attempts_after: int = 0,
     plans: Sequence[FaultPlan] | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
+    executor: Any = None,
     may_not_fire: bool = False,
     stories: bool = False,
     probes: bool = True,
@@ -150,7 +155,10 @@ def sweep(
         pairs: break two places at a time, each two once, on ranks and in ways that meet each other by turns.
         attempts_after: how often the same ranks do it again, without a fault, after each plan: see `World.run`.
         plans: these are run instead.
-        jobs: worlds side by side.
+        jobs: worlds side by side, one by default; with an executor chunks, by default as many as it has workers.
+        executor: runs the plans in chunks, elsewhere or in other processes of this machine: a
+            `concurrent.futures.Executor`, a function that makes one, or a text, see `faultkit.sweep.executors`.  What
+            comes before the first plan is done here.
         may_not_fire: whether a plan of which nothing fires is no violation.
         stories: whether each result keeps the story of its run.
         probes: whether the scenario must hold with nothing broken before anything is.
@@ -181,14 +189,16 @@ def sweep(
         PlanError: a glob or a plan does not fit.
         JournalError: the journal is none, or of another sweep.
         ValueError: a number is out of range.
-        HarnessError: ranks cannot be started, or faultkit itself failed on one.
+        HarnessError: ranks cannot be started, or faultkit itself failed on one; a worker lacks what it needs.
     """
     scenario = scenario_of(scenario)
     asked = Chosen.of(checks, no_check, allow_residue, allow_unread, allow_cast)
     chosen = scenario.chosen_checks.beside(asked)
     scenario = msgspec.structs.replace(scenario, **chosen.options)
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+    if isinstance(jobs, bool) or not isinstance(jobs, int | None) or (jobs is not None and jobs < 1):
         raise ValueError(f"sweep: jobs must be a number of worlds from 1 (got {jobs!r})")
+    if executor is not None:
+        require_executor(executor)
     scenario.validate_for(world)
     calls = read_calls(calls)
     require_attempts(attempts_after, None)
@@ -197,7 +207,7 @@ def sweep(
     chosen_actions = choose_actions(actions) if actions and plans is None else ()
     schedules = schedules or Schedules()
     launcher = launcher or scenario.launcher or TORCHRUN
-    make = functools.partial(_world, world, kind, timeout, scenario, launcher, ranks_differ)
+    make = functools.partial(world_of, world, kind, timeout, scenario, launcher, ranks_differ)
     first: World | EscalatingWorld = make()  # nothing starts yet
     scenario.require_points([site for site, _ in places])
     for plan in plans or ():
@@ -265,6 +275,7 @@ def sweep(
         stage.attempts_after = attempts_after  # of what is broken alone
         results: dict[int, PlanResult] = {}
         idle: set[int] = set()
+        abandoned: list[FaultPlan] = []
         mine = frozenset(range(len(plans))) if share is None else share_of(plans, share, seconds or {})
         began = time.monotonic()
 
@@ -295,6 +306,7 @@ def sweep(
                 kept_residue=stage.kept_residue,
                 attempts_after=attempts_after,
                 was_tried_unbroken=found is not None,
+                abandoned=tuple(abandoned),
             )
 
         kept: JournalFile | None = None
@@ -323,23 +335,86 @@ def sweep(
             progress.done_count = len(results) + len(idle & mine)
             tell(progress)
 
+        def leave(indices: tuple[int, ...]) -> None:
+            abandoned.extend(plans[index] for index in indices)
+
         tell(progress)
-        others: list[World | EscalatingWorld] = [
-            stack.enter_context(make()) for _ in range(min(jobs, len(todo)) - 1)
-        ]
         given = orders or [ScheduleChoice(seed)] * len(plans)
-        run_plans(
-            stage,
-            [first, *others],
-            [plans[index] for index in todo],
-            lambda place, result: keep(todo[place], result),
-            orders=[given[index] for index in todo],
-            schedules=schedules,
-            may_not_fire=may_not_fire,
-            story=stories,
-            were_reached=enumerated,
-        )
+        if executor is None:
+            others = [make() for _ in range(min(jobs or 1, len(todo)) - 1)]
+            for one in others:
+                stack.enter_context(one)
+            run_plans(
+                stage,
+                [first, *others],
+                [plans[index] for index in todo],
+                lambda place, result: keep(todo[place], result),
+                orders=[given[index] for index in todo],
+                schedules=schedules,
+                may_not_fire=may_not_fire,
+                story=stories,
+                were_reached=enumerated,
+            )
+        elif todo:
+            first.restart()  # which keeps no ranks that nobody needs
+            _run_elsewhere(
+                stack.enter_context(workers_of(executor, jobs)),
+                stage,
+                Chunk(
+                    sweep=uuid.uuid4().hex,
+                    scenario=scenario,
+                    world=world,
+                    kind=kind,
+                    timeout=timeout,
+                    launcher=launcher,
+                    ranks_differ=ranks_differ,
+                    attempts_after=attempts_after,
+                    schedules=schedules,
+                    may_not_fire=may_not_fire,
+                    story=stories,
+                    were_reached=enumerated,
+                ),
+                [(index, plans[index], given[index]) for index in todo],
+                keep,
+                leave,
+                seconds or {},
+            )
         return journal()
+
+
+def _run_elsewhere(
+    workers: Workers,
+    stage: Stage,
+    chunk: Chunk,
+    todo: Sequence[tuple[int, FaultPlan, ScheduleChoice]],
+    keep: Callable[[int, PlanResult], None],
+    leave: Callable[[tuple[int, ...]], None],
+    seconds: Mapping[str, float],
+) -> None:
+    """Run the plans of `todo`, each with its place, on `workers`; `stage` learns what they find of the scenario."""
+    pack = bodies(chunk)
+    by_index = {index: (plan, order) for index, plan, order in todo}
+
+    def packed(indices: tuple[int, ...]) -> bytes:
+        plans, orders = zip(*(by_index[index] for index in indices), strict=True)
+        return pack(plans, orders, stage.starts_again, stage.kept)
+
+    def learn(done: ChunkDone) -> None:
+        if stage.starts_again is None:
+            stage.starts_again = done.starts_again
+        if stage.kept is None:
+            stage.kept = done.kept
+
+    run_chunks(
+        workers,
+        [index for index, _, _ in todo],
+        packed,
+        learn,
+        keep,
+        leave,
+        sweep=chunk.sweep,
+        seconds=lambda index: seconds.get(str(by_index[index][0])),
+    )
 
 
 def _established(
@@ -402,17 +477,3 @@ def _without_faults(
 def _may_be_idle(plan: FaultPlan) -> bool:
     """Whether one of its actions may have found nothing to change."""
     return any(fault.action.replaces_call for fault in plan)
-
-
-def _world(
-    size: int, kind: str, timeout: float, scenario: Scenario, launcher: str, ranks_differ: bool
-) -> Any:
-    options: dict[str, Any] = {
-        "timeout": timeout,
-        "preload": scenario.preload,
-        "launcher": launcher,
-        "ranks_differ": ranks_differ,
-    }
-    if above := KINDS[require_kind(kind)].confirmed_by:
-        return EscalatingWorld(size, above, **options)
-    return World(size, kind=kind, **options)

@@ -16,12 +16,14 @@ import msgspec
 from faultkit.exceptions import PlanError
 from faultkit.plan import FaultPlan
 from faultkit.runs.launcher import NONE
-from faultkit.scenarios import Stage
+from faultkit.scenarios import Scenario, Stage
 from faultkit.sweep.results import PlanResult, result_of, story_of
 from faultkit.sweep.schedules import ScheduleChoice, Schedules, run_under
 from faultkit.worlds import Run, World
+from faultkit.worlds.arguments import require_kind
+from faultkit.worlds.kinds import KINDS
 
-__all__ = ["CONFIRMING_COUNT_MAX", "EscalatingWorld"]
+__all__ = ["CONFIRMING_COUNT_MAX", "EscalatingWorld", "world_of"]
 
 CONFIRMING_COUNT_MAX = 3
 
@@ -56,6 +58,11 @@ class EscalatingWorld:
             self.simulated.close()
         finally:
             self.processes.close()
+
+    def restart(self) -> None:
+        """End the ranks of both; the next run has new ones."""
+        self.simulated.restart()
+        self.processes.restart()
 
     def supports(self, plan: FaultPlan) -> bool:
         """Whether every fault of `plan` can happen to one of the two."""
@@ -106,6 +113,21 @@ class EscalatingWorld:
         worst = min(runs, key=lambda run: run.verdict.severity)
         told = _result(worst, name, True, ScheduleChoice(order.seed), **more)
         return msgspec.structs.replace(told, story=_both_stories(found, runs, worst, name))
+
+
+def world_of(
+    size: int, kind: str, timeout: float, scenario: Scenario, launcher: str, ranks_differ: bool
+) -> World | EscalatingWorld:
+    """The world of a sweep; nothing starts yet.  Raises ValueError as `World` does."""
+    options: dict[str, Any] = {
+        "timeout": timeout,
+        "preload": scenario.preload,
+        "launcher": launcher,
+        "ranks_differ": ranks_differ,
+    }
+    if above := KINDS[require_kind(kind)].confirmed_by:
+        return EscalatingWorld(size, above, **options)
+    return World(size, kind=kind, **options)
 
 
 def _result(run: Run, scenario: str, wants_story: bool, order: ScheduleChoice, **more: Any) -> PlanResult:

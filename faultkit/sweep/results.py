@@ -25,6 +25,7 @@ process keeps for itself, which is no leak.
 Each violation has "identity", what is the same of it in every run: {"id", "name", "check", "verdict", "point",
 "action", "thread", "where", "roles"}, without what is empty; with known ones "known", the name of the entry or null.
 The whole then has "known": {"names": {name: count}, "new", "worse", "milder", "expired", "gone"}.
+"abandoned" are the plans of chunks that killed every worker to which they were given, and have no result.
 With "tried_unbroken" the scenario held with nothing broken.
 A plan that ran with a seed other than 0, by a given schedule or under several has "seed", "schedule", a list of
 numbers, or "schedules": {"verdicts": {verdict: count}, "complete": true, false, or null where they were drawn}.
@@ -175,6 +176,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     `unbroken_file_count` files were written by a function whose files no plan broke.  `chosen` are the checks that
     counted, and `kept_residue` is what each process keeps for itself, which is no leak.  `was_tried_unbroken` tells
     that the scenario held with nothing broken.  `sorted` is what is known of the violations, None where nobody asked.
+    `abandoned` plans were in a chunk that killed every worker to which it was given; no result follows.
     """
 
     scenario: str
@@ -200,6 +202,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     attempts_after: int = 0
     was_tried_unbroken: bool = False
     sorted: Sorted | None = None
+    abandoned: tuple[FaultPlan, ...] = ()
 
     @property
     def totals(self) -> dict[str, int]:
@@ -278,6 +281,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         if self.baseline is not None:
             runs, failed, told = msgspec.structs.astuple(self.baseline)
             tail["baseline"] = {"runs": runs, "failed": failed, "told": told}
+        if self.abandoned:
+            tail["abandoned"] = [str(plan) for plan in self.abandoned]
         if self.was_tried_unbroken:
             tail["tried_unbroken"] = True
         if self.sorted is not None:

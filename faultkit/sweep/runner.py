@@ -14,6 +14,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 
 from faultkit.checks import Verdict
@@ -24,10 +25,15 @@ from faultkit.sweep.results import PlanResult, result_of
 from faultkit.sweep.schedules import ScheduleChoice, Schedules, run_under
 from faultkit.worlds import World
 
-__all__ = ["run_plans"]
+__all__ = ["Stopped", "run_plans"]
 
 JOIN_SECONDS = 0.05
 TRIES_OF_SILENT = 3  # of a plan for a place that the rank came by before anything was broken
+
+
+class Stopped(Exception):
+    """Raised by `run_plans` where somebody else said that it must end."""
+
 
 OnResult = Callable[[int, PlanResult], None]
 _Message = tuple[int, PlanResult | BaseException]
@@ -44,6 +50,7 @@ def run_plans(
     may_not_fire: bool = False,
     story: bool = False,
     were_reached: bool = False,
+    stop: Future[None] | None = None,
 ) -> None:
     """Run every plan on one of `worlds`; calls ``on_result(index, result)`` here as each is done.
 
@@ -51,13 +58,16 @@ def run_plans(
     world runs it as often as it takes.  Where the places of the plans `were_reached` before, a plan of which nothing
     fires runs again: which of two ranks makes a directory is a race.
 
-    Raises what `World.run` raises, and KeyboardInterrupt; the worlds are then of no further use.
+    Raises what `World.run` raises, KeyboardInterrupt, and Stopped once `stop` is done; the worlds are then of no
+    further use.
     """
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[_Message] = queue.SimpleQueue()
     for index in range(len(plans)):
         todo.put(index)
     stopped = threading.Event()
+    if stop is not None:
+        stop.add_done_callback(lambda _: done.put((0, Stopped())))
 
     def judge(world: World | EscalatingWorld, plan: FaultPlan, order: ScheduleChoice) -> PlanResult:
         if isinstance(world, EscalatingWorld):
