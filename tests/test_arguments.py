@@ -132,6 +132,7 @@ TAKEN = {
     "pruning": "True",
     "timeout_seconds": "1.5",
     "on_progress": f"None {FUNCTIONS} coroutine generator",
+    "journal_path": "None abc lines",
     "on_interrupt": f"None {FUNCTIONS} coroutine generator",
 }
 SAID = {"fn": "function", "checks": "check", "no_check": "check"}  # how it is called where not by its name
@@ -149,6 +150,7 @@ def nothing_starts(monkeypatch):
     for place, name in (
         (process_kind.ProcessKind, "_ready_processes"),
         (exploration, "record_save"),
+        (exploration, "CampaignJournal"),
         (exploring, "record_job"),
         (client, "warm_up"),
     ):

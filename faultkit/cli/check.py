@@ -21,7 +21,7 @@ from faultkit import endings
 from faultkit.cli import known_options
 from faultkit.cli.ci import tell_ci
 from faultkit.cli.known_options import KNOWN
-from faultkit.cli.options import JSON
+from faultkit.cli.options import JSON, RESUME
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.cli.streams import write_found
 from faultkit.messages import printable
@@ -84,6 +84,7 @@ class _Card(msgspec.Struct):
     metavar="N",
     help="Trials side by side.",
 )
+@RESUME
 @KNOWN
 @JSON
 @click.option("--report", "report_path", metavar="PATH", help="Write a page (.html), or a badge (.svg).")
@@ -96,6 +97,7 @@ def check(
     timeout: float,
     seed: int,
     jobs: int,
+    journal_path: str | None,
     known_names: tuple[str, ...],
     write_known: str | None,
     json_path: str | None,
@@ -109,10 +111,10 @@ def check(
       faultkit check dcp
       faultkit check mymodel.checkpoint:MINE --budget 300 --json card.json
     """
-    from faultkit.report.output import refusal
+    from faultkit.report.output import refusal, refusal_of
     from faultkit.torch_versions import require_torch
 
-    if why := refusal(json_path, report_path):
+    if why := refusal(json_path, report_path) or refusal_of({"--resume": journal_path}):
         raise UsageError(why)
     known = known_options.read(known_names, write_known)
     require_torch()
@@ -132,6 +134,7 @@ def check(
                     seed=seed,
                     jobs=jobs,
                     hints=_hints(json_path),
+                    journal_path=journal_path,
                     on_progress=tell,
                     on_interrupt=by_then.append,
                 )

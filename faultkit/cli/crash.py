@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from faultkit.cli.known_options import KNOWN
-from faultkit.cli.options import JSON, together
+from faultkit.cli.options import JOURNAL_HELP, JSON, RESUME, together
 from faultkit.cli.run_sweep import UsageError
 
 __all__ = ["crash", "damage"]
@@ -65,6 +65,7 @@ _load_options = together(
 @click.option("--step", metavar="REGEX", help="Its group is the step that was resumed from.")
 @click.option("--checkpoints", metavar="GLOB", help="The newest complete one must be used; needs --step.")
 @click.option("--programs", is_flag=True, help="Start an interpreter for every resumption.")
+@click.option("--journal", "journal_path", metavar="JOURNAL", help=JOURNAL_HELP)
 @click.option("--keep", metavar="FILE", help="Write the violations, to be replayed.")
 @click.option("--replay", "replayed", metavar="FILE", help="Make a kept violation again, and load it.")
 @click.option("--finding", type=int, metavar="N", help="Which one of FILE.  [default: 1]")
@@ -119,6 +120,7 @@ def crash(work: tuple[str, ...], **options: Any) -> int:
     metavar="N",
     help="Of each action on each kind of region.",
 )
+@RESUME
 @_load_options
 def damage(scenario: str, **options: Any) -> int:
     """Damage a finished checkpoint in one way after the other, and see which damage a load notices.

@@ -103,7 +103,8 @@ def _of_scenario(
     require_valid(scenario, world)
 
     def explore(**more: Any) -> Exploration:
-        return crash.explore(scenario, models, world=world, **chosen, **more)
+        path = options["journal_path"]
+        return crash.explore(scenario, models, world=world, journal_path=path, **chosen, **more)
 
     return CrashWork(explore, {"scenario": CRASH.without_alias(name)})
 
@@ -113,6 +114,8 @@ def _of_command(
 ) -> CrashWork:
     from faultkit import scripts
 
+    if options["journal_path"] is not None:
+        raise UsageError("--journal is for a scenario: what a command leaves is resumed anew each time")
     resume = _resume(options["resume"])
     for option in ("values", "step", "checkpoints"):
         if options[option] == "":
@@ -241,6 +244,11 @@ def require_files(options: dict[str, Any]) -> None:
     report = options["report_path"]
     if report is not None and not report.lower().endswith(".html"):
         raise UsageError(f"--report must end with .html (got {seen(report)}); --json writes JSON")
-    paths = {"--json": options["json_path"], "--report": report, "--keep": options.get("keep")}
+    paths = {
+        "--json": options["json_path"],
+        "--report": report,
+        "--keep": options.get("keep"),
+        "--journal" if "resume" in options else "--resume": options["journal_path"],
+    }
     if why := refusal_of(paths):
         raise UsageError(why)

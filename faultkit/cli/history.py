@@ -6,6 +6,7 @@ Not covered: how lives are drawn, lived and judged (`faultkit.history`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -15,9 +16,10 @@ import click
 from faultkit import endings
 from faultkit.cli.ci import tell_ci
 from faultkit.cli.known_options import KNOWN, read, shown, write
-from faultkit.cli.options import JSON
+from faultkit.cli.options import JSON, RESUME
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
 from faultkit.cli.streams import write_found
+from faultkit.exceptions import JournalError
 from faultkit.messages import printable
 from faultkit.report.made import stamped
 from faultkit.report.progress import following
@@ -65,6 +67,7 @@ RANKS_MAX = 64
     "--timeout", type=float, default=20.0, show_default=True, metavar="SECONDS", help="Of each step."
 )
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of what is drawn.")
+@RESUME
 @KNOWN
 @JSON
 def history(
@@ -75,6 +78,7 @@ def history(
     may_refuse: str,
     timeout: float,
     seed: int,
+    journal_path: str | None,
     known_names: tuple[str, ...],
     write_known: str | None,
     json_path: str | None,
@@ -89,10 +93,10 @@ def history(
       faultkit history dcp
       faultkit history mymodel.checkpoint:MINE --lives 100 --rules save,kill,restart
     """
-    from faultkit.report.output import refusal
+    from faultkit.report.output import refusal, refusal_of
     from faultkit.worlds.arguments import require_seed
 
-    if why := refusal(json_path, None):
+    if why := refusal(json_path, None) or refusal_of({"--resume": journal_path}):
         raise UsageError(why)
     try:
         require_seed(seed)
@@ -110,14 +114,35 @@ def history(
         known=known_names,
     )
     from faultkit.history.identity import sorted_lives
-    from faultkit.history.lives import live
+    from faultkit.history.lives import Lives, live
+    from faultkit.journals import CampaignJournal
     from faultkit.known.entries import Example
 
     began = time.monotonic()
-    with endings.in_order():
+    about = {
+        "checkpointer": checkpointer,
+        "world": world_size,
+        "rules": chosen_rules,
+        "may_refuse": may_refuse,
+        "timeout": timeout,
+        "seed": seed,
+        "known": known_names,
+    }
+    with endings.in_order(), contextlib.ExitStack() as stack:
         try:
+            journal = None
+            if journal_path is not None:
+                journal = stack.enter_context(CampaignJournal(journal_path, "history", about, Lives))
             with following(f"{lives} lives of {checkpointer}") as tell:
-                lived = live(machine, lives, seed, on_life=lambda count: tell("", count, lives, "lives"))
+                lived = live(
+                    machine,
+                    lives,
+                    seed,
+                    on_life=lambda count: tell("", count, lives, "lives"),
+                    journal=journal,
+                )
+        except JournalError as error:
+            raise UsageError(str(error)) from None
         except KeyboardInterrupt:
             return endings.tell()
         finally:

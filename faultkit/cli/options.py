@@ -26,3 +26,7 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return function
 
     return add
+
+
+JOURNAL_HELP = "Append what is found to JOURNAL as it comes; where it is there, go on from it."
+RESUME = click.option("--resume", "journal_path", metavar="JOURNAL", help=JOURNAL_HELP)

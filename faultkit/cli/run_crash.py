@@ -94,7 +94,7 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     def survey(**more: Any) -> damage.Survey:
         return damage.survey(
             scenario, world=world, actions=actions, samples=options["samples"],
-            seed=options["seed"], workers=options["jobs"], **timeout, **more,
+            seed=options["seed"], workers=options["jobs"], journal_path=options["journal_path"], **timeout, **more,
         )  # fmt: skip
 
     with following("saving the checkpoint") as tell:
@@ -151,6 +151,8 @@ def _attended_fallback(text: str, work: str, options: dict[str, Any], known: Kno
     from faultkit import fallback
     from faultkit.exceptions import ScenarioError
 
+    if options["journal_path"]:
+        raise UsageError(f"--resume has no journal of a {work}: all of it is done anew")
     if options["report_path"]:
         raise UsageError(f"--report has no page of a {work}; --json writes all of it")
     actions = _actions_of(options, fallback.ACTIONS)

@@ -36,8 +36,10 @@ from faultkit.conformance.card import (
     severity_of,
 )
 from faultkit.conformance.promises import PROMISES, why_not
+from faultkit.conformance.trials.kept import Kept, Through, through
 from faultkit.conformance.trials.trial import Context, Trial
 from faultkit.exceptions import ScenarioError
+from faultkit.journals import CampaignJournal
 from faultkit.known import Identity
 from faultkit.messages import listed, nearest, seen
 
@@ -79,6 +81,7 @@ def check(
     hints: Iterable[str] = (),
     on_progress: Callable[[Progress], object] | None = None,
     on_interrupt: Callable[[ReportCard], object] | None = None,
+    journal_path: str | None = None,
 ) -> ReportCard:
     """Put the whole contract of `checkpointer` to the test.
 
@@ -94,13 +97,16 @@ def check(
         hints: `Broken.hint` of what was found before, which is tried first.
         on_progress: called after each unit.
         on_interrupt: called with the card of what was tried until a KeyboardInterrupt, which then goes on.
+        journal_path: a file that keeps what each trial found once it is through; where it is there, those that it holds
+            are not begun again.
 
     Returns:
         A result for each promise.
 
     Raises:
         ScenarioError: the checkpointer is not known, or cannot run here.
-        ValueError: a number is out of range, or no promise is meant.
+        ValueError: a number is out of range, or no promise is meant; JournalError, one of these, where the journal is
+            of another check.
         HarnessError: ranks cannot be started, or faultkit itself failed on one.
     """
     from faultkit.torch_versions import torch_version
@@ -129,10 +135,18 @@ def check(
     broken: list[Broken] = []
     left: list[Trial] = []
     interrupted: BaseException | None = None
-    try:
-        _run(trials, jobs, deadline, broken, left, on_progress, began)
-    except KeyboardInterrupt as error:
-        interrupted, left = error, left or trials
+    with contextlib.ExitStack() as stack:
+        journal: CampaignJournal[Through] | None = None
+        if journal_path is not None:
+            about = {"checkpointer": text, "world": world, "kind": kind, "seed": seed, "budget": budget_seconds,
+                     "timeout": timeout_seconds, "promises": list(wanted)}  # fmt: skip
+            journal = stack.enter_context(CampaignJournal(journal_path, "check", about, Through))
+            trials = [Kept(trial, journal.done[trial.name]) if trial.name in journal.done else trial
+                      for trial in trials]  # fmt: skip
+        try:
+            _run(trials, jobs, deadline, broken, left, on_progress, began, journal)
+        except KeyboardInterrupt as error:
+            interrupted, left = error, left or trials
     card = ReportCard(
         checkpointer=text,
         torch=torch_version(),
@@ -258,6 +272,7 @@ def _run(
     left: list[Trial],
     on_progress: Callable[[Progress], object] | None,
     began: float,
+    journal: CampaignJournal[Through] | None = None,
 ) -> None:
     """Turn from trial to trial, unit by unit; `left` are at the end those that had more to do."""
     units: dict[Trial, Iterator[list[Broken]]] = {trial: trial.units() for trial in trials}
@@ -311,6 +326,7 @@ def _run(
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(trials)))]
     count = 0
+    by_trial: dict[str, list[Broken]] = {}
     try:
         for thread in threads:
             thread.start()
@@ -329,6 +345,9 @@ def _run(
                     raise found
                 else:
                     broken += found or []
+                    by_trial.setdefault(trial.name, []).extend(found or [])
+                    if found is None and journal is not None:
+                        journal.add(trial.name, through(trial, by_trial[trial.name]))
                     count += 1
                     if on_progress is not None:
                         left_seconds = None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -30,7 +30,8 @@ from faultkit.crash.options import require
 from faultkit.crash.rendering import at_words, lost_words, place_words, where_lines
 from faultkit.crash.results import Exploration, Finding, ModelCounts
 from faultkit.crash.scenario import crash_scenario
-from faultkit.exceptions import ScenarioError
+from faultkit.exceptions import JournalError, ScenarioError
+from faultkit.journals import CampaignJournal
 from faultkit.known.functions import function_of_line
 from faultkit.known.identity import Identity, identity_of
 from faultkit.messages import require_type
@@ -64,6 +65,7 @@ def explore(
     on_interrupt: Callable[[Exploration], object] | None = None,
     judging: Any = None,
     acknowledged: Sequence[tuple[int, tuple[int, ...], int]] = (),
+    journal_path: str | None = None,
 ) -> Exploration:
     """Explore the crashes of a save: record it, enumerate what each model allows, load every state and judge it.
 
@@ -88,6 +90,8 @@ def explore(
         judging: another judge, used as `Judge` is.
         acknowledged: steps, each with the operations that it took and the one by which it was acknowledged: a load
             that says that it resumed from an older step has lost work.
+        journal_path: a file that keeps the recording, and what each load made of its state as it comes; where it is
+            there, what it holds is not done again.
 
     Returns:
         The counts of each model and every violation, with the fewest lost operations that bring it about.
@@ -95,7 +99,8 @@ def explore(
     Raises:
         ScenarioError: the save, or the load of the finished save, does not go through without a crash; or a state
             audited loads as something else than pruning said.
-        ValueError: a model is not known, or a number is out of range.
+        ValueError: a model is not known, or a number is out of range; JournalError, one of these, where the journal is
+            of another exploration.
     """
     started = time.monotonic()
     scenario = crash_scenario(scenario)
@@ -111,35 +116,46 @@ def explore(
         memory_bytes=memory_bytes,
         on_progress=on_progress,
         on_interrupt=on_interrupt,
+        journal_path=journal_path,
     )
     scenario.validate_for(_require_fitting(plan, world))
-    if recording is None:
-        recording = record_save(scenario, world, plan, backend)
-    if scenario.load_ranks == 0:
-        scenario = msgspec.structs.replace(scenario, load_ranks=recording.world_size)
-    begun = time.monotonic()
-    space = ReplaySpace(recording, bound, acknowledged)
-    causes = Causes(space, scenario)
-    counts: list[ModelCounts] = []
-    if judging is not None:
-        pass
-    elif scenario.load_ranks > 1:
-        judging = WorldJudge(scenario, timeout_seconds=timeout_seconds)
-    else:
-        judging = Judge(
-            scenario,
-            workers=workers,
-            pruning=pruning,
-            timeout_seconds=timeout_seconds,
-            memory_bytes=memory_bytes,
-        )
-    with judging as judge:
+    with contextlib.ExitStack() as stack:
+        journal: CampaignJournal[Judgement] | None = None
+        if journal_path is not None:
+            about = _about(scenario, world, models, plan, backend, bound, seed)
+            journal = stack.enter_context(CampaignJournal(journal_path, "crash", about, Judgement))
+            for key, known in journal.done.items():  # not one of those that an audit may ask about
+                journal.done[key] = msgspec.structs.replace(known, loaded=True)
+            recording = _recording_in(
+                journal.made(lambda: record_save(scenario, world, plan, backend).to_bytes()), journal_path
+            )
+        elif recording is None:
+            recording = record_save(scenario, world, plan, backend)
+        if scenario.load_ranks == 0:
+            scenario = msgspec.structs.replace(scenario, load_ranks=recording.world_size)
+        begun = time.monotonic()
+        space = ReplaySpace(recording, bound, acknowledged)
+        causes = Causes(space, scenario)
+        counts: list[ModelCounts] = []
+        if judging is not None:
+            pass
+        elif scenario.load_ranks > 1:
+            judging = WorldJudge(scenario, timeout_seconds=timeout_seconds)
+        else:
+            judging = Judge(
+                scenario,
+                workers=workers,
+                pruning=pruning,
+                timeout_seconds=timeout_seconds,
+                memory_bytes=memory_bytes,
+            )
+        judge = stack.enter_context(judging)
         has_old = not scenario.is_fresh and not scenario.keeps
         judge.expect(_finished(space), {**recording.before, **recording.links} if has_old else None)
         interrupted = False
         for model in models:
             left = budget_seconds - (time.monotonic() - begun)
-            count, interrupted = _explore_model(space, model, judge, causes, seed, left, on_progress)
+            count, interrupted = _explore_model(space, model, judge, causes, seed, left, on_progress, journal)
             counts.append(count)
             if interrupted:
                 break
@@ -164,6 +180,37 @@ def explore(
             on_interrupt(found)
         raise KeyboardInterrupt
     return found
+
+
+def _about(
+    scenario: Scenario,
+    world: Any,
+    models: Sequence[str],
+    plan: Any,
+    backend: str | None,
+    bound: Any,
+    seed: int,
+) -> dict[str, Any]:
+    """What a journal says that it is of.  The time that there was is no part of it."""
+    bound = bound or Bound()
+    return {
+        "scenario": str(scenario),
+        "world": getattr(world, "size", world),
+        "models": list(models),
+        "plan": str(plan or ""),
+        "backend": backend,
+        "bound": str(bound),
+        "seed": seed,
+    }
+
+
+def _recording_in(kept: bytes, journal_path: str) -> Recording:
+    from faultkit.recording import Recording, RecordingError
+
+    try:
+        return Recording.from_bytes(kept)
+    except RecordingError as error:
+        raise JournalError(f"journal {journal_path!r}: {error}") from None
 
 
 def _require_fitting(plan: Any, world: Any) -> int:
@@ -247,6 +294,7 @@ def _explore_model(
     seed: int,
     budget_seconds: float,
     on_progress: Callable[[str, int, int], object] | None,
+    journal: CampaignJournal[Judgement] | None,
 ) -> tuple[ModelCounts, bool]:
     """How far it came, and whether it was interrupted."""
     started = time.monotonic()
@@ -255,7 +303,9 @@ def _explore_model(
     sample = Sample(seed)
     judged: dict[str, str] = {}
     loads: dict[str, str] = {}  # without what is held against them for what had been acknowledged
-    pairs = judge.judge_many(enumeration)
+    pairs = (
+        judge.judge_many(enumeration) if journal is None else journal.answered(enumeration, judge.judge_many)
+    )
     over, interrupted, audited = False, False, 0
     try:
         for number, (state, judgement) in enumerate(_until(pairs, started + budget_seconds)):

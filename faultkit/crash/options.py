@@ -20,6 +20,7 @@ WORKERS_MAX = 1024
 TIMEOUT_SECONDS_MAX = 24 * 3600.0
 SEED_MAX = 2**64 - 1
 MEMORY_BYTES_MAX = 1 << 50
+PATH_CHARACTERS_MAX = 4_000
 
 
 def require(**given: Any) -> None:
@@ -87,6 +88,14 @@ def _backend(value: Any) -> str:
     return f"one of {listed(BACKENDS)}, or None (got {shown(value)}){nearest(value, BACKENDS)}"
 
 
+def _journal_path(value: Any) -> str:
+    if value is None or (
+        isinstance(value, str) and value and "\0" not in value and len(value) <= PATH_CHARACTERS_MAX
+    ):
+        return ""
+    return f"the path of a file, or None (got {shown(value)})"
+
+
 OPTIONS: dict[str, Callable[[Any], str]] = {
     "models": _models,
     "bound": _bound,
@@ -99,4 +108,5 @@ OPTIONS: dict[str, Callable[[Any], str]] = {
     "backend": _backend,
     "on_progress": _function,
     "on_interrupt": _function,
+    "journal_path": _journal_path,
 }

@@ -8,8 +8,10 @@ the checkpoint while it is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ import msgspec
 from faultkit.damage.damages import ACTIONS, WHOLE_FILE, Damage, apply, damages_of
 from faultkit.damage.outcomes import BROKEN, OUTCOMES
 from faultkit.damage.regions import KINDS
+from faultkit.exceptions import JournalError
+from faultkit.journals import CampaignJournal
 from faultkit.known.entries import Entry, Example, Occurrence
 from faultkit.known.identity import Identity, file_name, identity_of
 from faultkit.known.sorting import Sorted, sort
@@ -203,6 +207,7 @@ def survey(
     memory_bytes: int = 1 << 30,
     on_progress: Callable[[int, int], None] | None = None,
     on_interrupt: Callable[[Survey], object] | None = None,
+    journal_path: str | None = None,
 ) -> Survey:
     """Damage the checkpoint that `scenario` saves, one thing at a time, and judge each damaged tree.
 
@@ -218,15 +223,17 @@ def survey(
         memory_bytes: of each load.
         on_progress: called after each damage with how many are done, and of how many.
         on_interrupt: called with what was found until a KeyboardInterrupt, which then goes on.
+        journal_path: a file that keeps the checkpoint, and what each load made of it as it comes; where it is there,
+            what it holds is not done again.
 
     Returns:
         Every damage with what a load made of it.
 
     Raises:
         ScenarioError: the checkpoint cannot be made or loaded.
-        ValueError: an action is not known.
+        ValueError: an action is not known; JournalError, one of these, where the journal is of another survey.
     """
-    from faultkit.crash.enumeration.state import State, Witness
+    from faultkit.crash.enumeration.state import Judgement, State, Witness
     from faultkit.crash.scenario import crash_scenario
     from faultkit.worlds import World
 
@@ -235,13 +242,24 @@ def survey(
     began = time.monotonic()
     interrupted = False
     judged: dict[str, Judgement] = {}
-    with scenario.served() as served:
-        if isinstance(world, World):
-            size, (new, older) = world.size, trees_of(served, world)
+    size = world.size if isinstance(world, World) else world
+    with contextlib.ExitStack() as stack:
+        served = stack.enter_context(scenario.served())
+
+        def saved() -> tuple[Tree, Tree | None]:
+            if isinstance(world, World):
+                return trees_of(served, world)
+            with World(size, preload=scenario.preload) as own:
+                return trees_of(served, own)
+
+        journal: CampaignJournal[Judgement] | None = None
+        if journal_path is None:
+            new, older = saved()
         else:
-            size = world
-            with World(world, preload=scenario.preload) as own:
-                new, older = trees_of(served, own)
+            about = {"scenario": str(scenario), "world": size, "actions": list(actions), "samples": samples,
+                     "seed": seed}  # fmt: skip
+            journal = stack.enter_context(CampaignJournal(journal_path, "damage", about, Judgement))
+            new, older = _trees_in(journal.made(lambda: _bytes_of(saved())), journal_path)
         damages = damages_of(new, older, actions=tuple(actions), samples=samples, seed=seed)
         states = [
             State(key=str(number), witness=Witness(model="damage", done=()), tree=apply(new, damage, older))
@@ -250,7 +268,12 @@ def survey(
         with _judge(served, size, workers, timeout_seconds, memory_bytes) as judge:
             judge.expect(new, older)
             try:
-                for state, judgement in judge.judge_many(states):
+                pairs = (
+                    judge.judge_many(states)
+                    if journal is None
+                    else journal.answered(states, judge.judge_many)
+                )
+                for state, judgement in pairs:
                     judged[state.key] = judgement
                     if on_progress is not None:
                         on_progress(len(judged), len(states))
@@ -290,6 +313,28 @@ def _judge(scenario: Scenario, size: int, workers: int, timeout_seconds: float, 
 
 
 Tree = dict[str, bytes | str | None]
+_Named = list[tuple[bytes, bytes | None]]
+
+
+def _bytes_of(trees: tuple[Tree, Tree | None]) -> bytes:
+    named = [tree and [(os.fsencode(path), content) for path, content in tree.items()] for tree in trees]
+    return msgspec.msgpack.encode(named)
+
+
+def _trees_in(kept: bytes, journal_path: str) -> tuple[Tree, Tree | None]:
+    try:
+        new, older = msgspec.msgpack.decode(kept, type=tuple[_Named, _Named | None])
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise JournalError(f"journal {journal_path!r} holds no checkpoint: {error}") from None
+    return _tree(new), _tree(older) if older is not None else None
+
+
+def _tree(named: _Named) -> Tree:
+    tree = {os.fsdecode(path): content for path, content in named}
+    for path in tree:
+        if os.path.isabs(path) or ".." in path.split("/") or "\0" in path:
+            raise JournalError(f"a file of the checkpoint in a journal must lie within it (got {path!r})")
+    return tree  # type: ignore[return-value]
 
 
 def trees_of(scenario: Scenario, world: World) -> tuple[Tree, Tree | None]:

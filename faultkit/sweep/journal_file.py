@@ -12,16 +12,15 @@ the same time; the second is refused.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from faultkit.exceptions import JournalError
+from faultkit.journals import WholeLines, lines_of
 from faultkit.messages import seen
 from faultkit.plan import FaultPlan
 from faultkit.runs.selection import Chosen
@@ -135,28 +134,24 @@ class JournalFile:
     def __init__(self, path: str, header: Header) -> None:
         self.path = path
         self.done: dict[int, PlanResult | None] = {}
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._lines = WholeLines(path)
         try:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise JournalError(f"journal {path!r} is being written by another sweep") from None
-            if os.fstat(self._descriptor).st_size:
+            if self._lines.is_empty:
+                self._lines.append(msgspec.json.encode(header))
+            else:
                 there, self.done = read_journal(path)
                 if wrong := header.differences(there):
                     raise JournalError(f"journal {path!r} is of another sweep: it has {'; '.join(wrong)}")
-                self._drop_torn_line()
-            else:
-                self._append(msgspec.json.encode(header))
+                self._lines.drop_torn_line()
         except BaseException:
-            os.close(self._descriptor)
+            self._lines.close()
             raise
 
     def __enter__(self) -> JournalFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        self._lines.close()
 
     def add(self, index: int, result: PlanResult | None) -> None:
         """Append the result of the plan at `index`, or None for one that had nothing to change."""
@@ -165,31 +160,7 @@ class JournalFile:
             data = msgspec.json.encode(line)
         except UnicodeEncodeError:  # names of files that are no UTF-8: the story keeps them readable
             data = msgspec.json.encode(msgspec.structs.replace(line, result=_printable(result)))
-        self._append(data)
-
-    def _append(self, data: bytes) -> None:
-        view = memoryview(data + b"\n")
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-
-    def _drop_torn_line(self) -> None:
-        size = os.fstat(self._descriptor).st_size
-        end = size
-        while end and os.pread(self._descriptor, 1, end - 1) != b"\n":
-            end = _previous_line_end(self._descriptor, end)
-        if end != size:
-            os.ftruncate(self._descriptor, end)
-
-
-def _previous_line_end(descriptor: int, end: int) -> int:
-    """Behind the last newline before `end`; 0 where there is none."""
-    while end:
-        start = max(0, end - 65_536)
-        found = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0
+        self._lines.append(data)
 
 
 def _printable(result: PlanResult | None) -> Any:
@@ -213,25 +184,19 @@ def read_journal(path: str) -> tuple[Header, dict[int, PlanResult | None]]:
     header: Header | None = None
     done: dict[int, PlanResult | None] = {}
     decoder = msgspec.json.Decoder(_Line)
-    try:
-        with open(path, "rb") as stream:
-            for number, line in enumerate(iter(lambda: stream.readline(LINE_BYTES_MAX), b""), 1):
-                if not line.endswith(b"\n"):
-                    break  # torn
-                try:
-                    if header is None:
-                        header = msgspec.json.decode(line, type=Header)
-                        continue
-                    found = decoder.decode(line)
-                except (msgspec.MsgspecError, ValueError) as error:
-                    raise JournalError(f"journal {path!r}, line {number}: {error}") from None
-                if not 0 <= found.index < header.plans:
-                    raise JournalError(
-                        f"journal {path!r}, line {number}: index must be below {header.plans} (got {found.index})"
-                    )
-                done[found.index] = found.result
-    except OSError as error:
-        raise JournalError(f"journal {path!r} cannot be read: {error.strerror}") from None
+    for number, line in lines_of(path, LINE_BYTES_MAX):
+        try:
+            if header is None:
+                header = msgspec.json.decode(line, type=Header)
+                continue
+            found = decoder.decode(line)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise JournalError(f"journal {path!r}, line {number}: {error}") from None
+        if not 0 <= found.index < header.plans:
+            raise JournalError(
+                f"journal {path!r}, line {number}: index must be below {header.plans} (got {found.index})"
+            )
+        done[found.index] = found.result
     if header is None:
         raise JournalError(f"journal {path!r} must begin with what is swept (it has no whole line)")
     if header.journal != VERSION:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -19,6 +20,8 @@ from faultkit.exceptions import HarnessError
 from faultkit.sweep.executors import Workers
 
 __all__ = ["workers"]
+
+CONNECT_SECONDS_MAX = 30.0
 
 
 @contextlib.contextmanager
@@ -30,6 +33,7 @@ def workers(address: str, count: int | None) -> Iterator[Workers]:
 
     is_own = not ray.is_initialized()
     if is_own:
+        _require_listener(address)
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
@@ -73,6 +77,17 @@ def workers(address: str, count: int | None) -> Iterator[Workers]:
                 ray.cancel(reference, force=True)
         if is_own:
             ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Ray itself looks for minutes.  Raises HarnessError."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # such as "auto"
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS_MAX).close()
+    except (OSError, OverflowError) as error:
+        raise HarnessError(f"no Ray cluster at {address!r}: {error}") from None
 
 
 _call: Any = lambda call, body: call(body)  # noqa: E731 - a lambda travels by value, whatever is installed there
