@@ -86,9 +86,8 @@ def known_as(broken: dict[str, Any], version: str) -> Entry | None:
 
 
 def _holds(entry: Entry, version: str) -> bool:
-    if entry.engine == "torch":
-        return SpecifierSet(entry.versions).contains(version, prereleases=True)
-    return entry.applies
+    """Whether the entry is about that version of torch; of other engines a card does not say the version."""
+    return entry.engine != "torch" or SpecifierSet(entry.versions).contains(version, prereleases=True)
 
 
 def _shown(cards: Any, versions: list[str]) -> dict[str, dict[str, list[tuple[str, str, dict[str, Any]]]]]:
@@ -127,13 +126,9 @@ def _table(cards: Any, versions: list[str], names: list[str], shown: Any) -> Ite
             only = sorted(
                 entry.name
                 for entry in catalogue()
-                if one in shown.get(entry.name, ()) and not _holds_there(entry, other)
+                if one in shown.get(entry.name, ()) and not _holds(entry, other)
             )
             yield from ("", f"{words.capitalize()}: {', '.join(f'`{name}`' for name in only) or 'nothing'}.")
-
-
-def _holds_there(entry: Entry, version: str) -> bool:
-    return entry.engine != "torch" or _holds(entry, version)
 
 
 def _short(card: dict[str, Any] | None) -> str:
@@ -173,10 +168,10 @@ def _defects(versions: list[str], shown: Any) -> Iterator[str]:
 
 
 def _summary(name: str) -> Iterator[str]:
-    from faultkit.checkpointers.catalogue import BUILT_IN
+    from faultkit.checkpointers.catalogue import BUILT_IN, find
 
     if BUILT_IN.has(name):
-        yield from ("", f"{_capital(_plain(BUILT_IN.get(name).summary))}.")
+        yield from ("", f"{_capital(_plain(find(name).summary))}.")
 
 
 def _told(version: str, card: dict[str, Any] | None) -> Iterator[str]:

@@ -49,6 +49,14 @@ def make_directory(directory, how):
     place = Path(directory) / ("model" if how == "swallowed" else "")
     if how == "makedirs":
         os.makedirs(place, exist_ok=True)
+    elif how in ("renamed when it is full", "another is full"):
+        place = Path(directory) / "model"
+        place.mkdir()
+        full = place if how == "renamed when it is full" else Path(directory) / "other"
+        with contextlib.suppress(OSError):
+            os.makedirs(full, exist_ok=True)
+        (place / "part").write_bytes(b"new")
+        os.rename(place, Path(directory) / "done")
     else:
         try:
             os.mkdir(place)
@@ -92,6 +100,7 @@ def write_twice(directory, second):
 OPEN = 'fs.open("model")#1=raise(OSError, EIO)'
 RENAME = "fs.rename=raise(OSError, EIO)"
 MKDIR = "fs.mkdir=raise(OSError, ENOSPC)"
+MKDIR_AGAIN = "fs.mkdir#2=raise(OSError, ENOSPC)"
 UNLINK = "fs.unlink#1=raise(OSError, EIO)"
 STAT = 'fs.stat("model")#1=raise(OSError, EIO)'
 
@@ -103,6 +112,7 @@ STAT = 'fs.stat("model")#1=raise(OSError, EIO)'
         (move, ("shutil", b"old"), RENAME),
         (move, ("written anew", b"old"), RENAME),
         (make_directory, ("makedirs",), MKDIR),
+        (make_directory, ("renamed when it is full",), MKDIR_AGAIN),
         (remove, ("renamed away",), UNLINK),
         (look_up, ("made",), STAT),
         (look_up, ("meant to be there",), STAT),
@@ -123,6 +133,7 @@ def test_what_is_done_in_another_way_is_handled(alone, tmp_path, function, argum
         (move, ("swallowed", b"old content"), RENAME),
         (move, ("half",), RENAME),
         (make_directory, ("swallowed",), MKDIR),
+        (make_directory, ("another is full",), MKDIR_AGAIN),
         (remove, ("swallowed",), UNLINK),
         (look_up, ("not made",), STAT),
         (look_up, ("cannot be made",), STAT),

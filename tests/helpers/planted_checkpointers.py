@@ -71,6 +71,8 @@ DEFECTS = {
 }
 
 _kept = []
+_in_flight = set()  # what a save or a prune of this process is about, and no other removes
+_beginning = threading.Lock()
 
 
 class Failed(RuntimeError):
@@ -91,12 +93,19 @@ def make_state(step, rank, world_size):
 
 
 def save(state, directory, step, defect="none", group=None):
-    rank = dist.get_rank()
     if defect == "keeps_every_state":
         _kept.append([torch.zeros(4096), state])
     if defect == "keeps_a_descriptor_of_each":
         _kept.append(os.open(directory, os.O_RDONLY))
     name, saving = _named(directory, step, defect, group)
+    try:
+        _save(state, directory, name, saving, defect, group)
+    finally:
+        _in_flight.discard(str(directory / saving))
+
+
+def _save(state, directory, name, saving, defect, group):
+    rank = dist.get_rank(group)
     if defect == "asks_each_rank" and rank == 0:
         dist.barrier(group=group)
     if defect == "publishes_first":
@@ -133,11 +142,17 @@ def _named(directory, step, defect, group):
                 shutil.rmtree(directory / old, ignore_errors=True)
         if defect != "stumbles_over_leftovers":
             for left in (one for one in names if one.endswith(".saving")):
-                _remove(directory / left)
+                if str(directory / left) not in _in_flight:
+                    _remove(directory / left)
         os.makedirs(directory / saving, exist_ok=defect == "writes_in_place")
+        _in_flight.add(str(directory / saving))
         told.append(saving)
 
-    _together(begin, defect, group)
+    def begin_alone():
+        with _beginning:
+            begin()
+
+    _together(begin_alone, defect, group)
     dist.broadcast_object_list(sent := [told], 0, group=group)
     name, saving = sent[0]
     return name, saving
@@ -401,8 +416,12 @@ def prune(directory, keep, defect="none"):
                 shutil.rmtree(directory / name)
             else:
                 aside = directory / f"{name}.saving"
-                os.rename(directory / name, aside)
-                _remove(aside)
+                _in_flight.add(str(aside))
+                try:
+                    os.rename(directory / name, aside)
+                    _remove(aside)
+                finally:
+                    _in_flight.discard(str(aside))
 
     _together(remove)
 
@@ -487,6 +506,7 @@ BY_THREAD = Checkpointer(
     save=save_by_thread,
     load=load,
     steps=steps,
+    prune=prune,
     state=make_state,
     points=("fs.*",),
     load_points=("fs.*",),

@@ -8,6 +8,7 @@ change itself (`faultkit.injection.session_parts.remedies`).  Not covered: error
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -63,11 +64,13 @@ class Recovery:
         """Record for each error injected before that this call is what makes good for it.
 
         An error in a stream is made good for by opening the file anew for the same, be it to write or to read, or,
-        where the call was only interrupted, by the same call; any other by the same call on the same file.  `opened`
-        is what the file was opened for.
+        where the call was only interrupted, by the same call; any other by the same call on the same file.  A directory
+        that could not be made is there once a file in it is written.  `opened` is what the file was opened for.
         """
         self._refresh()
         for failure in tuple(self._failures):
+            if failure.point == "fs.mkdir" and "w" in opened and os.path.dirname(path) == failure.path:
+                self._make_good(failure)
             if failure.path != path:
                 continue
             if point in ("fs.open", "fs.create_stream"):
