@@ -6,6 +6,7 @@ import ast
 import functools
 
 from faultkit import FaultPlan, checkpointers, crash, fallback
+from faultkit.checkpointers.catalogue import find
 from faultkit.checkpointers.requirements import missing
 from faultkit.damage import survey
 from faultkit.reshard.campaign import explore
@@ -85,4 +86,4 @@ _OTHERS = {"crash": _crashed, "damage": _damaged, "history": _lived, "reshard": 
 def lacking(example):
     """What the checkpointer of `example` requires and is not installed here."""
     name = parts_of(example.scenario)[0].partition(".")[0]
-    return missing(checkpointers.get(name)) if checkpointers.BUILT_IN.has(name) else ()
+    return missing(find(name)) if checkpointers.BUILT_IN.has(name) else ()
