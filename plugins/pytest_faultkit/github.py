@@ -7,6 +7,7 @@ run, which pytest tells as ever.
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 
 import pytest
@@ -36,7 +37,7 @@ class Annotations:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         rows = [
-            (word, f"{report.nodeid}: {_said(report)}", f"pytest '{report.nodeid}'", "")
+            (word, f"{report.nodeid}: {_said(report)}", f"pytest {shlex.quote(report.nodeid)}", "")
             for report, word in self.failed
         ]
         tell("faultkit: tests", dict(self.verdicts.most_common()), rows, annotate=False)
