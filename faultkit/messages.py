@@ -12,7 +12,17 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["columns", "listed", "nearest", "printable", "require_type", "seen", "shortened", "shown"]
+__all__ = [
+    "columns",
+    "listed",
+    "nearest",
+    "printable",
+    "require_type",
+    "seen",
+    "shortened",
+    "shown",
+    "without_commands",
+]
 
 SEEN_LENGTH_MAX = 48
 WORDS_LISTED_MAX = 24
@@ -30,12 +40,19 @@ def shortened(text: str, length_max: int = SEEN_LENGTH_MAX) -> str:
 def printable(text: str) -> str:
     """`text` without what a terminal would obey: each control character but tab and line end as its escape.
 
-    So also what turns the direction of writing, and lone surrogates.  In a job of GitHub Actions, whose runner obeys
-    lines that begin with two colons, and ``##[`` anywhere, a backslash stands in these.
+    So also what turns the direction of writing, lone surrogates, and what `without_commands` takes out.
     """
-    text = re.sub(
-        _OBEYED, lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text
+    return without_commands(
+        re.sub(_OBEYED, lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text)
     )
+
+
+def without_commands(text: str) -> str:
+    """`text`, in a job of GitHub Actions without what its runner would obey.
+
+    That is a line which begins with two colons, and ``##[`` anywhere: a backslash stands in these.  Whoever breaks a
+    text into lines asks for this again, since a line then begins where none did.
+    """
     if os.environ.get("GITHUB_ACTIONS") == "true":
         text = re.sub(r"(?m)^(\s*)::", r"\1\\::", text).replace("##[", "##\\[")
     return text

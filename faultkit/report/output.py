@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faultkit.checks import Verdict
-from faultkit.messages import printable, seen
+from faultkit.messages import printable, seen, without_commands
 from faultkit.report import known
 from faultkit.report.made import stamped
 from faultkit.report.progress import following
@@ -79,7 +79,9 @@ def show(journal: Journal, *, stories: bool, to_stderr: bool) -> None:
     with console.capture() as captured:
         print_journal(journal, console)
     for line in captured.get().splitlines():
-        print(line.rstrip(), file=stream)  # rich fills lines with blanks
+        print(
+            without_commands(line.rstrip()), file=stream
+        )  # rich fills lines with blanks, and begins new ones
 
 
 def write(journal: Journal, json_path: str | None, report_path: str | None) -> None:

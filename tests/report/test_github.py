@@ -12,6 +12,8 @@ import pytest
 
 from faultkit.messages import printable
 from faultkit.report import github
+from faultkit.report.output import show
+from tests.helpers.sweep_journals import HUNG, journal, result
 
 HOSTILE = (
     "::set-output name=x::y\n  ::stop::z\n##[group]x\n%0A::error::\r\n<img src=x onerror=a>`|*_[l](u)@all"
@@ -60,6 +62,17 @@ def test_nothing_that_a_rank_says_is_obeyed_or_markup(job):
     assert not [
         line for line in printable(HOSTILE).splitlines() if line.lstrip().startswith("::") or "##[" in line
     ]
+
+
+@pytest.mark.parametrize("before", ["word " * 20, "z" * 500], ids=["words", "one word"])
+def test_a_line_that_begins_where_a_text_was_broken_is_not_obeyed(job, monkeypatch, capsys, before):
+    monkeypatch.setenv("COLUMNS", "80")
+    for length in range(80):  # one of these has a line end just before the colons
+        evidence = f"{'y' * length}{before}::add-mask::a"
+        show(journal(result("writer.reset@0=hang", HUNG, evidence)), stories=False, to_stderr=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.lstrip().startswith("\\::add-mask") for line in lines)
+    assert not [line for line in lines if line.lstrip().startswith("::")]
 
 
 def test_elsewhere_nothing_is_written_or_changed(tmp_path, monkeypatch):
