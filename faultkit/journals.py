@@ -25,7 +25,7 @@ import msgspec
 from faultkit.exceptions import JournalError
 from faultkit.messages import seen
 
-__all__ = ["CampaignJournal", "WholeLines", "lines_of"]
+__all__ = ["CampaignJournal", "WholeLines", "lines_of", "utf8_of"]
 
 VERSION = 1
 LINE_BYTES_MAX = 1 << 30
@@ -169,7 +169,7 @@ class CampaignJournal(Generic[Answer]):
         if key not in self.done:
             self.done[key] = answer
             self._lines.append(
-                msgspec.json.encode({"key": key, "answer": _printable(msgspec.to_builtins(answer))})
+                msgspec.json.encode({"key": key, "answer": utf8_of(msgspec.to_builtins(answer))})
             )
 
     def answered(
@@ -203,10 +203,10 @@ def _require(path: str, head: dict[str, Any], there: dict[str, Any]) -> None:
         raise JournalError(f"journal {path!r} is of another campaign: it has {'; '.join(wrong)}")
 
 
-def _printable(value: Any) -> Any:
-    """`value` with what is no UTF-8 written out."""
+def utf8_of(value: Any) -> Any:
+    """`value`, of builtin types, with what is no UTF-8 in it written out."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_printable(key): _printable(one) for key, one in value.items()}
-    return [_printable(one) for one in value] if isinstance(value, list | tuple) else value
+        return {utf8_of(key): utf8_of(one) for key, one in value.items()}
+    return [utf8_of(one) for one in value] if isinstance(value, list | tuple) else value

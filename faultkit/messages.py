@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 
 __all__ = [
     "columns",
+    "first_line",
+    "in_github_job",
     "listed",
     "nearest",
     "printable",
@@ -47,13 +49,18 @@ def printable(text: str) -> str:
     )
 
 
+def in_github_job() -> bool:
+    """Whether this process runs in a job of GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
 def without_commands(text: str) -> str:
     """`text`, in a job of GitHub Actions without what its runner would obey.
 
     That is a line which begins with two colons, and ``##[`` anywhere: a backslash stands in these.  Whoever breaks a
     text into lines asks for this again, since a line then begins where none did.
     """
-    if os.environ.get("GITHUB_ACTIONS") == "true":
+    if in_github_job():
         text = re.sub(r"(?m)^(\s*)::", r"\1\\::", text).replace("##[", "##\\[")
     return text
 
@@ -104,6 +111,11 @@ def listed(words: Iterable[str]) -> str:
     more = len(every) - WORDS_LISTED_MAX
     text = ", ".join(every[:WORDS_LISTED_MAX])
     return f"{text} and {more} more" if more > 0 else text
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the lines that follow the first; empty where it says nothing."""
+    return next(iter(str(error).splitlines()), "")
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -23,9 +23,8 @@ from faultkit.cli.ci import tell_ci
 from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON, RESUME
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
-from faultkit.cli.streams import write_found
+from faultkit.cli.streams import write_found, write_json
 from faultkit.messages import printable
-from faultkit.report.made import stamped
 
 __all__ = ["check"]
 
@@ -155,9 +154,7 @@ def check(
     tell_ci(
         f"{card.checkpointer}: {card.grade}",
         card.totals,
-        lambda: [
-            (one.verdict, f"{one.promise}: {one.evidence}", one.replay, one.known) for one in card.violations
-        ],
+        ((one.verdict, f"{one.promise}: {one.evidence}", one.replay, one.known) for one in card.violations),
     )
     return status or (HELD if card.held else BROKEN)
 
@@ -188,7 +185,7 @@ def _hints(json_path: str | None) -> tuple[str, ...]:
 
 
 def _written(card: Any, json_path: str | None, report_path: str | None) -> None:
-    write_found(json_path, stamped(card.to_json(), card.torch))
+    write_json(json_path, card.to_json(), card.torch)
     if report_path is not None:
         from faultkit.report import card_page
 

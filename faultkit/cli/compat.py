@@ -15,9 +15,8 @@ import click
 from faultkit import endings
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
-from faultkit.cli.streams import write_found
+from faultkit.cli.streams import write_json
 from faultkit.messages import printable
-from faultkit.report.made import stamped
 
 __all__ = ["compat"]
 
@@ -126,7 +125,7 @@ def compat(
             return endings.tell()
     click.echo(printable("\n".join(lines)), err=json_path == "-")
     if json_path is not None:
-        write_found(json_path, stamped(json.dumps(found, indent=1)) + "\n")
+        write_json(json_path, json.dumps(found, indent=1) + "\n")
     return HELD if is_same else BROKEN
 
 

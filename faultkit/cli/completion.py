@@ -13,8 +13,6 @@ from click.shell_completion import CompletionItem
 
 __all__ = ["teach"]
 
-KINDS = ("auto", "fresh", "simulated", "spawn", "warm")
-
 
 class _Text(click.types.StringParamType):
     """Any text; `words` are offered.  Where `several`, words stand with commas between them."""
@@ -27,6 +25,12 @@ class _Text(click.types.StringParamType):
     ) -> list[CompletionItem]:
         head, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
         return [CompletionItem(f"{head}{comma}{word}") for word in self.words() if word.startswith(last)]
+
+
+def _kinds() -> Iterable[str]:
+    from faultkit.worlds.kinds import KINDS
+
+    return sorted(KINDS)
 
 
 def _checkpointers() -> Iterable[str]:
@@ -88,7 +92,7 @@ TYPES = {
     ("", "work"): SCENARIO,
     ("", "checkpointer"): CHECKPOINTER,
     ("", "trainer"): CHECKPOINTER,
-    ("", "kind"): _Text(lambda: KINDS),
+    ("", "kind"): _Text(_kinds),
     ("", "points_globs"): _Text(_points),
     ("", "checks"): _Text(_checks, several=True),
     ("", "no_check"): _Text(_checks, several=True),

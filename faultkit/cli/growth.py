@@ -14,9 +14,8 @@ from faultkit.cli import known_options
 from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, fail, reason_of, search_here
-from faultkit.cli.streams import write_found
+from faultkit.cli.streams import write_json
 from faultkit.messages import printable
-from faultkit.report.made import stamped
 from faultkit.report.progress import following
 
 __all__ = ["growth"]
@@ -95,7 +94,7 @@ def growth(
     if known.is_asked:
         found = found.sorted_by(known.entries)
     click.echo(printable("\n".join([found.text(), *known_options.shown(found.sorted)])), err=json_path == "-")
-    write_found(json_path, stamped(found.to_json()))
+    write_json(json_path, found.to_json())
     if found.sorted is not None:
         known_options.write(known, found.sorted)
     return HELD if found.is_accepted else BROKEN

@@ -18,10 +18,9 @@ from faultkit.cli.ci import tell_ci
 from faultkit.cli.known_options import KNOWN, read, shown, write
 from faultkit.cli.options import JSON, RESUME
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
-from faultkit.cli.streams import write_found
+from faultkit.cli.streams import write_json
 from faultkit.exceptions import JournalError
 from faultkit.messages import printable
-from faultkit.report.made import stamped
 from faultkit.report.progress import following
 
 __all__ = ["history"]
@@ -171,7 +170,7 @@ def history(
     for line in shown(found):
         click.echo(line, err=json_path == "-")
     rows = [(str(lived.verdict), lived.story, "", "")] if lived.story else []
-    tell_ci(f"histories of {checkpointer}", lived.counts, lambda: rows)
+    tell_ci(f"histories of {checkpointer}", lived.counts, rows)
     if json_path is not None:
         from faultkit.torch_versions import torch_version
 
@@ -189,7 +188,7 @@ def history(
             **({"identity": lived.occurrence.identity.to_builtins()} if lived.occurrence is not None else {}),
             **({"known": found.to_builtins()} if found is not None else {}),
         }
-        write_found(json_path, stamped(json.dumps(told, indent=1)) + "\n")
+        write_json(json_path, json.dumps(told, indent=1) + "\n")
     return BROKEN if lived.story else HELD  # of a life that is known there is none
 
 

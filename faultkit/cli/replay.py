@@ -12,6 +12,7 @@ import click
 
 from faultkit.cli.known_options import read
 from faultkit.cli.run_sweep import UsageError, attended_sweep, require_types
+from faultkit.cli.streams import write_found
 from faultkit.cli.sweep_options import (
     DIGITS_MAX,
     WORLD_OPTIONS,
@@ -228,7 +229,7 @@ def _write_script(path: str, seen: list[Any], scenario: str) -> None:
         text = _script_of(seen[-1], scenario)
     except ScriptError as error:
         raise UsageError(f"this run has no plain script: {error}") from None
-    _write(path, text)
+    write_found(path, text)
     click.echo(f"the plain script is in {path}", err=True)
 
 
@@ -246,14 +247,5 @@ def _write_issue(path: str, seen: list[Any], scenario: str, *, with_names: bool)
         why = str(error)
     run = seen[-1].run
     text = issue_draft(run, scenario=scenario, script=script, why_no_script=why, with_names=with_names)
-    _write(path, text)
+    write_found(path, text)
     click.echo(f"the draft of a report is in {path}", err=True)
-
-
-def _write(path: str, text: str) -> None:
-    from faultkit.whole_files import write_whole
-
-    try:
-        write_whole(path, text)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None

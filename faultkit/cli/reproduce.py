@@ -13,9 +13,8 @@ import click
 from faultkit import endings
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, search_here
-from faultkit.cli.streams import write_found
+from faultkit.cli.streams import write_json
 from faultkit.messages import printable
-from faultkit.report.made import stamped
 from faultkit.report.progress import following
 
 __all__ = ["reproduce"]
@@ -74,7 +73,7 @@ def reproduce(
         except KeyboardInterrupt:
             return endings.tell()
     click.echo(printable(as_text(found)), err=json_path == "-")
-    write_found(json_path, stamped(as_json(found)))
+    write_json(json_path, as_json(found))
     return HELD if found.best is not None else BROKEN
 
 

@@ -16,9 +16,8 @@ from faultkit.cli import known_options
 from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
-from faultkit.cli.streams import write_found
+from faultkit.cli.streams import write_json
 from faultkit.messages import printable, seen
-from faultkit.report.made import stamped
 from faultkit.report.progress import following
 
 __all__ = ["reshard"]
@@ -118,7 +117,7 @@ def reshard(
         told = [as_text(findings), *known_options.shown(findings.sorted)]
         click.echo(printable("\n".join(told)), err=json_path == "-")
         if json_path is not None:
-            write_found(json_path, stamped(json.dumps(as_json(findings), indent=1)) + "\n")
+            write_json(json_path, json.dumps(as_json(findings), indent=1) + "\n")
     if is_interrupted:
         return endings.tell()
     if findings is None or not findings.compared_count:

@@ -15,9 +15,8 @@ from faultkit.cli import known_options
 from faultkit.cli.known_options import KNOWN
 from faultkit.cli.options import JSON
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, reason_of, search_here
-from faultkit.cli.streams import write_found
+from faultkit.cli.streams import write_json
 from faultkit.messages import printable, seen
-from faultkit.report.made import stamped
 from faultkit.report.progress import following
 
 __all__ = ["resume"]
@@ -135,7 +134,7 @@ def resume(
         printable("\n".join([found.story(), *known_options.shown(found.sorted)])), err=json_path == "-"
     )
     if json_path is not None:
-        write_found(json_path, stamped(json.dumps(found.to_builtins(), indent=1)) + "\n")
+        write_json(json_path, json.dumps(found.to_builtins(), indent=1) + "\n")
     if found.sorted is not None:
         known_options.write(known, found.sorted)
     return HELD if found.is_accepted else BROKEN

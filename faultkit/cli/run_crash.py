@@ -29,9 +29,8 @@ from faultkit.cli.crash_options import (
 )
 from faultkit.cli.known_options import Known, read, shown, write
 from faultkit.cli.run_sweep import BROKEN, HELD, UsageError, say, search_here
-from faultkit.cli.streams import write_found
+from faultkit.cli.streams import write_found, write_json
 from faultkit.messages import printable
-from faultkit.report.made import stamped
 from faultkit.report.progress import following
 
 __all__ = ["attended_crash", "attended_damage", "replay_crash"]
@@ -55,7 +54,7 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
     _print_known(found, stream)
     if "job" in source and not (source["job"].results or source["job"].values):
         print("(no --result and no --value: only the exit status of the resumption was judged)", file=stream)
-    write_found(options["json_path"], stamped(found.to_json()) + "\n")
+    write_json(options["json_path"], found.to_json() + "\n")
     if options["report_path"]:
         from faultkit.report.crash_page import as_html
         from faultkit.repro.crash_file import replay_command
@@ -67,10 +66,8 @@ def attended_crash(work: tuple[str, ...], options: dict[str, Any]) -> int:
 
         write_found(options["keep"], crash_file.keep(found, **source))
         print(f"replay: {crash_file.replay_command(options['keep'], **source)}", file=stream)
-    rows = [(one.verdict, one.evidence, "", found.known_as(one)) for one in found.findings]
-    tell_ci(
-        f"crashes of {found.scenario}", dict(Counter(one.verdict for one in found.findings)), lambda: rows
-    )
+    rows = ((one.verdict, one.evidence, "", found.known_as(one)) for one in found.findings)
+    tell_ci(f"crashes of {found.scenario}", Counter(one.verdict for one in found.findings), rows)
     return status or (HELD if found.is_accepted else BROKEN)
 
 
@@ -109,17 +106,17 @@ def attended_damage(text: str, options: dict[str, Any]) -> int:
     found = _looked_up(known, found)
     print(printable(found.text()), file=stream)
     _print_known(found, stream)
-    write_found(options["json_path"], stamped(found.to_json()))
+    write_json(options["json_path"], found.to_json())
     if options["report_path"]:
         from faultkit.report.damage_page import as_html
 
         write_found(options["report_path"], as_html(found))
-    rows = [
+    rows = (
         (one.outcome, one.evidence, "", found.known_as(one))
         for one in found.cases
         if one.outcome in BROKEN_LOADS
-    ]
-    tell_ci(f"damage to {found.scenario}", found.totals, lambda: rows)
+    )
+    tell_ci(f"damage to {found.scenario}", found.totals, rows)
     return status or (HELD if found.is_accepted else BROKEN)
 
 
@@ -180,7 +177,7 @@ def _attended_fallback(text: str, work: str, options: dict[str, Any], known: Kno
     result = _looked_up(known, result)
     print(printable(result.text()), file=stream)
     _print_known(result, stream)
-    write_found(options["json_path"], stamped(result.to_json()))
+    write_json(options["json_path"], result.to_json())
     return status or (HELD if result.is_accepted else BROKEN)
 
 

@@ -130,7 +130,7 @@ def attended_sweep(
         output.show(journal, stories=stories, to_stderr=json_path == "-")
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from None
     output.show(journal, stories=stories, to_stderr=json_path == "-")
-    tell_ci(f"{journal.scenario} on {journal.world_size} ranks", journal.totals, lambda: _rows(journal))
+    tell_ci(f"{journal.scenario} on {journal.world_size} ranks", journal.totals, _rows(journal))
     if status is not None:
         return status
     if not journal.is_accepted:

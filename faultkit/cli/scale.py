@@ -6,16 +6,14 @@ SIGTERM or SIGHUP; what was measured by then is told all the same.
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from faultkit import endings
 from faultkit.cli.crash_options import BUDGET_SECONDS_MAX, require_seconds
 from faultkit.cli.run_sweep import HELD, UsageError, reason_of, search_here
+from faultkit.cli.streams import write_json
 from faultkit.messages import printable
 from faultkit.messages import seen as shown
-from faultkit.report.made import stamped
 from faultkit.report.progress import following
 
 __all__ = ["scale"]
@@ -70,7 +68,6 @@ def scale(
     from faultkit.scale.work import SAVE
     from faultkit.scenarios import ScenarioError, get
     from faultkit.torch_versions import torch_version
-    from faultkit.whole_files import write_whole
     from faultkit.worlds import World
 
     if why := refusal(json_path, report_path):
@@ -113,11 +110,8 @@ def scale(
         click.echo(
             f"\nthe budget of {budget:g} s left out {', '.join(map(str, left))} ranks", err=json_path == "-"
         )
+    write_json(json_path, scaling.to_json(), scaling.torch)
     try:
-        if json_path == "-":
-            sys.stdout.write(stamped(scaling.to_json(), scaling.torch))
-        elif json_path is not None:
-            write_whole(json_path, stamped(scaling.to_json(), scaling.torch))
         if report_path is not None:
             from faultkit.report.scale_page import write_page
 

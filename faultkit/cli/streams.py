@@ -16,7 +16,7 @@ from typing import Any
 
 from faultkit.cli.run_sweep import USAGE, UsageError, say
 
-__all__ = ["flushed", "ready", "write_found"]
+__all__ = ["flushed", "ready", "write_found", "write_json"]
 
 
 class _Patient(io.RawIOBase):
@@ -99,6 +99,14 @@ def _occupy() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+
+
+def write_json(path: str | None, text: str, torch: str = "") -> None:
+    """As `write_found`, a JSON object with what it was made of, which is asked for where something is written."""
+    if path is not None:
+        from faultkit.report.made import stamped
+
+        write_found(path, stamped(text, torch))
 
 
 def write_found(path: str | None, content: str | bytes) -> None:

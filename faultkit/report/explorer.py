@@ -13,7 +13,6 @@ import base64
 import hashlib
 import importlib.resources
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -124,10 +123,11 @@ class Explorer(msgspec.Struct, frozen=True, kw_only=True):
 def as_html(found: Explorer) -> str:
     """The page as text."""
     made = found.made or made_here()
+    words = _words(found)
     data: dict[str, Any] = msgspec.to_builtins(found) | {
         "schema": SCHEMA,
         "made": msgspec.to_builtins(made),
-        "tones": {word: TONES.get(word, "quiet") for word in _words(found)},
+        "tones": {word: TONES.get(word, "quiet") for word in words},
         "order": ORDER,
     }
     script, style = _part("explorer.js"), _part("explorer.css")
@@ -135,7 +135,7 @@ def as_html(found: Explorer) -> str:
         "explorer.html",
         found=found,
         made=made,
-        totals={word: sum(item.word == word for item in found.items) for word in _words(found)},
+        totals={word: sum(item.word == word for item in found.items) for word in words},
         data=_inert(data),
         script=script,
         style=style,
@@ -145,7 +145,7 @@ def as_html(found: Explorer) -> str:
     return page.encode("utf-8", "backslashreplace").decode()  # names of files may be no Unicode text
 
 
-def _words(found: Explorer) -> Iterable[str]:
+def _words(found: Explorer) -> list[str]:
     def severity(word: str) -> int:
         return ORDER.index(TONES.get(word, "quiet"))
 

@@ -1,6 +1,6 @@
 """What a job of GitHub Actions shows: a summary of the job, and annotations of what is new, at the lines of tests.
 
-Guarantees: it writes nothing elsewhere (`is_here`).  What a rank or a file said gives no command to the runner and no
+Guarantees: it writes nothing elsewhere.  What a rank or a file said gives no command to the runner and no
 markup to the summary: commands are escaped by GitHub's rules, texts of the summary by HTML's.  A summary that cannot
 be written, or that grows beyond what GitHub takes, is left out in silence, as it is told in the log all the same.
 Not covered: other services; `docs/ci.md` has a job for GitLab.
@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from faultkit.messages import printable, shortened
+from faultkit.messages import in_github_job, printable, shortened
 
-__all__ = ["Row", "annotation", "is_here", "tell"]
+__all__ = ["Row", "annotation", "tell"]
 
 Row = tuple[str, str, str, str]  # verdict, what broke, the command that does it again, as what it is known
 
@@ -21,11 +21,6 @@ SUMMARY_BYTES_MAX = 900_000  # GitHub takes a mebibyte for each step
 ROWS_MAX = 50
 ANNOTATIONS_MAX = 10  # GitHub shows ten of each kind for a step
 TEXT_MAX = 400
-
-
-def is_here() -> bool:
-    """Whether this process runs in a job of GitHub Actions."""
-    return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def annotation(title: str, message: str, *, file: str = "", line: int | None = None) -> str:
@@ -47,7 +42,7 @@ def tell(title: str, totals: Mapping[str, int], rows: Iterable[Row], *, annotate
     Returns:
         The lines to print, each a command of the runner; none anywhere else than in such a job.
     """
-    if not is_here():
+    if not in_github_job():
         return []
     rows = list(rows)
     new, known = [row for row in rows if not row[3]], [row for row in rows if row[3]]

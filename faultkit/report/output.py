@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from faultkit.checks import Verdict
 from faultkit.messages import printable, seen, without_commands
 from faultkit.report import known
-from faultkit.report.made import stamped
 from faultkit.report.progress import following
 from faultkit.whole_files import is_stream, mode_of, write_whole
 
@@ -79,17 +78,20 @@ def show(journal: Journal, *, stories: bool, to_stderr: bool) -> None:
     with console.capture() as captured:
         print_journal(journal, console)
     for line in captured.get().splitlines():
-        print(
-            without_commands(line.rstrip()), file=stream
-        )  # rich fills lines with blanks, and begins new ones
+        # rich fills lines with blanks, and begins new ones
+        print(without_commands(line.rstrip()), file=stream)
 
 
 def write(journal: Journal, json_path: str | None, report_path: str | None) -> None:
     """Write the files.  Raises OSError."""
-    if json_path == "-":
-        sys.stdout.write(stamped(journal.to_json(), journal.torch))
-    elif json_path is not None:
-        write_whole(json_path, stamped(journal.to_json(), journal.torch))
+    if json_path is not None:
+        from faultkit.report.made import stamped
+
+        text = stamped(journal.to_json(), journal.torch)
+        if json_path == "-":
+            sys.stdout.write(text)
+        else:
+            write_whole(json_path, text)
     if report_path is not None:
         from faultkit.report.page import write_report
 

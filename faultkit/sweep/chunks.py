@@ -26,6 +26,7 @@ import cloudpickle
 import msgspec
 
 from faultkit.exceptions import FaultkitError, HarnessError, JournalError, PlanError, ScenarioError
+from faultkit.messages import first_line
 from faultkit.plan import FaultPlan
 from faultkit.processes import module_finder
 from faultkit.processes.serialization import dump_call, dumps
@@ -205,5 +206,5 @@ def _here() -> str:
 
 
 def _line(error: Exception) -> str:
-    first = (str(error).splitlines() or [""])[0]
+    first = first_line(error)
     return first if isinstance(error, FaultkitError) else f"{type(error).__name__}: {first}"

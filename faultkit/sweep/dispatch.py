@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any
 
 from faultkit.exceptions import HarnessError
+from faultkit.messages import first_line
 from faultkit.sweep.chunks import ABSENT, ChunkDone, Travelling
 from faultkit.sweep.executors import DEATHS_MAX, Workers
 from faultkit.sweep.results import PlanResult
@@ -58,10 +59,9 @@ def run_chunks(
     travelling = Travelling()
 
     def take() -> Indices | None:
-        if again and workers.is_broken_as_one:
-            return again.popleft() if not running else None  # alone, so that nobody else is to blame
         if again:
-            return again.popleft()
+            must_wait = workers.is_broken_as_one and running  # it runs alone, so that nobody else is to blame
+            return None if must_wait else again.popleft()
         return measured.chunk(fresh) if fresh else None
 
     try:
@@ -97,7 +97,7 @@ def _submitted(workers: Workers, call: Any, body: bytes) -> Future[Any]:
         return workers.submit(call, body)
     except Exception as error:
         raise HarnessError(
-            f"{workers.name} takes no chunk: {type(error).__name__}: {_first_line(error)}"
+            f"{workers.name} takes no chunk: {type(error).__name__}: {first_line(error)}"
         ) from None
 
 
@@ -108,7 +108,7 @@ def _outcome(workers: Workers, future: Future[Any]) -> tuple[ChunkDone | None, i
     except (Exception, CancelledError) as error:
         if died := workers.deaths(error):
             return None, died
-        raise HarnessError(f"{workers.name}: {type(error).__name__}: {_first_line(error)}") from None
+        raise HarnessError(f"{workers.name}: {type(error).__name__}: {first_line(error)}") from None
     if isinstance(found, ChunkDone):
         return found, 0
     if isinstance(found, tuple) and found[:1] == (ABSENT,):
@@ -141,7 +141,3 @@ class _Measured:
             took += self.workers.chunk_seconds / PLANS_FIRST if one is None else one
             chosen.append(fresh.popleft())
         return tuple(chosen)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0]

@@ -15,12 +15,11 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from faultkit.exceptions import JournalError
-from faultkit.journals import WholeLines, lines_of
+from faultkit.journals import WholeLines, lines_of, utf8_of
 from faultkit.messages import seen
 from faultkit.plan import FaultPlan
 from faultkit.runs.selection import Chosen
@@ -159,24 +158,13 @@ class JournalFile:
         try:
             data = msgspec.json.encode(line)
         except UnicodeEncodeError:  # names of files that are no UTF-8: the story keeps them readable
-            data = msgspec.json.encode(msgspec.structs.replace(line, result=_printable(result)))
+            data = msgspec.json.encode(msgspec.structs.replace(line, result=_written_out(result)))
         self._lines.append(data)
 
 
-def _printable(result: PlanResult | None) -> Any:
+def _written_out(result: PlanResult | None) -> PlanResult | None:
     """`result` with what cannot be encoded written out."""
-    if result is None:
-        return None
-    plain = msgspec.to_builtins(result)
-
-    def mend(value: Any) -> Any:
-        if isinstance(value, str):
-            return value.encode("utf-8", "backslashreplace").decode()
-        if isinstance(value, dict):
-            return {mend(key): mend(one) for key, one in value.items()}
-        return [mend(one) for one in value] if isinstance(value, list | tuple) else value
-
-    return msgspec.convert(mend(plain), PlanResult)
+    return None if result is None else msgspec.convert(utf8_of(msgspec.to_builtins(result)), PlanResult)
 
 
 def read_journal(path: str) -> tuple[Header, dict[int, PlanResult | None]]:

@@ -78,7 +78,6 @@
   const counts = new Map();
   for (const item of items) counts.set(item.word, (counts.get(item.word) || 0) + 1);
   const words = [...counts.keys()].sort((a, b) => severity(a) - severity(b));
-  const wordButtons = new Map();
   const wordList = make("ul", { class: "words", "aria-label": "verdicts" }, words.map((word) => {
     const button = make("button", { type: "button", "aria-pressed": "false", title: data.meanings[word] || "", on: { click() {
       if (state.words.has(word)) state.words.delete(word); else state.words.add(word);
@@ -86,7 +85,6 @@
       refresh();
     } } }, badge(word), make("b", {}, counts.get(word).toLocaleString("en")),
     make("span", { class: "meaning" }, data.meanings[word] || ""));
-    wordButtons.set(word, button);
     return make("li", {}, button);
   }));
 

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Iterator
 
 from faultkit.exceptions import HarnessError
+from faultkit.messages import first_line
 from faultkit.sweep.executors import DEATHS_MAX, Workers
 
 __all__ = ["workers"]
@@ -28,7 +29,7 @@ def workers(address: str, count: int | None) -> Iterator[Workers]:
     try:
         client = Client(address, timeout=CONNECT_SECONDS_MAX, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise HarnessError(f"no dask scheduler at {address!r}: {str(error).partition(chr(10))[0]}") from None
+        raise HarnessError(f"no dask scheduler at {address!r}: {first_line(error)}") from None
 
     def end(sweep: str) -> None:
         with contextlib.suppress(Exception):  # of whoever is gone

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from faultkit.exceptions import HarnessError
+from faultkit.messages import first_line
 from faultkit.sweep.executors import Workers
 
 __all__ = ["workers"]
@@ -45,7 +46,7 @@ def workers(address: str, count: int | None) -> Iterator[Workers]:
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise HarnessError(
-                f"no Ray cluster at {address or 'this machine'!r}: {str(error).partition(chr(10))[0]}"
+                f"no Ray cluster at {address or 'this machine'!r}: {first_line(error)}"
             ) from None
         finally:
             with contextlib.suppress(ValueError):  # not in the main thread, where Ray takes none

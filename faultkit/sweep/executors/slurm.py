@@ -23,7 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from faultkit.exceptions import ArgumentError, HarnessError
-from faultkit.messages import seen
+from faultkit.messages import first_line, seen
 from faultkit.sweep.executors import Workers
 
 __all__ = ["options_in", "workers"]
@@ -86,7 +86,7 @@ def workers(rest: str, count: int | None) -> Iterator[Workers]:
             executor = submitit.AutoExecutor(folder, cluster=cluster)
             executor.update_parameters(**options)
         except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
-            raise ArgumentError("sweep", f"executor submitit: {str(error).partition(chr(10))[0]}") from None
+            raise ArgumentError("sweep", f"executor submitit: {first_line(error)}") from None
         is_local = executor.cluster in ("local", "debug")
         if count is None and not is_local:
             raise ArgumentError("sweep", "jobs must say how many jobs of Slurm run at a time")
