@@ -28,22 +28,18 @@ from typing import Any
 import msgspec
 
 from faultkit.conformance.card import (
-    NOT_TRIED,
     Broken,
-    Effort,
-    PromiseResult,
     ReportCard,
-    severity_of,
 )
 from faultkit.conformance.promises import PROMISES, why_not
+from faultkit.conformance.summary import left_out, result_of
 from faultkit.conformance.trials.kept import Kept, Through, through
 from faultkit.conformance.trials.trial import Context, Trial
 from faultkit.exceptions import ScenarioError
 from faultkit.journals import CampaignJournal
-from faultkit.known import Identity
 from faultkit.messages import listed, nearest, seen
 
-__all__ = ["Progress", "check", "chosen", "result_of"]
+__all__ = ["Progress", "check", "chosen"]
 
 BUDGET_SECONDS = 60.0
 BUDGET_SECONDS_MAX = 1_000_000.0
@@ -156,7 +152,7 @@ def check(
         seed=seed,
         budget_seconds=budget_seconds,
         promises=tuple(result_of(name, found, trials, broken) for name in PROMISES if name in wanted),
-        left_out=tuple(_left_out(trials, left)),
+        left_out=tuple(left_out(trials, left)),
         seconds=time.monotonic() - began,
         is_interrupted=interrupted is not None,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -377,54 +373,3 @@ def _kill(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-
-
-# -- the card ----------------------------------------------------------------------------------------------
-
-
-def result_of(
-    name: str, checkpointer: Any, trials: Sequence[Trial], broken: Sequence[Broken]
-) -> PromiseResult:
-    """What `trials` tried of the promise of that name, and the smallest of each violation in `broken`."""
-    promise = PROMISES[name]
-    if why := why_not(promise, checkpointer):
-        return PromiseResult(promise=name, sentence=promise.sentence, why_not=why, is_applicable=False)
-    efforts: dict[str, Effort] = {}
-    for effort in (one for trial in trials for one in trial.efforts(name)):
-        efforts[effort.what] = _together(efforts.get(effort.what), effort)
-    smallest: dict[Identity, Broken] = {}
-    for one in broken:
-        if one.promise == name:
-            known = smallest.get(one.identity)
-            if known is None or one.size < known.size:
-                smallest[one.identity] = one
-    kept = tuple(effort for effort in efforts.values() if effort.count or not effort.is_complete)
-    return PromiseResult(
-        promise=name,
-        sentence=promise.sentence,
-        efforts=kept,
-        violations=tuple(sorted(smallest.values(), key=lambda one: (severity_of(one.verdict), one.size))),
-        why_not="" if kept else _why_untried(name, trials),
-        is_flaky=name == "round-trip" and any(getattr(trial, "flaky", False) for trial in trials),
-    )
-
-
-def _together(one: Effort | None, other: Effort) -> Effort:
-    if one is None:
-        return other
-    total = None if one.total is None or other.total is None else one.total + other.total
-    return Effort(one.what, one.count + other.count, total, one.is_complete and other.is_complete)
-
-
-def _why_untried(name: str, trials: Sequence[Trial]) -> str:
-    notes = [note for trial in trials if name in trial.promises for note in getattr(trial, "notes", ())]
-    return notes[0] if notes else f"{NOT_TRIED.lower().replace('_', ' ')}: nothing tries it here"
-
-
-def _left_out(trials: Sequence[Trial], left: Sequence[Trial]) -> Iterator[str]:
-    for trial in trials:
-        efforts = [effort for promise in trial.promises for effort in trial.efforts(promise)]
-        open_ones = sorted({effort.text for effort in efforts if not effort.is_complete})
-        if trial in left and (open_ones or not efforts):
-            yield f"{trial.name}: {', '.join(open_ones) or 'nothing was tried'}"
-        yield from getattr(trial, "notes", ())

@@ -32,9 +32,9 @@ from faultkit.scenarios import ScenarioError, Stage, scenario_of
 from faultkit.scenarios.scenario import POINTS_OF_A_FUNCTION
 from faultkit.sweep.auto_kind import EscalatingWorld, world_of
 from faultkit.sweep.baseline import Broken, Sound, establish
-from faultkit.sweep.chunks import Chunk, ChunkDone, bodies
-from faultkit.sweep.dispatch import run_chunks
-from faultkit.sweep.executors import Workers, require_executor, workers_of
+from faultkit.sweep.chunks import Chunk
+from faultkit.sweep.elsewhere import run_elsewhere
+from faultkit.sweep.executors import require_executor, workers_of
 from faultkit.sweep.journal_file import JournalFile, header_of, share_of
 from faultkit.sweep.reachability import (
     WIDE_SIZE_MIN,
@@ -357,7 +357,7 @@ def sweep(
             )
         elif todo:
             first.restart()  # which keeps no ranks that nobody needs
-            _run_elsewhere(
+            run_elsewhere(
                 stack.enter_context(workers_of(executor, jobs)),
                 stage,
                 Chunk(
@@ -380,41 +380,6 @@ def sweep(
                 seconds or {},
             )
         return journal()
-
-
-def _run_elsewhere(
-    workers: Workers,
-    stage: Stage,
-    chunk: Chunk,
-    todo: Sequence[tuple[int, FaultPlan, ScheduleChoice]],
-    keep: Callable[[int, PlanResult], None],
-    leave: Callable[[tuple[int, ...]], None],
-    seconds: Mapping[str, float],
-) -> None:
-    """Run the plans of `todo`, each with its place, on `workers`; `stage` learns what they find of the scenario."""
-    pack = bodies(chunk)
-    by_index = {index: (plan, order) for index, plan, order in todo}
-
-    def packed(indices: tuple[int, ...]) -> bytes:
-        plans, orders = zip(*(by_index[index] for index in indices), strict=True)
-        return pack(plans, orders, stage.starts_again, stage.kept)
-
-    def learn(done: ChunkDone) -> None:
-        if stage.starts_again is None:
-            stage.starts_again = done.starts_again
-        if stage.kept is None:
-            stage.kept = done.kept
-
-    run_chunks(
-        workers,
-        [index for index, _, _ in todo],
-        packed,
-        learn,
-        keep,
-        leave,
-        sweep=chunk.sweep,
-        seconds=lambda index: seconds.get(str(by_index[index][0])),
-    )
 
 
 def _established(

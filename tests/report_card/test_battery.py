@@ -11,7 +11,7 @@ import itertools
 import pytest
 
 from faultkit.conformance import PROMISES, ReportCard, check
-from faultkit.conformance.battery import result_of
+from faultkit.conformance.summary import result_of
 from faultkit.conformance.trials.files import CrashTrial, DamageTrial
 from faultkit.conformance.trials.lives import LifeTrial
 from faultkit.conformance.trials.plans import PlanTrial
