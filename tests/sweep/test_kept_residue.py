@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from faultkit.sweep import sweep
 pytestmark = pytest.mark.slow
 
 OPEN, LOOPS = [], []
+ERRORS = ("ValueError", "KeyError", "TypeError", "OSError, EIO", "OSError, ENOSPC")
 FAULT = "writer.write_data@1=raise(ValueError)"
 
 
@@ -66,6 +70,14 @@ def save_and_forget_a_descriptor_on_failure(directory):
         raise
 
 
+def save_and_leave_a_descriptor_on_failure(directory):
+    try:
+        save(directory)
+    except BaseException:
+        OPEN.append(open("/etc/hostname"))  # noqa: SIM115
+        raise
+
+
 def save_with_a_descriptor_of_the_first_directory(directory):
     save(directory)
     if not OPEN:
@@ -105,6 +117,30 @@ def test_what_a_fault_makes_it_forget_in_the_first_run_of_a_process_is_a_leak():
     assert (
         "ranks 0, 1 had after the run, and not before: thread library-loop" in result.violations[0].evidence
     )
+
+
+class Recorded(ThreadPoolExecutor):
+    """One worker, of which it is known with what each chunk was given to it."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.chunks = []
+
+    def submit(self, call, body):
+        self.chunks.append(pickle.loads(pickle.loads(body)[1]))
+        return super().submit(call, body)
+
+
+def test_what_a_chunk_learnt_of_the_work_the_next_ones_are_told():
+    raises = [f"writer.write_data@{rank}=raise({error})" for error in ERRORS for rank in (0, 1)]
+    with Recorded() as executor:
+        journal = sweep_of(
+            save_and_leave_a_descriptor_on_failure, "writer.finish@0=kill", *raises, executor=executor, jobs=1
+        )
+    assert journal.totals["LEAKED"] == len(raises)
+    first, *_, last = [(chunk.kept, chunk.starts_again) for chunk in executor.chunks]
+    assert first == (None, None) and last == (Counter(), True)
+    assert journal.starts_again is True
 
 
 def test_what_a_fault_makes_it_forget_is_a_leak_where_the_process_has_its_own_already():
