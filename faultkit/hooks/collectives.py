@@ -131,10 +131,15 @@ def label_of_thread() -> str:
 def _listen(listeners: tuple[Listener, ...]) -> None:
     global _listeners, _listening
     _listeners = listeners
-    listening: dict[str, Listener | None] = {}
-    for kind in KINDS:
-        told = tuple(one for one in listeners if kind in one.kinds)
-        listening[kind] = _Several(told) if len(told) > 1 else next(iter(told), None)
+    listening: dict[str, Listener | None] = dict.fromkeys(KINDS)
+    for one in listeners:
+        for kind in one.kinds:
+            before = listening[kind]
+            if before is not None:
+                several = before.listeners if isinstance(before, _Several) else (before,)
+                listening[kind] = _Several((*several, one))
+            else:
+                listening[kind] = one
     _listening = listening
 
 

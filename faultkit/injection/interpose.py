@@ -141,7 +141,7 @@ class Interposer:
         self._known: dict[int, _Known] = {}
         self._known_classes: dict[type, tuple[str, ...]] = {}
         self._patched: set[tuple[type, str]] = set()
-        self._innermost: Callable[[Any, str], type | None] = functools.cache(innermost)
+        self._owners: dict[tuple[Any, str], type | None] = {}
         self._thread = threading.local()
         self._watched: dict[type, Callable[[Any], None]] = {}
         self._is_busy: Callable[[], bool] = bool
@@ -174,6 +174,11 @@ class Interposer:
             meet(cls)
 
         self._patches.set_attribute(interface, "__init_subclass__", classmethod(met))
+
+    def _innermost(self, cls: type, name: str) -> type | None:
+        if (cls, name) not in self._owners:
+            self._owners[cls, name] = innermost(cls, name)
+        return self._owners[cls, name]
 
     def _meet_class(self, cls: type, names: list[str]) -> None:
         if getattr(cls, "__faultkit_own__", False):

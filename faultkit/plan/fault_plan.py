@@ -155,6 +155,9 @@ class Fault(msgspec.Struct, frozen=True):
     hits_rank, hits_path, hits_call = matches_rank, matches_path, matches_call
 
 
+_NO_FAULTS: tuple[Fault, ...] = ()
+
+
 class FaultPlan(msgspec.Struct, frozen=True):
     """The faults of one run, in the order in which they are carried out where several hit the same call.
 
@@ -162,9 +165,11 @@ class FaultPlan(msgspec.Struct, frozen=True):
     ``+`` joins two plans.  Raises PlanError for more than `faultkit.plan.limits` allows.
     """
 
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Fault, ...] = _NO_FAULTS
 
     def __post_init__(self) -> None:
+        if self.faults is _NO_FAULTS:
+            return
         faults = () if isinstance(self.faults, str | bytes) else self.faults
         faults = tuple(faults) if isinstance(faults, Iterable) else (faults,)
         if isinstance(self.faults, str | bytes) or not all(isinstance(fault, Fault) for fault in faults):

@@ -123,6 +123,8 @@ def _is_same(one: _Container, other: _Container) -> bool:
     """Whether they hold the very same things, without asking these."""
     if len(one) != len(other):
         return False
+    if not other:
+        return True
     if isinstance(one, dict):
         return all(key in one and one[key] is value for key, value in other.items())
     return one == other if isinstance(one, set) else all(map(lambda a, b: a is b, one, other))

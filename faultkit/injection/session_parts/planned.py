@@ -42,6 +42,10 @@ class Planned:
             sites = self.sites.get(fault.point, ())
             self.sites[fault.point] = sites if site in sites else (*sites, site)
         self.points = frozenset(self.sites)
+        self._names: dict[str, tuple[str, ...]] = {}
+        for point in sorted(self.points):
+            layer, _, name = point.partition(".")
+            self._names[layer] = (*self._names.get(layer, ()), name)
         self.of_files = tuple(
             index for index, f in enumerate(plan) if f.layer == "fs" and f.name in NATIVE_POINTS
         )
@@ -55,9 +59,7 @@ class Planned:
 
     def names(self, layer: str) -> tuple[str, ...]:
         """The names of the layer's points that have a fault in the plan, sorted."""
-        return tuple(
-            sorted(point.partition(".")[2] for point in self.points if point.startswith(layer + "."))
-        )
+        return self._names.get(layer, ())
 
     def methods(self, layer: str) -> tuple[str, ...]:
         """The names of the methods that faults of the layer have to be shown: of files, also what opens streams."""
