@@ -22,14 +22,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from faultkit.checks.wording import name_ranks
 from faultkit.resume.marks import LOSS, RANDOM, Mark, Restarted, Value, held_in
+from faultkit.resume.wording import gathered, is_same, words_of, words_of_data, words_of_rank
 from faultkit.runs.resumption import Difference
 
 __all__ = ["Compared", "compared", "unrepeatable"]
 
-NAMES_OF_STREAMS = {"python": "Python", "numpy": "numpy", "torch": "torch"}
-NAMED_MAX = 3
 LOST_GRADIENTS = "the gradients that the job had after step {} are not there after the load"
 Told = Mapping[int, Sequence[Mapping[str, object]]]  # by rank, as it outlived the rank
 Marks = Mapping[int, Sequence[Mark]]  # by rank; each begins with the mark of step 0
@@ -89,7 +87,7 @@ def compared(
         return Compared(())
     if len(expected) == len(got):
         found = [one for rank in sorted(got) for one in _of_rank(rank, expected, got[rank], ignored)]
-        return Compared(_together(found))
+        return Compared(gathered(found))
     return _of_others(expected, got, tolerance)
 
 
@@ -107,11 +105,11 @@ def _of_rank(rank: int, expected: Marks, got: Restarted, ignored: frozenset[str]
             if name in ignored or value.is_held == is_late or (name.startswith(RANDOM) and name not in drawn):
                 continue
             there = got.loaded.state.get(name)
-            if _same(value, there) or (is_late and not _stays_wrong(name, marks, got)):
+            if is_same(value, there) or (is_late and not _stays_wrong(name, marks, got)):
                 continue
             wrong.add(name)
             earlier = [mark.state.get(name) for mark in marks[:step]]
-            told = _told_of_rank(name, there, rank, expected, step) or _told(
+            told = words_of_rank(name, there, rank, expected, step) or words_of(
                 name, value, there, earlier, got.made.state.get(name)
             )
             if name in before.changed_by_save:
@@ -126,23 +124,11 @@ def _of_rank(rank: int, expected: Marks, got: Restarted, ignored: frozenset[str]
             yield one
 
 
-def _told_of_rank(name: str, there: Value | None, rank: int, expected: Marks, step: int) -> str:
-    """What is said where it is that of another rank; empty elsewhere."""
-    for other in sorted(expected):
-        if (
-            other != rank
-            and step < len(expected[other])
-            and _same(expected[other][step].state.get(name), there)
-        ):
-            return f"{_said(name)} {'are those' if name.startswith(RANDOM) else 'is that'} of rank {other}"
-    return ""
-
-
 def _stays_wrong(name: str, marks: Sequence[Mark], got: Restarted) -> bool:
     if not got.marks:
         return False
     first = got.marks[0]
-    return not _same(marks[first.step].state.get(name), first.state.get(name))
+    return not is_same(marks[first.step].state.get(name), first.state.get(name))
 
 
 def _of_step(
@@ -157,35 +143,15 @@ def _of_step(
         return Difference(moment="step", step=mark.step, kind=kind, name=name, told=told, ranks=(rank,))
 
     if mark.samples != right.samples and "the data" not in ignored:
-        yield differing("data", "the data", f"the data of rank {rank} {_told_data(mark, rank, expected)}")
+        yield differing("data", "the data", f"the data of rank {rank} {words_of_data(mark, rank, expected)}")
     for name, value in right.outputs.items():
-        if not _same(value, mark.outputs.get(name)):
-            yield differing("output", name, _told(name, value, mark.outputs.get(name)))
+        if not is_same(value, mark.outputs.get(name)):
+            yield differing("output", name, words_of(name, value, mark.outputs.get(name)))
     for name, value in right.state.items():
         if name in ignored or name.startswith(RANDOM) or not (value.is_held or is_first):
             continue
-        if not _same(value, mark.state.get(name)):
-            yield differing("state", name, _told(name, value, mark.state.get(name)))
-
-
-def _told_data(mark: Mark, rank: int, expected: Marks) -> str:
-    if not mark.samples:
-        return "are none"
-    for other in sorted(expected, key=lambda other: other != rank):
-        for one in expected[other]:
-            if one.samples == mark.samples:
-                if other != rank:
-                    return f"are those that rank {other} had in step {one.step}"
-                return (
-                    f"are those of step {one.step} again"
-                    if one.step < mark.step
-                    else f"are those of step {one.step}"
-                )
-    seen = {sample for one in expected[rank][: mark.step] for sample in one.samples}
-    again = [sample for sample in mark.samples if sample in seen]
-    if again:
-        return f"are others, {len(again)} of them for the second time"
-    return "are others"
+        if not is_same(value, mark.state.get(name)):
+            yield differing("state", name, words_of(name, value, mark.state.get(name)))
 
 
 # -- another number of ranks -------------------------------------------------------------------------------
@@ -212,7 +178,7 @@ def _whole_after_load(expected: Marks, got: dict[int, Restarted], step: int) -> 
             earlier = [
                 _wholes([expected[rank][one] for rank in sorted(expected)]).get(name) for one in range(step)
             ]
-            told = _told(name, value, there.get(name), earlier, made.get(name), is_whole=True)
+            told = words_of(name, value, there.get(name), earlier, made.get(name), is_whole=True)
             yield Difference(moment="load", step=step, kind="state", name=name, told=told, ranks=())
 
 
@@ -345,79 +311,4 @@ def _near(one: float, other: float, tolerance: float) -> bool:
         one == other
         or abs(one - other) <= tolerance * max(abs(one), abs(other))
         or (one != one and other != other)
-    )
-
-
-# -- in words ----------------------------------------------------------------------------------------------
-
-
-def _same(one: Value | None, other: Value | None) -> bool:
-    return one is not None and other is not None and one.digest == other.digest
-
-
-def _told(
-    name: str,
-    value: Value,
-    there: Value | None,
-    earlier: Sequence[Value | None] = (),
-    made: Value | None = None,
-    is_whole: bool = False,
-) -> str:
-    """What is wrong with `name`: what it is instead, or when it was so, or that it was not loaded."""
-
-    def sum_of(one: Value | None) -> str:
-        return "" if one is None else one.whole if is_whole else one.digest
-
-    is_stream, said = name.startswith(RANDOM), _said(name)
-    if there is None:
-        return f"{said} is not there"
-    steps = [step for step, one in enumerate(earlier) if sum_of(one) == sum_of(there)]
-    if is_stream:
-        if steps and steps[-1] == 0:
-            return f"{said} start again"
-        return f"{said} are those after step {steps[-1]}" if steps else f"{said} are not those of the save"
-    if value.told and value.told == there.told:
-        return f"{said} is {there.told}, of another type or shape"
-    instead = f"{there.told} instead of {value.told}" if value.told and there.told else ""
-    if sum_of(made) == sum_of(there):
-        return f"{said} is {instead + ', ' if instead else ''}as it was before the load"
-    if instead:
-        return f"{said} is {instead}"
-    return f"{said} is that after step {steps[-1]}" if steps else f"{said} differs"
-
-
-def _said(name: str) -> str:
-    if name.startswith(RANDOM):
-        return f"the random numbers of {NAMES_OF_STREAMS[name.removeprefix(RANDOM)]}"
-    return name
-
-
-def _together(found: Sequence[Difference]) -> tuple[Difference, ...]:
-    """The same of several ranks as one, in the order of steps, of each step what is nearest to the cause first."""
-    by_kind: dict[tuple[object, ...], list[Difference]] = {}
-    for one in found:
-        told = one.told if one.kind != "data" else one.name
-        if one.kind == "output" or (one.kind == "state" and one.moment == "step"):
-            told = one.name  # each rank has its own numbers: the first is told
-        by_kind.setdefault((one.moment, one.step, one.kind, one.name, told), []).append(one)
-    joined = []
-    for several in by_kind.values():
-        first, ranks = several[0], tuple(rank for one in several for rank in one.ranks)
-        told = first.told if first.kind != "data" else _joined_data(several)
-        joined.append(
-            Difference(
-                moment=first.moment, step=first.step, kind=first.kind, name=first.name, told=told, ranks=ranks
-            )
-        )
-    order = {"data": 0, "output": 1, "state": 2}
-    return tuple(sorted(joined, key=lambda one: (one.moment != "load", one.step, order[one.kind])))
-
-
-def _joined_data(several: Sequence[Difference]) -> str:
-    told: dict[str, list[int]] = {}
-    for one in several:
-        [rank] = one.ranks
-        told.setdefault(one.told.removeprefix(f"the data of rank {rank} "), []).append(rank)
-    return "; ".join(
-        f"the data of {name_ranks(ranks)} {words}" for words, ranks in list(told.items())[:NAMED_MAX]
     )
