@@ -1,18 +1,14 @@
 """Trials by faults: the scenario of one word with nothing broken, and then with each of its points broken.
 
-Guarantees: plans come in an order that finds most first: the error of each point on a coordinator and on one other
-rank, with each kind of death and of hostile exception at one of them in between; then these at all points, then all
-else, and the ranks that only repeat a role last.
-What is broken on simulated ranks is told only as processes broke it; the same violation is confirmed once.  Not
-covered: ranks that hang or stop for ever, which a launcher or the process group's timeout has to end; parts of an
-engine that give back what is not so; faults at two places; more than one order of ranks
-(`faultkit.conformance.trials.schedules`).
+Guarantees: what finds most comes first (`faultkit.conformance.trials.choosing`).  What is broken on simulated ranks is
+told only as processes broke it; the same violation is confirmed once.  Not covered: ranks that hang or stop for ever,
+which a launcher or the process group's timeout has to end; parts of an engine that give back what is not so; faults at
+two places; more than one order of ranks (`faultkit.conformance.trials.schedules`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,47 +17,20 @@ import msgspec
 from faultkit.checks import Verdict, Violation
 from faultkit.conformance.card import Broken
 from faultkit.conformance.promises import of_plan
+from faultkit.conformance.trials.choosing import KEEPS_AN_OLDER, LOADS, chosen, is_hostile
 from faultkit.conformance.trials.trial import Context, Tally
 from faultkit.exceptions import NotSimulatedError, ScenarioError
 from faultkit.known import Identity, identities, identity_of
 from faultkit.known.entries import Example, Occurrence
-from faultkit.plan import Fault, FaultPlan
-from faultkit.plan.action_spec import ERROR, FREEZE, TIME
-from faultkit.plan.actions import OWN_EXCEPTIONS, Action
+from faultkit.plan import FaultPlan
+from faultkit.plan.action_spec import ERROR
 
 __all__ = ["PlanTrial"]
 
 WRITES = ("save", "overwrite", "resume", "async")
-KEEPS_AN_OLDER = ("overwrite", "resume")
-LOADS = ("load", "resume")
-HOSTILE = (
-    "raise(KeyboardInterrupt)",
-    "raise(SystemExit)",
-    "raise(faultkit.hostile:NeedsMore)",
-    "raise(faultkit.hostile:HoldsLock)",
-    "raise(faultkit.hostile:Unprintable)",
-    "raise(faultkit.hostile:Grouped)",
-)
-ERRORS = (
-    "raise(KeyError)",
-    "raise(StopIteration)",
-    "raise(ExceptionGroup)",
-    "raise(MemoryError)",
-    "raise(faultkit.hostile:Chained)",
-    "raise(faultkit.hostile:Huge)",
-)
-TWO_ERRORS = ("raise(ValueError)", "raise(KeyError)")
-TWO_OF_FILES = ("raise(OSError, EIO)", "raise(OSError, EACCES)")
-OF_FILES = ("OSError", "MemoryError", "KeyboardInterrupt", "SystemExit")  # what a call on a file can raise
-LIE = "lie"  # of a disk that says it has done what it has not: nobody can know
-ANSWERS = ("fs.stat", "fs.exists")  # by some errors of which a program takes a name for not there
-SECOND = ("kill(SIGKILL)", "raise(KeyboardInterrupt)", "raise(OSError, ENOSPC)")
-MISSING = "missing"
 FAULT_FREE, PLANS = "fault-free runs", "plans"
 BESIDE = {"leaks", "replicas"}  # checks of what no fault needs
 RUNS_ALONE = 3
-SAMPLE_EVERY = 2
-JOINT_SAMPLES = 4  # the plans of one place
 
 
 class PlanTrial:
@@ -170,7 +139,7 @@ class PlanTrial:
             found = establish(stage, getattr(world, "simulated", world), places)
             if isinstance(found, BrokenAlone):
                 return
-        plans = self._plans(found.reach, world)
+        plans, self._again = chosen(self.context, self.word, self.name, found.reach, world.supports)
         for plan in plans:
             for promise in self._tried_by(plan):
                 self._tally.plan(promise, PLANS, 1)
@@ -180,64 +149,13 @@ class PlanTrial:
             stage.attempts_after = int(plan in self._again)
             yield self._tried(stage, world, plan)
 
-    # -- which plans -----------------------------------------------------------------------------------------
-
-    def _plans(self, reach: Any, world: Any) -> list[FaultPlan]:
-        from faultkit.sweep.reachability import plans_for
-        from faultkit.sweep.selection import FILE_ACTIONS, STANDARD_ACTIONS, choose_actions
-
-        def of(actions: tuple[Action, ...], ranks: Any) -> list[FaultPlan]:
-            cells = tuple(cell for cell in reach.cells if cell.rank in ranks)
-            made = list(plans_for(msgspec.structs.replace(reach, cells=cells), actions))
-            random.Random(self.context.seed).shuffle(made)
-            return [plan for plan in made if world.supports(plan) and _can_be(plan, has_engine)]
-
-        def together() -> list[FaultPlan]:
-            """The same place on all ranks, on all but the coordinator, and in two ways on two ranks."""
-            places = dict.fromkeys((cell.site, cell.moment) for cell in reach.cells)
-            made = []
-            for site, moment in places:
-                ranks = sorted(
-                    cell.rank for cell in reach.cells if (cell.site, cell.moment) == (site, moment)
-                )
-                where = site if moment == "before" else f"{site}:{moment}"
-                one, other = TWO_OF_FILES if site.startswith("fs.") else TWO_ERRORS
-                for some in (ranks, [rank for rank in ranks if rank]):
-                    if len(some) > 1:
-                        made.append(f"{where}@{','.join(map(str, some))}={one}")
-                        made.append(f"{where}@{some[0]}={one}; {where}@{some[1]}={other}")
-            plans = [FaultPlan.parse(text) for text in dict.fromkeys(made)]
-            return [plan for plan in plans if world.supports(plan)]
-
-        has_engine = any(not cell.site.startswith("fs.") for cell in reach.cells)
-        size = self.context.world_size
-        first = set(range(min(size, 2)))
-        rest = set(range(size)) - first
-        texts = (*STANDARD_ACTIONS, *(action for action in FILE_ACTIONS if action != LIE), *ERRORS, *HOSTILE)
-        everything = tuple(action for action in choose_actions(texts) if action.effect not in (FREEZE, TIME))
-        errors, joint = of((), first), together()
-        second = (*SECOND, MISSING) if self.word in LOADS else SECOND
-        groups = [
-            _with_samples(errors, [*of(choose_actions((*second, *HOSTILE)), first), *joint[:JOINT_SAMPLES]]),
-            joint,
-            of(choose_actions(second), first),
-            of(everything, first),
-            of((), rest),
-            of(everything, rest),
-        ]
-        known = {str(plan): plan for group in groups for plan in group}
-        before = [known[text] for text in self.context.first(self.name) if text in known]
-        # a save that then succeeds would hide what the one that failed has done to the older checkpoint
-        self._again = frozenset((*before, *errors)) if self.word not in KEEPS_AN_OLDER else frozenset()
-        return list(dict.fromkeys(plan for group in (before, *groups) for plan in group))
-
     def _tried_by(self, plan: FaultPlan) -> set[str]:
         """The promises that a run of `plan` puts to the test."""
-        is_hostile = _is_hostile(plan)
+        hostile = is_hostile(plan)
         tried = set(self._by_plan)
-        if not is_hostile:
+        if not hostile:
             tried -= {"hostile"}
-        if is_hostile or any(fault.action.effect != ERROR for fault in plan):
+        if hostile or any(fault.action.effect != ERROR for fault in plan):
             tried -= {"cause", "ranks-learn"}
         return tried
 
@@ -329,7 +247,7 @@ class PlanTrial:
         scenario = str(self.context.scenario(self.word))
         return Broken(
             promise=of_plan(
-                self.word, violation.check, is_broken=bool(plan), is_hostile=bool(plan) and _is_hostile(plan)
+                self.word, violation.check, is_broken=bool(plan), is_hostile=bool(plan) and is_hostile(plan)
             ),
             occurrence=Occurrence(
                 identity=identity,
@@ -372,37 +290,3 @@ class PlanTrial:
             replay=f"faultkit sweep {scenario} --world {self.context.world_size} --kind warm --ranks-differ",
             story=error.story or "",
         )
-
-
-def _with_samples(plans: list[FaultPlan], others: list[FaultPlan]) -> list[FaultPlan]:
-    """`plans`, with one of each action of `others` on each of its ranks spread over the first of them."""
-    samples: dict[tuple[tuple[str, str], ...], FaultPlan] = {}
-    for plan in others:
-        samples.setdefault(tuple((str(fault.action), fault.ranks) for fault in plan), plan)
-    found = list(plans)
-    for place, sample in enumerate(samples.values(), 1):
-        found.insert(place * SAMPLE_EVERY, sample)
-    return found
-
-
-def _can_be(plan: FaultPlan, has_engine: bool) -> bool:
-    """Whether it can happen outside of a test: calls on files raise no ValueError.
-
-    Errors of hostile kinds come from what is called between the engine and the files; where no point is there, a call
-    on a file that hands its error on stands for it.
-    """
-
-    def can_be(fault: Fault) -> bool:
-        name = str(fault.action.get("exception", "OSError"))
-        if fault.layer != "fs" or name in OF_FILES:
-            return True
-        return name.startswith(OWN_EXCEPTIONS) and not has_engine and fault.point not in ANSWERS
-
-    return all(map(can_be, plan))
-
-
-def _is_hostile(plan: FaultPlan) -> bool:
-    named = [str(fault.action.get("exception", "")) for fault in plan]
-    return any(
-        name.startswith(OWN_EXCEPTIONS) or name in ("KeyboardInterrupt", "SystemExit") for name in named
-    )
