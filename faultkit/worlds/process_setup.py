@@ -10,16 +10,24 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import multiprocessing.process
 import os
 import signal
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
 from faultkit.processes.procfs import STACK_SIGNAL
 
-__all__ = ["LIBRARY_DEFAULTS", "RankSpec", "open_streams", "set_environment", "set_up_process"]
+__all__ = [
+    "LIBRARY_DEFAULTS",
+    "RankSpec",
+    "keep_temporaries",
+    "open_streams",
+    "set_environment",
+    "set_up_process",
+]
 
 PR_SET_PDEATHSIG = 1
 LINE_BUFFERED = 1  # _IOLBF of stdio.h
@@ -43,6 +51,7 @@ class RankSpec(msgspec.Struct, frozen=True, kw_only=True):
     modules: dict[str, tuple[str, bool]]
     group_timeout_seconds: float | None = None
     gpus: tuple[str, ...] = ()
+    temporary: str  # where its `multiprocessing` keeps sockets; removed with the world, however the rank ends
 
 
 def set_up_process(output_fd: int, stack_fd: int, server_pid: int) -> None:
@@ -59,6 +68,26 @@ def set_up_process(output_fd: int, stack_fd: int, server_pid: int) -> None:
     faulthandler.enable(file=stack_fd, all_threads=True)
     faulthandler.register(STACK_SIGNAL, file=stack_fd, all_threads=True, chain=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def keep_temporaries(spec: RankSpec) -> None:
+    """Have `multiprocessing` use the directory of the world, once it needs one: its own would outlive a killed rank."""
+    multiprocessing.process.current_process()._config = _Config(spec.temporary)  # type: ignore[attr-defined]
+
+
+class _Config(dict[str, Any]):
+    """What `multiprocessing` keeps for this process, with a directory that is made when it is asked for."""
+
+    def __init__(self, temporary: str) -> None:
+        super().__init__(multiprocessing.process.current_process()._config)  # type: ignore[attr-defined]
+        self._temporary = temporary
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "tempdir" and key not in self:
+            with contextlib.suppress(OSError):
+                os.makedirs(self._temporary, mode=0o700, exist_ok=True)
+                self[key] = self._temporary
+        return super().get(key, default)
 
 
 _environment_set: tuple[dict[str, str], dict[bytes, bytes]] | None = None  # as asked for, as it then was

@@ -12,7 +12,6 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # `signal` makes an enum of each answer, half of an empty run
 import contextlib
 import gc
-import multiprocessing.process
 import os
 import random
 import signal
@@ -30,7 +29,13 @@ from faultkit.processes import idleness, module_finder, serialization, threads
 from faultkit.processes.channel import Channel, ChannelClosed
 from faultkit.processes.memory import RankMemory
 from faultkit.worlds import engine_state, leaks, subgroups
-from faultkit.worlds.process_setup import RankSpec, open_streams, set_environment, set_up_process
+from faultkit.worlds.process_setup import (
+    RankSpec,
+    keep_temporaries,
+    open_streams,
+    set_environment,
+    set_up_process,
+)
 
 if TYPE_CHECKING:
     from faultkit.injection.session import Session
@@ -107,6 +112,7 @@ def _serve(spec: RankSpec, channel: Channel, memory: RankMemory, store_fd: int) 
     module_finder.install(spec.modules)
     sys.path[:] = spec.path
     set_environment(spec.environment, spec)
+    keep_temporaries(spec)
     with contextlib.suppress(OSError):
         os.chdir(spec.directory)
     gc.disable()  # nothing of what is imported becomes garbage, and looking for it takes a fifth of the time
@@ -188,8 +194,6 @@ def _run(call: Call, spec: RankSpec, channel: Channel, memory: RankMemory) -> in
         "threads": [t.name for t in leaks.new_threads(threads_before) if t.is_alive()],
         "group": _group_is_whole(spec),
         "modules": session is None or not session.broke_import,
-        # multiprocessing makes one when it is first used
-        "directory": multiprocessing.process.current_process()._config.get("tempdir"),  # type: ignore[attr-defined]
     }
     channel.send(("result", result, health, leave))
     return leave

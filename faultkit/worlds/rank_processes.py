@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import select
 import signal
 import sys
+import tempfile
 import time
 from typing import Any, NoReturn
 
@@ -110,8 +112,10 @@ class RankProcesses:
         self.ranks: list[RankHandle] = []
         self.server = server
         self.channel = server.open_world()
+        temporary = os.path.join(tempfile.gettempdir(), f"pymp-{secrets.token_hex(6)}")
         store_fd = os.memfd_create("faultkit-store", os.MFD_CLOEXEC)
         try:
+            self.channel.send(("own", temporary))
             table = module_finder.table_of_this_process()
             for rank in range(size):
                 handle = RankHandle(rank)
@@ -129,6 +133,7 @@ class RankProcesses:
                         modules=table,
                         group_timeout_seconds=group_timeout_seconds,
                         gpus=gpus[rank * len(gpus) // size : (rank + 1) * len(gpus) // size],
+                        temporary=temporary,
                     )
                 )
             deadline = time.monotonic() + START_SECONDS_MAX
@@ -210,11 +215,6 @@ class RankProcesses:
             except HarnessError:
                 self.healthy = False
         return self.healthy and all(handle.exitcode is None for handle in self.ranks)
-
-    def register_cleanup(self, directory: str) -> None:
-        """Have `directory` removed when the ranks end: they are killed, and remove nothing themselves."""
-        with contextlib.suppress(ChannelClosed):
-            self.channel.send(("own", directory))
 
     def signal(self, rank: int, number: int) -> None:
         with contextlib.suppress(ChannelClosed):

@@ -188,8 +188,6 @@ class Supervision:
                 continue
             _, result, health, leave = message
             self.health[handle.rank] = health
-            if health["directory"]:
-                self.processes.register_cleanup(health["directory"])
             outcome = serialization.decode_outcome(result)
             if leave is not None:
                 # it ends as planned, or by sys.exit; what it raised before is kept where the plan made it raise

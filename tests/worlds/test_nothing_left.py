@@ -241,6 +241,28 @@ def test_no_file_system_holds_anything_of_a_world_and_a_full_dev_shm_does_not_ma
     assert [path.name for path in tmp_path.iterdir()] == ["script_0.py"]
 
 
+@pytest.mark.parametrize("kind", ["warm", "simulated"])
+def test_what_multiprocessing_keeps_for_a_rank_goes_with_its_world(script, tmp_path, kind):
+    started = script(f"""
+        import os, pathlib
+        os.environ["TMPDIR"] = {str(tmp_path)!r}
+        from faultkit import World
+        def listen():
+            from multiprocessing import connection, util
+            connection.Listener(family="AF_UNIX")
+            return util.get_temp_dir()
+        with World(2, kind={kind!r}, timeout=20.0) as world:
+            places = [outcome.value for outcome in world.run(listen).outcomes.values()]
+            print([os.path.dirname(place) == {str(tmp_path)!r} and os.path.isdir(place) for place in places])
+            if {kind!r} == "warm":
+                world.run(lambda: os.kill(os.getpid(), 9))
+                world.run(lambda: (listen(), os.kill(os.getpid(), 9)))  # before they have told what they made
+    """)
+
+    assert started.finish() == (0, "[True, True]\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["script_0.py"]
+
+
 # -- in this process -----------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from faultkit.processes import module_finder
 from faultkit.processes.channel import Channel, ChannelClosed
-from faultkit.worlds.process_setup import RankSpec, set_environment, set_up_process
+from faultkit.worlds.process_setup import RankSpec, keep_temporaries, set_environment, set_up_process
 
 __all__ = ["main", "prepare"]
 
@@ -62,6 +62,7 @@ def _serve(spec: RankSpec, channel: Channel) -> int:
     module_finder.install(spec.modules)
     sys.path[:] = spec.path
     set_environment(spec.environment, spec)
+    keep_temporaries(spec)
     with contextlib.suppress(OSError):
         os.chdir(spec.directory)
     concurrency_patches.install()
