@@ -210,6 +210,33 @@ def counts_wrong(directory, is_broken):
     counter.load_state_dict(state["counter"])
 
 
+class Wrapper:
+    """Takes a whole load, with its own parts spread out and other objects among them, as torchtitan's models do."""
+
+    def __init__(self, value=0.0):
+        self.weight, self.bias, self.is_broken = torch.full((2,), value), torch.full((2,), value), False
+
+    def state_dict(self):
+        return {"weight": self.weight} if self.is_broken else {"weight": self.weight, "bias": self.bias}
+
+    def load_state_dict(self, state):
+        self.weight = state["weight"]
+        if not self.is_broken:
+            self.bias = state["bias"]
+
+
+def save_spread(directory):
+    dcp.save({**Wrapper(3.0).state_dict(), "counter": Counter(5)}, checkpoint_id=directory)
+
+
+def takes_only_a_part(directory, is_broken):
+    wrapper = Wrapper()
+    state = {**wrapper.state_dict(), "counter": Counter()}
+    dcp.load(state, checkpoint_id=directory)
+    wrapper.is_broken = is_broken
+    wrapper.load_state_dict(state)
+
+
 def never_gives_the_optimizer_its_groups(directory, is_broken):
     """Tensors are loaded in place; the rate is a number, and was to be handed back."""
     job = Job(1, rate=0.3)
@@ -339,6 +366,7 @@ PLANTED = [
     Planted("application", "SILENT_WRONG", save_wrapped, drops_what_a_wrapper_renamed, "module.0.bias"),
     Planted("application", "SILENT_WRONG", save_job, rounds_on_the_way, "0.bias"),
     Planted("application", "SILENT_WRONG", save_count, counts_wrong, "count"),
+    Planted("application", "SILENT_WRONG", save_spread, takes_only_a_part, "bias"),
     Planted(
         "application",
         "SILENT_WRONG",

@@ -283,6 +283,8 @@ class Application:
                 found = now.leaves.get(name)
                 if found is None and dropped is not None and name not in dropped:
                     continue
+                if found is None and _takes_by_itself(then.values[name]):
+                    continue
                 kind = difference(leaf, found, then.values[name], now.values.get(name))
                 _tell(told, name, leaf, found, kind)
             told += self._not_as_loaded(then, now, {one[0] for one in told})
@@ -351,6 +353,11 @@ def _dropped(holder: Any, result: Any) -> tuple[str, ...] | None:
     if isinstance(holder, torch.nn.Module):
         return tuple(getattr(result, "unexpected_keys", ()))
     return None
+
+
+def _takes_by_itself(value: Any) -> bool:
+    """Whether it is an object that a load fills: who is given it among other things need not keep it."""
+    return callable(getattr(type(value), TAKES, None)) and callable(getattr(type(value), GIVES, None))
 
 
 def _classes_of_torch() -> list[type]:
