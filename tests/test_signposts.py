@@ -10,21 +10,45 @@ import pytest
 
 from tests.helpers.places import ROOT
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+EXAMPLES = sorted((ROOT / "examples").rglob("*.md"))
+TEXTS = [*PAGES, *EXAMPLES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
-@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
-def test_every_link_leads_to_a_file(page):
+def links_of(page):
+    """Pairs of a file and a place in it, "" for none: where the page leads."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
-    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
-    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    assert not missing
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [tuple(link.partition("#")[::2]) for link in links if "://" not in link]
 
 
-def test_the_index_has_every_page():
-    told = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "README.md").read_text()))
-    assert told == {page.name for page in PAGES} - {"README.md"}
+def places_of(page):
+    """The places that a page has, as GitHub names its headings."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    heads = [
+        re.sub(r"\[(.*?)\]\(.*?\)", r"\1", head) for head in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    ]
+    return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_place(page):
+    broken = []
+    for file, place in links_of(page):
+        aim = page.parent / file if file else page
+        if not aim.exists() or (place and aim.suffix == ".md" and place not in places_of(aim)):
+            broken.append(f"{file}#{place}" if place else file)
+    assert not broken
+
+
+@pytest.mark.parametrize(
+    "index", [one for one in PAGES if one.name == "README.md"], ids=lambda one: one.parent.name
+)
+def test_an_index_has_every_page_of_its_folder(index):
+    told = {(index.parent / file).resolve() for file, _ in links_of(index)}
+    below = {path / "README.md" for path in index.parent.iterdir() if (path / "README.md").is_file()}
+    assert {page for page in index.parent.glob("*.md") if page != index} | below <= told
 
 
 @pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from faultkit import FaultPlan, crash, scenarios
+from faultkit import Checkpointer, FaultPlan, crash, scenarios
 from faultkit.scenarios import BUILT_IN, Scenario, ScenarioError, of_function
 from tests.helpers.stuck import SECONDS_MAX
 
@@ -24,6 +24,12 @@ def need_more(directory, size):
     pass
 
 
+OWN = Checkpointer(
+    name="own",
+    save=lambda state, directory, step, keep: None,
+    load=lambda state, directory: None,
+    options=(("keep", 1),),
+)
 MINE = Scenario(name="mine", function=write_nothing, options=(("size", 3), ("word", "a"), ("speed", 0.5)))
 
 
@@ -51,6 +57,13 @@ def test_options_have_the_type_of_their_default():
 
 def test_a_scenario_of_ones_own_keeps_the_name_it_was_found_by():
     assert str(scenarios.get(f"{__name__}:MINE,size=4")) == f"{__name__}:MINE,size=4"
+
+
+@pytest.mark.parametrize("text", [f"{__name__}:OWN", f"{__name__}:OWN,keep=2", f"{__name__}:OWN.load"])
+def test_the_work_of_a_checkpointer_of_ones_own_has_a_name_by_which_it_is_found_again(text):
+    found = scenarios.get(text)
+    again = scenarios.get(str(found))
+    assert str(again) == str(found) and again.function == found.function and again.keywords == found.keywords
 
 
 def test_a_plain_function_is_a_scenario():
