@@ -53,7 +53,9 @@ def get(text: str, names: Names = SWEEP) -> Scenario:
             return derive(chosen, word, name=name)
         work = _work_of(chosen, names)
         is_own = ":" in name and not word and not names.means_stored
-        return derive(chosen, work, name=f"{name}.{work}" if is_own else "")  # a name by which it is found again
+        return derive(
+            chosen, work, name=f"{name}.{work}" if is_own else ""
+        )  # a name by which it is found again
     name, found, written = find(text, names)
     scenario = of_found(name, found, names)
     return scenario.with_options(**values_of(written, dict(scenario.options)))
