@@ -25,7 +25,7 @@ ENGINES_ALONE := tests_engines/requirements-no-deps.txt
 # A suite starts hundreds of interpreters, of which each would compile what it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test test-fast test-newest test-engines setup-engines lock demo bench findings lint build clean
+.PHONY: help setup test test-fast test-newest test-engines setup-engines lock demo bench bench-quick findings lint build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,7 +34,8 @@ help:
 	@echo 'make test-fast    run the tests that take little, about a minute; ARGS as for test'
 	@echo 'make test-engines run tests_engines/: checkpointers and executors that need other software, in .venv-engines'
 	@echo 'make demo         break saves and loads of the stock engine on four ranks, and crash an overwrite'
-	@echo 'make bench        measure faultkit beside other runners'
+	@echo 'make bench        measure faultkit beside its limits: feel, throughput, scale'
+	@echo 'make bench-quick  the figures that take seconds, all in less than a minute'
 	@echo 'make findings     check every built-in checkpointer, and render docs/findings.md'
 	@echo 'make lint         check style, types and who imports whom'
 	@echo 'make build        make the wheel and the source archive in dist/'
@@ -130,6 +131,9 @@ demo: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-quick: setup
+	@$(BIN)/python -m benchmarks.run --quick $(ARGS)
 
 findings: setup
 	@$(BIN)/python docs/findings/collect.py $(ARGS)
