@@ -175,7 +175,7 @@ def _compared(
             if (place is None) == isinstance(value, torch.Tensor) or name not in state:
                 found.add(name)
                 continue
-            there = content[name] if place is None else checksum(_part(value, *place))
+            there = content[name] if place is None else _checksum_of(value, *place)
             if there not in holders:
                 found.add(name)
             elif len(holders) > 1:
@@ -205,15 +205,18 @@ def _is_later(value: Any, later: Iterable[list[Any]]) -> bool:
     for offsets, sizes, told, _ in later:
         if (offsets is None) == isinstance(value, torch.Tensor):
             continue
-        if checksum(value if offsets is None else _part(value, tuple(offsets), tuple(sizes))) == told:
+        if (checksum(value) if offsets is None else _checksum_of(value, tuple(offsets), tuple(sizes))) == told:
             return True
     return False
 
 
-def _part(value: Any, offsets: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
+def _checksum_of(value: Any, offsets: tuple[int, ...], sizes: tuple[int, ...]) -> str:
+    """That of the piece at `offsets`; none, where what came back is a smaller tensor and has no such place."""
+    if len(offsets) != value.dim() or any(o > s for o, s in zip(offsets, value.shape, strict=True)):
+        return ""
     for dimension, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
         value = value.narrow(dimension, offset, min(size, max(0, value.shape[dimension] - offset)))
-    return value
+    return checksum(value)
 
 
 def error_text(error: BaseException) -> str:
