@@ -170,8 +170,38 @@ class _Builder:
             if isinstance(outcome, Raised) and self.explained_by_attempt(rank, outcome):
                 continue
             observations[rank] = self.outcome_observation(rank)
+        if not recorded:
+            observations |= self.expected(observations)
         op = "rest" if recorded else "run"
         return Attempt(op, 0, tuple(sorted(self.timelines)), observations, tuple(fired_faults))
+
+    def expected(self, observations: dict[int, Observation]) -> dict[int, Observation]:
+        """Of ranks that returned what they saw before: an error that the function expects, and that tells of a fault.
+
+        Where one rank has such, errors of its type tell of it on the others, too, whatever they say.
+        """
+        struck = sorted(
+            (one.seconds, index, Injected.of(one))
+            for index, (one, _, _) in enumerate(pair for t in self.timelines.values() for pair in t.fired)
+            if effect_of_fired(one) == ERROR
+        )
+        seen = {
+            rank: [(at, error) for at, error in timeline.expected if struck and at >= struck[0][0]]
+            for rank, timeline in self.timelines.items()
+            if rank in observations and observations[rank].kind == "returned"
+        }
+        telling = {
+            (error.module, error.type_name)
+            for errors in seen.values()
+            for at, error in errors
+            if any(at >= began and not injected.lost_in(error) for began, _, injected in struck)
+        }
+        return {
+            rank: Observation(rank, "raised", error, at, is_expected=True)
+            for rank, errors in seen.items()
+            for at, error in errors
+            if (error.module, error.type_name) in telling
+        }
 
     def fired_fault(self, fired: Fired, place: Place, handled: bool) -> FiredFault:
         return FiredFault(fired, effect_of_fired(fired), fired.step or place.step, place.order, handled)

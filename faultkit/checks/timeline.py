@@ -71,11 +71,13 @@ class Place(msgspec.Struct, frozen=True):
 
 class Timeline(msgspec.Struct, frozen=True):
     """The story of one rank.  `fired` pairs each fired fault with its place and with whether a later call of
-    the same point in the same step came back well (a retry that worked)."""
+    the same point in the same step came back well (a retry that worked); `expected` has the errors that the function
+    said it expects, each with its time, but for those of attempts."""
 
     rank: int
     spans: tuple[Span, ...]
     fired: tuple[tuple[Fired, Place, bool], ...]
+    expected: tuple[tuple[float, ErrorRecord], ...] = ()
 
 
 def timelines_of(run: Run, ranks: Iterable[int]) -> dict[int, Timeline]:
@@ -101,6 +103,7 @@ class _Reader:
         self.placed: list[tuple[Fired, Place]] = []
         self.good_calls: list[tuple[str, int, Place, str]] = []
         self.is_over = False
+        self.expected: list[tuple[float, ErrorRecord]] = []
 
     def read(self, event: Event) -> None:
         data = event.data if isinstance(event.data, dict) else {}
@@ -133,7 +136,7 @@ class _Reader:
             case "fired":
                 self.place(event, data)
             case "expected":
-                self.expect(_error(data.get("error")))
+                self.expect(event.seconds, _error(data.get("error")))
             case "called" if data.get("ok"):
                 site = str(data.get("site") or data.get("point", ""))
                 path = str(data.get("path", ""))
@@ -155,12 +158,15 @@ class _Reader:
         span.error = None if span.ok else _error(data.get("error"))
         self.gap_steps, self.open_steps = [], []
 
-    def expect(self, error: ErrorRecord | None) -> None:
-        failed = [span for span in self.spans if span.ok is False and not span.is_expected]
-        if error is None or not failed or failed[-1].error is None:
+    def expect(self, seconds: float, error: ErrorRecord | None) -> None:
+        if error is None:
             return
-        last = failed[-1].error
-        failed[-1].is_expected = any(same_error(link, last) for link in error.chain())
+        failed = [span for span in self.spans if span.ok is False and not span.is_expected]
+        last = failed[-1].error if failed else None
+        if last is not None and any(same_error(link, last) for link in error.chain()):
+            failed[-1].is_expected = True
+        else:
+            self.expected.append((seconds, error))
 
     def here(self, step: str | None = None) -> Place:
         span = self.open_spans[-1] if self.open_spans else None
@@ -198,6 +204,7 @@ class _Reader:
             self.rank,
             tuple(self.spans),
             tuple((fired, place, self.retried(fired, place)) for fired, place in self.placed),
+            tuple(self.expected),
         )
 
     def by_time(self, fired: Fired) -> Place:

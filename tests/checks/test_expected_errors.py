@@ -74,3 +74,60 @@ def test_what_is_expected_after_a_fault_is_expected_too(pair, tmp_path):
     plan = "writer.set_up_storage_writer@0#1=raise(ValueError)"
     run = pair.run(expect_after_a_fault, tmp_path, plan=plan)
     assert len(run.fired) == 1 and run.verdict == "HELD", run.story()
+
+
+# -- an engine of one's own, which no hook of ours tells of ----------------------------------------------
+
+
+def written(directory, is_told=True):
+    """Every rank writes its file; where that failed on any, every rank raises if `is_told`."""
+    failed = None
+    try:
+        (directory / f"rank-{dist.get_rank()}").write_bytes(b"x")
+    except OSError as error:
+        failed = error
+    told = [None] * dist.get_world_size()
+    dist.all_gather_object(told, failed and f"{type(failed).__name__}: {failed}")
+    if is_told and any(told):
+        raise RuntimeError(f"the save failed: {told}") from failed
+
+
+def expect_what_every_rank_is_told(directory):
+    with pytest.raises(RuntimeError):
+        written(directory)
+
+
+def expect_what_one_rank_is_told(directory):
+    if dist.get_rank() == 1:
+        with pytest.raises(RuntimeError):
+            written(directory)
+    else:
+        written(directory, is_told=False)
+
+
+def expect_something_else(directory):
+    written(directory, is_told=False)
+    with pytest.raises(RuntimeError):
+        raise RuntimeError("nothing of the save")
+
+
+def expect_it_too_early(directory):
+    with pytest.raises(RuntimeError):
+        raise RuntimeError("the save failed: [None, '[Errno 28] No space left on device']")
+    written(directory, is_told=False)
+
+
+FULL_DISK = "fs.write@1=raise(OSError, ENOSPC)"
+
+
+def test_an_error_of_ones_own_engine_that_every_rank_expects_has_been_told_to_all(pair, tmp_path):
+    run = pair.run(expect_what_every_rank_is_told, tmp_path, plan=FULL_DISK)
+    assert run.fired and run.verdict == "HELD", run.story()
+
+
+@pytest.mark.parametrize(
+    "function", [expect_what_one_rank_is_told, expect_something_else, expect_it_too_early]
+)
+def test_what_is_expected_without_being_told_to_all_excuses_nobody(pair, tmp_path, function):
+    run = pair.run(function, tmp_path, plan=FULL_DISK)
+    assert run.fired and run.verdict == "PARTIAL", run.story()
