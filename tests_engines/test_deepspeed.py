@@ -10,7 +10,7 @@ from tests_engines.found import by_itself, require_version, words
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of others, while they are imported
 
-ZERO = "examples.deepspeed_zero:ZERO"
+ZERO = "examples.deepspeed.zero:ZERO"
 
 
 def test_what_is_found_is_true_of_this_version():

@@ -10,7 +10,7 @@ from tests_engines.found import require_version, words
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of others, while they are imported
 
-LIGHTNING = "examples.lightning_trainer:LIGHTNING"
+LIGHTNING = "examples.lightning.trainer:LIGHTNING"
 
 
 def test_what_is_found_is_true_of_this_version():

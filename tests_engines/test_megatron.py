@@ -9,7 +9,7 @@ from tests_engines.found import by_itself, require_version, words
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of others, while they are imported
 
-DIST = "examples.megatron_dist:DIST"
+DIST = "examples.megatron.dist:DIST"
 
 
 def found_by_crash(word, *models):

@@ -11,7 +11,7 @@ from tests_engines.found import by_itself, require_version, words
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of others, while they are imported
 
-LOCAL = "examples.nvrx_local:LOCAL"
+LOCAL = "examples.nvrx.local:LOCAL"
 
 
 def test_what_is_found_is_true_of_this_version():

@@ -10,7 +10,7 @@ from tests_engines.found import by_itself, require_version, words
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of others, while they are imported
 
-TAKE = "examples.torchsnapshot_take:TAKE"
+TAKE = "examples.torchsnapshot.take:TAKE"
 
 
 def test_what_is_found_is_true_of_this_version():

@@ -11,7 +11,7 @@ from tests_engines.found import require_version, words
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of others, while they are imported
 
-TITAN = "examples.torchtitan_manager:TITAN"
+TITAN = "examples.torchtitan.manager:TITAN"
 LATER = f"{TITAN},async_mode=async"
 FAILS = "writer.prepare_local_plan:after@0=raise(ValueError)"
 TWO_FAIL = [("start", 1), ("save",), ("save", FAILS), ("save", FAILS), ("restart", 1)]

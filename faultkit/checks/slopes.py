@@ -36,8 +36,8 @@ class Slope(msgspec.Struct, frozen=True):
         return (self.high - self.low) / 2
 
     def is_beyond(self, floor: float) -> bool:
-        """Whether it grows by more than `floor` and by more than its error."""
-        return self.low > 0 and self.estimate > max(floor, self.error)
+        """Whether it grows by more than `floor` anywhere in its interval."""
+        return self.low > max(floor, 0.0)
 
 
 def slope_of(samples: Sequence[float], warm_up: int = 0) -> Slope | None:

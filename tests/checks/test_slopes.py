@@ -70,3 +70,11 @@ def test_the_warm_up_is_left_out():
 def test_few_samples_tell_nothing():
     assert slope_of(range(SAMPLES_MIN - 1)) is None
     assert slope_of(range(SAMPLES_MIN)).estimate == 1
+
+
+@pytest.mark.parametrize(("rate", "is_told"), [(3.2, False), (4.5, True)])
+def test_what_is_above_the_floor_by_less_than_its_error_is_none(rate, is_told):
+    source = random.Random(3)
+    slope = slope_of([rate * turn + source.gauss(0, 8) for turn in range(40)], warm_up=10)
+    assert slope.estimate > 3.0 and slope.error > 0.3
+    assert slope.is_beyond(3.0) == is_told

@@ -39,7 +39,7 @@ def test_over_the_end_of_an_epoch_with_workers_by_torch_save(worlds):
 )
 def test_a_script_as_tutorials_have_it_forgets_where_it_was(complete, told, worlds):
     found = resume(
-        f"examples.plain_training:PLAIN,complete={complete}", load_on=[2], steps=(1, 1), worlds=worlds
+        f"examples.plain_training.train:PLAIN,complete={complete}", load_on=[2], steps=(1, 1), worlds=worlds
     )
     assert told in " ".join(found.story().split())
 

@@ -1,7 +1,7 @@
 """megatron-core's dist_checkpointing, format torch_dist: rows of a weight on each rank, written by forked processes.
 
-    faultkit sweep examples.megatron_dist:DIST.save --world 2
-    faultkit crash examples.megatron_dist:DIST.overwrite
+    faultkit sweep examples.megatron.dist:DIST.save --world 2
+    faultkit crash examples.megatron.dist:DIST.overwrite
 
 Its code asks for a GPU in three places, in which something stands in.
 """

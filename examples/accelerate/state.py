@@ -1,7 +1,7 @@
 """accelerate: `Accelerator.save_state` to a folder for each step, and `load_state` of the newest, as its examples do.
 
-    faultkit damage examples.accelerate_state:ACCELERATE --world 2 --actions delete
-    faultkit crash examples.accelerate_state:ACCELERATE.resume --world 2
+    faultkit damage examples.accelerate.state:ACCELERATE --world 2 --actions delete
+    faultkit crash examples.accelerate.state:ACCELERATE.resume --world 2
 
 What a job draws next is part of its state: a dropout, a shuffled batch.
 """

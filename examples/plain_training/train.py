@@ -1,8 +1,8 @@
 """A plain training script: FSDP2, AdamW, a scheduler, dropout and a loader, with torch.distributed.checkpoint.
 
-    torchrun --nproc-per-node 2 examples/plain_training.py CHECKPOINTS     trains, and goes on where it was stopped
-    faultkit resume examples.plain_training:PLAIN --steps 3,2              what it forgets when it does
-    faultkit resume examples.plain_training:PLAIN,complete=true            nothing
+    torchrun --nproc-per-node 2 examples/plain_training/train.py CHECKPOINTS   trains, and goes on where it was stopped
+    faultkit resume examples.plain_training.train:PLAIN --steps 3,2            what it forgets when it does
+    faultkit resume examples.plain_training.train:PLAIN,complete=true          nothing
 
 As tutorials have it, model, optimizer and scheduler are stored; with ``complete`` also the random states of every rank,
 and where it is in the data.

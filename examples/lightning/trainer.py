@@ -1,7 +1,7 @@
 """Lightning: `Trainer.save_checkpoint` to a file for each step, and a resumption by `Trainer.fit(ckpt_path=)`.
 
-faultkit sweep examples.lightning_trainer:LIGHTNING.save --world 2 --points 'fs.*'
-faultkit crash examples.lightning_trainer:LIGHTNING.overwrite --world 1
+faultkit sweep examples.lightning.trainer:LIGHTNING.save --world 2 --points 'fs.*'
+faultkit crash examples.lightning.trainer:LIGHTNING.overwrite --world 1
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """torchtitan: its CheckpointManager over DCP, with the train state as one more component.
 
-faultkit history examples.torchtitan_manager:TITAN,async_mode=async --world 1 --rules save,fail,restart
-faultkit sweep examples.torchtitan_manager:TITAN.load --world 2 --points 'fs.*'
+faultkit history examples.torchtitan.manager:TITAN,async_mode=async --world 1 --rules save,fail,restart
+faultkit sweep examples.torchtitan.manager:TITAN.load --world 2 --points 'fs.*'
 """
 
 from __future__ import annotations

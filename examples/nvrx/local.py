@@ -1,7 +1,7 @@
 """nvidia-resiliency-ext: each rank keeps its own checkpoint on its own machine, by LocalCheckpointManager.
 
-    faultkit sweep examples.nvrx_local:LOCAL.save --world 2 --points 'fs.*'
-    faultkit history examples.nvrx_local:LOCAL --world 2 --rules save,kill,restart
+    faultkit sweep examples.nvrx.local:LOCAL.save --world 2 --points 'fs.*'
+    faultkit history examples.nvrx.local:LOCAL --world 2 --rules save,kill,restart
 
 A job that starts has a new manager. An iteration is saved once, and by the ranks that load it again.
 """

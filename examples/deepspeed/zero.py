@@ -1,6 +1,6 @@
 """DeepSpeed, ZeRO 1: each rank keeps its part of the optimizer, rank 0 the model, and a file `latest` names the newest.
 
-    faultkit sweep examples.deepspeed_zero:ZERO.save --world 2
+    faultkit sweep examples.deepspeed.zero:ZERO.save --world 2
 
 What was saved is loaded by as many ranks; `read` is DeepSpeed's own way to the weights in one process.
 """

@@ -1,6 +1,6 @@
 """torchsnapshot: a snapshot for each step, taken of a model that every rank has whole.
 
-    faultkit sweep examples.torchsnapshot_take:TAKE.save --world 2
+    faultkit sweep examples.torchsnapshot.take:TAKE.save --world 2
 
 A step that is saved again is taken over the older snapshot, from which torchsnapshot's documentation warns.
 """

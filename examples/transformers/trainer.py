@@ -1,7 +1,7 @@
 """transformers: `Trainer` saves a folder for each step, and resumes from `get_last_checkpoint`.
 
-faultkit crash examples.transformers_trainer:TRANSFORMERS.resume --world 1
-faultkit history examples.transformers_trainer:TRANSFORMERS --world 1
+faultkit crash examples.transformers.trainer:TRANSFORMERS.resume --world 1
+faultkit history examples.transformers.trainer:TRANSFORMERS --world 1
 """
 
 from __future__ import annotations
