@@ -1,7 +1,7 @@
 """A storage writer of one's own over DCP's: it keeps a digest of each file, and meets a disk that is full.
 
-faultkit sweep examples.custom_writer.writers:save_swallowing --world 4 --points writer.write_data --actions 'raise(OSError, ENOSPC)'
-faultkit sweep examples.custom_writer.writers:save_telling --world 4 --points writer.write_data --actions 'raise(OSError, ENOSPC)'
+`faultkit sweep` with ``--points writer.write_data --actions 'raise(OSError, ENOSPC)'`` breaks
+`save_swallowing` and `save_telling`; the README has the lines.
 """
 
 from __future__ import annotations
