@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from faultkit import cli, crash
+from faultkit import cli
 from faultkit.sweep import sweep
 from tests.helpers.places import ROOT
 from tests.helpers.stuck import SECONDS_MAX
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.slow
 
 PAGES = [
     *sorted((ROOT / "examples").rglob("*.md")),
-    ROOT / "docs" / "tutorial.md",
     ROOT / "docs" / "how-to.md",
 ]
 NOT_HERE = ("mypkg.", "PLAN")
@@ -53,7 +52,6 @@ def test_a_command_shown_is_one_that_can_be_given(line):
         ("ci_suite", [], "1 failed, 2 passed"),
         ("ci_suite", ["--faultkit-known", "examples/ci_suite/known.toml"], "2 passed, 1 xfailed"),
         ("ci_suite", ["--faultkit-known", "builtin"], "2 passed, 1 xfailed"),
-        ("manager", ["-k", "full_disk"], "2 passed, 22 deselected"),
     ],
 )
 def test_a_suite_ends_as_it_says(suite, options, told):
@@ -69,23 +67,6 @@ def test_a_suite_ends_as_it_says(suite, options, told):
     ]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS_MAX)
     assert told in done.stdout, done.stdout + done.stderr
-
-
-def test_the_manager_is_broken_as_the_tutorial_shows_and_its_twin_holds():
-    found = words("examples.manager.broken:MANAGER.save")
-    rows = re.findall(r"^\| `(fs\.\w+)` \| (\S*) ?\| ?(\S*) ?\|$", PAGES[-2].read_text(), re.MULTILINE)
-    shown = {
-        f"{point}@{rank}": word.strip("`") for point, *both in rows for rank, word in enumerate(both) if word
-    }
-    assert len(shown) == 7 and found == shown
-    mended = words("examples.manager.mended:MANAGER.save")
-    assert len(mended) > len(found) and set(mended.values()) == {"HELD"}
-
-
-@pytest.mark.parametrize(("twin", "is_broken"), [("broken", True), ("mended", False)])
-def test_a_kill_costs_the_broken_manager_its_checkpoint_and_the_mended_one_nothing(twin, is_broken):
-    found = crash.explore(f"examples.manager.{twin}:MANAGER.overwrite", ("killed",), world=2)
-    assert found.explored and bool(found.findings) == is_broken, found.text()
 
 
 def test_the_writer_that_swallows_loses_work_and_the_other_holds():
