@@ -5,8 +5,9 @@ SILENT_WRONG: a load came back well, and left elements of its targets as they ha
 holds them afterwards was never filled.  The same is done where a save is read back.
 
 Not verified: values that are no tensors, tensors that are not in the memory of the CPU, fewer than 8 bytes in a
-row of a larger tensor, and that what was filled in is right (durable); a load that is allowed to be partial
-(``allow_partial_load``) was not asked for what is not there.
+row of a larger tensor, in large states less than 64 KiB between two stripes (`faultkit.injection.engine.stripes`), and
+that what was filled in is right (durable); a load that is allowed to be partial (``allow_partial_load``) was not asked
+for what is not there.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ that is follows from sizes and numbers of ranks; whoever loads gets it, on every
 each rank notes of what it gives to a save (`faultkit.injection.engine.content`), of saves that reported success to at
 least one rank; of a distributed tensor those parts that several ranks hold.
 
-Not verified: states above 256 MiB, tensors that are not in the memory of the CPU, a save with a planner that names or
+Not verified: tensors that are not in the memory of the CPU, a save with a planner that names or
 changes values by itself, an object that does not come back from pickle as it was.  A save without collectives stores
 what each rank gives, and so does one with names of its own for each rank.
 """

@@ -1,14 +1,16 @@
 """Loads a checkpoint in a process that took no part in saving it, and compares.  Imports torch: for ranks only.
 
 The engine's own format is read without knowing what was saved: the targets are made from what the checkpoint
-says of itself.  Their holes are found by the watch that every load on a rank has.
+says of itself.  Their holes are found by the watch that every load on a rank has.  They are loaded `PART_BYTES` at a
+time (a larger tensor by itself), compared and let go, so that what is held at once does not grow with the checkpoint.
+Not covered: `read` functions, which give all that they read at once.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from faultkit.runs.readback import STEP_NAME
 __all__ = ["error_text", "load_and_compare", "load_and_compare_own", "load_everything"]
 
 MESSAGE_CHARACTERS = 300
+PART_BYTES = 32 << 20
 
 
 class _PartOfARank(dcp.FileSystemReader):
@@ -41,13 +44,30 @@ class _PartOfARank(dcp.FileSystemReader):
 def load_everything(path: Path, fill: float = 0.0, of_rank: int | None = None) -> dict[str, Any]:
     """All that a checkpoint of the stock engine holds, tensors whole, loaded into targets that are full of `fill`.
     With `of_rank` what that rank stored by itself.  Raises what the engine raises."""
+    return {name: value for part in _parts(path, None, fill, of_rank) for name, value in part.items()}
+
+
+def _parts(
+    path: Path, part_bytes: int | None, fill: float = 0.0, of_rank: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """What a checkpoint holds, in parts of at most so many bytes, or of one value; all at once for None."""
     reader = dcp.FileSystemReader(path) if of_rank is None else _PartOfARank(path, of_rank)
     target: dict[str, Any] = {}
+    size = 0
+
+    def loaded() -> dict[str, Any]:
+        dcp.load(target, checkpoint_id=path, storage_reader=reader, no_dist=True)
+        return target
+
     for name, entry in reader.read_metadata().state_dict_metadata.items():
         is_tensor = isinstance(entry, TensorStorageMetadata)
+        added = entry.size.numel() * entry.properties.dtype.itemsize if is_tensor else 0
+        if part_bytes is not None and target and size + added > part_bytes:
+            yield loaded()
+            target, size = {}, 0
         target[name] = torch.full(entry.size, fill, dtype=entry.properties.dtype) if is_tensor else None
-    dcp.load(target, checkpoint_id=path, storage_reader=reader, no_dist=True)
-    return target
+        size += added
+    yield loaded()
 
 
 def load_and_compare(
@@ -62,25 +82,30 @@ def load_and_compare(
     """``{error, wrong, later, differing, changed, content, unreferenced, others}``; see
     `faultkit.runs.readback.Readback`."""
     logging.disable(logging.CRITICAL)  # the engine logs each missing file; it is told once, in the report
+    found = _Found(new, later)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = read(Path(path)) if read is not None else load_everything(Path(path), of_rank=of_rank)
-            if found is None:
-                raise FileNotFoundError("there is no checkpoint")
-            state = _named(found)
+            if read is None:
+                for part in _parts(Path(path), PART_BYTES, of_rank=of_rank):
+                    found.add(_named(part))
+                    part.clear()  # before the next one is there
+            else:
+                state = read(Path(path))
+                if state is None:
+                    raise FileNotFoundError("there is no checkpoint")
+                found.add(_named(state))
         except Exception as error:
             nothing = {"wrong": None, "later": (), "differing": (), "changed": None, "content": None}
             return {"error": error_text(error), **nothing}
         finally:
             logging.disable(logging.NOTSET)
-    content = {name: checksum(value) for name, value in state.items()}
-    wrong, differing = (None, ()) if new is None else _compared(state, content, new)
+    content, wrong = found.content, found.wrong()
     return {
         "error": None,
         "wrong": wrong,
-        "later": tuple(name for name in wrong or () if _is_later(state.get(name), later.get(name, ()))),
-        "differing": differing,
+        "later": tuple(name for name in wrong or () if name in found.later),
+        "differing": found.differing(),
         "changed": None
         if old is None
         else tuple(sorted(name for name in {*content, *old} if content.get(name) != old.get(name))),
@@ -88,6 +113,38 @@ def load_and_compare(
         "unreferenced": _unreferenced(Path(path)) if read is None and of_rank is None else (),
         "others": _by_others(Path(path), others, content, new) if not wrong else [],
     }
+
+
+class _Found:
+    """What is loaded, part by part: of each leaf its checksum, and how it compares; nothing of the part is kept."""
+
+    def __init__(self, new: dict[str, list[list[Any]]] | None, later: dict[str, list[list[Any]]]) -> None:
+        self._new = new
+        self._later = later
+        self._wrong: set[str] = set()
+        self._differing: dict[str, tuple[int, ...]] = {}
+        self.content: dict[str, str] = {}
+        self.later: set[str] = set()  # those that are wrong, and what a later state has
+
+    def add(self, state: dict[str, Any]) -> None:
+        content = {name: checksum(value) for name, value in state.items()}
+        self.content |= content
+        if self._new is None:
+            return
+        expected = {name: self._new[name] for name in state if name in self._new}
+        wrong, differing = _compared(state, content, expected)
+        self._wrong.update(wrong)
+        self._differing |= dict(differing)
+        self.later.update(name for name in wrong if _is_later(state[name], self._later.get(name, ())))
+
+    def wrong(self) -> tuple[str, ...] | None:
+        """The leaves that are not as they were given, or not there; None where nobody told what was given."""
+        if self._new is None:
+            return None
+        return tuple(sorted(self._wrong | {name for name in self._new if name not in self.content}))
+
+    def differing(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        return tuple(sorted(self._differing.items()))
 
 
 def _by_others(

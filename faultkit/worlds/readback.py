@@ -7,7 +7,9 @@ loaded only where something can follow from it: where a save of the run went to 
 before.  Content that was loaded once is not loaded again.  A load that raises, hangs or kills its process is a result
 like any other.
 
-Not covered: checkpoints above `BYTES_MAX`, and storage that is no directory of files.
+A checkpoint of the engine's own format is loaded in parts where it is large, and none is kept whole.
+
+Not covered: storage that is no directory of files; what `read` of somebody's own takes to give all of it at once.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader"]
 
-BYTES_MAX = 256 << 20
 KNOWN_COUNT_MAX = 64
 METADATA_NAME = ".metadata"
 
@@ -89,7 +90,7 @@ class Reader:
             save = saves.get(path)
             if save is None and (not saves or not save_failed(saves)):
                 continue  # it is not what a save went to, and nothing failed: whoever removed it may
-            if _digest(Path(path)) is None:
+            if not _can_be_read(Path(path)):
                 continue
             if save is not None and save.own_ranks and read is None:
                 found += self._parts(path, save)
@@ -352,18 +353,31 @@ def _index(path: Path) -> bytes | None:
         return None
 
 
-def _digest(path: Path) -> str | None:
-    """What lies under `path`, as a checksum; None where that is too much or cannot be read."""
-    total = hashlib.blake2b(digest_size=16)
-    bytes_left = BYTES_MAX
+def _files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*"))
+
+
+def _can_be_read(path: Path) -> bool:
+    """Whether every file under `path` can be opened: else what another process makes of it says nothing."""
     try:
-        for file in sorted(path.rglob("*")):
+        for file in _files(path):
+            if file.is_file():
+                with open(file, "rb"):
+                    pass
+    except OSError:
+        return False
+    return True
+
+
+def _digest(path: Path) -> str | None:
+    """What lies under `path`, as a checksum; None where it cannot be read."""
+    total = hashlib.sha256()  # which processors do by themselves
+    try:
+        for file in _files(path):
             total.update(f"{file.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
             if file.is_file():
-                bytes_left -= file.stat().st_size
-                if bytes_left < 0:
-                    return None
-                total.update(file.read_bytes())
+                with open(file, "rb", buffering=0) as content:
+                    total.update(hashlib.file_digest(content, "sha256").digest())
     except OSError:
         return None
     return total.hexdigest()

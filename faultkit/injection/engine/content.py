@@ -5,7 +5,10 @@ the engine takes it.  A load's targets are filled with random bytes before the e
 elements that still hold them when it says that all is well were never filled.  They get their old values back, so
 that the load leaves what it leaves without the watch.
 
-Not covered: tensors that are not in the memory of the CPU; states above `BYTES_MAX`; for a load, values that are no
+No copy of a large state is kept: a save's is read once, and of a load's above `WHOLE_BYTES_MAX` the large tensors are
+watched by stripes (`faultkit.injection.engine.stripes`).
+
+Not covered: tensors that are not in the memory of the CPU; for a load, values that are no
 tensors, fewer than 8 bytes in a row of a larger tensor and tensors below 4 bytes (chance could make them equal;
 a boolean counts as one bit).
 """
@@ -18,18 +21,19 @@ import os
 import pickle
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.distributed._shard.sharded_tensor import ShardedTensor
 from torch.distributed.checkpoint import _nested_dict, default_planner, filesystem
 from torch.distributed.tensor import DTensor
 
+from faultkit.injection.engine.stripes import STRIPE_BYTES, STRIPED_BYTES_MIN, Stripes, stripes_of
 from faultkit.state_values import bytes_of
 
 __all__ = ["checksum", "fingerprint", "pieces_of", "place_of", "random_like", "unfilled", "watching_targets"]
 
-BYTES_MAX = 256 << 20
+WHOLE_BYTES_MAX = 64 << 20  # of a load: two copies are kept of it
 NAMING_METHODS = (
     "set_up_planner",
     "create_local_plan",
@@ -42,16 +46,33 @@ TENSOR_BITS_MIN = 32
 OBJECTS_DEEP_MAX = 40
 
 Piece = tuple[tuple[int, ...], tuple[int, ...], torch.Tensor]  # offsets and sizes in the whole tensor, values
-_Target = tuple[
-    str, torch.Tensor, torch.Tensor, torch.Tensor
-]  # name, what is loaded into, its values before, pattern
+
+
+class _Target(NamedTuple):
+    """What is loaded into, all of it or the stripes of `whole`, with its values before and what it is filled with."""
+
+    name: str
+    tensor: torch.Tensor
+    before: torch.Tensor
+    pattern: torch.Tensor
+    whole: torch.Tensor
+    stripes: Stripes | None = None
+
+    def hole(self, mask: torch.Tensor) -> list[Any]:
+        """``[name, elements not filled, of how many, first index]``."""
+        total = self.whole.numel()
+        if self.stripes is not None:
+            count, first = self.stripes.hole(mask, self.whole.element_size(), total)
+        else:
+            count, first = int(mask.sum()), int(mask.reshape(-1).nonzero()[0, 0])
+        return [self.name, count, total, first]
 
 
 def fingerprint(state: Any, planner: Any = None) -> dict[str, list[list[Any]]] | None:
     """``{name: [[offsets, sizes, checksum], ...]}`` of what this rank holds; None where it cannot be told.
 
     A value that is no tensor has one entry, ``[None, None, checksum]``.  None for a planner that names or changes
-    values by itself, since only the planner knows how, and for a state above `BYTES_MAX`.
+    values by itself, since only the planner knows how.
     """
     if not isinstance(state, Mapping) or not _names_as_the_engine(planner):
         return None
@@ -59,15 +80,13 @@ def fingerprint(state: Any, planner: Any = None) -> dict[str, list[list[Any]]] |
         if getattr(planner, "flatten_state_dict", True):
             state, _ = _nested_dict.flatten_state_dict(dict(state))
         found: dict[str, list[list[Any]]] = {}
-        bytes_left = BYTES_MAX
         for name, value in state.items():
             if not isinstance(value, torch.Tensor):
                 found[name] = [[None, None, checksum(value)]]
                 continue
             found[name] = []  # also where this rank has no element of it
             for offsets, sizes, tensor in pieces_of(value):
-                bytes_left -= tensor.numel() * tensor.element_size()
-                if bytes_left < 0 or tensor.device.type != "cpu":
+                if tensor.device.type != "cpu":
                     return None
                 found[name].append([list(offsets), list(sizes), checksum(tensor)])
         return found
@@ -233,20 +252,18 @@ def watching_targets(
     finally:
         holes = []
         with torch.no_grad():
-            for name, target, before, pattern in targets:
-                mask = unfilled(target, pattern)
+            for target in targets:
+                mask = unfilled(target.tensor, target.pattern)
                 if mask is not None:
-                    holes.append(
-                        [name, int(mask.sum()), target.numel(), int(mask.reshape(-1).nonzero()[0, 0])]
-                    )
-                    _bits_of(target)[mask] = _bits_of(before)[mask]
+                    holes.append(target.hole(mask))
+                    _bits_of(target.tensor)[mask] = _bits_of(target.before)[mask]
         if failure is None and holes:
             report(holes)
         elif failure is not None and report_failed is not None:
             changed = [
-                name
-                for name, target, before, _ in targets
-                if not torch.equal(*map(bytes_of, (target, before)))
+                target.name
+                for target in targets
+                if not torch.equal(*map(bytes_of, (target.tensor, target.before)))
             ]
             report_failed(list(dict.fromkeys(changed)), len(targets), failure)
 
@@ -258,10 +275,9 @@ def _bits_of(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _fill(target: _Target) -> bool:
-    _, tensor, _, pattern = target
     try:
         with torch.no_grad():
-            tensor.copy_(pattern)
+            target.tensor.copy_(target.pattern)
     except Exception:
         return False  # not to be written to: the load will say so
     return True
@@ -271,20 +287,28 @@ def _watched(state: Any) -> list[_Target]:
     if not isinstance(state, Mapping):
         return []
     flat, _ = _nested_dict.flatten_state_dict(dict(state))
-    found = []
-    bytes_left = BYTES_MAX
+    tensors = []
     seen: set[int] = set()
     for name, value in flat.items():
         if not isinstance(value, torch.Tensor):
             continue
         for _, _, tensor in pieces_of(value):
-            bytes_left -= tensor.numel() * tensor.element_size()
             plain = tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_quantized
             is_small = tensor.numel() * _item_bits(tensor) < TENSOR_BITS_MIN
-            if not plain or is_small or tensor.data_ptr() in seen:
-                continue
-            if bytes_left < 0:
-                return []
-            seen.add(tensor.data_ptr())
-            found.append((name, tensor, tensor.clone(), random_like(tensor)))
+            if plain and not is_small and tensor.data_ptr() not in seen:
+                seen.add(tensor.data_ptr())
+                tensors.append((name, tensor))
+    is_large = sum(map(_bytes_in, (tensor for _, tensor in tensors))) > WHOLE_BYTES_MAX
+    row = random_like(torch.empty(STRIPE_BYTES, dtype=torch.uint8)) if is_large else None
+    found = []
+    for name, tensor in tensors:
+        if row is None or _bytes_in(tensor) < STRIPED_BYTES_MIN:
+            found.append(_Target(name, tensor, tensor.clone(), random_like(tensor), tensor))
+        elif (stripes := stripes_of(tensor)) is not None:
+            view = stripes.view
+            found.append(_Target(name, view, view.clone(), row.expand_as(view), tensor, stripes))
     return found
+
+
+def _bytes_in(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
