@@ -22,10 +22,13 @@ ENGINES_EXTRAS := test,hf,s3,torch-checkpointing,ray,dask,slurm
 ENGINES_REQUIREMENTS := tests_engines/requirements.txt
 ENGINES_ALONE := tests_engines/requirements-no-deps.txt
 
+DOCS_LOCK := locks/docs.txt
+DOCS_REQUIREMENTS := docs/requirements.txt
+
 # A suite starts hundreds of interpreters, of which each would compile what it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test test-fast test-newest test-engines setup-engines lock demo bench bench-quick findings lint build clean
+.PHONY: help setup test test-fast test-newest test-engines setup-engines lock demo bench bench-quick findings docs lint build clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +40,7 @@ help:
 	@echo 'make bench        measure faultkit beside its limits: feel, throughput, scale'
 	@echo 'make bench-quick  the figures that take seconds, all in less than a minute'
 	@echo 'make findings     check every built-in checkpointer, and render docs/findings.md'
+	@echo 'make docs         make the site of the documentation, build/site/, in .venv-docs; a link to nowhere fails'
 	@echo 'make lint         check style, types and who imports whom'
 	@echo 'make build        make the wheel and the source archive in dist/'
 	@echo 'make test-newest  run the suite with the newest of everything that pyproject.toml allows: what is coming'
@@ -102,7 +106,7 @@ lock:
 	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv; }
 	@set -e; for lock in $(sort $(wildcard locks/*.txt) $(LOCK)); do \
 	  version=$${lock##*torch-}; version=$${version%.txt}; asked='--extra test pyproject.toml'; \
-	  case $$lock in locks/engines-*) \
+	  case $$lock in $(DOCS_LOCK)) continue;; locks/engines-*) \
 	    asked="$(patsubst %,--extra %,$(subst $(COMMA), ,$(ENGINES_EXTRAS))) pyproject.toml $(ENGINES_REQUIREMENTS)";; esac; \
 	  echo "torch==$$version" > .venv-lock/torch.txt; \
 	  { echo "# Made by 'make lock': what is installed beside torch $$version, on Python 3.11 and newer."; \
@@ -110,6 +114,9 @@ lock:
 	      --constraints .venv-lock/torch.txt $$asked; } > .venv-lock/lock.txt; \
 	  mv .venv-lock/lock.txt $$lock; echo "renewed $$lock"; \
 	done
+	@{ echo "# Made by 'make lock': what makes the site of the documentation, on Python 3.11 and newer."; \
+	  .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	    $(DOCS_REQUIREMENTS); } > .venv-lock/lock.txt; mv .venv-lock/lock.txt $(DOCS_LOCK); echo 'renewed $(DOCS_LOCK)'
 
 # A sweep and a crash exit with 1 when they find a broken promise. Of the stock engine that is a finding, not a
 # failure of the demo; 2 (bad usage) and 3 (the harness failed) are.
@@ -137,6 +144,17 @@ bench-quick: setup
 
 findings: setup
 	@$(BIN)/python docs/findings/collect.py $(ARGS)
+
+# Its tools read faultkit and do not import it: no torch is installed for them.
+.venv-docs/.installed: $(DOCS_LOCK) $(DOCS_REQUIREMENTS)
+	@$(or $(PYTHON),python3) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c $(DOCS_LOCK) -r $(DOCS_REQUIREMENTS)
+	@touch $@
+
+docs: .venv-docs/.installed
+	@.venv-docs/bin/python docs/site_pages.py .venv-docs/pages
+	@.venv-docs/bin/zensical build --strict --clean
+	@echo 'build/site/index.html is the first page.'
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -22,7 +22,8 @@ from tests.helpers.stuck import SECONDS_MAX
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = {path.stem.removeprefix("torch-"): path for path in (ROOT / "locks").glob("torch-*")}
-(ENGINES,) = set((ROOT / "locks").iterdir()) - set(LOCKS.values())
+SITE = ROOT / "locks" / "docs.txt"
+(ENGINES,) = set((ROOT / "locks").iterdir()) - {*LOCKS.values(), SITE}
 NEEDED = ROOT / "tests_engines" / "requirements.txt"
 PYTHONS = ("3.11.0", "3.12.0", "3.13.0")
 
@@ -104,8 +105,19 @@ def test_the_lock_of_the_engines_names_one_version_of_all_that_their_tests_need(
         assert name in locked and asked.specifier.contains(locked[name]), str(asked)
 
 
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_of_the_site_names_what_makes_it_and_no_torch(python):
+    locked = pins(SITE, python)
+    for line in (ROOT / "docs" / "requirements.txt").read_text().splitlines():
+        asked = Requirement(line)
+        assert asked.specifier.contains(locked[canonicalize_name(asked.name)]), line
+    assert "torch" not in locked
+    shown = told("-B", "docs").stdout
+    assert f"-c locks/{SITE.name} -r docs/requirements.txt" in shown and "zensical build --strict" in shown
+
+
 def test_a_lock_names_no_place_that_it_came_from():
-    for path in (*LOCKS.values(), ENGINES):
+    for path in (*LOCKS.values(), ENGINES, SITE):
         assert not re.search(r"://|--|\bindex\b|\.(org|com|io)\b", path.read_text()), path
 
 

@@ -262,9 +262,8 @@ def _is_later(value: Any, later: Iterable[list[Any]]) -> bool:
     for offsets, sizes, told, _ in later:
         if (offsets is None) == isinstance(value, torch.Tensor):
             continue
-        if (
-            checksum(value) if offsets is None else _checksum_of(value, tuple(offsets), tuple(sizes))
-        ) == told:
+        there = checksum(value) if offsets is None else _checksum_of(value, tuple(offsets), tuple(sizes))
+        if there == told:
             return True
     return False
 
