@@ -37,8 +37,18 @@ RANKS_MAX = 1024
     help="Ranks that try it.  [default: those of the job, or a few that stand for many]",
 )
 @JSON
+@click.option(
+    "--report",
+    "report_path",
+    metavar="PATH",
+    help="Write a page (.html): what was left beside what each plan did.",
+)
 def reproduce(
-    evidence: tuple[str, ...], scenario: str | None, world_size: int | None, json_path: str | None
+    evidence: tuple[str, ...],
+    scenario: str | None,
+    world_size: int | None,
+    json_path: str | None,
+    report_path: str | None,
 ) -> int:
     """Read what a job left (logs, error files, flight recorders, stacks), and find the plan that does the same.
 
@@ -55,7 +65,7 @@ def reproduce(
     from faultkit.report.output import refusal
     from faultkit.torch_versions import require_torch
 
-    if why := refusal(json_path, None):
+    if why := refusal(json_path, report_path):
         raise UsageError(why)
     with endings.in_order():
         try:
@@ -74,6 +84,11 @@ def reproduce(
             return endings.tell()
     click.echo(printable(as_text(found)), err=json_path == "-")
     write_json(json_path, as_json(found))
+    if report_path is not None:
+        from faultkit.report.evidence_page import as_html
+        from faultkit.whole_files import write_whole
+
+        write_whole(report_path, as_html(found))
     return HELD if found.best is not None else BROKEN
 
 

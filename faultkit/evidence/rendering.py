@@ -2,7 +2,7 @@
 
 The JSON is `{"ranks": {rank: {"kind", "type", "message", "waiting"}}, "suspects": [rank], "first": {"rank", "step",
 "type", "message"}, "candidates": [{"plan", "likeness", "verdict", "why"}], "best": plan or null}`; the numbers are
-those of the job.  Not covered: pages.
+those of the job.  Not covered: the page (`faultkit.report.evidence_page`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 from faultkit.checks.wording import name_ranks
 from faultkit.evidence.telling import Told
-from faultkit.evidence.trying import Reproduction
+from faultkit.evidence.trying import Reproduction, Tried
 from faultkit.messages import shortened
 
-__all__ = ["as_json", "as_text", "masked"]
+__all__ = ["as_json", "as_text", "evidence_lines", "masked", "replay_of", "test_of"]
 
 WIDTH = 110
 MESSAGE_CHARACTERS_MAX = 2_000
@@ -72,7 +72,7 @@ def as_json(found: Reproduction) -> str:
                 "why": masked(one.why),
                 "kind": one.kind,
                 "differs": list(one.differs),
-                "replay": _replay(found, one),
+                "replay": replay_of(found, one),
             }
             for one in found.tried
         ],
@@ -87,7 +87,7 @@ def as_json(found: Reproduction) -> str:
 def as_text(found: Reproduction) -> str:
     """The story for a terminal; ends without a newline."""
     told = found.told
-    lines = [*_of_evidence(told), ""]
+    lines = [*evidence_lines(told), ""]
     if not found.tried:
         return "\n".join([*lines, "no plan follows from this that the work comes by"])
     lines.append(f"tried on {found.scenario}, {len(found.mapping.ranks)} ranks{_mapping(found)}:")
@@ -99,14 +99,15 @@ def as_text(found: Reproduction) -> str:
     if best is None:
         return "\n".join([*lines, "", "none of these gives the picture that was left"])
     alike = [one.plan for one in found.tried[1:] if one.likeness == best.likeness]
-    lines += ["", f"the picture that was left, again: {masked(best.plan)}", f"  {_replay(found, best)}"]
+    lines += ["", f"the picture that was left, again: {masked(best.plan)}", f"  {replay_of(found, best)}"]
     if alike:
         lines.append(f"  as well could have done it: {', '.join(masked(one) for one in alike)}")
-    lines += ["", "as a test:", "", *_test(found)]
+    lines += ["", "as a test:", "", *test_of(found, best)]
     return "\n".join(lines)
 
 
-def _of_evidence(told: Told) -> list[str]:
+def evidence_lines(told: Told) -> list[str]:
+    """What was read and what follows from it, a line each; with control characters."""
     evidence = told.evidence
     lines = [
         f"{len(evidence.ranks)} of {evidence.world_size} ranks left something, in {len(evidence.files)} files"
@@ -139,7 +140,8 @@ def _mapping(found: Reproduction) -> str:
     return f" for ranks {', '.join(map(str, ranks))} of {found.told.evidence.world_size}"
 
 
-def _replay(found: Reproduction, one: Any) -> str:
+def replay_of(found: Reproduction, one: Tried) -> str:
+    """The command that runs `one` again."""
     from faultkit.runs.replay_command import replay_line
 
     return masked(
@@ -153,15 +155,14 @@ def _replay(found: Reproduction, one: Any) -> str:
     )
 
 
-def _test(found: Reproduction) -> list[str]:
-    best = found.best
-    assert best is not None
+def test_of(found: Reproduction, one: Tried) -> list[str]:
+    """The lines of a test that runs `one`, indented."""
     return [
         "    import pytest",
         "    from faultkit import scenarios",
         "",
         f"    @pytest.mark.world({found.mapping.size})",
-        f"    @pytest.mark.faults({masked(best.small_plan)!r})",
+        f"    @pytest.mark.faults({masked(one.small_plan)!r})",
         "    def test_every_rank_is_told(world, plan, tmp_path):",
         f"        run = world.run(scenarios.get({found.scenario!r}).function, directory=tmp_path, plan=plan)",
         "        run.raise_for_violations()",

@@ -18,6 +18,7 @@ from faultkit.evidence.mapping import Mapping, mapped
 from faultkit.evidence.pictures import Shown, likeness, picture_of_evidence, picture_of_run
 from faultkit.evidence.telling import Told
 from faultkit.exceptions import PlanError
+from faultkit.runs.timeline import Timeline, timeline_of
 
 __all__ = ["ENOUGH", "Reproduction", "Tried", "reproduce"]
 
@@ -26,7 +27,10 @@ TIMEOUT_SECONDS = 20.0
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """A candidate that was run: `likeness` from 0 to 1, `differs` are the ranks that showed something else."""
+    """A candidate that was run: `likeness` from 0 to 1, `differs` are the ranks that showed something else.
+
+    `shown` is what each rank of its world showed, by rank; `story` and `timeline` are those of the run.
+    """
 
     plan: str
     small_plan: str
@@ -35,6 +39,9 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     kind: str
     differs: tuple[int, ...] = ()
+    shown: tuple[str, ...] = ()
+    story: str = ""
+    timeline: Timeline | None = None
 
 
 class Reproduction(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,4 +143,10 @@ class _Bench:
             verdict=str(run.verdict),
             kind=self.kind,
             differs=tuple(mapping.ranks[rank] for rank in differing),
+            shown=tuple(
+                " ".join(part for part in (shown[rank].kind, shown[rank].type_name) if part)
+                for rank in sorted(shown)
+            ),
+            story=run.story(replay=None),
+            timeline=timeline_of(run),
         )

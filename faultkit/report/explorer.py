@@ -64,7 +64,10 @@ class Drawing(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One thing that was tried.  `ways` are commands that do it again: (label, command); `facts` (label, text)."""
+    """One thing that was tried.  `ways` are commands that do it again: (label, command); `facts` (label, text).
+
+    `beside` is what its `timeline` is compared with: that of what was left by a job.
+    """
 
     word: str
     name: str
@@ -79,6 +82,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     story: str = ""
     ways: tuple[tuple[str, str], ...] = ()
     timeline: Timeline | None = None
+    beside: Timeline | None = None
     drawing: Drawing | None = None
     also: str = ""
 

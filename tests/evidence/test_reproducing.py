@@ -15,6 +15,7 @@ from faultkit.evidence.pictures import likeness, picture_of_evidence, picture_of
 from faultkit.evidence.rendering import masked
 from faultkit.evidence.writing import write
 from faultkit.scenarios import Stage, get
+from tests.helpers.explorer_data import data_of
 from tests.helpers.left_behind import FULL_DISK, LOST, OWN, SUMMARY, labelled
 
 PLANS = [
@@ -91,7 +92,12 @@ def test_secrets_are_masked():
 def test_the_command_tells_where_it_began_and_gives_the_plan(tmp_path, capsys):
     (tmp_path / "console.log").write_text(labelled({0: LOST, 1: OWN, 2: LOST, 3: LOST}))
     with pytest.raises(SystemExit) as ended:
-        main(["reproduce", str(tmp_path / "console.log"), "--json", str(tmp_path / "found.json")])
+        main(
+            ["reproduce", str(tmp_path / "console.log"), "--json", str(tmp_path / "found.json"),
+             "--report", str(tmp_path / "found.html")]
+        )  # fmt: skip
+    shown = data_of((tmp_path / "found.html").read_text())["items"]
+    assert [item["word"] for item in shown][0] == "left" and len(shown) > 1
     out = capsys.readouterr().out
     assert ended.value.code == 0
     found = json.loads((tmp_path / "found.json").read_text())

@@ -246,6 +246,7 @@ def test_what_is_said_in_any_field_is_text(opened):
             timeline=Timeline(
                 1.0, (Lane(0, ((0.0, 1.0, "save", said, True),), ((0.5, "fault", said),), said, said),), said
             ),
+            beside=Timeline(1.0, (Lane(1, ((0.0, 1.0, "step", said, True),), (), said, said),), said),
             drawing=Drawing({said: [(said, "lost", 0), (said, "later", 1)]}, said, said),
             also=said,
         )
@@ -261,7 +262,7 @@ def test_what_is_said_in_any_field_is_text(opened):
     )
     for number in range(len(HOSTILE)):
         page.locator(".list > button").nth(number).click()
-        assert page.locator(".detail svg").count() == 2
+        assert page.locator(".detail svg").count() == 3
     assert page.evaluate("window.hit") is None
     assert page.locator("script").count() == 2 and page.locator("style").count() == 1
     assert page.locator("img, iframe, link, base, form, object, svg[onload], [onerror]").count() == 0

@@ -249,6 +249,7 @@
         return make("div", { class: "way" }, make("div", {}, make("span", { class: "quiet" }, label), make("pre", {}, command)), button);
       })] : null,
       item.timeline ? [make("h3", {}, "Timeline"), timeline(item.timeline)] : null,
+      item.beside ? [make("h3", {}, "What was left, beside it"), timeline(item.beside)] : null,
       item.drawing ? [make("h3", {}, "The crash"), drawing(item.drawing)] : null,
       item.story ? [make("h3", {}, "The whole story"), make("pre", {}, item.story)] : null,
     ]);
