@@ -97,7 +97,7 @@ def test_the_command_tells_where_it_began_and_gives_the_plan(tmp_path, capsys):
              "--report", str(tmp_path / "found.html")]
         )  # fmt: skip
     shown = data_of((tmp_path / "found.html").read_text())["items"]
-    assert [item["word"] for item in shown][0] == "left" and len(shown) > 1
+    assert shown[0]["word"] == "left" and len(shown) > 1
     out = capsys.readouterr().out
     assert ended.value.code == 0
     found = json.loads((tmp_path / "found.json").read_text())
