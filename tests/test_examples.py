@@ -31,6 +31,16 @@ COMMANDS = sorted(
 )
 
 
+IMPORTS = """
+import pytest
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import FileSystemWriter as MyWriter
+
+"""
+
+
 def words(scenario, **options):
     """The verdict of each plan of a sweep, by what it breaks: ``{"fs.open@0": "HUNG"}``."""
     journal = sweep(scenario, world=2, **options)
@@ -74,3 +84,13 @@ def test_the_writer_that_swallows_loses_work_and_the_other_holds():
     swallowed = words("examples.custom_writer.writers:save_swallowing", **full)
     assert swallowed["writer.write_data@1"] in ("LOST_WORK", "PARTIAL")
     assert set(words("examples.custom_writer.writers:save_telling", **full).values()) == {"HELD"}
+
+
+def test_the_tests_of_the_short_answers_pass(tmp_path):
+    page = (ROOT / "docs" / "how-to.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "test_shown.py").write_text(IMPORTS + "\n\n".join(blocks))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "test_shown.py", "--strict-markers", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS_MAX)
+    assert "3 passed" in done.stdout and len(blocks) == 2, done.stdout + done.stderr
