@@ -26,6 +26,7 @@ import torch
 
 from faultkit.worlds.simulated.network.data_movement import fit, move
 from faultkit.worlds.simulated.network.gloo import NEEDS_ALL, PROGRAMS, Receive, Send, Wait
+from faultkit.worlds.simulated.network.object_sizes import ObjectSizes
 from faultkit.worlds.simulated.network.operations import Operation
 from faultkit.worlds.simulated.network.reductions import average
 
@@ -71,6 +72,7 @@ class Group:
         self.gone: set[int] = set()  # members whose connections are closed
         self.joined: dict[int, Any] = {}
         self.forming: list[Any] = []
+        self.object_sizes = ObjectSizes()
 
     # -- collectives -----------------------------------------------------------------------------
 

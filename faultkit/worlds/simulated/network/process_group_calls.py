@@ -86,7 +86,7 @@ class GroupCalls(dist.ProcessGroup):
     def allgather(self, outputs: Any, inputs: Any, opts: Any = None) -> Any:
         (tensor,), (targets,) = inputs, outputs
         require_dense("allgather_", tensor)
-        return self._gather_all(targets, tensor)
+        return self._gather_all(self._shared.object_sizes.share(targets, self._count + 1), tensor)
 
     def _gather_all(self, targets: Any, tensor: Any, looked_at: Any = ()) -> Any:
         """`looked_at` are the targets that stand for all, where they are alike."""
