@@ -2,7 +2,8 @@
 
 Guarantees: `read_tree` gives every file's content, every directory and every symbolic link; `tree_after` applies
 operations one after the other, by name and by file, so an open file is followed through renames and after it lost
-its name.  Not covered: owners, modes and times.
+its name.  What operations make of a file is held in the pieces that were written, not copied, as long as each follows
+the one before (`faultkit.recording.written`).  Not covered: owners, modes and times.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from collections.abc import Iterable
 import msgspec
 
 from faultkit.recording.operations import Operation, Recording
+from faultkit.recording.written import Written
 
-__all__ = ["Tree", "put_back", "read_tree", "tree_after"]
+__all__ = ["Tree", "files_after", "put_back", "read_tree", "tree_after"]
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -97,21 +99,29 @@ def tree_after(
 
     Operations that failed do nothing.  Raises nothing: an operation on a file that is not there is left out.
     """
+    files, links = files_after(recording, operations)
+    return {name: None if file is None else bytes(file) for name, file in files.items()}, links
+
+
+def files_after(
+    recording: Recording, operations: Iterable[Operation] | None = None
+) -> tuple[dict[str, Written | None], dict[str, str]]:
+    """The same without a copy of what was written."""
     state = _State(recording)
     for operation in recording.operations if operations is None else operations:
         if not operation.error:
             state.apply(operation)
-    entries: dict[str, bytes | None] = {}
+    files: dict[str, Written | None] = {}
     for name, file in state.names.items():
-        entries[name] = None if file is None else bytes(state.contents.get(file, b""))
-    return entries, state.links
+        files[name] = None if file is None else state.contents.get(file, Written())
+    return files, state.links
 
 
 class _State:
     def __init__(self, recording: Recording) -> None:
         self.names: dict[str, int | None] = {}  # None for a directory
         self.links = dict(recording.links)
-        self.contents: dict[int, bytearray] = {}
+        self.contents: dict[int, Written] = {}
         self.by_number: dict[int, int] = {}  # number in the recording -> ours
         self.next = -2
         for name, content in recording.before.items():
@@ -119,7 +129,7 @@ class _State:
 
     def new(self, content: bytes = b"") -> int:
         self.next -= 1
-        self.contents[self.next] = bytearray(content)
+        self.contents[self.next] = Written(content)
         return self.next
 
     def file(self, operation: Operation) -> int | None:
@@ -142,20 +152,15 @@ class _State:
                     self.by_number[operation.file] = self.names[path]  # type: ignore[assignment]
                 file = self.file(operation)
                 if file is not None and operation.flags & os.O_TRUNC:
-                    self.contents[file].clear()
+                    self.contents[file].truncate(0)
             case "write":
                 file = self.file(operation)
                 if file is not None:
-                    content, end = self.contents[file], operation.offset + len(operation.data)
-                    if len(content) < operation.offset:
-                        content.extend(bytes(operation.offset - len(content)))
-                    content[operation.offset : end] = operation.data
+                    self.contents[file].write(operation.offset, operation.data)
             case "truncate":
                 file = self.file(operation)
                 if file is not None:
-                    content = self.contents[file]
-                    del content[operation.offset :]
-                    content.extend(bytes(operation.offset - len(content)))
+                    self.contents[file].truncate(operation.offset)
             case "mkdir":
                 if path:
                     self.names[path] = None

@@ -1,19 +1,21 @@
 """Holds a recording to the disk: the operations, applied to the tree before, must give the tree after.
 
 Guarantees: what was written past the recorder is named, and the recording refused; where calls overlapped in time
-and took effect in the order of their ends, they are told in that order.  Not covered: syncs and opens that nobody saw,
-which leave no trace in a tree.
+and took effect in the order of their ends, they are told in that order.  The disk is compared piece by piece, without a
+copy of what was written.  Not covered: syncs and opens that nobody saw, which leave no trace in a tree.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import msgspec
 
 from faultkit.exceptions import UnseenWriter
 from faultkit.recording.operations import Recording
-from faultkit.recording.tree import Tree, read_tree, tree_after
+from faultkit.recording.tree import Tree, files_after, read_tree
+from faultkit.recording.written import Written
 
 __all__ = ["verified"]
 
@@ -27,7 +29,7 @@ def verified(
 
     Where a rank `died` a difference is a note, since its last call is open.
     """
-    after = read_tree(recording.root)
+    after = read_tree(recording.root, contents=False)
     if is_told is not None:
         after = Tree(
             {name: content for name, content in after.entries.items() if is_told(name)},
@@ -40,9 +42,9 @@ def verified(
     by_end = _by_end(recording)
     if not _unexplained(by_end, after):
         return by_end  # calls of two ranks overlapped in time, and took effect in the order of their ends
-    entries, _ = tree_after(recording)
+    files, _ = files_after(recording)
     named = ", ".join(
-        f"{name} ({_difference(name, entries, after.entries)})" for name in wrong[:NAME_COUNT_MAX]
+        f"{name} ({_difference(name, files, after, recording.root)})" for name in wrong[:NAME_COUNT_MAX]
     )
     more = f" and {len(wrong) - NAME_COUNT_MAX} more" if len(wrong) > NAME_COUNT_MAX else ""
     sentence = f"the recorded operations do not explain what is on disk: {named}{more}"
@@ -61,11 +63,12 @@ def verified(
 
 def _unexplained(recording: Recording, after: Tree) -> list[str]:
     """The names whose content, or whose being there, does not follow from the operations in their order."""
-    entries, links = tree_after(recording)
+    files, links = files_after(recording)
     wrong = [
         name
-        for name in sorted({*entries, *after.entries})
-        if (name in entries) != (name in after.entries) or entries.get(name) != after.entries.get(name)
+        for name in sorted({*files, *after.entries})
+        if (name in files) != (name in after.entries)
+        or not _is_on_disk(os.path.join(recording.root, name), files[name], after.entries[name])
     ]
     return wrong + [
         name for name in sorted({*links, *after.links}) if links.get(name) != after.links.get(name)
@@ -78,12 +81,22 @@ def _by_end(recording: Recording) -> Recording:
     return msgspec.structs.replace(recording, operations=operations)
 
 
-def _difference(name: str, recorded: dict[str, bytes | None], found: dict[str, bytes | None]) -> str:
+def _is_on_disk(path: str, expected: Written | None, found: bytes | None) -> bool:
+    if expected is None or found is None:
+        return expected is found
+    try:
+        return expected.is_in(path)
+    except FileNotFoundError:
+        return False  # it went meanwhile
+
+
+def _difference(name: str, recorded: dict[str, Written | None], found: Tree, root: str) -> str:
     if name not in recorded:
         return "on disk, and no operation made it"
-    if name not in found:
+    if name not in found.entries:
         return "recorded, and not on disk"
-    expected, seen = recorded[name], found[name]
-    if expected is None or seen is None:
+    expected = recorded[name]
+    if expected is None or found.entries[name] is None:
         return "a file in one, a directory in the other"
-    return f"{len(seen)} bytes on disk, {len(expected)} recorded, and they differ"
+    size = os.stat(os.path.join(root, name)).st_size
+    return f"{size} bytes on disk, {len(expected)} recorded, and they differ"
