@@ -83,7 +83,7 @@ def _by_end(recording: Recording) -> Recording:
 
 def _is_on_disk(path: str, expected: Written | None, found: bytes | None) -> bool:
     if expected is None or found is None:
-        return expected is found
+        return expected is None and found is None
     try:
         return expected.is_in(path)
     except FileNotFoundError:

@@ -50,8 +50,8 @@ class Written:
     def is_in(self, path: str) -> bool:
         """Whether the file of that name holds just this.  Raises OSError where it cannot be read."""
         with open(path, "rb", buffering=0) as file:
-            for piece in map(memoryview, self._pieces):
-                place = 0
+            for held in self._pieces:
+                piece, place = memoryview(held), 0
                 while place < len(piece):
                     found = file.read(min(COMPARED_BYTES, len(piece) - place))
                     if not found or found != piece[place : place + len(found)]:
