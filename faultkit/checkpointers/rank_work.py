@@ -15,6 +15,9 @@ Not covered: what a load left out of it, which every load on a rank is watched f
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,7 @@ __all__ = [
 
 BLANK_STEP, OLD_STEP, NEW_STEP = 0, 1, 2  # of states: that which is loaded into, the older, the newer
 WAIT_SECONDS_MAX = 600.0  # for a handle; the run has a deadline of its own
+HELD_SECONDS = 0.1
 KEPT = 1
 LEAVES_NAMED = 5
 
@@ -137,8 +141,10 @@ def _async(checkpointer: Checkpointer, directory: Path) -> None:
     handles = []
     for step in range(OLD_STEP, OLD_STEP + in_flight(checkpointer)):
         state = state_of(checkpointer, step)
-        handles.append(save(checkpointer, state, directory, step))
-        overwrite(state, state_of(checkpointer, BLANK_STEP))  # the training goes on
+        with _held_threads() as save_returned:
+            handles.append(save(checkpointer, state, directory, step))
+            save_returned()
+            overwrite(state, state_of(checkpointer, BLANK_STEP))  # the training goes on
         tell_state(checkpointer, state, directory, step, kind="later")
     errors = []
     for handle in handles:
@@ -148,6 +154,35 @@ def _async(checkpointer: Checkpointer, directory: Path) -> None:
             errors.append(error)
     if errors:
         raise errors[0]
+
+
+@contextlib.contextmanager
+def _held_threads() -> Iterator[Callable[[], None]]:
+    """Threads that a save starts begin at the end, so that none has saved all before the state changes.
+
+    One that the save itself waits for begins after `HELD_SECONDS`.  Simulated ranks, which are threads, have schedules.
+    """
+    is_process = threading.get_native_id() == os.getpid()
+    if not is_process or threading.getprofile() is not None:
+        yield lambda: None
+        return
+    returned, over = threading.Event(), threading.Event()
+
+    def hold(*_: Any) -> None:
+        sys.setprofile(None)
+        if returned.wait(HELD_SECONDS):
+            over.wait(WAIT_SECONDS_MAX)
+
+    def save_returned() -> None:
+        threading.setprofile(None)
+        returned.set()
+
+    threading.setprofile(hold)
+    try:
+        yield save_returned
+    finally:
+        save_returned()
+        over.set()
 
 
 _DO: dict[str, Callable[[Checkpointer, Path], None]] = {

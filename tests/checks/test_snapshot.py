@@ -3,7 +3,7 @@
 import copy
 import pickle
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 import torch
@@ -211,6 +211,44 @@ def test_a_copy_that_is_late_in_some_orders_is_found_by_a_search_and_no_order_br
         for copies in (IN_THE_THREAD, WHOLE)
     }
     assert verdicts == {"in_the_thread": {"SILENT_WRONG", "HELD"}, "whole": {"HELD"}}
+
+
+def test_on_processes_no_thread_of_the_save_is_through_before_the_state_changes():
+    with World(2, timeout=60) as processes:
+        verdicts = {
+            copies.name: [str(saved_asynchronously(copies, processes).verdict) for _ in range(4)]
+            for copies in (NOT_AT_ALL, ONLY_TENSORS, IN_THE_THREAD, WHOLE)
+        }
+    wrong = ["SILENT_WRONG"] * 4
+    assert verdicts == {
+        "not_at_all": wrong,
+        "only_tensors": wrong,
+        "in_the_thread": wrong,
+        "whole": ["HELD"] * 4,
+    }
+
+
+def waits_for_its_thread(state, directory, step):
+    thread = threading.Thread(target=torch.save, args=(state, directory / f"{step}-{dist.get_rank()}.pt"))
+    thread.start()
+    thread.join()
+    done = Future()
+    done.set_result(None)
+    return done
+
+
+def loaded(state, directory):
+    state.update(torch.load(directory / f"1-{dist.get_rank()}.pt", weights_only=False))
+    return 1
+
+
+def test_a_save_that_waits_for_a_thread_of_its_own_holds():
+    waits = Checkpointer(
+        name="waits", save=waits_for_its_thread, load=loaded, state=make_state, is_async=True, reshards=False
+    )
+    with World(2, timeout=60) as processes:
+        run = saved_asynchronously(waits, processes)
+    assert run.verdict == "HELD", run.story()
 
 
 def test_the_stock_engine_takes_every_kind_of_value_at_the_call(two):
