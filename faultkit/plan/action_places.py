@@ -32,7 +32,7 @@ def actions_at(point: Point) -> tuple[str, ...]:
         for name, spec in ACTIONS.items()
         if (not spec.replaces and not spec.layers)
         or (on_files and point.name in spec.points)
-        or (not spec.points and _gives_value(point))
+        or (not spec.points and not spec.layers and _gives_value(point))
     )
 
 

@@ -7,10 +7,13 @@ import signal
 
 import pytest
 
-from faultkit.plan import PlanError
+from faultkit.plan import Fault, PlanError
 from faultkit.plan.action_catalogue import ACTIONS
+from faultkit.plan.action_places import can_happen
 from faultkit.plan.actions import Action, Argument, from_arguments, require_allowed
 from faultkit.plan.grammar import read_action
+from faultkit.plan.points import catalogue
+from faultkit.sweep.selection import choose_actions
 
 EXCEPTIONS = sorted(
     {
@@ -307,3 +310,15 @@ def test_the_argument_at_fault_is_numbered():
     with pytest.raises(PlanError) as caught:
         from_arguments("raise", arguments)
     assert caught.value.part == 1
+
+
+@pytest.mark.parametrize("point", [one for one in catalogue() if one.layer != "clock"], ids=str)
+def test_what_a_sweep_takes_for_possible_at_a_point_is_what_a_plan_can_say(point):
+    for action in choose_actions(["*"]):
+        for moment in point.moments:
+            try:
+                Fault(str(point), action, moment)
+                can_be_said = True
+            except PlanError:
+                can_be_said = False
+            assert can_happen(point, action, moment) == can_be_said, (action, moment)
