@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     get_state_dict,
     set_model_state_dict,
+    set_optimizer_state_dict,
     set_state_dict,
 )
 
@@ -348,6 +349,17 @@ def saves_its_own_loss(directory, is_broken):
     dcp.async_save({"best": {"loss": loss}, "weight": torch.ones(2)}, checkpoint_id=directory).result()
 
 
+def has_a_group_without_parameters(directory, is_broken):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    first, last = ({"params": list(layer.parameters()), "lr": 0.1} for layer in model)
+    empty = {"params": [], "lr": 0.3}  # the engine finds the last group's options, whichever has none
+    optimizer = torch.optim.AdamW([first, empty, last] if is_broken else [first, last, empty])
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    set_optimizer_state_dict(model, optimizer, get_optimizer_state_dict(model, optimizer))
+
+
 class Planted(NamedTuple):
     check: str
     verdict: str
@@ -362,6 +374,7 @@ PLANTED = [
     Planted("application", "SILENT_WRONG", save_app, forgets_its_step, "progress.step"),
     Planted("application", "SILENT_WRONG", save_nested, loads_no_plain_value, "progress.rate"),
     Planted("application", "SILENT_WRONG", None, broadcasts, "0.weight"),
+    Planted("application", "SILENT_WRONG", None, has_a_group_without_parameters, "param_groups.1.betas.0"),
     Planted("application", "SILENT_WRONG", save_tied, unties, "head.weight"),
     Planted("application", "SILENT_WRONG", save_wrapped, drops_what_a_wrapper_renamed, "module.0.bias"),
     Planted("application", "SILENT_WRONG", save_job, rounds_on_the_way, "0.bias"),
