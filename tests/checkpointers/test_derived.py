@@ -130,7 +130,7 @@ def test_what_a_checkpointer_can_do_says_which_scenarios_there_are():
     [
         ("dcp", "dcp.save"),
         ("dcp.resume,threads=2", "dcp.resume,threads=2"),
-        (f"{HERE}:MINE", "mine.save"),
+        (f"{HERE}:MINE", f"{HERE}:MINE.save"),
         (f"{HERE}:MINE.prune", f"{HERE}:MINE.prune"),
     ],
 )

@@ -23,13 +23,16 @@ __all__ = ["main", "prepare"]
 
 
 def prepare() -> None:
-    """Import, in the fork server, what every host needs; nothing is changed there yet."""
+    """Import, in the fork server, what every host needs, and find what it replaces; nothing is changed there yet."""
     from faultkit.injection import parts
     from faultkit.worlds.simulated import runs
+    from faultkit.worlds.simulated.core import group_names, rebinding
     from faultkit.worlds.simulated.process import concurrency_patches
 
     assert concurrency_patches and runs
     parts.load_all()  # what is loaded once the host's threads are patched would have their locks
+    group_names.who_has_them()  # to look at every module costs a host, which shares their memory, a tenth of a run
+    rebinding.user_modules()
 
 
 def main(

@@ -69,7 +69,7 @@ def install() -> None:
     cpu_affinity.install()
     refusals.install()
     rebinding.sweep()
-    module_locks.divide(list(sys.modules.values()))
+    module_locks.divide(rebinding.user_modules())
 
 
 def carry_out(order: SimulatedCall, answer: Callable[[dict[str, Any]], None]) -> None:

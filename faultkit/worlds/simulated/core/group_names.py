@@ -16,10 +16,10 @@ from typing import Any
 
 from torch.distributed import _functional_collectives, distributed_c10d
 
-from faultkit.worlds.simulated.core.rebinding import replace
+from faultkit.worlds.simulated.core.rebinding import loaded_now, replace
 from faultkit.worlds.simulated.core.scheduler import current_task
 
-__all__ = ["ask_for", "enter", "in_force", "install"]
+__all__ = ["ask_for", "enter", "in_force", "install", "who_has_them"]
 
 _REPLACED = (
     "_register_process_group",
@@ -33,18 +33,36 @@ _unregister: Callable[[str], None] = distributed_c10d._unregister_process_group
 in_force: dict[str, Any] = {}  # the groups that torch knows by name now: those of one rank
 
 
+_holders: tuple[object, tuple[tuple[Any, str], ...]] = None, ()
+
+
+def who_has_them() -> tuple[tuple[Any, str], ...]:
+    """The modules of torch that have taken by name what is replaced; looked for anew where modules have come."""
+    global _holders
+    if _holders[0] != (now := loaded_now()):
+        originals = {name: getattr(distributed_c10d, name) for name in _REPLACED}
+        _holders = (
+            now,
+            tuple(
+                (module, name)
+                for module in list(sys.modules.values())
+                if getattr(module, "__name__", "").startswith("torch")
+                for name, original in originals.items()
+                if vars(module).get(name) is original
+            ),
+        )
+    return _holders[1]
+
+
 def install() -> None:
     """Once, in the host."""
-    originals = {name: getattr(distributed_c10d, name) for name in _REPLACED}
+    holders = who_has_them()
     replace(distributed_c10d, "_register_process_group", _registering)
     replace(distributed_c10d, "_resolve_process_group", _resolving)
     replace(distributed_c10d, "_unregister_process_group", _unregistering)
     replace(distributed_c10d, "_unregister_all_process_groups", _unregistering_all)
-    for module in list(sys.modules.values()):
-        if getattr(module, "__name__", "").startswith("torch"):
-            for name, original in originals.items():
-                if vars(module).get(name) is original:  # taken by name
-                    setattr(module, name, getattr(distributed_c10d, name))
+    for module, name in holders:
+        setattr(module, name, getattr(distributed_c10d, name))
     replace(_functional_collectives, "_resolve_group_name", _naming)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from faultkit.interception import rebinding
 
-__all__ = ["is_of_user", "replace", "replacement_of", "sweep"]
+__all__ = ["is_of_user", "loaded_now", "replace", "replacement_of", "sweep", "user_modules"]
 
 _SYSTEM = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
 
@@ -72,10 +72,25 @@ def is_of_user(module: ModuleType) -> bool:
     )
 
 
+_users: tuple[object, tuple[ModuleType, ...]] = None, ()
+
+
+def loaded_now() -> tuple[int, str]:
+    """What changes where a module comes: how many there are, and the last.  To look at each costs a host its memory."""
+    return len(sys.modules), next(reversed(sys.modules))
+
+
+def user_modules() -> tuple[ModuleType, ...]:
+    """Those that `is_of_user`; looked for anew where modules have come."""
+    global _users
+    if _users[0] != (now := loaded_now()):
+        _users = now, tuple(module for module in list(sys.modules.values()) if is_of_user(module))
+    return _users[1]
+
+
 def sweep() -> None:
     """Replace what modules of the user's have imported by name."""
     wanted = {key: original for key, (original, _) in _replaced.items()}
-    for module in list(sys.modules.values()):
-        if is_of_user(module):
-            for name, original in rebinding.names_in(module, wanted):
-                setattr(module, name, replacement_of(original))
+    for module in user_modules():
+        for name, original in rebinding.names_in(module, wanted):
+            setattr(module, name, replacement_of(original))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
 
 import pytest
+from torch.distributed import distributed_c10d
 
+from faultkit.worlds.simulated.core import group_names, rebinding
 from tests.helpers.stuck import SECONDS_MAX
 
 pytestmark = pytest.mark.slow
@@ -37,3 +40,21 @@ def test_a_plain_script_ends_one_rank_only(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "Returned(value='here')", done.stderr
     assert "7" in lines[1] and "SIGTERM" in lines[2] and len(lines) == 3
+
+
+def test_a_module_that_came_since_is_one_of_the_users(monkeypatch, tmp_path):
+    before = rebinding.user_modules()
+    assert rebinding.user_modules() is before
+    module = types.ModuleType("come_since")
+    module.__file__ = str(tmp_path / "come_since.py")
+    monkeypatch.setitem(sys.modules, "come_since", module)
+    assert module in rebinding.user_modules() and module not in before
+
+
+def test_what_torch_took_by_name_is_found_anew_where_a_module_came(monkeypatch):
+    found = group_names.who_has_them()
+    assert found and group_names.who_has_them() is found
+    module = types.ModuleType("torch.come_since")
+    module._resolve_process_group = distributed_c10d._resolve_process_group
+    monkeypatch.setitem(sys.modules, "torch.come_since", module)
+    assert (module, "_resolve_process_group") in group_names.who_has_them()
