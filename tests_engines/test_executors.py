@@ -20,7 +20,7 @@ SIMULATED = {"world": 2, "kind": "simulated"}
 def dask_cluster():
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     ) as cluster:
         yield f"dask:{cluster.scheduler_address}"
 

@@ -14,7 +14,10 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of others, while they are i
 TITAN = "examples.torchtitan.manager:TITAN"
 LATER = f"{TITAN},async_mode=async"
 FAILS = "writer.prepare_local_plan:after@0=raise(ValueError)"
-TWO_FAIL = [("start", 1), ("save",), ("save", FAILS), ("save", FAILS), ("restart", 1)]
+SLOW_TO_LOOK = (
+    f"{FAILS}; fs.listdir@0=delay(0.5)"  # the purge comes after the thread of the save, not beside it
+)
+TWO_FAIL = [("start", 1), ("save",), ("save", SLOW_TO_LOOK), ("save", SLOW_TO_LOOK), ("restart", 1)]
 
 
 def test_what_is_found_is_true_of_this_version():
@@ -30,7 +33,7 @@ def test_a_life_without_a_fault_holds(manager):
 def test_two_asynchronous_saves_that_fail_cost_the_only_good_one():
     machine = checkpoint_history(LATER, max_world=1, rules=["save", "fail", "restart"])
     settings = hypothesis.settings(machine.TestCase.settings, max_examples=25, database=None)
-    with pytest.raises(AssertionError, match=r"^LOST_WORK") as found:
+    with pytest.raises(AssertionError, match=r"^(the worlds disagree: )?LOST_WORK") as found:  # a race
         run_state_machine_as_test(hypothesis.seed(0)(machine), settings=settings)
     assert "the job came back to nothing, although save" in str(found.value)
 
