@@ -112,7 +112,7 @@ class RankProcesses:
         self.ranks: list[RankHandle] = []
         self.server = server
         self.channel = server.open_world()
-        temporary = os.path.join(tempfile.gettempdir(), f"pymp-{secrets.token_hex(6)}")
+        temporary = os.path.join(tempfile.gettempdir(), f"pymp-{secrets.token_hex(4)}")
         store_fd = os.memfd_create("faultkit-store", os.MFD_CLOEXEC)
         try:
             self.channel.send(("own", temporary))

@@ -9,7 +9,8 @@ from faultkit.growth import measure
 from tests.helpers import growing_checkpointers
 from tests.helpers.growing_checkpointers import GROWING, clear_temporary_files, fails, keep_numbers
 
-pytestmark = pytest.mark.slow
+# together, since what one has left in the temporary directory is cleared, and may be what another counts
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("temporary files that grow")]
 
 SAVES = 40
 HERE = growing_checkpointers.__name__

@@ -60,6 +60,9 @@ def arrives(sender, receiver, seconds):
     return heard == "hello"
 
 
+PROCESSES_MIN = 1 + 6 + 4  # the campaign, three holders with their first processes, what runs on the hosts
+
+
 def with_mark(mark):
     """The processes whose environment has the mark; those that are gone, or not ours to read, left out."""
     wanted, found = f"{MARK}={mark}".encode(), []
@@ -151,6 +154,8 @@ def killed_campaign(shared, after):
             said = select.select([campaign.stdout], [], [], SECONDS if after is None else after)[0]
             assert not said or campaign.stdout.readline() == b"made\n"
             assert said or after is not None
+            if after is None:  # the shells on the hosts have yet to start what they run
+                wait_until(lambda: len(with_mark(mark)) >= PROCESSES_MIN, lambda: f"only {with_mark(mark)}")
             had = with_mark(mark)
         finally:
             campaign.kill()
@@ -168,9 +173,7 @@ def test_nothing_stays_of_hosts_whose_campaign_is_killed(tmp_path):
     links, mounts = sorted(os.listdir("/sys/class/net")), Path("/proc/mounts").read_text()
     had, networks = killed_campaign(tmp_path, None)
     assert len(networks) == 3  # two hosts and what joins them
-    assert (
-        len(had) >= 1 + 6 + 4
-    )  # the campaign, three holders with their first processes, what runs on the hosts
+    assert len(had) >= PROCESSES_MIN
     for _ in range(5):
         killed_campaign(tmp_path, random.uniform(0, 0.6))
     assert sorted(os.listdir("/sys/class/net")) == links
