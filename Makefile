@@ -79,7 +79,7 @@ locks/torch-%.txt:
 	  'on which faultkit is tested; make lock TORCH=$* adds it' >&2; exit 1
 
 test: setup
-	@echo 'Running the suite: about eight minutes on two quiet cores.'
+	@echo 'Running the suite: about a quarter of an hour on two quiet cores.'
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-fast: setup
